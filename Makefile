@@ -1,0 +1,52 @@
+# Every target sets itself up: a machine with Python 3.11 or later and make is enough.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+
+.PHONY: help demo test test-all check format bench bench-quick clean
+
+help:  ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+demo: $(VENV)/.demo  ## watch this machine's processes through a tap
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/.test  ## the tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-all:  ## the tests on every CPython from 3.11 up that this machine has
+	tools/test_all.sh $(PYTEST_ARGS)
+
+check: $(VENV)/.dev  ## lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev  ## put the code in its format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.bench  ## what a tap costs, as ratios measured in one run
+	$(BIN)/python -m benchmarks
+
+bench-quick: $(VENV)/.bench  ## the same with fewer repetitions
+	$(BIN)/python -m benchmarks --quick
+
+clean:  ## remove what the targets made
+	rm -rf $(VENV) .venvs .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo $(VENV)/.bench: $(VENV)/.%: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,demo,dev]'
+	@touch $@

@@ -1,0 +1,54 @@
+"""tapring: show what a running Python engine sees, live, from another process.
+
+What is listed here is what is supported; ``docs/`` explains it.
+"""
+
+from .errors import (
+    BufferLimit,
+    DurationLimit,
+    EngineNotFound,
+    NotPermitted,
+    RingCorrupt,
+    SessionBusy,
+    SessionLimit,
+    SessionNotFound,
+    SharedMemoryFull,
+    StageNotFound,
+    TapError,
+    VersionMismatch,
+)
+from .registry import EngineInfo, SessionInfo, StageInfo, engines
+from .session import Frame, Session, Stats, attach_session, capture
+from .stages import array
+from .tap import Handle, Snapshot, Tap, TapWarning
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BufferLimit",
+    "DurationLimit",
+    "EngineInfo",
+    "EngineNotFound",
+    "Frame",
+    "Handle",
+    "NotPermitted",
+    "RingCorrupt",
+    "Session",
+    "SessionBusy",
+    "SessionInfo",
+    "SessionLimit",
+    "SessionNotFound",
+    "SharedMemoryFull",
+    "Snapshot",
+    "StageInfo",
+    "StageNotFound",
+    "Stats",
+    "Tap",
+    "TapError",
+    "TapWarning",
+    "VersionMismatch",
+    "array",
+    "attach_session",
+    "capture",
+    "engines",
+]

@@ -1,0 +1,215 @@
+"""Every byte that two processes share: offsets, units, owners. The protocol as one page.
+
+Nothing else lives here, and no such number lives elsewhere. All words are unsigned 64-bit in
+native byte order at 8-byte alignment (writer and reader share a machine). Each block names its
+one owner; blocks of different owners stand on different pages, and blocks of one owner that
+change at different rates stand at least 128 bytes apart (two cache lines: adjacent-line
+prefetch; the distance Agrona and Folly use).
+
+A segment is created with its magic word 0; its creator writes the magic last. ::
+
+    REGISTRY  tapring.ENGINE.LANE                              written by
+    +--------+----------------------------------------------+
+    | page 0 | magic version bytes epoch rows info_bytes    |  engine, once
+    |        | monotonic_ns wall_ns pid                     |
+    |   +512 | state faults misuse                          |  engine
+    |  +1024 | verdict[row]: id << 8 | Verdict              |  engine
+    +--------+----------------------------------------------+
+    | page 1 | generation next_id                           |  holder of the table's mutex
+    |   +256 | row 0: state id epoch stage ...              |  holder of the table's mutex
+    |   +384 | row 1 ...                                    |
+    +--------+----------------------------------------------+
+    | info   | JSON: engine, lane, stages, limits           |  engine, once
+    +--------+----------------------------------------------+
+
+    RING  tapring.ENGINE.LANE.ID
+    +--------+----------------------------------------------+
+    | page 0 | magic version bytes epoch id slots slot_bytes|  who registered the session, once
+    |   +256 | tail                                         |  producer
+    |   +384 | captured                                     |  producer
+    |   +512 | dropped oversize errors ended                |  producer
+    +--------+----------------------------------------------+
+    | page 1 | head                                         |  consumer
+    |   +128 | released abandoned missed gaps               |  consumer
+    +--------+----------------------------------------------+
+    | page 2 | slot 0 | slot 1 | ...                        |  producer
+    +--------+----------------------------------------------+
+
+    FRAME  starts at a slot boundary, fills slots_for(length) slots, wraps at the last slot
+     0       8        16        24      28     32      34     36      40
+    +-------+--------+---------+-------+------+-------+------+-------+-----------
+    |  pos  | time_ns| offered | length| count| stage | kind | flags | payload
+    +-------+--------+---------+-------+------+-------+------+-------+-----------
+
+``pos``      the slot position of this frame: a reader that finds another one is lost.
+``time_ns``  CLOCK_MONOTONIC when the engine took the batch's snapshot.
+``offered``  events offered to this session before this frame, delivered or not.
+``length``   payload bytes; ``count`` events in it; ``flags`` is 0.
+
+Byte ranges of the registry's descriptor carry open-file-description locks; their offsets are the
+``LOCK_`` constants (a lock needs no byte that exists).
+"""
+
+from enum import IntEnum
+from struct import Struct
+from typing import Final
+
+VERSION: Final = 1
+PAGE: Final = 4096
+WORD: Final = 8
+
+REGISTRY_MAGIC: Final = int.from_bytes(b"tapring\x01", "little")
+RING_MAGIC: Final = int.from_bytes(b"tapring\x02", "little")
+
+NAME_PREFIX: Final = "tapring"
+ENGINE_PATTERN: Final = r"[a-z0-9][a-z0-9_-]{0,62}"
+LANE_PATTERN: Final = r"[0-9a-f]{8}"
+
+# ---- words that open every segment (indices of 8-byte words) -------------------------------
+MAGIC: Final = 0
+FORMAT: Final = 1
+SEGMENT_BYTES: Final = 2
+EPOCH: Final = 3  # random; a ring's stands in its registry row too
+
+# ---- registry, page 0: the engine's --------------------------------------------------------
+ROWS: Final = 4
+INFO_BYTES: Final = 5
+CLOCK_MONOTONIC_NS: Final = 6  # read together with the next: converts a frame's time
+CLOCK_WALL_NS: Final = 7
+PID: Final = 8  # for people; never used to decide anything
+_ENGINE_LIVE: Final = 512 // WORD
+ENGINE_STATE: Final = _ENGINE_LIVE  # EngineState
+FAULTS: Final = (
+    _ENGINE_LIVE + 1
+)  # sessions evicted or refused because of what they hold
+MISUSE: Final = (
+    _ENGINE_LIVE + 2
+)  # offers to no stage, or of what is no batch of its kind
+_VERDICTS: Final = 1024 // WORD
+VERDICT_ID_SHIFT: Final = 8
+VERDICT_MASK: Final = (1 << VERDICT_ID_SHIFT) - 1
+
+# ---- registry, page 1 and on: the mutex holder's -------------------------------------------
+TABLE: Final = PAGE // WORD
+GENERATION: Final = TABLE  # odd while a row is being changed
+NEXT_ID: Final = TABLE + 1
+_FIRST_ROW: Final = TABLE + 256 // WORD
+ROW_BYTES: Final = 128
+ROW_WORDS: Final = ROW_BYTES // WORD
+ROW_STATE: Final = 0  # RowState, written last
+ROW_ID: Final = 1
+ROW_EPOCH: Final = 2
+ROW_STAGE: Final = 3  # index into the info block's stages
+ROW_SLOTS: Final = 4
+ROW_SLOT_BYTES: Final = 5
+ROW_OWNER: Final = 6  # Owner
+ROW_OPENED_NS: Final = 7  # CLOCK_MONOTONIC
+ROW_DURATION_NS: Final = 8  # 0: as long as the engine allows
+ROW_PID: Final = 9  # who registered it; for people
+MAX_ROWS: Final = 64  # verdicts and rows of 64 sessions fill what their pages leave
+
+# ---- ring, page 0: the producer's ----------------------------------------------------------
+RING_ID: Final = 4
+RING_SLOTS: Final = 5
+RING_SLOT_BYTES: Final = 6
+TAIL: Final = 256 // WORD  # slots; everything before it is published
+CAPTURED: Final = 384 // WORD  # events
+DROPPED: Final = 512 // WORD  # events that found no room
+OVERSIZE: Final = DROPPED + 1  # events larger than the ring
+ERRORS: Final = DROPPED + 2  # events that could not be serialized
+ENDED: Final = DROPPED + 3  # Ended
+
+# ---- ring, page 1: the consumer's (indices within that page) -------------------------------
+HEAD: Final = 0  # slots; everything before it may be overwritten
+RELEASED: Final = 128 // WORD  # events in the frames before HEAD
+ABANDONED: Final = RELEASED + 1  # of those, events that were never handed out
+MISSED: Final = RELEASED + 2  # events found missing in front of frames
+GAPS: Final = RELEASED + 3  # places where events were missing
+CONSUMER_PAGE: Final = PAGE  # bytes from the segment's start
+SLOTS: Final = 2 * PAGE  # bytes from the segment's start
+
+FRAME: Final = Struct("=QQQIIHHI")
+FRAME_BYTES: Final = FRAME.size
+MAX_PAYLOAD_BYTES: Final = (1 << 32) - 1
+
+MIN_SLOT_BYTES: Final = 64  # the header must not wrap
+MAX_SLOT_BYTES: Final = PAGE
+MIN_SLOTS: Final = 2
+
+# ---- locks on the registry's descriptor ----------------------------------------------------
+LOCK_ENGINE: Final = 0  # held by the engine for its life
+LOCK_TABLE: Final = 1  # the mutex of page 1
+LOCK_ROWS: Final = 16  # + row: held by that session's consumer for its life
+
+
+class EngineState(IntEnum):
+    """Word ``ENGINE_STATE``."""
+
+    RUNNING = 1
+    CLOSED = 2
+
+
+class RowState(IntEnum):
+    """Word ``ROW_STATE``. CLAIMED rows have an id but no ring yet."""
+
+    FREE = 0
+    CLAIMED = 1
+    OPEN = 2
+
+
+class Owner(IntEnum):
+    """Word ``ROW_OWNER``: whose closing ends the session."""
+
+    ENGINE = 1
+    CONSUMER = 2
+
+
+class Verdict(IntEnum):
+    """What the engine made of a row, in ``verdict[row]`` beside the session's id."""
+
+    NONE = 0
+    ACCEPTED = 1
+    TOO_LARGE = 2  # over the engine's max_buffer_bytes
+    UNUSABLE = 3  # no such ring, or one that does not fit its row
+
+
+class Ended(IntEnum):
+    """Word ``ENDED`` of a ring: why no more frames will come."""
+
+    NO = 0
+    ENGINE_EXIT = 1
+    EXPIRED = 2
+    CLOSED = 3  # by its owner
+    EVICTED = 4  # the consumer's position was impossible
+
+
+def row(index: int) -> int:
+    """The first word of session row ``index``."""
+    return _FIRST_ROW + index * ROW_WORDS
+
+
+def verdict(row_index: int) -> int:
+    """The word in which the engine answers session row ``row_index``."""
+    return _VERDICTS + row_index
+
+
+def info_offset(rows: int) -> int:
+    """Bytes from the registry's start to its info block, for a table of ``rows`` rows."""
+    table_end = row(rows) * WORD
+    return (table_end + PAGE - 1) // PAGE * PAGE
+
+
+def ring_bytes(slots: int, slot_bytes: int) -> int:
+    """Bytes of a ring's segment."""
+    return SLOTS + slots * slot_bytes
+
+
+def slots_for(length: int, slot_bytes: int) -> int:
+    """Slots that a frame with a payload of ``length`` bytes fills."""
+    return (length + FRAME_BYTES + slot_bytes - 1) // slot_bytes
+
+
+def segment_name(engine: str, lane: str, session: int | None = None) -> str:
+    """The name below /dev/shm of a lane's registry, or of the ring of one of its sessions."""
+    name = f"{NAME_PREFIX}.{engine}.{lane}"
+    return name if session is None else f"{name}.{session}"

@@ -1,0 +1,194 @@
+"""One segment's life: reserved creation, attaching, mapping, byte locks, unlinking.
+
+Segments are opened with posix_ipc and mapped with mmap. multiprocessing's SharedMemory, the
+usual way, can neither map read-only nor map one page apart, keeps a resource tracker that before
+3.13 unlinks what others still use (cpython#82300), and leaks its descriptor with a message when
+a view of it is alive at its end (cpython#155003); none of that happens here.
+
+A segment is reserved with ``posix_fallocate`` before anybody maps it: ``ftruncate`` alone reserves
+nothing, and on a full /dev/shm the first write to a page would kill the process with SIGBUS.
+
+Locks are open-file-description locks (Linux, ``F_OFD_SETLK``): they belong to the descriptor
+and not to the process, and the kernel drops them when its last copy closes, however that happens.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+import stat
+import struct
+from contextlib import suppress
+from typing import Final
+
+import posix_ipc
+
+from .errors import NotPermitted, RingCorrupt, SharedMemoryFull
+
+DIRECTORY: Final = "/dev/shm"
+DEFAULT_MODE: Final = 0o600
+
+_FLOCK: Final = struct.Struct("hhqqi4x")
+
+
+class Segment:
+    """An open shared-memory segment: a descriptor, its size in bytes, and what was mapped of it.
+
+    A context manager; closing twice is fine. ``close`` does not unlink.
+    """
+
+    def __init__(self, name: str, fd: int, size: int, owner: int) -> None:
+        self.name = name
+        self.fd = fd
+        self.size = size
+        self.owner = owner  # user id
+        self._maps: list[mmap.mmap] = []
+
+    @classmethod
+    def create(
+        cls, name: str, size: int, *, mode: int = DEFAULT_MODE, owner: int | None = None
+    ) -> Segment:
+        """Create and reserve a segment of ``size`` bytes, all zero; give it to user ``owner``.
+
+        Raises FileExistsError where the name is taken, SharedMemoryFull where the memory cannot
+        be had; nothing is left behind then.
+        """
+        try:
+            shm = posix_ipc.SharedMemory(f"/{name}", posix_ipc.O_CREX, mode=mode)
+        except posix_ipc.ExistentialError:
+            raise FileExistsError(f"the segment {name} exists already") from None
+        except (posix_ipc.Error, OSError, ValueError) as error:
+            raise SharedMemoryFull(_no_memory(name, size, error)) from None
+        try:
+            os.fchmod(shm.fd, mode)
+            if owner is not None and owner != os.geteuid():
+                os.fchown(shm.fd, owner, -1)
+            os.posix_fallocate(shm.fd, 0, size)
+        except OSError as error:
+            shm.close_fd()
+            unlink(name)
+            raise SharedMemoryFull(_no_memory(name, size, error)) from None
+        return cls(name, shm.fd, size, os.fstat(shm.fd).st_uid)
+
+    @classmethod
+    def attach(cls, name: str) -> Segment:
+        """Open a segment that exists, of whatever size it has.
+
+        Raises FileNotFoundError, or NotPermitted where it is another user's.
+        """
+        try:
+            shm = posix_ipc.SharedMemory(f"/{name}")
+        except posix_ipc.ExistentialError:
+            raise FileNotFoundError(f"there is no segment {name}") from None
+        except (posix_ipc.PermissionsError, PermissionError):
+            raise NotPermitted(
+                f"the segment {name} belongs to another user; "
+                f"run this as the user of the engine, or as root"
+            ) from None
+        status = os.fstat(shm.fd)
+        me = os.geteuid()
+        if not stat.S_ISREG(status.st_mode) or (
+            me != 0 and status.st_uid not in (me, 0)
+        ):
+            shm.close_fd()
+            raise NotPermitted(
+                f"the segment {name} belongs to user {status.st_uid} and this is user {me}; "
+                f"run this as the user of the engine, or as root"
+            )
+        return cls(name, shm.fd, status.st_size, status.st_uid)
+
+    def map(self, offset: int, length: int, *, writable: bool) -> mmap.mmap:
+        """Map ``length`` bytes from ``offset`` (a whole page). Closed together with the segment.
+
+        Raises RingCorrupt where the segment is not that long (a later touch would be SIGBUS),
+        SharedMemoryFull where the address space is full.
+        """
+        if offset + length > os.fstat(self.fd).st_size or length <= 0:
+            raise RingCorrupt(
+                f"the segment {self.name} is truncated: {self.size} bytes"
+            )
+        access = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+        try:
+            mapped = mmap.mmap(self.fd, length, mmap.MAP_SHARED, access, offset=offset)
+        except (OSError, ValueError) as error:
+            raise SharedMemoryFull(_no_memory(self.name, length, error)) from None
+        self._maps.append(mapped)
+        return mapped
+
+    def is_linked(self) -> bool:
+        """Whether the segment still has its name."""
+        return os.fstat(self.fd).st_nlink > 0
+
+    def try_lock(self, offset: int) -> bool:
+        """Take the byte lock at ``offset`` if no other descriptor holds it; never wait."""
+        try:
+            fcntl.fcntl(self.fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK, offset))
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                return False
+            raise
+        return True
+
+    def unlock(self, offset: int) -> None:
+        """Give the byte lock at ``offset`` back."""
+        fcntl.fcntl(self.fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, offset))
+
+    def is_locked(self, offset: int, length: int = 1) -> bool:
+        """Whether another descriptor than this one holds a lock on any of ``length`` bytes."""
+        answer = fcntl.fcntl(
+            self.fd, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK, offset, length)
+        )
+        return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
+
+    def close(self) -> None:
+        """Unmap all and close the descriptor; its locks go with it. Release views first."""
+        maps, self._maps = self._maps, []
+        for mapped in maps:
+            mapped.close()
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def close_descriptor(self) -> None:
+        """Close the descriptor of a segment that is used through its mappings alone."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> Segment:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def unlink(name: str) -> bool:
+    """Remove a segment's name; whoever has it mapped goes on. Says whether there was one."""
+    try:
+        posix_ipc.unlink_shared_memory(f"/{name}")
+    except (posix_ipc.Error, OSError):
+        return False
+    return True
+
+
+def names(prefix: str) -> list[str]:
+    """The names of all segments that begin with ``prefix``, sorted; [] without /dev/shm."""
+    with suppress(OSError):
+        return sorted(name for name in os.listdir(DIRECTORY) if name.startswith(prefix))
+    return []
+
+
+def _flock(kind: int, offset: int, length: int = 1) -> bytes:
+    return _FLOCK.pack(kind, os.SEEK_SET, offset, length, 0)
+
+
+def _no_memory(name: str, size: int, error: Exception) -> str:
+    reason = (
+        error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    )
+    return (
+        f"{size} bytes of shared memory for {name} cannot be had: {reason}; "
+        f"free some of {DIRECTORY}, enlarge it, or ask for a smaller buffer"
+    )

@@ -1,0 +1,712 @@
+"""The session table of a lane: its rows, generation, mutex, liveness and housekeeping.
+
+Theory of operation. A lane's registry says what the engine is and holds a fixed table of session
+rows. Rows change only under the table's mutex, a byte lock that the kernel drops when its holder
+dies; consumers wait for it with a bound, the engine only ever tries it. ``generation`` is made
+odd before a row is touched and even after (GENERATION): the engine compares it once a batch and
+re-reads the table when it moved and is even. A holder that died half-way leaves it odd; whoever
+takes the mutex next finds it so and makes it even again, and since a row's state word is
+written last, a half-written row still reads as what it was before.
+
+Who is alive is asked of the kernel: the engine holds ``LOCK_ENGINE``, a session's consumer
+``LOCK_ROWS + row``. Whatever nobody alive holds is removed by whoever comes by.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+import msgspec
+
+from . import layout
+from .errors import (
+    EngineNotFound,
+    NotPermitted,
+    RingCorrupt,
+    SessionBusy,
+    SessionLimit,
+    SessionNotFound,
+    TapError,
+    VersionMismatch,
+    suggest,
+)
+from .layout import EngineState, Owner, RowState
+from .memory import DEFAULT_MODE, Segment, names, unlink
+from .ordering import publish_barrier
+from .ring import consumer_words, producer_words, read_ledger
+
+TABLE_TIMEOUT_S: Final = 5.0
+_READY_TIMEOUT_S: Final = 1.0
+_POLL_S: Final = 0.001
+_NAME: Final = re.compile(
+    rf"{layout.NAME_PREFIX}\.({layout.ENGINE_PATTERN})\.({layout.LANE_PATTERN})(?:\.(\d+))?"
+)
+
+
+class StageInfo(msgspec.Struct, frozen=True):
+    """A stage as its registry describes it; ``dtype`` is ``""`` but for ``array``."""
+
+    name: str
+    kind: str
+    dtype: str = ""
+
+
+class LaneInfo(msgspec.Struct, frozen=True):
+    """What a lane was created with: who it is, its stages, its limits."""
+
+    engine: str
+    lane: str
+    stages: tuple[StageInfo, ...]
+    max_sessions: int
+    max_duration_ns: int
+    buffer_bytes: int
+    max_buffer_bytes: int
+    slot_bytes: int
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One session's row, copied out of the table."""
+
+    index: int
+    state: int
+    id: int
+    epoch: int
+    stage: int
+    slots: int
+    slot_bytes: int
+    owner: int
+    opened_ns: int
+    duration_ns: int
+    pid: int
+
+
+class SessionInfo(msgspec.Struct, frozen=True):
+    """A session as anybody may see it. Counts are events, ``fill`` is a share of the ring."""
+
+    id: int
+    stage: str
+    owner: str
+    read: bool
+    offered: int
+    captured: int
+    dropped: int
+    oversize: int
+    errors: int
+    fill: float
+    buffer_bytes: int
+    age_s: float
+
+
+class EngineInfo(msgspec.Struct, frozen=True):
+    """A lane of a running engine, its limits, its faults, and who is tapping it."""
+
+    name: str
+    lane: str
+    pid: int
+    uptime_s: float
+    stages: dict[str, StageInfo]
+    sessions: tuple[SessionInfo, ...]
+    max_sessions: int
+    max_duration_s: float
+    max_buffer_bytes: int
+    faults: int
+    misuse: int
+    alive: bool = True
+
+
+class Registry:
+    """An open registry. ``words`` is all of it; only an engine's own may be written through.
+
+    A context manager; closing twice is fine.
+    """
+
+    def __init__(self, segment: Segment, info: LaneInfo, *, writable: bool) -> None:
+        self.segment = segment
+        self.info = info
+        self._table_map = segment.map(
+            layout.PAGE,
+            layout.info_offset(info.max_sessions) - layout.PAGE,
+            writable=True,
+        )
+        whole = segment.map(0, segment.size, writable=writable)
+        self.words = memoryview(whole).cast("Q")
+        self._table = memoryview(self._table_map).cast("Q")
+
+    @classmethod
+    def create(cls, info: LaneInfo, mode: int = DEFAULT_MODE) -> Registry:
+        """Make the registry of the lane ``info`` names, and hold its liveness byte.
+
+        Raises SharedMemoryFull, or FileExistsError where the lane's id is taken.
+        """
+        described = msgspec.json.encode(info)
+        size = layout.info_offset(info.max_sessions) + len(described)
+        size += -size % layout.PAGE
+        name = layout.segment_name(info.engine, info.lane)
+        segment = Segment.create(name, size, mode=mode)
+        try:
+            # Housekeeping that came by before the lock stood has taken the name away.
+            if not segment.try_lock(layout.LOCK_ENGINE) or not segment.is_linked():
+                raise FileExistsError(
+                    f"the lane {info.lane} was swept while it was made"
+                )
+            registry = cls(segment, info, writable=True)
+        except BaseException:
+            segment.close()
+            unlink(name)
+            raise
+        registry._write_header(described)
+        return registry
+
+    @classmethod
+    def attach(cls, engine: str, lane: str) -> Registry:
+        """Open the registry of a lane, waiting a moment for one that is still being made.
+
+        Raises EngineNotFound, NotPermitted, RingCorrupt, VersionMismatch.
+        """
+        name = layout.segment_name(engine, lane)
+        try:
+            segment = Segment.attach(name)
+        except FileNotFoundError:
+            raise EngineNotFound(
+                f"the engine {engine} has no lane {lane} (any more)"
+            ) from None
+        try:
+            info = _read_info(segment, engine, lane)
+            return cls(segment, info, writable=False)
+        except BaseException:
+            segment.close()
+            raise
+
+    def rows(self) -> list[Row]:
+        """All rows that are not free, as they stand; compare ``generation`` around the call."""
+        words, found = self.words, []
+        for index in range(self.info.max_sessions):
+            first = layout.row(index)
+            if words[first + layout.ROW_STATE] != RowState.FREE:
+                found.append(_row(index, words[first : first + layout.ROW_WORDS]))
+        return found
+
+    def row_of(self, session: int) -> Row:
+        """The open row of session ``session``. Raises SessionNotFound, naming those there are."""
+        rows = [row for row in self.rows() if row.state == RowState.OPEN]
+        for row in rows:
+            if row.id == session:
+                return row
+        there = ", ".join(str(row.id) for row in rows) or "none"
+        raise SessionNotFound(
+            f"the engine {self.address} has no session {session}; open sessions: {there}"
+        )
+
+    @property
+    def address(self) -> str:
+        """``ENGINE.LANE``."""
+        return f"{self.info.engine}.{self.info.lane}"
+
+    @property
+    def generation(self) -> int:
+        """The table's sequence word: odd while a row is being changed."""
+        return self.words[layout.GENERATION]
+
+    def engine_is_alive(self) -> bool:
+        """Whether the engine's process lives. Not for the engine's own registry."""
+        return self.segment.is_locked(layout.LOCK_ENGINE)
+
+    def engine_has_closed(self) -> bool:
+        """Whether the engine said goodbye."""
+        return bool(self.words[layout.ENGINE_STATE] == EngineState.CLOSED)
+
+    def verdict_on(self, row: int, session: int) -> int:
+        """The engine's ``layout.Verdict`` on a session; NONE until it has looked at the row."""
+        word = self.words[layout.verdict(row)]
+        if word >> layout.VERDICT_ID_SHIFT != session:
+            return layout.Verdict.NONE
+        return word & layout.VERDICT_MASK
+
+    def register(
+        self,
+        *,
+        stage: int,
+        slots: int,
+        slot_bytes: int,
+        duration_ns: int,
+        owner: Owner,
+        timeout_s: float = TABLE_TIMEOUT_S,
+    ) -> Row:
+        """Claim a row, make its ring, open it for the engine. A consumer holds its byte then.
+
+        Raises SessionLimit, SessionBusy (the table), SharedMemoryFull, EngineNotFound (it closed).
+        """
+        epoch = secrets.randbits(64)
+        with self.table(timeout_s):
+            row = self._claim(owner, epoch)
+        try:
+            self._create_ring(row, slots, slot_bytes)
+            with self.table(timeout_s):
+                if self.engine_has_closed():
+                    raise EngineNotFound(f"the engine {self.address} has just closed")
+                row = msgspec.structs.replace(
+                    row,
+                    state=RowState.OPEN,
+                    stage=stage,
+                    slots=slots,
+                    slot_bytes=slot_bytes,
+                    opened_ns=time.monotonic_ns(),
+                    duration_ns=duration_ns,
+                )
+                with self._changing():
+                    self._write_row(row)
+        except BaseException:
+            self.free(row, timeout_s)
+            raise
+        return row
+
+    def take_reader(self, row: Row) -> None:
+        """Hold a session's liveness byte as its consumer. Raises SessionBusy."""
+        if not self.segment.try_lock(layout.LOCK_ROWS + row.index):
+            raise SessionBusy(
+                f"session {self.address}:{row.id} is read by another consumer already; "
+                f"a session has one: open another with tapring attach {self.info.engine}"
+            )
+
+    def drop_reader(self, row: Row) -> None:
+        """Give a session's liveness byte back."""
+        self.segment.unlock(layout.LOCK_ROWS + row.index)
+
+    def free(self, row: Row, timeout_s: float = 0.0) -> bool:
+        """End a session: free its row and unlink its ring. False where the mutex was not had."""
+        if not self._take_mutex(timeout_s):
+            return False
+        try:
+            self._free(row)
+        finally:
+            self.segment.unlock(layout.LOCK_TABLE)
+        return True
+
+    def repair(self) -> None:
+        """Make the generation even again if who made it odd has died. Never waits."""
+        if self._take_mutex(0.0):
+            try:
+                with self._changing():
+                    pass
+            finally:
+                self.segment.unlock(layout.LOCK_TABLE)
+
+    def unlink(self) -> None:
+        """Remove the names of the registry and of all its rings."""
+        for name in names(self.segment.name + "."):
+            unlink(name)
+        unlink(self.segment.name)
+
+    def close(self) -> None:
+        """Let go of the segment, and of every lock held on it."""
+        self.words.release()
+        self._table.release()
+        self.segment.close()
+
+    def __enter__(self) -> Registry:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def table(self, timeout_s: float) -> Iterator[None]:
+        """Hold the table's mutex. Raises SessionBusy after ``timeout_s``."""
+        if not self._take_mutex(timeout_s):
+            raise SessionBusy(
+                f"the session table of {self.address} is held by another process "
+                f"(stopped, perhaps) for {timeout_s:g} s; try again"
+            )
+        try:
+            yield
+        finally:
+            self.segment.unlock(layout.LOCK_TABLE)
+
+    def _take_mutex(self, timeout_s: float) -> bool:
+        deadline = time.monotonic() + timeout_s
+        while not self.segment.try_lock(layout.LOCK_TABLE):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_POLL_S)
+        return True
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        odd = self.words[layout.GENERATION] | 1
+        self._set(layout.GENERATION, odd)
+        if publish_barrier is not None:
+            publish_barrier()
+        try:
+            yield
+        finally:
+            if publish_barrier is not None:
+                publish_barrier()
+            self._set(layout.GENERATION, odd + 1)  # GENERATION
+
+    def _set(self, word: int, value: int) -> None:
+        self._table[word - layout.TABLE] = value
+
+    def _claim(self, owner: Owner, epoch: int) -> Row:
+        self._sweep_rows()
+        for index in range(self.info.max_sessions):
+            first = layout.row(index)
+            if self.words[first + layout.ROW_STATE] != RowState.FREE:
+                continue
+            # The consumer of an ended session may still drain it and hold the row's byte.
+            lock = layout.LOCK_ROWS + index
+            if owner == Owner.ENGINE:
+                if self.segment.is_locked(lock):
+                    continue
+            elif not self.segment.try_lock(lock):
+                continue
+            session = self.words[layout.NEXT_ID]
+            self._set(layout.NEXT_ID, session + 1)
+            row = Row(
+                index,
+                RowState.CLAIMED,
+                session,
+                epoch,
+                0,
+                0,
+                0,
+                owner,
+                0,
+                0,
+                os.getpid(),
+            )
+            with self._changing():
+                self._write_row(row)
+            return row
+        raise SessionLimit(
+            f"the engine {self.address} has its {self.info.max_sessions} sessions already; "
+            f"end one (tapring ls shows them) or make its Tap with a larger max_sessions"
+        )
+
+    def _create_ring(self, row: Row, slots: int, slot_bytes: int) -> None:
+        size = layout.ring_bytes(slots, slot_bytes)
+        name = layout.segment_name(self.info.engine, self.info.lane, row.id)
+        with Segment.create(name, size, owner=self.segment.owner) as segment:
+            mapped = segment.map(0, layout.PAGE, writable=True)
+            with memoryview(mapped) as view, view.cast("Q") as words:
+                words[layout.FORMAT] = layout.VERSION
+                words[layout.SEGMENT_BYTES] = size
+                words[layout.EPOCH] = row.epoch
+                words[layout.RING_ID] = row.id
+                words[layout.RING_SLOTS] = slots
+                words[layout.RING_SLOT_BYTES] = slot_bytes
+                if publish_barrier is not None:
+                    publish_barrier()
+                words[layout.MAGIC] = layout.RING_MAGIC
+
+    def _write_row(self, row: Row) -> None:
+        first = layout.row(row.index)
+        self._set(first + layout.ROW_ID, row.id)
+        self._set(first + layout.ROW_EPOCH, row.epoch)
+        self._set(first + layout.ROW_STAGE, row.stage)
+        self._set(first + layout.ROW_SLOTS, row.slots)
+        self._set(first + layout.ROW_SLOT_BYTES, row.slot_bytes)
+        self._set(first + layout.ROW_OWNER, row.owner)
+        self._set(first + layout.ROW_OPENED_NS, row.opened_ns)
+        self._set(first + layout.ROW_DURATION_NS, row.duration_ns)
+        self._set(first + layout.ROW_PID, row.pid)
+        if publish_barrier is not None:
+            publish_barrier()
+        self._set(first + layout.ROW_STATE, row.state)
+
+    def _free(self, row: Row) -> None:
+        first = layout.row(row.index)
+        if self.words[first + layout.ROW_ID] == row.id:
+            with self._changing():
+                self._set(first + layout.ROW_STATE, RowState.FREE)
+        unlink(layout.segment_name(self.info.engine, self.info.lane, row.id))
+
+    def _sweep_rows(self) -> None:
+        """Free the rows whose consumer died. The mutex is held."""
+        for row in self.rows():
+            if row.owner == Owner.ENGINE:
+                continue
+            if not self.segment.is_locked(layout.LOCK_ROWS + row.index):
+                self._free(row)
+
+    def _write_header(self, described: bytes) -> None:
+        info = self.info
+        offset = layout.info_offset(info.max_sessions)
+        with self.words.cast("B") as view:
+            view[offset : offset + len(described)] = described
+        words = self.words
+        words[layout.FORMAT] = layout.VERSION
+        words[layout.SEGMENT_BYTES] = self.segment.size
+        words[layout.EPOCH] = secrets.randbits(64)
+        words[layout.ROWS] = info.max_sessions
+        words[layout.INFO_BYTES] = len(described)
+        words[layout.CLOCK_MONOTONIC_NS] = time.monotonic_ns()
+        words[layout.CLOCK_WALL_NS] = time.time_ns()
+        words[layout.PID] = os.getpid()
+        words[layout.ENGINE_STATE] = EngineState.RUNNING
+        words[layout.NEXT_ID] = 1
+        if publish_barrier is not None:
+            publish_barrier()
+        words[layout.MAGIC] = layout.REGISTRY_MAGIC
+
+
+def find(engine: str, lane: str | None = None) -> list[Registry]:
+    """Open the registries of all running lanes of ``engine``, or of one.
+
+    Raises EngineNotFound, which suggests near names; NotPermitted and the others of ``attach``
+    where no lane could be opened.
+    """
+    found: list[Registry] = []
+    refused: TapError | None = None
+    for _, lane_id in _lanes(engine):
+        if lane not in (None, lane_id):
+            continue
+        try:
+            registry = Registry.attach(engine, lane_id)
+        except EngineNotFound:
+            continue
+        except TapError as error:
+            refused = error
+            continue
+        if registry.engine_is_alive() and not registry.engine_has_closed():
+            found.append(registry)
+        else:
+            registry.close()
+            sweep_lane(engine, lane_id)
+    if found:
+        return found
+    raise refused or _not_found(engine, lane)
+
+
+def engines(name: str | None = None) -> list[EngineInfo]:
+    """What can be tapped on this machine, a lane an entry, and who is tapping it.
+
+    Lanes whose engine died and which nobody reads any more are removed on the way; those of
+    another user are left out.
+    """
+    sweep(name)
+    seen = []
+    for engine, lane in _lanes(name):
+        with suppress(TapError), Registry.attach(engine, lane) as registry:
+            if registry.engine_is_alive():
+                seen.append(_engine_info(registry))
+    return seen
+
+
+def sweep(engine: str | None = None) -> list[str]:
+    """Remove what dead engines left and nobody reads; returns the names that were removed."""
+    removed: list[str] = []
+    for name, lane in _lanes(engine):
+        removed += sweep_lane(name, lane)
+    return removed
+
+
+def sweep_lane(engine: str, lane: str) -> list[str]:
+    """Remove a lane whose engine is dead, unless a consumer still drains it.
+
+    In a living lane, the sessions of dead consumers. Returns the names that were removed.
+    """
+    name = layout.segment_name(engine, lane)
+    try:
+        segment = Segment.attach(name)
+    except FileNotFoundError:  # its registry is gone: rings alone are nobody's
+        return [ring for ring in names(name + ".") if unlink(ring)]
+    except TapError:
+        return []
+    with segment:
+        if not segment.try_lock(layout.LOCK_ENGINE):
+            return _sweep_living(engine, lane)
+        if segment.is_locked(layout.LOCK_ROWS, layout.MAX_ROWS):
+            return []
+        return [found for found in (*names(name + "."), name) if unlink(found)]
+
+
+def split_address(address: str) -> tuple[str, str | None, int | None]:
+    """Engine, lane and session of ``ENGINE[.LANE][:ID]``. Raises ValueError, with an example."""
+    match = re.fullmatch(
+        rf"({layout.ENGINE_PATTERN})(?:\.({layout.LANE_PATTERN}))?(?::([1-9]\d{{0,18}}))?",
+        address,
+    )
+    if not match:
+        raise ValueError(
+            f"{address!r} is no address: ENGINE, ENGINE.LANE or ENGINE.LANE:ID is, "
+            f"such as detector, detector.0a1b2c3d or detector:7"
+        )
+    engine, lane, session = match.groups()
+    return engine, lane, int(session) if session else None
+
+
+def _sweep_living(engine: str, lane: str) -> list[str]:
+    with suppress(TapError), Registry.attach(engine, lane) as registry:
+        before = {row.id for row in registry.rows()}
+        with registry.table(0.0):
+            registry._sweep_rows()
+        gone = before - {row.id for row in registry.rows()}
+        return [layout.segment_name(engine, lane, session) for session in sorted(gone)]
+    return []
+
+
+def _lanes(engine: str | None) -> list[tuple[str, str]]:
+    prefix = f"{layout.NAME_PREFIX}.{engine}." if engine else f"{layout.NAME_PREFIX}."
+    matches = (_NAME.fullmatch(name) for name in names(prefix))
+    return sorted({(match[1], match[2]) for match in matches if match})
+
+
+def _not_found(engine: str, lane: str | None) -> EngineNotFound:
+    running = engines()
+    lanes = [info.lane for info in running if info.name == engine]
+    if lane is not None and lanes:
+        return EngineNotFound(
+            f"the engine {engine} has no lane {lane}{suggest(lane, lanes)}; "
+            f"its lanes: {', '.join(lanes)}"
+        )
+    known = sorted({info.name for info in running})
+    there = (
+        f"running: {', '.join(known)}"
+        if known
+        else "no engine is running on this machine"
+    )
+    return EngineNotFound(
+        f"no engine called {engine!r} runs{suggest(engine, known)}; {there}"
+    )
+
+
+def _read_info(segment: Segment, engine: str, lane: str) -> LaneInfo:
+    _wait_until_ready(segment)
+    with _segment_words(segment) as words:
+        version, size, rows, length = (
+            words[layout.FORMAT],
+            words[layout.SEGMENT_BYTES],
+            words[layout.ROWS],
+            words[layout.INFO_BYTES],
+        )
+    if version != layout.VERSION:
+        raise VersionMismatch(
+            f"{segment.name} is of version {version} of the protocol, this tapring reads "
+            f"{layout.VERSION}; use the tapring of the engine's environment"
+        )
+    offset = layout.info_offset(rows) if 0 < rows <= layout.MAX_ROWS else segment.size
+    if size != segment.size or offset + length > size:
+        raise RingCorrupt(
+            f"the registry {segment.name} is truncated or damaged; restart its engine"
+        )
+    try:
+        info = msgspec.json.decode(os.pread(segment.fd, length, offset), type=LaneInfo)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RingCorrupt(f"the registry {segment.name} is damaged: {error}") from None
+    if (info.engine, info.lane, info.max_sessions) != (engine, lane, rows):
+        raise RingCorrupt(
+            f"the registry {segment.name} says that it is {info.engine}.{info.lane}"
+        )
+    return info
+
+
+def check_ring(segment: Segment, row: Row) -> None:
+    """Raise RingCorrupt unless ``segment`` is the ring that ``row`` describes."""
+    with _segment_words(segment) as words:
+        if words[layout.MAGIC] != layout.RING_MAGIC:
+            raise RingCorrupt(f"{segment.name} is no ring of tapring")
+        if words[layout.EPOCH] != row.epoch or words[layout.RING_ID] != row.id:
+            raise RingCorrupt(
+                f"{segment.name} is the ring of another session (its epoch differs)"
+            )
+        if (
+            segment.size != layout.ring_bytes(row.slots, row.slot_bytes)
+            or words[layout.RING_SLOTS] != row.slots
+            or words[layout.RING_SLOT_BYTES] != row.slot_bytes
+        ):
+            raise RingCorrupt(
+                f"{segment.name} is {segment.size} bytes long, which is not the "
+                f"{row.slots} slots of {row.slot_bytes} bytes that were announced"
+            )
+
+
+@contextmanager
+def _segment_words(segment: Segment) -> Iterator[memoryview]:
+    """The first page of a segment as read-only words, for as long as the block lasts."""
+    data = os.pread(segment.fd, layout.PAGE, 0)
+    if len(data) < layout.PAGE:
+        raise RingCorrupt(f"the segment {segment.name} is truncated: {len(data)} bytes")
+    with memoryview(data) as view, view.cast("Q") as words:
+        yield words
+
+
+def _wait_until_ready(segment: Segment) -> None:
+    deadline = time.monotonic() + _READY_TIMEOUT_S
+    while True:
+        magic = int.from_bytes(os.pread(segment.fd, layout.WORD, 0), "little")
+        if magic == layout.REGISTRY_MAGIC:
+            segment.size = os.fstat(segment.fd).st_size
+            return
+        if magic or time.monotonic() >= deadline:
+            raise RingCorrupt(
+                f"{segment.name} is no registry of tapring, or was never finished"
+            )
+        time.sleep(_POLL_S)
+
+
+def _row(index: int, words: memoryview) -> Row:
+    return Row(
+        index=index,
+        state=words[layout.ROW_STATE],
+        id=words[layout.ROW_ID],
+        epoch=words[layout.ROW_EPOCH],
+        stage=words[layout.ROW_STAGE],
+        slots=words[layout.ROW_SLOTS],
+        slot_bytes=words[layout.ROW_SLOT_BYTES],
+        owner=words[layout.ROW_OWNER],
+        opened_ns=words[layout.ROW_OPENED_NS],
+        duration_ns=words[layout.ROW_DURATION_NS],
+        pid=words[layout.ROW_PID],
+    )
+
+
+def _engine_info(registry: Registry) -> EngineInfo:
+    info, words = registry.info, registry.words
+    sessions = []
+    for row in registry.rows():
+        if row.state == RowState.OPEN and row.stage < len(info.stages):
+            with suppress(OSError, TapError):
+                sessions.append(_session_info(registry, row))
+    uptime_ns = time.monotonic_ns() - words[layout.CLOCK_MONOTONIC_NS]
+    return EngineInfo(
+        name=info.engine,
+        lane=info.lane,
+        pid=words[layout.PID],
+        uptime_s=uptime_ns / 1e9,
+        stages={stage.name: stage for stage in info.stages},
+        sessions=tuple(sessions),
+        max_sessions=info.max_sessions,
+        max_duration_s=info.max_duration_ns / 1e9,
+        max_buffer_bytes=info.max_buffer_bytes,
+        faults=words[layout.FAULTS],
+        misuse=words[layout.MISUSE],
+    )
+
+
+def _session_info(registry: Registry, row: Row) -> SessionInfo:
+    info = registry.info
+    with Segment.attach(layout.segment_name(info.engine, info.lane, row.id)) as segment:
+        pages = segment.map(0, layout.SLOTS, writable=False)
+        with producer_words(pages) as words, consumer_words(pages) as page:
+            ledger = read_ledger(words, page)
+            used = words[layout.TAIL] - page[layout.HEAD]
+    return SessionInfo(
+        id=row.id,
+        stage=info.stages[row.stage].name,
+        owner="engine" if row.owner == Owner.ENGINE else "consumer",
+        read=registry.segment.is_locked(layout.LOCK_ROWS + row.index),
+        offered=ledger.offered,
+        captured=ledger.captured,
+        dropped=ledger.dropped,
+        oversize=ledger.oversize,
+        errors=ledger.errors,
+        fill=min(1.0, max(0, used) / max(1, row.slots)),
+        buffer_bytes=row.slots * row.slot_bytes,
+        age_s=(time.monotonic_ns() - row.opened_ns) / 1e9,
+    )

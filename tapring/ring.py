@@ -1,0 +1,499 @@
+"""The single-producer single-consumer ring: Writer and Reader, and nothing around them.
+
+No descriptor, no sleep, no clock and no process lives here: a Writer and a Reader work over any
+buffers, any barrier and any times they are handed, so that tests can drive and record them.
+
+Theory of operation. Positions count slots and only grow: ``tail`` is where the producer writes
+next, ``head`` where the consumer reads next, ``head <= tail <= head + slots``. A frame is stored
+from slot ``tail % slots`` on (its payload wraps at the last slot; its header never does) and
+exists for the reader from the store of the new tail on (PUBLISH). Its slots may be overwritten
+from the store of the new head on (RELEASE), which the reader does only after it has copied the
+payload out. Each side keeps private copies of the words it owns and never reads them back; each
+side checks the other's word against its own before it believes it.
+
+A Writer's private state is moved *before* the word that publishes it: an exception between the
+two makes a finished frame visible late, never overwritten.
+"""
+
+from collections.abc import Callable
+from mmap import mmap
+from typing import Final, Protocol
+
+import msgspec
+
+from . import layout
+from .errors import RingCorrupt
+
+Barrier = Callable[[], None]
+Words = memoryview
+Slots = mmap | bytearray
+
+_PACK_HEADER: Final = layout.FRAME.pack_into
+_UNPACK_HEADER: Final = layout.FRAME.unpack_from
+_FRAME_BYTES: Final = layout.FRAME_BYTES
+_SLOTS: Final = layout.SLOTS
+_TAIL: Final = layout.TAIL
+_CAPTURED: Final = layout.CAPTURED
+_DROPPED: Final = layout.DROPPED
+_HEAD: Final = layout.HEAD
+_RELEASED: Final = layout.RELEASED
+
+
+class Cutter(Protocol):
+    """What a Writer must know of a payload to cut it at an event boundary (see ``stages``)."""
+
+    def fit(self, payload: bytes, count: int, room: int) -> int:
+        """How many leading events, at most ``count - 1``, make a payload of <= ``room`` bytes."""
+
+    def split(self, payload: bytes, count: int, at: int) -> tuple[bytes, bytes]:
+        """The payload of the first ``at`` events and that of the others."""
+
+
+class Taken(msgspec.Struct, frozen=True, gc=False):
+    """One frame as it was copied out of the ring.
+
+    ``time_ns`` is the engine's CLOCK_MONOTONIC; ``missed`` counts the events that were offered
+    to this session just before this frame and did not reach the ring.
+    """
+
+    payload: bytes
+    count: int
+    time_ns: int
+    missed: int
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    """A session's account in events, as its ring holds it.
+
+    ``offered == delivered + unread + dropped + oversize + errors`` while neither side moves.
+    """
+
+    captured: int
+    delivered: int
+    dropped: int
+    oversize: int
+    errors: int
+
+    @property
+    def offered(self) -> int:
+        """Events offered to this session, whatever became of them."""
+        return self.captured + self.dropped + self.oversize + self.errors
+
+    @property
+    def unread(self) -> int:
+        """Events that were captured and not delivered."""
+        return max(0, self.captured - self.delivered)
+
+
+def producer_words(segment: Slots) -> Words:
+    """The producer's page of a ring's segment as 64-bit words."""
+    return memoryview(segment)[: layout.PAGE].cast("Q")
+
+
+def consumer_words(segment: Slots, offset: int = layout.CONSUMER_PAGE) -> Words:
+    """The consumer's page as 64-bit words; ``offset`` 0 where that page is mapped alone."""
+    return memoryview(segment)[offset : offset + layout.PAGE].cast("Q")
+
+
+def read_ledger(words: Words, page: Words) -> Ledger:
+    """The account of a session from its ring's two pages of words, at any time, by anybody."""
+    delivered = max(0, page[layout.RELEASED] - page[layout.ABANDONED])
+    return Ledger(
+        captured=words[layout.CAPTURED],
+        delivered=delivered,
+        dropped=words[layout.DROPPED],
+        oversize=words[layout.OVERSIZE],
+        errors=words[layout.ERRORS],
+    )
+
+
+class Writer:
+    """The producer's end of a ring.
+
+    ``words``, ``page`` and ``data`` are the producer's page, the consumer's page and the whole
+    segment. ``slot_bytes`` is a power of two. The counters are the session's so far, in events.
+    """
+
+    __slots__ = (
+        "_barrier",
+        "_blocked_head",
+        "_cutter",
+        "_data",
+        "_kind",
+        "_limit",
+        "_lost",
+        "_page",
+        "_round_up",
+        "_shift",
+        "_size",
+        "_slots",
+        "_stage",
+        "_tail",
+        "_words",
+        "captured",
+        "dropped",
+        "errors",
+        "oversize",
+    )
+
+    def __init__(
+        self,
+        words: Words,
+        page: Words,
+        data: Slots,
+        *,
+        slots: int,
+        slot_bytes: int,
+        stage: int,
+        kind: int,
+        cutter: Cutter,
+        barrier: Barrier | None = None,
+    ) -> None:
+        check_geometry(slots, slot_bytes, len(data))
+        self._words = words
+        self._page = page
+        self._data = data
+        self._slots = slots
+        self._shift = slot_bytes.bit_length() - 1
+        self._round_up = _FRAME_BYTES + slot_bytes - 1
+        self._size = layout.ring_bytes(slots, slot_bytes)
+        self._stage = stage
+        self._kind = kind
+        self._cutter = cutter
+        self._barrier = barrier
+        self._tail = 0
+        self._limit = slots  # head + slots, as last seen: frames end here at the latest
+        self._blocked_head = -1  # a batch found no room while the head stood here
+        self._lost = 0
+        self.captured = 0
+        self.dropped = 0
+        self.oversize = 0
+        self.errors = 0
+
+    @property
+    def offered(self) -> int:
+        """Events offered to this session so far."""
+        return self.captured + self._lost
+
+    def has_room(self) -> bool:
+        """Whether a batch is worth serializing: a slot is free, and none found too few before.
+
+        Raises RingCorrupt where the consumer's position is impossible.
+        """
+        return self._tail < self._limit or self._look_again()
+
+    def publish(self, payload: bytes, count: int, time_ns: int) -> None:
+        """Write ``count`` events, packed in ``payload``, as one frame where they fit whole.
+
+        Where they do not, the first that fit are written, and the others are counted as dropped,
+        or as oversize if the ring could never hold them. Raises RingCorrupt as ``has_room``.
+        """
+        length = len(payload)
+        need = (length + self._round_up) >> self._shift
+        tail = self._tail
+        end = tail + need
+        if end > self._limit:
+            self._look_again()
+            if end > self._limit:
+                self._publish_parts(payload, count, time_ns)
+                return
+        data = self._data
+        start = _SLOTS + (tail % self._slots << self._shift)
+        first = start + _FRAME_BYTES
+        last = first + length
+        if last <= self._size:
+            data[first:last] = payload
+        else:
+            cut = self._size - first
+            data[first : self._size] = payload[:cut]
+            data[_SLOTS : _SLOTS + length - cut] = payload[cut:]
+        captured = self.captured
+        _PACK_HEADER(
+            data,
+            start,
+            tail,
+            time_ns,
+            captured + self._lost,
+            length,
+            count,
+            self._stage,
+            self._kind,
+            0,
+        )
+        self._tail = end
+        self.captured = captured = captured + count
+        words = self._words
+        words[_CAPTURED] = captured
+        if self._barrier is not None:
+            self._barrier()
+        words[_TAIL] = end  # PUBLISH
+
+    def drop(self, count: int) -> None:
+        """Count ``count`` events that found no room."""
+        self.dropped += count
+        self._lost += count
+        self._words[_DROPPED] = self.dropped
+
+    def fail(self, count: int) -> None:
+        """Count ``count`` events that could not be serialized."""
+        self.errors += count
+        self._lost += count
+        self._words[layout.ERRORS] = self.errors
+
+    def end(self, reason: layout.Ended) -> None:
+        """Say that no more frames will come, and why. The first reason stands."""
+        if self._words[layout.ENDED] == layout.Ended.NO:
+            self._words[layout.ENDED] = reason
+
+    def close(self) -> None:
+        """Let go of the buffers, so that their mapping can be closed."""
+        self._words.release()
+        self._page.release()
+
+    def _look_again(self) -> bool:
+        """Read the consumer's position; say whether a slot is free."""
+        head = self._page[_HEAD]  # RELEASE
+        if not self._limit - self._slots <= head <= self._tail:
+            raise RingCorrupt(
+                f"the consumer's position is {head}, the producer's {self._tail}, "
+                f"the ring {self._slots} slots long"
+            )
+        if self._barrier is not None:
+            self._barrier()
+        if head == self._blocked_head:
+            return False
+        self._limit = head + self._slots
+        return self._tail < self._limit
+
+    def _publish_parts(self, payload: bytes, count: int, time_ns: int) -> None:
+        """Publish what fits of a batch that does not fit whole, and count the rest."""
+        whole_ring = (self._slots << self._shift) - _FRAME_BYTES
+        while count:
+            room = ((self._limit - self._tail) << self._shift) - _FRAME_BYTES
+            if len(payload) <= room:
+                self.publish(payload, count, time_ns)
+                return
+            at = self._cutter.fit(payload, count, room)
+            if at:
+                part, payload = self._cutter.split(payload, count, at)
+                self.publish(part, at, time_ns)
+            elif self._first_is_oversize(payload, count, whole_ring):
+                at = 1
+                self.oversize += 1
+                self._lost += 1
+                self._words[layout.OVERSIZE] = self.oversize
+                payload = self._cutter.split(payload, count, 1)[1] if count > 1 else b""
+            else:
+                self._blocked_head = self._limit - self._slots
+                self._limit = self._tail
+                self.drop(count)
+                return
+            count -= at
+
+    def _first_is_oversize(self, payload: bytes, count: int, whole_ring: int) -> bool:
+        if count == 1:
+            return len(payload) > whole_ring
+        return self._cutter.fit(payload, count, whole_ring) == 0
+
+
+class Reader:
+    """The consumer's end of a ring. It goes on where the consumer's page says the last one left.
+
+    ``words`` and ``data`` may be read-only; only ``page`` is written. ``stage`` and ``kind`` are
+    what every frame must carry. ``gaps`` counts the places where events were missing.
+    """
+
+    __slots__ = (
+        "_barrier",
+        "_data",
+        "_expected",
+        "_head",
+        "_kind",
+        "_missed",
+        "_page",
+        "_released",
+        "_round_up",
+        "_shift",
+        "_size",
+        "_slots",
+        "_stage",
+        "_tail",
+        "_words",
+        "gaps",
+    )
+
+    def __init__(
+        self,
+        words: Words,
+        page: Words,
+        data: Slots,
+        *,
+        slots: int,
+        slot_bytes: int,
+        stage: int,
+        kind: int,
+        barrier: Barrier | None = None,
+    ) -> None:
+        check_geometry(slots, slot_bytes, len(data))
+        self._words = words
+        self._page = page
+        self._data = data
+        self._slots = slots
+        self._shift = slot_bytes.bit_length() - 1
+        self._round_up = _FRAME_BYTES + slot_bytes - 1
+        self._size = layout.ring_bytes(slots, slot_bytes)
+        self._stage = stage
+        self._kind = kind
+        self._barrier = barrier
+        self._head = self._tail = page[_HEAD]
+        self._released = page[_RELEASED]
+        self._missed = page[layout.MISSED]
+        self._expected = self._released + self._missed
+        self.gaps = page[layout.GAPS]
+
+    def take(self) -> Taken | None:
+        """Copy the next frame out and release its slots; None while there is none.
+
+        Raises RingCorrupt where what the producer wrote is impossible.
+        """
+        head = self._head
+        if head == self._tail and not self._look_again():
+            return None
+        start = _SLOTS + (head % self._slots << self._shift)
+        position, time_ns, offered, length, count, stage, kind, _flags = _UNPACK_HEADER(
+            self._data, start
+        )
+        end = head + ((length + self._round_up) >> self._shift)
+        missed = offered - self._expected
+        if (
+            position != head
+            or end > self._tail
+            or missed < 0
+            or not count
+            or stage != self._stage
+            or kind != self._kind
+        ):
+            raise RingCorrupt(self._describe(position, end, missed, count, stage, kind))
+        first = start + _FRAME_BYTES
+        payload = self._copy(first, first + length)
+        if self._barrier is not None:
+            self._barrier()
+        page = self._page
+        self._head = page[_HEAD] = end  # RELEASE
+        self._released = page[_RELEASED] = self._released + count
+        if missed:
+            self._note_gap(missed)
+        self._expected = offered + count
+        return Taken(payload, count, time_ns, missed)
+
+    def is_empty(self) -> bool:
+        """Whether nothing is published that was not taken."""
+        return self._head == self._tail and not self._look_again()
+
+    def next_time_ns(self) -> int | None:
+        """The time of the frame that ``take`` would return, or None."""
+        if self.is_empty():
+            return None
+        start = _SLOTS + (self._head % self._slots << self._shift)
+        time_ns: int = _UNPACK_HEADER(self._data, start)[1]
+        return time_ns
+
+    def unread(self) -> int:
+        """Events that are published and not taken, by the headers of their frames.
+
+        Takes time in proportion to the frames; the exact figure also after the engine was killed
+        between counting a frame and publishing it.
+        """
+        tail = self._words[_TAIL]
+        head, events = self._head, 0
+        while head < tail:
+            start = _SLOTS + (head % self._slots << self._shift)
+            position, _, _, length, count, _, _, _ = _UNPACK_HEADER(self._data, start)
+            if position != head:
+                raise RingCorrupt(
+                    f"the frame at slot {head} says that it is at {position}"
+                )
+            events += count
+            head += (length + self._round_up) >> self._shift
+        return events
+
+    @property
+    def taken(self) -> int:
+        """Events in the frames taken so far."""
+        return self._released
+
+    def note_abandoned(self, events: int) -> None:
+        """Count events of taken frames that will never be handed out: they stay unread."""
+        self._page[layout.ABANDONED] += events
+
+    def note_final_gap(self) -> bool:
+        """Count a gap behind the last frame, once everything was taken; say if there is one."""
+        ledger = self.ledger()
+        lost = ledger.dropped + ledger.oversize + ledger.errors
+        if lost <= self._missed:
+            return False
+        self._note_gap(lost - self._missed)
+        return True
+
+    def ledger(self) -> Ledger:
+        """The session's account now."""
+        return read_ledger(self._words, self._page)
+
+    def ended(self) -> int:
+        """The producer's ``layout.Ended`` word."""
+        return self._words[layout.ENDED]
+
+    def close(self) -> None:
+        """Let go of the buffers, so that their mapping can be closed."""
+        self._words.release()
+        self._page.release()
+
+    def _look_again(self) -> bool:
+        """Read the producer's position; say whether a frame is there."""
+        tail = self._words[_TAIL]  # PUBLISH
+        if tail == self._head:
+            return False
+        if not self._head < tail <= self._head + self._slots:
+            raise RingCorrupt(
+                f"the producer's position is {tail}, the consumer's {self._head}, "
+                f"the ring {self._slots} slots long"
+            )
+        if self._barrier is not None:
+            self._barrier()
+        self._tail = tail
+        return True
+
+    def _copy(self, first: int, last: int) -> bytes:
+        data, size = self._data, self._size
+        if last <= size:
+            return bytes(data[first:last])
+        return b"".join((data[first:size], data[_SLOTS : _SLOTS + last - size]))
+
+    def _note_gap(self, missed: int) -> None:
+        self._missed += missed
+        self.gaps += 1
+        self._page[layout.MISSED] = self._missed
+        self._page[layout.GAPS] = self.gaps
+
+    def _describe(
+        self, position: int, end: int, missed: int, count: int, stage: int, kind: int
+    ) -> str:
+        return (
+            f"the frame at slot {self._head} cannot be right: position {position}, "
+            f"ends at {end} of {self._tail}, {count} events after {missed} missing ones, "
+            f"stage {stage} of kind {kind} where {self._stage} of kind {self._kind} is read"
+        )
+
+
+def check_geometry(slots: int, slot_bytes: int, segment_bytes: int) -> None:
+    """Raise RingCorrupt unless a ring of this shape fills a segment of ``segment_bytes``."""
+    if (
+        slots < layout.MIN_SLOTS
+        or not layout.MIN_SLOT_BYTES <= slot_bytes <= layout.MAX_SLOT_BYTES
+        or slot_bytes & (slot_bytes - 1)
+        or slots * slot_bytes > layout.MAX_PAYLOAD_BYTES
+        or layout.ring_bytes(slots, slot_bytes) > segment_bytes
+    ):
+        raise RingCorrupt(
+            f"{slots} slots of {slot_bytes} bytes do not make a ring in {segment_bytes} bytes"
+        )
