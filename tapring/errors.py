@@ -75,7 +75,7 @@ class NotPermitted(TapError):
 
 def suggest(wrong: str, known: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` for the known names nearest to ``wrong``, or ``""``."""
-    from difflib import get_close_matches  # noqa: PLC0415 - 4 ms that only an error needs
+    from difflib import get_close_matches
 
     near = get_close_matches(wrong, list(known), n=3, cutoff=0.6)
     return f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else ""

@@ -79,12 +79,8 @@ CLOCK_WALL_NS: Final = 7
 PID: Final = 8  # for people; never used to decide anything
 _ENGINE_LIVE: Final = 512 // WORD
 ENGINE_STATE: Final = _ENGINE_LIVE  # EngineState
-FAULTS: Final = (
-    _ENGINE_LIVE + 1
-)  # sessions evicted or refused because of what they hold
-MISUSE: Final = (
-    _ENGINE_LIVE + 2
-)  # offers to no stage, or of what is no batch of its kind
+FAULTS: Final = _ENGINE_LIVE + 1  # sessions evicted or refused because of what they hold
+MISUSE: Final = _ENGINE_LIVE + 2  # offers to no stage, or of what is no batch of its kind
 _VERDICTS: Final = 1024 // WORD
 VERDICT_ID_SHIFT: Final = 8
 VERDICT_MASK: Final = (1 << VERDICT_ID_SHIFT) - 1

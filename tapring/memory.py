@@ -89,9 +89,7 @@ class Segment:
             ) from None
         status = os.fstat(shm.fd)
         me = os.geteuid()
-        if not stat.S_ISREG(status.st_mode) or (
-            me != 0 and status.st_uid not in (me, 0)
-        ):
+        if not stat.S_ISREG(status.st_mode) or (me != 0 and status.st_uid not in (me, 0)):
             shm.close_fd()
             raise NotPermitted(
                 f"the segment {name} belongs to user {status.st_uid} and this is user {me}; "
@@ -106,9 +104,7 @@ class Segment:
         SharedMemoryFull where the address space is full.
         """
         if offset + length > os.fstat(self.fd).st_size or length <= 0:
-            raise RingCorrupt(
-                f"the segment {self.name} is truncated: {self.size} bytes"
-            )
+            raise RingCorrupt(f"the segment {self.name} is truncated: {self.size} bytes")
         access = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
         try:
             mapped = mmap.mmap(self.fd, length, mmap.MAP_SHARED, access, offset=offset)
@@ -137,9 +133,7 @@ class Segment:
 
     def is_locked(self, offset: int, length: int = 1) -> bool:
         """Whether another descriptor than this one holds a lock on any of ``length`` bytes."""
-        answer = fcntl.fcntl(
-            self.fd, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK, offset, length)
-        )
+        answer = fcntl.fcntl(self.fd, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK, offset, length))
         return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
     def close(self) -> None:
@@ -185,9 +179,7 @@ def _flock(kind: int, offset: int, length: int = 1) -> bytes:
 
 
 def _no_memory(name: str, size: int, error: Exception) -> str:
-    reason = (
-        error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    )
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return (
         f"{size} bytes of shared memory for {name} cannot be had: {reason}; "
         f"free some of {DIRECTORY}, enlarge it, or ask for a smaller buffer"

@@ -27,7 +27,6 @@ import msgspec
 from . import layout
 from .errors import (
     EngineNotFound,
-    NotPermitted,
     RingCorrupt,
     SessionBusy,
     SessionLimit,
@@ -152,9 +151,7 @@ class Registry:
         try:
             # Housekeeping that came by before the lock stood has taken the name away.
             if not segment.try_lock(layout.LOCK_ENGINE) or not segment.is_linked():
-                raise FileExistsError(
-                    f"the lane {info.lane} was swept while it was made"
-                )
+                raise FileExistsError(f"the lane {info.lane} was swept while it was made")
             registry = cls(segment, info, writable=True)
         except BaseException:
             segment.close()
@@ -173,9 +170,7 @@ class Registry:
         try:
             segment = Segment.attach(name)
         except FileNotFoundError:
-            raise EngineNotFound(
-                f"the engine {engine} has no lane {lane} (any more)"
-            ) from None
+            raise EngineNotFound(f"the engine {engine} has no lane {lane} (any more)") from None
         try:
             info = _read_info(segment, engine, lane)
             return cls(segment, info, writable=False)
@@ -566,14 +561,8 @@ def _not_found(engine: str, lane: str | None) -> EngineNotFound:
             f"its lanes: {', '.join(lanes)}"
         )
     known = sorted({info.name for info in running})
-    there = (
-        f"running: {', '.join(known)}"
-        if known
-        else "no engine is running on this machine"
-    )
-    return EngineNotFound(
-        f"no engine called {engine!r} runs{suggest(engine, known)}; {there}"
-    )
+    there = f"running: {', '.join(known)}" if known else "no engine is running on this machine"
+    return EngineNotFound(f"no engine called {engine!r} runs{suggest(engine, known)}; {there}")
 
 
 def _read_info(segment: Segment, engine: str, lane: str) -> LaneInfo:
@@ -600,9 +589,7 @@ def _read_info(segment: Segment, engine: str, lane: str) -> LaneInfo:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RingCorrupt(f"the registry {segment.name} is damaged: {error}") from None
     if (info.engine, info.lane, info.max_sessions) != (engine, lane, rows):
-        raise RingCorrupt(
-            f"the registry {segment.name} says that it is {info.engine}.{info.lane}"
-        )
+        raise RingCorrupt(f"the registry {segment.name} says that it is {info.engine}.{info.lane}")
     return info
 
 
@@ -612,9 +599,7 @@ def check_ring(segment: Segment, row: Row) -> None:
         if words[layout.MAGIC] != layout.RING_MAGIC:
             raise RingCorrupt(f"{segment.name} is no ring of tapring")
         if words[layout.EPOCH] != row.epoch or words[layout.RING_ID] != row.id:
-            raise RingCorrupt(
-                f"{segment.name} is the ring of another session (its epoch differs)"
-            )
+            raise RingCorrupt(f"{segment.name} is the ring of another session (its epoch differs)")
         if (
             segment.size != layout.ring_bytes(row.slots, row.slot_bytes)
             or words[layout.RING_SLOTS] != row.slots
@@ -644,9 +629,7 @@ def _wait_until_ready(segment: Segment) -> None:
             segment.size = os.fstat(segment.fd).st_size
             return
         if magic or time.monotonic() >= deadline:
-            raise RingCorrupt(
-                f"{segment.name} is no registry of tapring, or was never finished"
-            )
+            raise RingCorrupt(f"{segment.name} is no registry of tapring, or was never finished")
         time.sleep(_POLL_S)
 
 

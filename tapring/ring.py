@@ -410,9 +410,7 @@ class Reader:
             start = _SLOTS + (head % self._slots << self._shift)
             position, _, _, length, count, _, _, _ = _UNPACK_HEADER(self._data, start)
             if position != head:
-                raise RingCorrupt(
-                    f"the frame at slot {head} says that it is at {position}"
-                )
+                raise RingCorrupt(f"the frame at slot {head} says that it is at {position}")
             events += count
             head += (length + self._round_up) >> self._shift
         return events

@@ -103,9 +103,7 @@ class Frame(msgspec.Struct, frozen=True):
         """This frame with its first ``n`` events alone; itself where it has no more."""
         if n >= self.count:
             return self
-        payload = (
-            bytes(self.kind.split(self.payload, self.count, n)[0]) if n > 0 else b""
-        )
+        payload = bytes(self.kind.split(self.payload, self.count, n)[0]) if n > 0 else b""
         return msgspec.structs.replace(self, payload=payload, count=max(n, 0))
 
 
@@ -119,9 +117,7 @@ class Session:
     ``end`` was given. Iterating, ``frames`` and ``read`` may be mixed.
     """
 
-    def __init__(
-        self, sources: list[_Source], *, deadline_ns: int | None = None
-    ) -> None:
+    def __init__(self, sources: list[_Source], *, deadline_ns: int | None = None) -> None:
         self._sources = sources
         self._open = list(sources)
         self._deadline_ns = deadline_ns
@@ -186,9 +182,7 @@ class Session:
                 if got is None:
                     break
                 self._unpack(*got)
-            part = (
-                list(islice(self._rest, n)) if self.dtype is None else self._records(n)
-            )
+            part = list(islice(self._rest, n)) if self.dtype is None else self._records(n)
             n -= len(part) if self.dtype is None else sum(map(len, part))
             events += part
         return events
@@ -281,9 +275,7 @@ class Session:
             source = self._open[0]
             taken = source.reader.take()
             return None if taken is None else (source, taken)
-        waiting = [
-            (time_ns, i) for i, s in enumerate(self._open) if (time_ns := s.next_time())
-        ]
+        waiting = [(time_ns, i) for i, s in enumerate(self._open) if (time_ns := s.next_time())]
         if not waiting:
             return None
         source = self._open[min(waiting)[1]]
@@ -368,13 +360,9 @@ def capture(
     """
     engine, lane, session = split_address(address)
     if session is not None:
-        raise ValueError(
-            f"{address!r} names a session: attach_session reads one that exists"
-        )
+        raise ValueError(f"{address!r} names a session: attach_session reads one that exists")
     if duration is not None and not 0 < duration < math.inf:
-        raise ValueError(
-            f"a duration is a positive number of seconds, not {duration!r}"
-        )
+        raise ValueError(f"a duration is a positive number of seconds, not {duration!r}")
     registries = _find(engine, lane, wait)
     sources: list[_Source] = []
     try:
@@ -390,9 +378,7 @@ def capture(
     return Session(sources, deadline_ns=deadline)
 
 
-def attach_session(
-    address: str, session: int | None = None, *, wait: float = 0.0
-) -> Session:
+def attach_session(address: str, session: int | None = None, *, wait: float = 0.0) -> Session:
     """Read a session that somebody registered: ``ENGINE[.LANE]:ID``, or its id apart.
 
     Without a lane, the first lane that has a session of that id. Raises EngineNotFound,
@@ -402,9 +388,7 @@ def attach_session(
     engine, lane, named = split_address(address)
     session = named if session is None else session
     if session is None:
-        raise ValueError(
-            f"{address!r} names no session: ENGINE:ID does, such as {engine}:7"
-        )
+        raise ValueError(f"{address!r} names no session: ENGINE:ID does, such as {engine}:7")
     registries = _find(engine, lane, wait)
     try:
         registry, row = _row_of(registries, session)
@@ -439,13 +423,9 @@ class _Source:
         except (IndexError, ValueError) as error:
             raise RingCorrupt(f"session {registry.address}:{row.id}: {error}") from None
         try:
-            self._segment = Segment.attach(
-                layout.segment_name(info.engine, info.lane, row.id)
-            )
+            self._segment = Segment.attach(layout.segment_name(info.engine, info.lane, row.id))
         except FileNotFoundError:
-            raise RingCorrupt(
-                f"session {registry.address}:{row.id} has lost its ring"
-            ) from None
+            raise RingCorrupt(f"session {registry.address}:{row.id} has lost its ring") from None
         try:
             check_ring(self._segment, row)
             ring = self._segment.map(0, self._segment.size, writable=False)
@@ -498,9 +478,7 @@ class _Source:
         if not self._dead:
             return ledger
         # A killed engine may have counted a frame that it never published.
-        return msgspec.structs.replace(
-            ledger, captured=self.reader.taken + self.reader.unread()
-        )
+        return msgspec.structs.replace(ledger, captured=self.reader.taken + self.reader.unread())
 
     def close(self) -> None:
         """Give the ring and the row back; remove the lane, too, if its engine is dead."""

@@ -11,7 +11,7 @@ import re
 import struct
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 import msgspec
@@ -192,11 +192,7 @@ class Blobs:
     def pack(self, batch: Any) -> Packed:
         events = batch if type(batch) is list else _sequence(batch, self.name)
         if not all(type(event) is bytes for event in events):
-            blobs = [
-                bytes(e)
-                for e in events
-                if isinstance(e, bytes | bytearray | memoryview)
-            ]
+            blobs = [bytes(e) for e in events if isinstance(e, bytes | bytearray | memoryview)]
         else:
             blobs = events
         return self._join(blobs), len(blobs), len(events) - len(blobs)
@@ -215,7 +211,7 @@ class Blobs:
         starts = list(accumulate(self._lengths(payload, count), initial=4 * count))
         if starts[-1] != len(payload):
             return [], -count
-        return [payload[a:b] for a, b in zip(starts, starts[1:], strict=False)], 0
+        return [payload[a:b] for a, b in pairwise(starts)], 0
 
     def describe(self) -> str:
         return ""
@@ -234,7 +230,7 @@ class Array:
     name = "array"
 
     def __init__(self, dtype: DTypeLike) -> None:
-        import numpy as np  # noqa: PLC0415 - only array stages need numpy
+        import numpy as np
 
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         if self.dtype.hasobject or not self.dtype.itemsize or self.dtype.subdtype:
@@ -259,22 +255,20 @@ class Array:
     def fit(self, payload: memoryview, count: int, room: int) -> int:
         return min(max(room, 0) // self.dtype.itemsize, count - 1)
 
-    def split(
-        self, payload: memoryview, count: int, at: int
-    ) -> tuple[memoryview, memoryview]:
+    def split(self, payload: memoryview, count: int, at: int) -> tuple[memoryview, memoryview]:
         end = at * self.dtype.itemsize
         return payload[:end], payload[end:]
 
     def unpack(self, payload: bytes, count: int) -> tuple[list[Any], int]:
         """One array of all the frame's records, without copying any; read-only."""
-        import numpy as np  # noqa: PLC0415
+        import numpy as np
 
         whole = len(payload) // self.dtype.itemsize
         return [np.frombuffer(payload, self.dtype, whole)], whole - count
 
     def describe(self) -> str:
         """The dtype as the header of a .npy file writes it."""
-        from numpy.lib.format import dtype_to_descr  # noqa: PLC0415
+        from numpy.lib.format import dtype_to_descr
 
         return repr(dtype_to_descr(self.dtype))
 
@@ -307,7 +301,7 @@ def array(dtype: DTypeLike) -> Array:
     return Array(dtype)
 
 
-_PLAIN: Final[dict[str, type[Lines] | type[Json] | type[Blobs]]] = {
+_PLAIN: Final[dict[str, type[Lines | Json | Blobs]]] = {
     kind.name: kind for kind in (Lines, Json, Blobs)
 }
 DEFAULT_STAGES: Final[Mapping[str, str]] = {"raw": Lines.name, "decoded": Json.name}
@@ -321,9 +315,7 @@ def make_stages(stages: Mapping[str, str | Kind]) -> dict[str, Kind]:
     made: dict[str, Kind] = {}
     for name, kind in {**DEFAULT_STAGES, **stages}.items():
         if not isinstance(name, str) or not _STAGE_NAME.fullmatch(name):
-            raise ValueError(
-                f"a stage's name matches {_STAGE_NAME.pattern}, {name!r} does not"
-            )
+            raise ValueError(f"a stage's name matches {_STAGE_NAME.pattern}, {name!r} does not")
         if isinstance(kind, str):
             if kind not in _PLAIN:
                 raise ValueError(
@@ -344,9 +336,9 @@ def kind_from(name: str, description: str) -> Kind:
         return _PLAIN[name]()
     if name != Array.name:
         raise ValueError(f"there is no kind of stage called {name!r}")
-    from ast import literal_eval  # noqa: PLC0415
+    from ast import literal_eval
 
-    from numpy.lib.format import descr_to_dtype  # noqa: PLC0415
+    from numpy.lib.format import descr_to_dtype
 
     try:
         return Array(descr_to_dtype(literal_eval(description)))

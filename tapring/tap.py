@@ -23,7 +23,7 @@ import sys
 import warnings
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import get_ident
 from time import monotonic_ns, sleep
 from types import FrameType
@@ -56,9 +56,7 @@ _NS: Final = 1_000_000_000
 # for a stopped one, and never on the hot path.
 _REGISTER_TIMEOUT_S: Final = 0.02
 _TOKEN_POLL_S: Final = 20e-6  # a batch of 64 takes 2 us to offer
-_ODD_BEFORE_REPAIR: Final = (
-    64  # batches that find the table half-changed before its lock is tried
-)
+_ODD_BEFORE_REPAIR: Final = 64  # batches that find the table half-changed before its lock is tried
 
 
 class TapWarning(RuntimeWarning):
@@ -116,9 +114,7 @@ class Snapshot:
 
     __slots__ = ("_gate", "_stages", "_tap", "time_ns")
 
-    def __init__(
-        self, tap: Tap, gate: _Gate, stages: dict[str, _Watched | None]
-    ) -> None:
+    def __init__(self, tap: Tap, gate: _Gate, stages: dict[str, _Watched | None]) -> None:
         self._tap = tap
         self._gate = gate
         self._stages = stages
@@ -196,9 +192,7 @@ class Tap:
         strict: bool = False,
     ) -> None:
         _check_name(name)
-        _check_limits(
-            max_sessions, max_duration, buffer_bytes, max_buffer_bytes, slot_bytes
-        )
+        _check_limits(max_sessions, max_duration, buffer_bytes, max_buffer_bytes, slot_bytes)
         self.name = name
         self.max_sessions = max_sessions
         self.max_duration = float(max_duration)
@@ -326,9 +320,7 @@ class Tap:
         self._odd = 0
 
     def _open_lane(self) -> None:
-        stages = tuple(
-            StageInfo(n, k.name, k.describe()) for n, k in self._stages.items()
-        )
+        stages = tuple(StageInfo(n, k.name, k.describe()) for n, k in self._stages.items())
         try:
             sweep(self.name)
             while self._registry is None:
@@ -352,9 +344,7 @@ class Tap:
             self.reason = str(error)
             self._warn(f"the engine {self.name!r} cannot be tapped: {error}")
             return
-        self._generation = self._registry.words[
-            layout.GENERATION : layout.GENERATION + 1
-        ]
+        self._generation = self._registry.words[layout.GENERATION : layout.GENERATION + 1]
         self._seen = self._generation[0]
 
     def _after_fork(self) -> None:
@@ -386,7 +376,7 @@ class Tap:
                 return None
             try:
                 self._read_table(self._registry)
-            except Exception as error:  # noqa: BLE001 - as above
+            except Exception as error:
                 self._fault(f"the session table could not be read: {error!r}")
                 self._seen = self._generation[0]
             return self._stamp(monotonic_ns())
@@ -448,9 +438,7 @@ class Tap:
         self._deadline_ns = min(live.deadline_ns for live in self._live.values())
         stages: dict[str, _Watched | None] = {}
         for index, (name, kind) in enumerate(self._stages.items()):
-            lives = tuple(
-                live for live in self._live.values() if live.row.stage == index
-            )
+            lives = tuple(live for live in self._live.values() if live.row.stage == index)
             stages[name] = _Watched(kind, lives) if lives else None
         self._current = Snapshot(self, self._gate, stages)
 
@@ -463,9 +451,7 @@ class Tap:
 
     def _expire(self, now: int) -> Snapshot | None:
         with self._gate.hold():
-            for live in [
-                live for live in self._live.values() if live.deadline_ns <= now
-            ]:
+            for live in [live for live in self._live.values() if live.deadline_ns <= now]:
                 self._end_session(live, Ended.EXPIRED)
             return self._stamp(now)
 
@@ -557,13 +543,11 @@ class Tap:
         )
 
     def _warn(self, message: str) -> None:
-        if message in self._warned or len(self._warned) >= 32:  # noqa: PLR2004
+        if message in self._warned or len(self._warned) >= 32:
             return
         self._warned.add(message)
-        try:
+        with suppress(TapWarning):  # a process may turn warnings into errors and still goes on
             warnings.warn(f"tapring: {message}", TapWarning, stacklevel=4)
-        except TapWarning:
-            pass  # the process turns warnings into errors; the engine still goes on
 
 
 class _Gate:
@@ -622,9 +606,7 @@ class _Live:
 
     __slots__ = ("deadline_ns", "open", "row", "segment", "writer")
 
-    def __init__(
-        self, row: Row, segment: Segment, writer: Writer, deadline_ns: int
-    ) -> None:
+    def __init__(self, row: Row, segment: Segment, writer: Writer, deadline_ns: int) -> None:
         self.row = row
         self.segment = segment
         self.writer = writer
@@ -703,7 +685,7 @@ class _Watched:
                     writer.publish(payload, count, time_ns)
             except NotABatch:
                 raise
-            except Exception as error:  # noqa: BLE001 - an engine never fails because of a tap
+            except Exception as error:
                 self.broken.append((writer, error))
 
     def drop(self, batch: Any) -> None:
@@ -711,7 +693,7 @@ class _Watched:
         for writer in self.writers:
             try:
                 writer.drop(self.kind.count(batch))
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 self.broken.append((writer, error))
 
 
@@ -731,16 +713,11 @@ def _check_limits(
     slot_bytes: int,
 ) -> None:
     if not 1 <= max_sessions <= layout.MAX_ROWS:
-        raise ValueError(
-            f"max_sessions is 1 to {layout.MAX_ROWS}, not {max_sessions!r}"
-        )
+        raise ValueError(f"max_sessions is 1 to {layout.MAX_ROWS}, not {max_sessions!r}")
     if not 0 < max_duration < _NEVER_NS / _NS / 2:
-        raise ValueError(
-            f"max_duration is a positive number of seconds, not {max_duration!r}"
-        )
-    if (
-        not layout.MIN_SLOT_BYTES <= slot_bytes <= layout.MAX_SLOT_BYTES
-        or slot_bytes & (slot_bytes - 1)
+        raise ValueError(f"max_duration is a positive number of seconds, not {max_duration!r}")
+    if not layout.MIN_SLOT_BYTES <= slot_bytes <= layout.MAX_SLOT_BYTES or slot_bytes & (
+        slot_bytes - 1
     ):
         raise ValueError(
             f"slot_bytes is a power of two from {layout.MIN_SLOT_BYTES} to "

@@ -1,0 +1,222 @@
+"""``tapring``: the commands by name, and ``tapring ls``.
+
+Commands are loaded when they are run, so that each starts as quickly as it can.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import msgspec
+
+from . import __version__
+from .errors import TapError, suggest
+from .registry import EngineInfo, SessionInfo, engines
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_ELSEWHERE: Final = {"attach": "tapring.attach", "pipe": "tapring.pipe"}
+_NOTHING_RUNS: Final = (
+    "no engine is running on this machine (of this user); "
+    "one appears once a process has made tapring.Tap(NAME), or with: tapring pipe NAME"
+)
+
+
+class Commands(click.Group):
+    """A group whose commands are modules; a mistyped one suggests the near ones."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands."""
+        return sorted([*super().list_commands(ctx), *_ELSEWHERE])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, imported now."""
+        if cmd_name in _ELSEWHERE:
+            command: click.Command = import_module(_ELSEWHERE[cmd_name]).command
+            return command
+        return super().get_command(ctx, cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does it, with a suggestion in the error."""
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            known = self.list_commands(ctx)
+            ctx.fail(
+                f"no such command {name!r}{suggest(name, known)}; there are {', '.join(known)}"
+            )
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tapring")
+def main() -> None:
+    """See what a running Python engine sees, live, without slowing it down."""
+
+
+@main.command("ls")
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="JSON, as without a terminal.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(0, 60),
+    default=0.3,
+    show_default=True,
+    help="Seconds over which events a second are measured.",
+)
+def ls(name: str | None, as_json: bool, interval: float) -> None:
+    """Show the engines that can be tapped, and who is tapping them.
+
+    NAME shows one engine. Events a second are known of stages that somebody watches.
+    """
+    try:
+        first = engines(name)
+        if any(engine.sessions for engine in first):
+            time.sleep(interval)
+            second, seconds = engines(name), interval
+        else:
+            second, seconds = first, 0.0
+    except TapError as error:
+        click.echo(f"tapring: error: {error}", err=True)
+        sys.exit(error.exit_code)
+    rates = _rates(first, second, seconds)
+    if as_json or not sys.stdout.isatty():
+        listed = [_listed(engine, rates) for engine in second]
+        click.echo(msgspec.json.format(msgspec.json.encode(listed), indent=2))
+    elif second:
+        _print_table(second, rates)
+    if not second:
+        _say_nothing_runs(name)
+
+
+Rates = dict[tuple[str, int], float | None]
+
+
+def _rates(first: list[EngineInfo], second: list[EngineInfo], seconds: float) -> Rates:
+    """Events a second of each session that is in both readings."""
+    before = {(e.lane, s.id): s.offered for e in first for s in e.sessions}
+    return {
+        (e.lane, s.id): (s.offered - before[e.lane, s.id]) / seconds
+        if seconds and (e.lane, s.id) in before
+        else None
+        for e in second
+        for s in e.sessions
+    }
+
+
+def _stage_rates(engine: EngineInfo, rates: Rates) -> dict[str, float | None]:
+    """Events a second of each stage; None where nobody watches it."""
+    found: dict[str, float | None] = dict.fromkeys(engine.stages)
+    for session in engine.sessions:
+        rate = rates.get((engine.lane, session.id))
+        if rate is not None:
+            found[session.stage] = max(rate, found[session.stage] or 0.0)
+    return found
+
+
+def _listed(engine: EngineInfo, rates: Rates) -> dict[str, Any]:
+    stage_rates = _stage_rates(engine, rates)
+    fields: dict[str, Any] = msgspec.to_builtins(engine)
+    fields["stages"] = [
+        {"name": stage.name, "kind": stage.kind, "events_per_s": stage_rates[stage.name]}
+        for stage in engine.stages.values()
+    ]
+    for listed in fields["sessions"]:
+        listed["events_per_s"] = rates.get((engine.lane, listed["id"]))
+    return fields
+
+
+def _print_table(running: list[EngineInfo], rates: Rates) -> None:
+    from rich.console import Console
+
+    console = Console()
+    console.print(_engine_table(running, rates))
+    if any(engine.sessions for engine in running):
+        console.print(_session_table(running, rates))
+    for engine in running:
+        if engine.faults or engine.misuse:
+            console.print(
+                f"{engine.name}.{engine.lane}: {engine.faults} faults, {engine.misuse} wrong "
+                f"offers; the engine said which on its standard error",
+                style="yellow",
+            )
+
+
+def _engine_table(running: list[EngineInfo], rates: Rates) -> Table:
+    table = _table("ENGINE", "LANE", "PID>", "UPTIME>", "STAGES", "EVENTS/S>", "SESSIONS>")
+    for engine in running:
+        stage_rates = _stage_rates(engine, rates)
+        table.add_row(
+            engine.name,
+            engine.lane,
+            str(engine.pid),
+            _span(engine.uptime_s),
+            "\n".join(f"{stage.name} ({stage.kind})" for stage in engine.stages.values()),
+            "\n".join(_rate(stage_rates[name]) for name in engine.stages),
+            f"{len(engine.sessions)}/{engine.max_sessions}",
+        )
+    return table
+
+
+def _session_table(running: list[EngineInfo], rates: Rates) -> Table:
+    table = _table("SESSION", "STAGE", "OWNER", "READ", "AGE>", "EVENTS/S>", "CAPTURED>")
+    for heading in ("DROPPED", "FILL"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for engine in running:
+        for session in engine.sessions:
+            table.add_row(*_session_cells(engine, session, rates))
+    return table
+
+
+def _session_cells(engine: EngineInfo, session: SessionInfo, rates: Rates) -> tuple[str, ...]:
+    return (
+        f"{engine.name}.{engine.lane}:{session.id}",
+        session.stage,
+        session.owner,
+        "yes" if session.read else "no",
+        _span(session.age_s),
+        _rate(rates.get((engine.lane, session.id))),
+        f"{session.captured:,}",
+        f"[red]{session.dropped:,}[/red]" if session.dropped else "0",
+        f"{session.fill:.0%}",
+    )
+
+
+def _table(*headings: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        right = heading.endswith(">")
+        table.add_column(heading.rstrip(">"), justify="right" if right else "left", no_wrap=True)
+    return table
+
+
+def _rate(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate:,.0f}"
+
+
+def _span(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds:.0f}s"
+
+
+def _say_nothing_runs(name: str | None) -> None:
+    if name is None:
+        click.echo(f"tapring: {_NOTHING_RUNS}", err=True)
+        return
+    known = sorted({engine.name for engine in engines()})
+    there = f"running: {', '.join(known)}" if known else _NOTHING_RUNS
+    click.echo(f"tapring: no engine called {name!r} runs{suggest(name, known)}; {there}", err=True)
+
+
+if __name__ == "__main__":
+    main(prog_name="tapring")

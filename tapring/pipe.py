@@ -1,0 +1,245 @@
+"""``python -m tapring.pipe`` = ``tapring pipe``: ``cat`` for a pipeline, that can be tapped.
+
+What comes in goes out untouched, byte for byte; its lines are offered as stage ``raw``. While
+nobody watches, the bytes are not looked at: between pipes the kernel moves them (splice(2)).
+
+Lines. A capture that begins in the middle of the stream begins with the next whole line: where
+the bytes before it went by unseen, what comes up to the first newline is no line. The bytes of a
+line are kept until its newline comes, up to ``MAX_LINE_BYTES``; a longer one, which no ring could
+hold, is passed on, and only its first ``MAX_LINE_BYTES`` are offered (as an oversize event).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import stat
+import sys
+from contextlib import suppress
+from types import FrameType
+from typing import Final
+
+import click
+
+from .errors import TapError
+from .tap import Tap
+
+CHUNK_BYTES: Final = 1 << 18  # read() of a pipe gives 64 KiB at most; a file is read in fewer calls
+SPLICE_BYTES: Final = 1 << 20
+MAX_LINE_BYTES: Final = (64 << 20) + 1  # more than the largest ring: it counts as oversize
+_PIPE_BYTES: Final = 1 << 20  # fcntl's default limit for an unprivileged process
+_F_SETPIPE_SZ: Final = 1031
+
+
+class LineCutter:
+    """Cuts a stream of chunks into blocks of whole lines."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._held = 0
+        self._skipping = False  # up to the next newline
+        self._overlong = False
+
+    def cut(self, chunk: bytes) -> bytes:
+        """The whole lines that ``chunk`` completes, newline-terminated; b"" where none."""
+        if self._skipping:
+            chunk = self._skip(chunk)
+            if not chunk:
+                return b""
+        end = chunk.rfind(b"\n") + 1
+        if not end:
+            self._hold(chunk)
+            return b""
+        if not self._parts:
+            block = chunk[:end] if end < len(chunk) else chunk
+        else:
+            block = self._first_held(chunk, end)
+        self._parts, self._held, self._overlong = [], 0, False
+        if end < len(chunk):
+            self._hold(chunk[end:])
+        return block
+
+    def went_by(self, last: bytes = b"") -> None:
+        """Bytes went by that nobody looked at, but perhaps for the ``last`` one.
+
+        The next whole line begins after the next newline.
+        """
+        self._parts, self._held, self._overlong = [], 0, False
+        self._skipping = last != b"\n"
+
+    def rest(self) -> bytes:
+        """The last line, if it has no newline."""
+        return b"".join(self._parts)
+
+    def _skip(self, chunk: bytes) -> bytes:
+        start = chunk.find(b"\n") + 1
+        if not start:
+            return b""
+        self._skipping = False
+        return chunk[start:]
+
+    def _hold(self, part: bytes) -> None:
+        room = MAX_LINE_BYTES - self._held
+        if len(part) > room:
+            part, self._overlong = part[:room], True
+        if part:
+            self._parts.append(part)
+            self._held += len(part)
+
+    def _first_held(self, chunk: bytes, end: int) -> bytes:
+        if self._overlong:
+            first = chunk.index(b"\n")
+            return b"".join((*self._parts, chunk[first:end]))
+        return b"".join((*self._parts, chunk[:end]))
+
+
+def run(name: str, stdin: int = 0, stdout: int = 1) -> int:
+    """Copy ``stdin`` to ``stdout`` (descriptors) as engine ``name``; the exit code.
+
+    Raises ValueError for a name that is none, and OSError where reading or writing fails.
+    """
+    with Tap(name) as tap:
+        copier = _Copier(tap, stdin, stdout)
+        with suppress(BrokenPipeError):
+            copier.copy()
+            return 0
+    return 128 + signal.SIGPIPE
+
+
+class _Copier:
+    def __init__(self, tap: Tap, stdin: int, stdout: int) -> None:
+        self._tap = tap
+        self._in = stdin
+        self._out = stdout
+        self._lines = LineCutter()
+        self._can_splice = _is_pipe(stdin) or _is_pipe(stdout)
+        for fd in (stdin, stdout):
+            _widen(fd)
+
+    def copy(self) -> None:
+        """Copy until the input ends."""
+        while self._step():
+            pass
+        watched = self._tap.snapshot()
+        if watched and (rest := self._lines.rest()):
+            watched.offer("raw", rest)
+
+    def _step(self) -> bool:
+        """Copy one chunk; False at the end of the input."""
+        if self._can_splice and self._tap.snapshot() is None:
+            # Waiting here, and not in splice, a session that opens meanwhile is seen in time.
+            self._wait(self._in, select.POLLIN)
+            if self._tap.snapshot() is None:
+                return self._splice()
+        chunk = self._read()
+        if not chunk:
+            return False
+        watched = self._tap.snapshot()
+        if watched is None:
+            self._lines.went_by(chunk[-1:])
+        elif block := self._lines.cut(chunk):
+            watched.offer("raw", block)
+        self._write(chunk)
+        return True
+
+    def _splice(self) -> bool:
+        """Let the kernel move a chunk from pipe to pipe; True where there may be more."""
+        try:
+            moved = os.splice(self._in, self._out, SPLICE_BYTES)
+        except BlockingIOError:
+            self._wait(self._in, select.POLLIN)
+            self._wait(self._out, select.POLLOUT)
+            return True
+        except BrokenPipeError:
+            raise
+        except OSError:
+            self._can_splice = False  # one side cannot (a terminal, O_APPEND): copy instead
+            return True
+        if moved:
+            self._lines.went_by()
+        return moved > 0
+
+    def _read(self) -> bytes:
+        while True:
+            try:
+                return os.read(self._in, CHUNK_BYTES)
+            except BlockingIOError:
+                self._wait(self._in, select.POLLIN)
+
+    def _write(self, chunk: bytes) -> None:
+        written = 0
+        while written < len(chunk):
+            try:
+                written += os.write(self._out, memoryview(chunk)[written:] if written else chunk)
+            except BlockingIOError:
+                self._wait(self._out, select.POLLOUT)
+
+    def _wait(self, fd: int, event: int) -> None:
+        poll = select.poll()
+        poll.register(fd, event)
+        poll.poll()
+
+
+def _is_pipe(fd: int) -> bool:
+    return stat.S_ISFIFO(os.fstat(fd).st_mode)
+
+
+def _widen(fd: int) -> None:
+    """Fewer, larger chunks: a pipe of 1 MiB, where the limits of the user allow it."""
+    import fcntl
+
+    if _is_pipe(fd):
+        with suppress(OSError):
+            fcntl.fcntl(fd, _F_SETPIPE_SZ, _PIPE_BYTES)
+
+
+@click.command("pipe")
+@click.argument("name")
+def command(name: str) -> None:
+    """Copy standard input to standard output; let NAME be tapped meanwhile.
+
+    The lines that go by are the events of stage raw of an engine called NAME:
+    producer | tapring pipe NAME | consumer, and elsewhere: tapring attach NAME --stage raw
+    """
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, _end)
+    try:
+        code = run(name)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="NAME") from None
+    except _Signalled as signalled:
+        code = 128 + signalled.signum
+    except (OSError, TapError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        click.echo(f"tapring: error: {reason or error}", err=True)
+        code = 3
+    _leave(code)
+
+
+def main() -> None:
+    """Run the command; its errors are one line."""
+    command(prog_name="python -m tapring.pipe")
+
+
+class _Signalled(BaseException):
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+def _end(signum: int, _frame: FrameType | None) -> None:
+    raise _Signalled(signum)
+
+
+def _leave(code: int) -> None:
+    """Exit with ``code``; where it stands for a signal, by that signal, as ``cat`` would."""
+    if code > 128:
+        signum = code - 128
+        signal.signal(signum, signal.SIG_DFL)
+        os.kill(os.getpid(), signum)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
