@@ -28,10 +28,12 @@ from .sinks import FORMATS, STDOUT, Output, make_format
 EXIT_ENGINE_DIED: Final = 4
 _CANNOT: Final = TapError.exit_code
 _UNITS_S: Final = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_UNITS_BYTES: Final = {"": 1, "b": 1}
-for _power, _letter in enumerate("kmgt", start=1):
-    _UNITS_BYTES |= {_letter: 1024**_power, f"{_letter}ib": 1024**_power}
-    _UNITS_BYTES[f"{_letter}b"] = 1000**_power
+_POWERS: Final = dict(enumerate("kmgt", start=1))
+_UNITS_BYTES: Final = (
+    {"": 1, "b": 1}
+    | {letter + end: 1024**power for power, letter in _POWERS.items() for end in ("", "ib")}
+    | {letter + "b": 1000**power for power, letter in _POWERS.items()}
+)
 
 
 class Address(click.ParamType[str]):
@@ -286,16 +288,16 @@ def _losses(stats: Stats) -> str:
         (stats.dropped, "dropped"),
         (stats.oversize, "larger than the ring"),
         (stats.errors, "not serializable"),
-        (stats.unread, "still unread"),
     ]
-    said = [f"{count:,} {what}" for count, what in parts if count]
-    if not said:
-        return "nothing was lost"
-    lost = stats.offered - stats.delivered
+    unread = f"; {stats.unread:,} more lay unread in the ring" if stats.unread else ""
+    lost = sum(count for count, _ in parts)
+    if not lost:
+        return "nothing was lost" + unread
+    said = ", ".join(f"{count:,} {what}" for count, what in parts if count)
     places = f" in {stats.gaps:,} place{'s' * (stats.gaps != 1)}" if stats.gaps else ""
     return (
-        f"{lost:,} of {stats.offered:,} offered ({100 * lost / max(1, stats.offered):.1f} %) "
-        f"did not come{places}: {', '.join(said)}"
+        f"{lost:,} of {stats.offered:,} ({100 * lost / stats.offered:.1f} %) were lost"
+        f"{places}: {said}{unread}"
     )
 
 

@@ -240,6 +240,7 @@ class Array:
             )
         self._asarray = np.asarray
         self._bytes = np.dtype(np.uint8)
+        self._record = np.void
 
     def count(self, batch: Any) -> int:
         return len(self._records(batch))
@@ -274,6 +275,9 @@ class Array:
 
     def _records(self, batch: Any) -> Any:
         if type(batch) is list:
+            # numpy would spread a bare number over all the fields of a record.
+            if not all(isinstance(event, tuple | self._record) for event in batch):
+                raise NotABatch(f"a list of records holds tuples or records of {self.dtype}")
             try:
                 records = self._asarray(batch, self.dtype)
             except (TypeError, ValueError) as error:

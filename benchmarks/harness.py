@@ -1,0 +1,194 @@
+"""How a figure is measured, told and kept: alternation, medians, the table, the JSON.
+
+Nothing about tapring or its peers lives here.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median, quantiles
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_COMPARED = ("msgspec", "numpy", "faster-fifo")
+_HEAD = f"{'figure':<11}{'':<50}{'median':>9}{'min':>9}{'max':>9}{'spread':>8}  {'target':<10}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured: all of it, or (``--quick``) enough to see that it works."""
+
+    quick: bool = False
+
+    @property
+    def repetitions(self) -> int:
+        """Rounds of each comparison."""
+        return 3 if self.quick else 11
+
+    def pick(self, full: int, quick: int) -> int:
+        """``full``, or ``quick`` in a quick run."""
+        return quick if self.quick else full
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One line of the table: what was measured, once a repetition, and what it should be."""
+
+    figure: str
+    what: str
+    unit: str
+    values: Sequence[float]
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @property
+    def median(self) -> float:
+        """The middle value: what is held against the target."""
+        return median(self.values)
+
+    @property
+    def spread(self) -> float:
+        """The interquartile range as a share of the median."""
+        if len(self.values) < 2 or not self.median:
+            return 0.0
+        low, _, high = quantiles(self.values, n=4, method="inclusive")
+        return (high - low) / abs(self.median)
+
+    @property
+    def verdict(self) -> str:
+        """``ok``, ``MISS``, or nothing where there is no target."""
+        if self.at_most is not None:
+            return "ok" if self.median <= self.at_most else "MISS"
+        if self.at_least is not None:
+            return "ok" if self.median >= self.at_least else "MISS"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A figure that could not be measured here, and why."""
+
+    figure: str
+    why: str
+
+
+Measure = Callable[[Plan], Iterable[Result | Skipped]]
+
+
+def alternate(repetitions: int, *contestants: Callable[[], T]) -> list[list[T]]:
+    """What each contestant returned, once a round; each other round goes backwards.
+
+    A round that nobody keeps comes first.
+    """
+    taken: list[list[T]] = [[] for _ in contestants]
+    for round_ in range(repetitions + 1):
+        order = list(enumerate(contestants))
+        for index, contestant in order if round_ % 2 else reversed(order):
+            value = contestant()
+            if round_:
+                taken[index].append(value)
+    return taken
+
+
+def ratios(ours: Iterable[float], theirs: Iterable[float]) -> list[float]:
+    """``ours / theirs``, neighbours in the alternation by each other."""
+    return [a / b for a, b in zip(ours, theirs, strict=True)]
+
+
+def run(measures: Iterable[Measure], description: str | None) -> None:
+    """Run figures as a script: parse the command line, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter repetitions")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write all values there, too")
+    arguments = parser.parse_args()
+    print(_caveats(), _HEAD, sep="\n\n", flush=True)
+    before = _processor_time()
+    results = []
+    for result in _measured(measures, Plan(arguments.quick)):
+        results.append(result)
+        print(_line(result), flush=True)
+    stolen = _stolen(before, _processor_time())
+    print(f"\nload {os.getloadavg()[0]:.1f} at the end; other machines took {stolen:.1%} of the time")
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(_as_json(results, stolen), indent=1) + "\n")
+
+
+def _measured(measures: Iterable[Measure], plan: Plan) -> Iterator[Result | Skipped]:
+    for measure in measures:
+        yield from measure(plan)
+
+
+def _line(result: Result | Skipped) -> str:
+    if isinstance(result, Skipped):
+        return f"{result.figure:<11}skipped: {result.why}"
+    numbers = "".join(_number(n) for n in (result.median, min(result.values), max(result.values)))
+    target = ""
+    if result.at_most is not None:
+        target = f"<= {result.at_most:g}"
+    elif result.at_least is not None:
+        target = f">= {result.at_least:g}"
+    what = f"{result.what}, {result.unit}"
+    spread = f"{result.spread:>7.0%} "
+    return f"{result.figure:<11}{what:<50}{numbers}{spread}  {target:<10}{result.verdict}".rstrip()
+
+
+def _number(value: float) -> str:
+    return f"{value:>9.0f}" if abs(value) >= 1000 else f"{value:>9.3g}"
+
+
+def _caveats() -> str:
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    packages = ", ".join(f"{name} {_version(name)}" for name in _COMPARED)
+    return (
+        f"{python}, {packages}\n"
+        f"{platform.system()} {platform.release()}, {_processor()}, {os.cpu_count()} cores, "
+        f"load {os.getloadavg()[0]:.1f}\n"
+        "Ratios hold across machines, nanoseconds do not. What a ratio compares was measured in\n"
+        "turn, in this run. Where cores are shared with others the spread tells; run it again."
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _processor_time() -> list[int]:
+    return [int(ticks) for ticks in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+
+
+def _stolen(before: list[int], after: list[int]) -> float:
+    """The share of this machine's time that its host gave to others (the eighth column)."""
+    ticks = [b - a for a, b in zip(before, after, strict=True)]
+    return ticks[7] / max(1, sum(ticks))
+
+
+def _as_json(results: list[Result | Skipped], stolen: float) -> dict[str, object]:
+    return {
+        "python": sys.version,
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "packages": {name: _version(name) for name in _COMPARED},
+        "stolen": stolen,
+        "results": [
+            asdict(r) | ({"median": r.median, "verdict": r.verdict} if isinstance(r, Result) else {})
+            for r in results
+        ],
+    }

@@ -1,0 +1,35 @@
+"""What is offered in every figure: batches of 64 events of 206 bytes."""
+
+from typing import Any
+
+import msgspec
+
+EVENT_BYTES = 206
+BATCH = 64
+DISTINCT = 16  # batches in rotation: as many as a core's second-level cache holds with ease
+
+Event = dict[str, Any]
+
+
+def event(number: int) -> Event:
+    """An event that is ``EVENT_BYTES`` of JSON."""
+    made: Event = {
+        "time": 1_700_000_000_000_000 + number,
+        "host": "worker-03",
+        "kind": "process_start",
+        "pid": 10_000 + number,
+        "parent": 4711,
+        "user": "www-data",
+        "command": "",
+    }
+    room = EVENT_BYTES - len(msgspec.json.encode(made))
+    made["command"] = ("/usr/bin/python3 -m service --port 8080 --log-level info " * 4)[:room]
+    return made
+
+
+EVENTS: list[list[Event]] = [
+    [event(first + i) for i in range(BATCH)] for first in range(0, DISTINCT * BATCH, BATCH)
+]
+LINES: list[list[bytes]] = [[msgspec.json.encode(event) for event in batch] for batch in EVENTS]
+
+assert {len(line) for batch in LINES for line in batch} == {EVENT_BYTES}

@@ -1,0 +1,198 @@
+"""What each kind of stage packs, cuts and unpacks."""
+
+from collections import deque
+from datetime import datetime
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tapring.stages import Array, Blobs, Json, Lines, NotABatch, array, kind_from, make_stages
+
+POINT = np.dtype([("t", "<f8"), ("name", "S5"), ("xy", "<f4", (2,)), ("in", [("a", "u1")])])
+lines = st.lists(st.binary(max_size=30).map(lambda b: b.replace(b"\n", b"")), min_size=1)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text("abc\n\\\"é", max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=8,
+)
+
+
+def back(kind, batch):
+    payload, count, errors = kind.pack(batch)
+    events, more = kind.unpack(bytes(payload), count)
+    assert more == 0
+    return events, errors
+
+
+@given(lines)
+def test_lines_come_back(batch: list[bytes]) -> None:
+    assert back(Lines(), batch) == (batch, 0)
+
+
+@given(lines)
+def test_bytes_read_as_text_come_back_byte_for_byte(batch: list[bytes]) -> None:
+    as_text = [line.decode("utf-8", "surrogateescape") for line in batch]
+    assert back(Lines(), as_text) == (batch, 0)
+    assert back(Lines(), [*as_text, b"bytes"]) == ([*batch, b"bytes"], 0)
+    assert back(Lines(), "\n".join([*as_text, ""])) == (batch, 0)
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        (b"a\nb\n", [b"a", b"b"]),
+        (b"a\nb", [b"a", b"b"]),
+        (b"\n", [b""]),
+        (b"", []),
+        ("é\r\n", ["é\r".encode()]),
+        (bytearray(b"a\n"), [b"a"]),
+        (memoryview(b"a"), [b"a"]),
+    ],
+)
+def test_one_block_of_lines_is_a_batch(block, expected) -> None:
+    assert back(Lines(), block) == (expected, 0)
+    assert Lines().count(block) == len(expected)
+
+
+def test_what_is_no_text_costs_itself_alone() -> None:
+    batch = ["good", "\ud800", 7, None, b"good"]
+    assert back(Lines(), batch) == ([b"good", b"good"], 3)
+    assert back(Lines(), "good\n\ud800\nalso") == ([b"good", b"also"], 1)
+
+
+@given(st.lists(values, min_size=1))
+def test_json_comes_back(batch) -> None:
+    assert back(Json(), batch) == (batch, 0)
+
+
+def test_what_cannot_be_encoded_costs_itself_alone() -> None:
+    recursive: list = []
+    recursive.append(recursive)
+    batch = [{"a": 1}, object(), {"b": {1, 2}}, {("no", "key"): 1}, "\ud800", recursive]
+    assert back(Json(), batch) == ([{"a": 1}, {"b": [1, 2]}], 4)
+
+
+def test_json_takes_what_msgspec_takes() -> None:
+    class Login(msgspec.Struct):
+        user: str
+        at: datetime
+
+    events, errors = back(Json(), [Login("root", datetime(2026, 1, 2))])  # noqa: DTZ001
+    assert (events, errors) == ([{"user": "root", "at": "2026-01-02T00:00:00"}], 0)
+
+
+def test_raw_text_that_is_no_json_is_handed_out_as_it_is() -> None:
+    payload, count, _ = Json().pack([{"a": 1}, msgspec.Raw(b"no json"), {"b": 2}])
+    assert Json().unpack(payload, count)[0] == [{"a": 1}, b"no json", {"b": 2}]
+
+
+@given(st.lists(st.binary(max_size=40), min_size=1))
+def test_blobs_come_back(batch: list[bytes]) -> None:
+    assert back(Blobs(), batch) == (batch, 0)
+
+
+def test_blobs_take_any_buffer() -> None:
+    assert back(Blobs(), [bytearray(b"a"), memoryview(b"b"), "no"]) == ([b"a", b"b"], 1)
+
+
+def test_records_come_back_as_one_array_without_a_copy() -> None:
+    records = np.zeros(10, POINT)
+    records["t"] = np.arange(10)
+    payload, count, _ = Array(POINT).pack(records)
+    copied = bytes(payload)
+    ((found,), more) = Array(POINT).unpack(copied, count)
+    assert (more, found.dtype) == (0, POINT)
+    np.testing.assert_array_equal(found, records)
+    assert np.shares_memory(found, np.frombuffer(copied, np.uint8))
+
+
+def test_records_may_be_a_slice_a_single_one_or_tuples() -> None:
+    dtype = np.dtype([("a", "i4"), ("b", "f8")])
+    records = np.array([(i, i / 2) for i in range(6)], dtype)
+    for batch, expected in [
+        (records[::2], records[::2]),
+        (records[3], records[3:4]),
+        ([(0, 0.0), (1, 0.5)], records[:2]),
+    ]:
+        payload, count, errors = Array(dtype).pack(batch)
+        ((found,), _) = Array(dtype).unpack(bytes(payload), count)
+        assert errors == 0
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "batch"),
+    [
+        (Lines(), 7),
+        (Lines(), {"a": 1}),
+        (Lines(), iter([b"a"])),
+        (Json(), {"a": 1}),
+        (Json(), "text"),
+        (Json(), ({"a": 1} for _ in range(2))),
+        (Blobs(), b"one event without its list"),
+        (Array(POINT), np.zeros(3)),
+        (Array(POINT), [1, 2]),
+        (Array(POINT), np.zeros((2, 2), POINT)),
+    ],
+)
+def test_what_is_no_batch_is_refused_and_nothing_is_consumed(kind, batch) -> None:
+    with pytest.raises(NotABatch):
+        kind.pack(batch)
+    with pytest.raises(NotABatch):
+        kind.count(batch)
+
+
+def test_any_sized_collection_is_a_batch() -> None:
+    assert back(Lines(), deque([b"a", "b"])) == ([b"a", b"b"], 0)
+    assert back(Json(), (1, 2)) == ([1, 2], 0)
+    assert back(Json(), {"k": 1}.values()) == ([1], 0)
+
+
+@pytest.mark.parametrize("kind", [Lines(), Json(), Blobs(), Array("u2,u4")], ids=lambda k: k.name)
+@given(sizes=st.lists(st.integers(0, 9), min_size=2, max_size=9), data=st.data())
+def test_a_payload_is_cut_where_the_room_ends(kind, sizes, data) -> None:
+    batch = [b"x" * size for size in sizes]
+    if kind.name == "json":
+        batch = [event.decode() for event in batch]
+    elif kind.name == "array":
+        batch = np.arange(len(sizes)).astype("u2,u4")
+    payload, count, _ = kind.pack(batch)
+    room = data.draw(st.integers(-1, len(payload) - 1))
+    at = kind.fit(payload, count, room)
+    assert 0 <= at < count
+    first, rest = kind.split(payload, count, at)
+    assert at == 0 or len(first) <= room
+    if at + 1 < count:
+        assert len(kind.split(payload, count, at + 1)[0]) > room
+    both = kind.unpack(bytes(first), at)[0], kind.unpack(bytes(rest), count - at)[0]
+    if kind.name == "array":
+        assert [*both[0][0], *both[1][0]] == list(batch)
+    else:
+        assert [*both[0], *both[1]] == batch
+
+
+def test_a_kind_travels_through_its_description() -> None:
+    for kind in make_stages({"b": "bytes", "p": array(POINT)}).values():
+        again = kind_from(kind.name, kind.describe())
+        assert (again.code, again.describe()) == (kind.code, kind.describe())
+    with pytest.raises(ValueError, match="is no dtype"):
+        kind_from("array", "__import__('os')")
+    with pytest.raises(ValueError, match="no kind"):
+        kind_from("video", "")
+
+
+@pytest.mark.parametrize(
+    "stages", [{"Raw": "lines"}, {"a b": "json"}, {"a": "xml"}, {"a": 7}, {"": "json"}]
+)
+def test_a_wrong_stage_is_a_programming_error(stages) -> None:
+    with pytest.raises(ValueError, match="stage"):
+        make_stages(stages)
+
+
+@pytest.mark.parametrize("dtype", ["O", [("a", "O")], [], "V0"])
+def test_a_dtype_that_cannot_be_shared_is_refused(dtype) -> None:
+    with pytest.raises(ValueError, match="dtype"):
+        array(dtype)

@@ -1,0 +1,454 @@
+"""The engine's side: what it offers is captured, dropped or counted; its limits hold."""
+
+import gc
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import tapring
+from tapring import layout
+from tapring.memory import Segment, names, unlink
+from tapring.registry import Registry
+
+LINES = [b"one", b"two", b"three"]
+
+
+@pytest.fixture
+def tap(name):
+    with tapring.Tap(name, strict=True) as made:
+        yield made
+
+
+def offer(tap, stage, batch) -> None:
+    watched = tap.snapshot()
+    if watched:
+        watched.offer(stage, batch)
+
+
+def read_all(name, session) -> list:
+    with tapring.attach_session(name, session) as reader:
+        return reader.read(10_000, timeout=0)
+
+
+# The three tests of the reference's registry, in our terms.
+
+
+def test_the_cap_on_sessions_holds(name) -> None:
+    with tapring.Tap(name, max_sessions=2) as tap:
+        handles = [tap.register("raw"), tap.register("decoded")]
+        assert all(handles)
+        assert tap.register("raw") is None
+        assert tap.active_sessions == 2
+
+
+def test_closing_a_handle_frees_its_row_at_once(name) -> None:
+    with tapring.Tap(name, max_sessions=1) as tap:
+        first = tap.register("raw")
+        assert tap.register("raw") is None
+        first.close()
+        first.close()
+        second = tap.register("raw")
+        assert second is not None
+        assert second.id > first.id
+        assert tap.active_sessions == 1
+
+
+def test_a_session_delivers_until_it_is_full_and_then_drops(tap, name) -> None:
+    handle = tap.register("raw", buffer_bytes=4 * 256)
+    for i in range(10):
+        offer(tap, "raw", [b"event %d" % i])
+    assert (handle.captured, handle.dropped, handle.offered) == (4, 6, 10)
+    assert read_all(name, handle.id) == [b"event %d" % i for i in range(4)]
+
+
+# What is offered
+
+
+def test_nobody_watching_gives_nothing_to_offer_to(tap) -> None:
+    assert tap.snapshot() is None
+    handle = tap.register("raw")
+    assert tap.snapshot()
+    handle.close()
+    assert tap.snapshot() is None
+
+
+def test_a_stage_that_nobody_watches_serializes_nothing(tap) -> None:
+    class Explodes:
+        def __len__(self):
+            raise AssertionError
+
+    tap.register("raw")
+    watched = tap.snapshot()
+    assert watched.watches("raw")
+    assert not watched.watches("decoded")
+    watched.offer("decoded", Explodes())
+
+
+def test_a_batch_is_serialized_once_for_all_its_sessions(tap, name, monkeypatch) -> None:
+    handles = [tap.register("raw") for _ in range(3)]
+    packed = []
+    kind = tap._stages["raw"]
+    pack = type(kind).pack
+    monkeypatch.setattr(type(kind), "pack", lambda self, b: packed.append(b) or pack(self, b))
+    offer(tap, "raw", LINES)
+    assert len(packed) == 1
+    assert [read_all(name, handle.id) for handle in handles] == [LINES] * 3
+
+
+def test_a_full_ring_serializes_nothing(tap, monkeypatch) -> None:
+    handle = tap.register("raw", buffer_bytes=512)
+    offer(tap, "raw", [b"x" * 300])
+    monkeypatch.setattr(type(tap._stages["raw"]), "pack", lambda *_: pytest.fail("serialized"))
+    for _ in range(5):
+        offer(tap, "raw", LINES)
+    assert handle.dropped == 15
+
+
+def test_raw_and_decoded_of_one_batch_carry_the_same_time(tap, name) -> None:
+    ids = [tap.register(stage).id for stage in ("raw", "decoded")]
+    watched = tap.snapshot()
+    watched.offer("raw", [b"1"])
+    watched.offer("decoded", [1])
+    times = []
+    for session in ids:
+        with tapring.attach_session(name, session) as reader:
+            times.append(next(reader.frames()).timestamp)
+    assert times[0] == times[1]
+    assert abs(times[0] - time.time_ns()) < 60e9
+
+
+def test_records_come_back_as_arrays(name) -> None:
+    dtype = np.dtype([("t", "f8"), ("v", "i4")])
+    records = np.array([(i, -i) for i in range(100)], dtype)
+    with tapring.Tap(name, stages={"track": tapring.array(dtype)}) as tap:
+        handle = tap.register("track")
+        offer(tap, "track", records)
+        with tapring.attach_session(name, handle.id) as session:
+            (found,) = session.read(100, timeout=0)
+            np.testing.assert_array_equal(found, records)
+            offer(tap, "track", records)
+            assert [len(part) for part in session.read(30)] == [30]
+            assert session.stats.delivered == 130
+            assert session.stats.unread == 70
+
+
+def test_an_event_that_cannot_be_serialized_costs_itself_alone(tap, name) -> None:
+    handle = tap.register("decoded")
+    offer(tap, "decoded", [{"a": 1}, {"b": object()}, {"c": 3}])
+    with tapring.attach_session(name, handle.id) as session:
+        assert session.read(10, timeout=0) == [{"a": 1}, {"c": 3}]
+        assert (session.stats.offered, session.stats.errors) == (3, 1)
+
+
+# Misuse
+
+
+def test_misuse_raises_in_a_strict_tap_and_names_the_stages(tap) -> None:
+    tap.register("raw")
+    watched = tap.snapshot()
+    with pytest.raises(tapring.StageNotFound, match="did you mean 'decoded'.*raw, decoded"):
+        watched.offer("decodet", LINES)
+    with pytest.raises(TypeError, match="a single event is offered as"):
+        watched.offer("raw", 7)
+
+
+def test_misuse_is_warned_about_once_and_counted_in_production(name) -> None:
+    with tapring.Tap(name) as tap:
+        handle = tap.register("raw")
+        watched = tap.snapshot()
+        with pytest.warns(tapring.TapWarning, match="no stage 'rw'") as warned:
+            for _ in range(3):
+                watched.offer("rw", LINES)
+        assert len(warned) == 1
+        with pytest.warns(tapring.TapWarning, match="a batch of lines"):
+            watched.offer("raw", 7)
+        watched.offer([], LINES)
+        assert tap.misuse == 5
+        assert tapring.engines(name)[0].misuse == 5
+        watched.offer("raw", LINES)
+        assert handle.captured == 3
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "Upper"},
+        {"name": ""},
+        {"name": "a.b"},
+        {"name": 7},
+        {"max_sessions": 0},
+        {"max_sessions": 65},
+        {"max_duration": 0},
+        {"slot_bytes": 100},
+        {"slot_bytes": 32},
+        {"buffer_bytes": 100},
+        {"buffer_bytes": 128 << 20},
+        {"max_buffer_bytes": 1 << 40},
+        {"stages": {"x": "nokind"}},
+    ],
+)
+def test_wrong_arguments_raise_at_once(wrong, name) -> None:
+    with pytest.raises(ValueError, match="match|not|no kind|must hold"):
+        tapring.Tap(**{"name": name, **wrong})
+    assert not names(f"tapring.{name}")
+
+
+def test_wrong_arguments_of_register_raise(tap) -> None:
+    with pytest.raises(tapring.StageNotFound):
+        tap.register("rw")
+    with pytest.raises(tapring.DurationLimit, match="300 s"):
+        tap.register("raw", duration=301)
+    with pytest.raises(tapring.BufferLimit, match="67108864"):
+        tap.register("raw", buffer_bytes=65 << 20)
+
+
+# Where there is no tap
+
+
+def test_a_disabled_tap_is_inert(name, monkeypatch) -> None:
+    monkeypatch.setenv("TAPRING_DISABLE", "1")
+    with tapring.Tap(name) as tap:
+        assert "TAPRING_DISABLE" in tap.reason
+        assert tap.snapshot() is None
+        assert tap.register("raw") is None
+        assert not names(f"tapring.{name}")
+
+
+def test_without_shared_memory_a_tap_is_inert_with_a_reason(name, monkeypatch) -> None:
+    monkeypatch.setattr(os, "posix_fallocate", _no_space)
+    with pytest.warns(tapring.TapWarning, match="cannot be tapped.*No space"):
+        tap = tapring.Tap(name)
+    assert "No space" in tap.reason
+    assert tap.snapshot() is None
+    tap.close()
+    with pytest.raises(tapring.SharedMemoryFull):
+        tapring.Tap(name, strict=True)
+
+
+def _no_space(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_no_memory_for_a_ring_costs_the_engine_a_warning(name, monkeypatch) -> None:
+    with tapring.Tap(name) as tap:
+        monkeypatch.setattr(os, "posix_fallocate", _no_space)
+        with pytest.warns(tapring.TapWarning, match="No space"):
+            assert tap.register("raw") is None
+
+
+# Limits
+
+
+def test_a_session_ends_at_the_engines_limit(name) -> None:
+    with tapring.Tap(name, max_duration=0.05) as tap:
+        handle = tap.register("raw")
+        with tapring.attach_session(name, handle.id) as session:
+            offer(tap, "raw", LINES)
+            while handle.open:
+                tap.snapshot()
+            assert list(session) == LINES
+            assert session.ended_by == "expired"
+        assert tap.active_sessions == 0
+        assert tap.snapshot() is None
+
+
+def test_a_ring_over_the_limit_is_refused_whatever_the_consumer_wrote(name, wait_for) -> None:
+    with tapring.Tap(name, max_buffer_bytes=8 << 20) as tap:
+        registry = Registry.attach(name, tap.lane)
+        row = registry.register(
+            stage=0, slots=1 << 16, slot_bytes=256, duration_ns=0, owner=layout.Owner.CONSUMER
+        )
+        assert tap.snapshot() is None
+        assert registry.verdict_on(row.index, row.id) == layout.Verdict.TOO_LARGE
+        registry.close()
+        assert not names(f"tapring.{name}.{tap.lane}.")
+
+
+@pytest.mark.parametrize("what", ["epoch", "size", "magic", "gone", "stage"])
+def test_an_odd_ring_is_refused_and_counted_as_a_fault(name, what) -> None:
+    with tapring.Tap(name) as tap:
+        registry = Registry.attach(name, tap.lane)
+        row = registry.register(
+            stage=99 if what == "stage" else 0,
+            slots=16,
+            slot_bytes=256,
+            duration_ns=0,
+            owner=layout.Owner.CONSUMER,
+        )
+        ring = layout.segment_name(name, tap.lane, row.id)
+        if what == "gone":
+            unlink(ring)
+        else:
+            with Segment.attach(ring) as segment:
+                if what == "size":
+                    os.ftruncate(segment.fd, 4096)
+                elif what == "magic":
+                    os.pwrite(segment.fd, b"nonsense", 0)
+                else:
+                    os.pwrite(segment.fd, b"nonsense", layout.EPOCH * 8)
+        with pytest.warns(tapring.TapWarning, match="is refused"):
+            assert tap.snapshot() is None
+        assert tap.faults == 1
+        assert registry.verdict_on(row.index, row.id) == layout.Verdict.UNUSABLE
+        registry.close()
+
+
+def test_an_impossible_position_evicts_that_session_alone(name) -> None:
+    with tapring.Tap(name) as tap:
+        bad, good = tap.register("raw", buffer_bytes=512), tap.register("raw")
+        with Segment.attach(layout.segment_name(name, tap.lane, bad.id)) as segment:
+            os.pwrite(segment.fd, b"\xff" * 8, layout.CONSUMER_PAGE)
+        with pytest.warns(tapring.TapWarning, match="is evicted.*position"):
+            for _ in range(4):
+                offer(tap, "raw", [b"x" * 200])
+        assert not bad.open
+        assert (good.captured, tap.faults) == (4, 1)
+
+
+def test_a_half_changed_table_means_the_next_batch_and_is_repaired_once_its_writer_died(
+    name,
+) -> None:
+    with tapring.Tap(name) as tap:
+        with Registry.attach(name, tap.lane) as registry:
+            registry._set(layout.GENERATION, registry.generation | 1)
+            for _ in range(200):
+                assert tap.snapshot() is None
+            assert registry.generation % 2 == 0
+
+
+# Threads, signals, fork
+
+
+def test_threads_offer_at_once_and_each_ones_order_is_kept(tap, name) -> None:
+    handle = tap.register("raw", buffer_bytes=16 << 20)
+
+    def work(thread: int) -> None:
+        for i in range(500):
+            offer(tap, "raw", [b"%d %d %d" % (thread, i, j) for j in range(8)])
+
+    threads = [threading.Thread(target=work, args=(each,)) for each in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert handle.captured == 4 * 500 * 8
+    last = {}
+    for line in read_all(name, handle.id):
+        thread, i, j = map(int, line.split())
+        assert last.get(thread, (-1, -1)) < (i, j)
+        last[thread] = i, j
+
+
+def test_an_offer_from_inside_an_offer_counts_as_dropped(tap) -> None:
+    handle = tap.register("decoded")
+
+    class Offers:
+        """Encoded by msgspec through its dictionary; its finalizer offers."""
+
+        def __del__(self) -> None:
+            offer(tap, "decoded", [{"from": "finalizer"}])
+
+    kind = tap._stages["decoded"]
+    encode = kind._encoder
+
+    class Encoder:
+        def encode_lines(self, batch):
+            Offers()
+            return encode.encode_lines(batch)
+
+    kind._encoder = Encoder()
+    offer(tap, "decoded", [{"a": 1}])
+    gc.collect()
+    assert (handle.offered, handle.captured, handle.dropped) == (2, 1, 1)
+
+
+def test_an_interrupt_inside_an_offer_leaves_the_tap_usable(tap) -> None:
+    handle = tap.register("raw", buffer_bytes=32 << 20)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for _ in range(100):
+            signal.setitimer(signal.ITIMER_REAL, 0.0003)
+            with pytest.raises(KeyboardInterrupt):
+                while True:
+                    offer(tap, "raw", LINES)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    captured = handle.captured
+    offer(tap, "raw", LINES)
+    assert handle.captured + handle.dropped >= captured + 3 or handle.dropped
+
+
+def test_a_forked_child_is_a_lane_of_its_own_and_leaves_its_parents_rings_alone(
+    tap, name, wait_for
+) -> None:
+    handle = tap.register("raw")
+    offer(tap, "raw", [b"parent"])
+    pid = os.fork()
+    if pid == 0:
+        try:
+            assert tap.snapshot() is None
+            child = tap.register("raw")
+            offer(tap, "raw", [b"child"])
+            ok = child.captured == 1 and tap.lane is not None and not handle.open
+            tap.close()
+            os._exit(0 if ok else 1)
+        except BaseException:
+            os._exit(2)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    offer(tap, "raw", [b"parent again"])
+    assert read_all(name, handle.id) == [b"parent", b"parent again"]
+    assert len(tapring.engines(name)) == 1
+
+
+def test_closing_twice_is_fine_and_leaves_nothing(name) -> None:
+    tap = tapring.Tap(name)
+    handle = tap.register("raw")
+    snapshot = tap.snapshot()
+    tap.close()
+    tap.close()
+    handle.close()
+    snapshot.offer("raw", LINES)
+    assert tap.snapshot() is None
+    assert tap.register("raw") is None
+    assert not names(f"tapring.{name}")
+
+
+def test_an_engine_that_exits_without_closing_leaves_nothing(name, spawn) -> None:
+    process = spawn(f"import tapring; tap = tapring.Tap({name!r}); tap.register('raw')")
+    assert process.wait(30) == 0
+    assert not names(f"tapring.{name}")
+
+
+def test_what_a_killed_engine_left_is_removed_by_the_next(name, spawn) -> None:
+    source = f"import tapring, time; t = tapring.Tap({name!r}); print(1, flush=True); time.sleep(99)"
+    process = spawn(source, stdout=-1)
+    process.stdout.readline()
+    assert len(names(f"tapring.{name}")) == 1
+    process.kill()
+    process.wait()
+    with tapring.Tap(name) as tap:
+        assert names(f"tapring.{name}") == [f"tapring.{name}.{tap.lane}"]
+
+
+def test_memory_and_descriptors_stay_flat_with_sessions_coming_and_going(name) -> None:
+    with tapring.Tap(name) as tap:
+
+        def rounds(n: int) -> int:
+            for _ in range(n):
+                with tap.register("raw", buffer_bytes=64 << 10):
+                    offer(tap, "raw", LINES)
+            gc.collect()
+            return len(os.listdir("/proc/self/fd"))
+
+        assert rounds(5) == rounds(200)
+        assert tap.active_sessions == 0
