@@ -115,7 +115,9 @@ def run(measures: Iterable[Measure], description: str | None) -> None:
         results.append(result)
         print(_line(result), flush=True)
     stolen = _stolen(before, _processor_time())
-    print(f"\nload {os.getloadavg()[0]:.1f} at the end; other machines took {stolen:.1%} of the time")
+    print(
+        f"\nload {os.getloadavg()[0]:.1f} at the end; other machines took {stolen:.1%} of the time"
+    )
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(_as_json(results, stolen), indent=1) + "\n")
@@ -188,7 +190,8 @@ def _as_json(results: list[Result | Skipped], stolen: float) -> dict[str, object
         "packages": {name: _version(name) for name in _COMPARED},
         "stolen": stolen,
         "results": [
-            asdict(r) | ({"median": r.median, "verdict": r.verdict} if isinstance(r, Result) else {})
+            asdict(r)
+            | ({"median": r.median, "verdict": r.verdict} if isinstance(r, Result) else {})
             for r in results
         ],
     }

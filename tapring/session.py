@@ -16,6 +16,7 @@ import math
 import time
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain, islice
 from operator import length_hint
 from time import monotonic_ns
@@ -164,8 +165,8 @@ class Session:
                 frame = frame.take(int(left))
             self._bytes += len(frame.payload)
             left -= frame.count
-            if left <= 0:
-                self.end("limit")
+            if left <= 0 and self.ended_by is None:
+                self.ended_by = "limit"
             yield frame
 
     def read(self, n: int, timeout: float | None = None) -> list[Any]:
@@ -275,7 +276,7 @@ class Session:
             source = self._open[0]
             taken = source.reader.take()
             return None if taken is None else (source, taken)
-        waiting = [(time_ns, i) for i, s in enumerate(self._open) if (time_ns := s.next_time())]
+        waiting = [(time_ns, i) for i, s in enumerate(self._open) if (time_ns := s.reader.next_time_ns())]
         if not waiting:
             return None
         source = self._open[min(waiting)[1]]
@@ -319,7 +320,7 @@ class Session:
     def _account(self) -> Stats:
         ledgers = [source.ledger() for source in self._sources]
         rest = self._rest_count()
-        times = [time_ns for source in self._open if (time_ns := source.next_time())]
+        times = [time_ns for source in self._open if (time_ns := source.oldest_ns())]
         captured = sum(ledger.captured for ledger in ledgers)
         delivered = sum(ledger.delivered for ledger in ledgers) - rest
         dropped = sum(ledger.dropped for ledger in ledgers)
@@ -457,8 +458,12 @@ class _Source:
             self.kind,
         )
 
-    def next_time(self) -> int | None:
-        return self.reader.next_time_ns()
+    def oldest_ns(self) -> int | None:
+        """The time of the oldest unread frame, or None; of a corrupt ring, None."""
+        try:
+            return self.reader.next_time_ns()
+        except RingCorrupt:
+            return None
 
     def ended_by(self) -> str | None:
         """Why no more will be written, or None. Raises where the engine refused the session."""
@@ -478,7 +483,10 @@ class _Source:
         if not self._dead:
             return ledger
         # A killed engine may have counted a frame that it never published.
-        return msgspec.structs.replace(ledger, captured=self.reader.taken + self.reader.unread())
+        with suppress(RingCorrupt):
+            captured = self.reader.taken + self.reader.unread()
+            return msgspec.structs.replace(ledger, captured=captured)
+        return ledger
 
     def close(self) -> None:
         """Give the ring and the row back; remove the lane, too, if its engine is dead."""

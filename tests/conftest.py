@@ -17,6 +17,8 @@ import hypothesis
 import psutil
 import pytest
 
+from tapring.registry import sweep
+
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"
 SHM = Path("/dev/shm")
@@ -111,6 +113,7 @@ def spawn() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream:
                 stream.close()
+    sweep()  # killed engines leave their lane to whoever comes next: that is us
 
 
 @pytest.fixture

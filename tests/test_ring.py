@@ -1,5 +1,7 @@
 """Writer and Reader over plain buffers: what goes in comes out, in order, or is counted."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -266,7 +268,7 @@ def test_machines_that_reorder_stores_get_a_barrier() -> None:
 
 def test_the_layout_keeps_owners_and_rates_apart() -> None:
     words = [layout.RING_SLOT_BYTES, layout.TAIL, layout.CAPTURED, layout.DROPPED]
-    assert all(b * 8 // 128 > a * 8 // 128 for a, b in zip(words, words[1:], strict=False))
+    assert all(b * 8 // 128 > a * 8 // 128 for a, b in pairwise(words))
     assert layout.HEAD * 8 // 128 < layout.RELEASED * 8 // 128
     assert layout.row(0) * 8 >= layout.PAGE
     assert layout.verdict(layout.MAX_ROWS) * 8 <= layout.PAGE

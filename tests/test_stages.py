@@ -14,7 +14,7 @@ from tapring.stages import Array, Blobs, Json, Lines, NotABatch, array, kind_fro
 POINT = np.dtype([("t", "<f8"), ("name", "S5"), ("xy", "<f4", (2,)), ("in", [("a", "u1")])])
 lines = st.lists(st.binary(max_size=30).map(lambda b: b.replace(b"\n", b"")), min_size=1)
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text("abc\n\\\"é", max_size=9),
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text('abc\n\\"é', max_size=9),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
     max_leaves=8,
 )
@@ -80,7 +80,7 @@ def test_json_takes_what_msgspec_takes() -> None:
         user: str
         at: datetime
 
-    events, errors = back(Json(), [Login("root", datetime(2026, 1, 2))])  # noqa: DTZ001
+    events, errors = back(Json(), [Login("root", datetime(2026, 1, 2))])
     assert (events, errors) == ([{"user": "root", "at": "2026-01-02T00:00:00"}], 0)
 
 
