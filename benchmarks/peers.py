@@ -22,10 +22,10 @@ from .workload import BATCH
 
 try:
     import faster_fifo
-    import faster_fifo_reduction  # noqa: F401 (lets a queue be handed to a child)
 except ImportError:
     faster_fifo = None
 
+HAS_FIFO = faster_fifo is not None
 NO_FIFO = "faster-fifo is not installed (pip install 'tapring[bench]')"
 BUFFER_BYTES = 4 << 20  # of the ring and of the queue: the default of a Tap
 FIFO_BYTES = 1 << 20  # what faster-fifo does best with, of 1, 4 and 16 MiB
@@ -73,7 +73,7 @@ class Consumer:
 
 @contextmanager
 def child(target: Callable[..., None], *arguments: object) -> Iterator[Connection]:
-    """A process that runs ``target(connection, *arguments)``, and its pipe; ended with the block."""
+    """A process that runs ``target(connection, *arguments)``; it ends with the block."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=target, args=(theirs, *arguments), daemon=True)

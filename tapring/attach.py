@@ -82,7 +82,8 @@ class Size(click.ParamType[int]):
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", value.strip().lower())
         if not match or match[2] not in _UNITS_BYTES or not float(match[1]):
             self.fail(f"{value!r} is no size; 16MiB, 64k and 1048576 are", param, ctx)
-        return round(float(match[1]) * _UNITS_BYTES[match[2]])
+        size: int = round(float(match[1]) * _UNITS_BYTES[match[2]])
+        return size
 
 
 @click.command("attach")

@@ -272,14 +272,16 @@ class Session:
         return self.ended_by is None
 
     def _poll(self) -> tuple[_Source, Taken] | None:
-        if len(self._open) == 1:
-            source = self._open[0]
-            taken = source.reader.take()
-            return None if taken is None else (source, taken)
-        waiting = [(time_ns, i) for i, s in enumerate(self._open) if (time_ns := s.reader.next_time_ns())]
-        if not waiting:
-            return None
-        source = self._open[min(waiting)[1]]
+        source = self._open[0]
+        if len(self._open) > 1:
+            waiting = [
+                (time_ns, index)
+                for index, each in enumerate(self._open)
+                if (time_ns := each.reader.next_time_ns()) is not None
+            ]
+            if not waiting:
+                return None
+            source = self._open[min(waiting)[1]]
         taken = source.reader.take()
         return None if taken is None else (source, taken)
 

@@ -1,0 +1,39 @@
+"""What a tap costs while nobody looks: ``snapshot()`` against an empty method call."""
+
+import os
+from collections.abc import Iterator
+from time import perf_counter_ns
+from timeit import Timer
+
+import tapring
+
+from .harness import Plan, Result, alternate, ratios, run
+
+CALLS_A_LOOP = 100  # so that the loop's own cost is a hundredth of what is timed
+
+
+class Empty:
+    def snapshot(self) -> None:
+        pass
+
+
+def measure(plan: Plan) -> Iterator[Result]:
+    loops = plan.pick(10_000, 2_000)
+    with tapring.Tap(f"bench-{os.getpid()}") as tap:
+        assert not tap.snapshot()
+        calls, empty = alternate(
+            plan.repetitions, lambda: _call_ns(tap, loops), lambda: _call_ns(Empty(), loops)
+        )
+    yield Result("idle", "snapshot()", "ns", calls)
+    yield Result("idle", "an empty method call", "ns", empty)
+    yield Result("idle", "snapshot() / empty call", "x", ratios(calls, empty), at_most=3.0)
+
+
+def _call_ns(tap: object, loops: int) -> float:
+    calls = "\n".join(["tap.snapshot()"] * CALLS_A_LOOP)
+    timer = Timer(calls, timer=perf_counter_ns, globals={"tap": tap})
+    return timer.timeit(loops) / (loops * CALLS_A_LOOP)
+
+
+if __name__ == "__main__":
+    run([measure], __doc__)

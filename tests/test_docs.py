@@ -1,0 +1,43 @@
+"""The documents: their code runs, and what they point to exists."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
+
+
+def examples() -> list:
+    return [
+        pytest.param(block, id=f"{path.name}-{index}")
+        for path in DOCUMENTS
+        for index, block in enumerate(PYTHON.findall(path.read_text()))
+    ]
+
+
+@pytest.mark.parametrize("block", examples())
+def test_an_example_runs(block, spawn) -> None:
+    if 'capture("detector"' in block:  # it needs the engine of the example before it
+        source = "import tapring, time\nt = tapring.Tap('detector')\nprint(1, flush=True)\n"
+        loop = "while True:\n w = t.snapshot()\n if w: w.offer('decoded', [1])\n time.sleep(.01)"
+        spawn(source + loop, stdout=-1).stdout.readline()
+        block = block.replace("duration=30", "duration=0.2")
+    prelude = "source = [['a line'], [b'another']]\n"
+    subprocess.run([sys.executable, "-W", "error", "-c", prelude + block], check=True, timeout=60)
+
+
+def test_the_readme_shows_engine_and_operator_by_line_25() -> None:
+    top = "\n".join((ROOT / "README.md").read_text().splitlines()[:25])
+    assert "tap.snapshot()" in top
+    assert "python -m tapring.attach" in top
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+        assert "://" in target or (path.parent / target).exists(), target

@@ -1,0 +1,147 @@
+"""Formats and outputs: frames become bytes; the bytes reach their place whole."""
+
+import base64
+import json
+import os
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tapring.session import Frame
+from tapring.sinks import Output, make_format
+from tapring.stages import Array, Blobs, Json, Lines
+
+
+def frame(kind, batch, missed: int = 0) -> Frame:
+    payload, count, _ = kind.pack(batch)
+    return Frame(bytes(payload), count, 1_700_000_000_123_456_789, missed, "00000000", kind)
+
+
+def ndjson(kind, batch) -> list:
+    text = make_format("ndjson", kind.name, terminal=False)(frame(kind, batch))
+    assert text.endswith(b"\n") or not batch
+    return [json.loads(line) for line in text.splitlines()]
+
+
+text_lines = st.lists(st.binary(max_size=20).map(lambda b: b.replace(b"\n", b"")), max_size=5)
+
+
+@given(text_lines)
+def test_ndjson_of_lines_is_json_whatever_the_line(lines) -> None:
+    payload = make_format("ndjson", "lines", terminal=False)(frame(Lines(), lines))
+    found = [json.loads(line) for line in payload.split(b"\n")[:-1]]
+    assert len(found) == len(lines)
+    for event, line in zip(found, lines, strict=True):
+        assert isinstance(event, dict)
+        if "line" in event:
+            assert event["line"].encode() == line
+        elif "line_base64" in event:
+            assert base64.b64decode(event["line_base64"]) == line
+
+
+def test_a_line_that_is_a_json_object_passes_as_it_is() -> None:
+    lines = [b'{"a":  1}', b"[1]", b'{"a": ', b"7", b"", b'{"a":1} x']
+    payload = make_format("ndjson", "lines", terminal=False)(frame(Lines(), lines))
+    assert payload.split(b"\n")[0] == b'{"a":  1}'
+    assert [json.loads(line) for line in payload.splitlines()[1:]] == [
+        {"line": line.decode()} for line in lines[1:]
+    ]
+
+
+def test_ndjson_of_blobs_is_base64() -> None:
+    assert ndjson(Blobs(), [b"\x00\xff"]) == [{"base64": "AP8="}]
+
+
+def test_ndjson_of_records_is_an_object_a_record() -> None:
+    dtype = np.dtype(
+        [
+            ("f", "f4"),
+            ("n", "f8"),
+            ("when", "M8[ms]"),
+            ("name", "S4"),
+            ("u", "U3"),
+            ("xy", "i2", (2,)),
+            ("in", [("a", "?"), ("c", "c8")]),
+        ]
+    )
+    when = np.datetime64("2026-01-02T03:04:05.678")
+    records = np.array([(1.5, np.nan, when, b"ab", "é", (1, 2), (True, 1 + 2j))], dtype)
+    assert ndjson(Array(dtype), records) == [
+        {
+            "f": 1.5,
+            "n": None,
+            "when": "2026-01-02T03:04:05.678",
+            "name": "ab",
+            "u": "é",
+            "xy": [1, 2],
+            "in": {"a": True, "c": [1.0, 2.0]},
+        }
+    ]
+    assert ndjson(Array("i4"), np.array([1, 2], "i4")) == [{"value": 1}, {"value": 2}]
+
+
+def test_raw_is_what_was_offered() -> None:
+    assert make_format("raw", "lines", terminal=False)(frame(Lines(), [b"a\r", b""])) == b"a\r\n\n"
+    assert make_format("raw", "bytes", terminal=False)(frame(Blobs(), [b"a", b"\x00"])) == b"a\x00"
+    records = np.arange(3).astype("u2")
+    assert make_format("raw", "array", terminal=False)(frame(Array("u2"), records)) == (
+        records.tobytes()
+    )
+
+
+def test_the_default_format_goes_by_the_reader_and_the_kind() -> None:
+    line, event = frame(Lines(), [b"x"]), frame(Json(), [{"a": 1}])
+    assert make_format(None, "lines", terminal=False)(line) == b"x\n"
+    assert make_format(None, "json", terminal=False)(event) == b'{"a":1}\n'
+    assert make_format(None, "bytes", terminal=False)(frame(Blobs(), [b"x"])).startswith(b"{")
+    assert b" a=1" in make_format(None, "json", terminal=True)(event)
+    with pytest.raises(ValueError, match="ndjson, pretty, raw"):
+        make_format("xml", "json", terminal=False)
+
+
+@given(text_lines)
+def test_pretty_shows_what_a_terminal_would_obey(lines) -> None:
+    shown = make_format("pretty", "lines", terminal=True)(frame(Lines(), lines)).decode()
+    assert len(shown.split("\n")) == len(lines) + 1
+    assert all(char.isprintable() or char == "\n" for char in shown)
+
+
+def test_pretty_shows_gaps_and_nested_events() -> None:
+    pretty = make_format("pretty", "json", terminal=True)
+    shown = pretty(frame(Json(), [{"a": "x y", "b": {"c": [1]}, "d": "e"}, [1], "\x1b[2J"], 3))
+    first, second, third, fourth = shown.decode().splitlines()
+    assert "3 events missed here" in first
+    assert second.endswith('a="x y" b={"c":[1]} d=e')
+    assert third.endswith(" [1]")
+    assert "\x1b" not in fourth
+    coloured = make_format("pretty", "json", terminal=True, colour=True)
+    assert b"\x1b[36ma\x1b[0m=1" in coloured(frame(Json(), [{"a": 1}]))
+
+
+def test_an_output_is_private_whole_and_closed_twice(tmp_path) -> None:
+    path = tmp_path / "out"
+    with Output(str(path)) as output:
+        output.write(b"a" * 100_000)
+        output.write(b"")
+        output.close()
+    assert path.read_bytes() == b"a" * 100_000
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_output_to_a_slow_pipe_waits_and_to_a_closed_one_says_so(tmp_path) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with Output(f"/proc/self/fd/{writer}") as output:
+        os.close(writer)
+        output.write(b"x" * 1000)
+        os.close(reader)
+        with pytest.raises(BrokenPipeError):
+            output.write(b"x")
+
+
+def test_msgspec_raw_in_an_event_is_shown() -> None:
+    shown = make_format("pretty", "json", terminal=True)(frame(Json(), [msgspec.Raw(b'{"a":1}')]))
+    assert b"a=1" in shown
