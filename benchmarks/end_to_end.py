@@ -7,10 +7,13 @@ faster-fifo waits by itself while its queue is full.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter_ns
 
 from .harness import Plan, Result, Skipped, alternate, ratios, run
 from .peers import (
+    AS_IT_COMES,
+    FASTEST,
     FIFO_BYTES,
     HAS_FIFO,
     NO_CREDIT,
@@ -18,6 +21,7 @@ from .peers import (
     Consumer,
     Read,
     Taken,
+    Way,
     as_events,
     as_lists,
     as_payloads,
@@ -31,6 +35,7 @@ from .workload import BATCH, LINES
 CHUNK = LINES * 4  # batches between two looks at what the consumer has taken
 CHUNK_EVENTS = len(CHUNK) * BATCH
 AHEAD = 4 * CHUNK_EVENTS  # events that the producer may be ahead: 3.4 MB of a 4 MiB ring
+WAYS = (AS_IT_COMES, FASTEST) if HAS_FIFO else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,31 +46,29 @@ class Run:
 
 def measure(plan: Plan) -> Iterator[Result | Skipped]:
     chunks = plan.pick(600, 100)
-    contestants = [
+    runs = alternate(
+        plan.repetitions,
         lambda: _paced(as_lists, chunks),
         lambda: _unpaced(as_lists, chunks),
         lambda: _unpaced(as_payloads, chunks),
         lambda: _unpaced(as_events, chunks),
-    ]
-    if HAS_FIFO:
-        contestants.append(lambda: _fifo(chunks))
-    runs = alternate(plan.repetitions, *contestants)
-    paced, unpaced, payloads, events, *fifo = ([run.rate for run in each] for each in runs)
-    unit = "M events/s"
-
-    yield Result("end to end", "lists of bytes, paced", unit, paced)
-    yield Result("end to end", "lists of bytes, unpaced", unit, unpaced)
-    yield _dropped("lists of bytes, unpaced: dropped", runs[1])
-    yield Result("end to end", "payloads as they are, unpaced", unit, payloads)
-    yield _dropped("payloads, unpaced: dropped", runs[2])
-    yield Result("end to end", "for event in session, unpaced", unit, events)
-    yield _dropped("for event in session, unpaced: dropped", runs[3])
-    if not fifo:
+        *(partial(_fifo, way, chunks) for way in WAYS),
+    )
+    paced, unpaced, payloads, events, *fifo = runs
+    yield _rates("lists of bytes, paced", paced)
+    yield _rates("lists of bytes, unpaced", unpaced)
+    yield _dropped("lists of bytes, unpaced: dropped", unpaced)
+    yield _rates("payloads as they are, unpaced", payloads)
+    yield _dropped("payloads as they are, unpaced: dropped", payloads)
+    yield _rates("for event in session, unpaced", events)
+    yield _dropped("for event in session, unpaced: dropped", events)
+    if not HAS_FIFO:
         yield Skipped("end to end", NO_FIFO)
-        return
-    yield Result("end to end", "faster-fifo, lists of bytes", unit, fifo[0])
-    yield Result("end to end", "paced / faster-fifo", "x", ratios(paced, fifo[0]), at_least=2.2)
-    yield Result("end to end", "unpaced / faster-fifo", "x", ratios(unpaced, fifo[0]))
+    for way, theirs in zip(WAYS, fifo, strict=True):
+        faster = ratios([run.rate for run in paced], [run.rate for run in theirs])
+        at_least = 2.2 if way is AS_IT_COMES else None
+        yield _rates(f"lists of bytes, {way.name}", theirs)
+        yield Result("end to end", f"paced / {way.name}", "x", faster, at_least=at_least)
 
 
 def _paced(read: Read, chunks: int) -> Run:
@@ -92,8 +95,8 @@ def _unpaced(read: Read, chunks: int) -> Run:
         return _run(start, pair.consumer, chunks)
 
 
-def _fifo(chunks: int) -> Run:
-    with queued(messages_as_lists, NO_CREDIT, FIFO_BYTES) as pair:
+def _fifo(way: Way, chunks: int) -> Run:
+    with queued(way, messages_as_lists, NO_CREDIT, FIFO_BYTES) as pair:
         start = perf_counter_ns()
         put(pair, CHUNK * chunks)
         pair.close()
@@ -104,6 +107,10 @@ def _run(start_ns: int, consumer: Consumer, chunks: int) -> Run:
     taken: Taken = consumer.end()
     rate = taken.events * 1e3 / (taken.at_ns - start_ns)
     return Run(rate, 1 - taken.events / (chunks * CHUNK_EVENTS))
+
+
+def _rates(what: str, runs: list[Run]) -> Result:
+    return Result("end to end", what, "M events/s", [run.rate for run in runs])
 
 
 def _dropped(what: str, runs: list[Run]) -> Result:

@@ -18,7 +18,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _COMPARED = ("msgspec", "numpy", "faster-fifo")
-_HEAD = f"{'figure':<11}{'':<50}{'median':>9}{'min':>9}{'max':>9}{'spread':>8}  {'target':<10}"
+_HEAD = f"{'figure':<12}{'':<56}{'median':>8}{'min':>8}{'max':>8}{'spread':>8}  target"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,20 +130,20 @@ def _measured(measures: Iterable[Measure], plan: Plan) -> Iterator[Result | Skip
 
 def _line(result: Result | Skipped) -> str:
     if isinstance(result, Skipped):
-        return f"{result.figure:<11}skipped: {result.why}"
+        return f"{result.figure:<12}skipped: {result.why}"
     numbers = "".join(_number(n) for n in (result.median, min(result.values), max(result.values)))
     target = ""
     if result.at_most is not None:
         target = f"<= {result.at_most:g}"
     elif result.at_least is not None:
         target = f">= {result.at_least:g}"
-    what = f"{result.what}, {result.unit}"
-    spread = f"{result.spread:>7.0%} "
-    return f"{result.figure:<11}{what:<50}{numbers}{spread}  {target:<10}{result.verdict}".rstrip()
+    what = f"{result.what}, {result.unit}" if result.unit else result.what
+    spread = f"{result.spread:>8.0%}"
+    return f"{result.figure:<12}{what:<56}{numbers}{spread}  {target:<8}{result.verdict}".rstrip()
 
 
 def _number(value: float) -> str:
-    return f"{value:>9.0f}" if abs(value) >= 1000 else f"{value:>9.3g}"
+    return f"{value:>8.0f}" if abs(value) >= 1000 else f"{value:>8.3g}"
 
 
 def _caveats() -> str:

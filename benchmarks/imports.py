@@ -1,14 +1,11 @@
 """What ``import tapring`` costs a fresh interpreter, against ``import numpy, msgspec``."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
-
-import tapring
 
 from .harness import Plan, Result, alternate, ratios, run
+from .peers import ENVIRONMENT
 
 TIMED = """
 from time import perf_counter_ns
@@ -28,10 +25,9 @@ def measure(plan: Plan) -> Iterator[Result]:
 
 
 def _import_ms(modules: str) -> float:
-    root = str(Path(tapring.__file__).parents[1])  # also where the package is not installed
     told = subprocess.run(
         [sys.executable, "-c", TIMED.format(modules=modules)],
-        env=os.environ | {"PYTHONPATH": root},
+        env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         check=True,
     )

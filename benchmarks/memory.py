@@ -1,6 +1,6 @@
 """Whether an engine's memory grows with time, or with consumers that come and go.
 
-The engine offers a million batches to two stages while this process opens a session, reads some
+The engine offers five million batches to two stages while this process opens a session, reads some
 of it, and closes it, again and again. What counts is the engine's own memory (``RssAnon``: the
 rings are shared and not in it), its mappings and its descriptors.
 """
@@ -30,7 +30,7 @@ class Footprint:
 
 
 def measure(plan: Plan) -> Iterator[Result]:
-    batches = plan.pick(1_000_000, 100_000)
+    batches = plan.pick(5_000_000, 200_000)
     engine = f"bench-{os.getpid()}"
     with child(_engine, engine, batches) as connection:
         before: Footprint = connection.recv()
@@ -44,7 +44,7 @@ def measure(plan: Plan) -> Iterator[Result]:
         parts: list[Footprint] = connection.recv()
         connection.send("all sessions are closed")
         after: Footprint = connection.recv()
-    yield Result("memory", f"{batches} batches: sessions that came and went", "", [sessions])
+    yield Result("memory", f"{batches} batches: sessions came and went", "", [sessions])
     warm, last = parts[0].anon_kib, parts[-1].anon_kib
     yield Result("memory", "of the engine, after a twentieth", "MiB", [warm / 1024])
     yield Result("memory", "of the engine, at the end / then", "x", [last / warm], at_most=1.02)

@@ -11,8 +11,10 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, takewhile
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
@@ -31,6 +33,8 @@ BUFFER_BYTES = 4 << 20  # of the ring and of the queue: the default of a Tap
 FIFO_BYTES = 1 << 20  # what faster-fifo does best with, of 1, 4 and 16 MiB
 NO_CREDIT = sys.maxsize
 PATIENCE_S = 30.0
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(tapring.__file__).parents[1])}
+"""In which a fresh interpreter finds the tapring that is measured, installed or not."""
 
 Read = Callable[[Any], Iterable[int]]
 
@@ -144,6 +148,20 @@ def _read_session(connection: Connection, engine: str, id_: int, read: Read, cre
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """A way to use faster-fifo: pickled or bytes as they are, ``get`` or ``get_many``."""
+
+    name: str
+    pickled: bool
+    many: bool
+
+
+AS_IT_COMES = Way("faster-fifo", pickled=True, many=False)
+CHEAPEST_PUT = Way("faster-fifo unpickled", pickled=False, many=False)
+FASTEST = Way("faster-fifo unpickled, get_many", pickled=False, many=True)
+
+
+@dataclass(frozen=True, slots=True)
 class Queued:
     """A faster-fifo queue and who reads it: each batch is one message."""
 
@@ -156,10 +174,11 @@ class Queued:
 
 
 @contextmanager
-def queued(read: Read, credit: int, queue_bytes: int) -> Iterator[Queued]:
+def queued(way: Way, read: Read, credit: int, queue_bytes: int) -> Iterator[Queued]:
     """A queue with a consumer that takes its messages as ``read`` does."""
-    queue = faster_fifo.Queue(queue_bytes)
-    with child(_read_queue, queue, read, credit) as connection:
+    plain = {} if way.pickled else {"dumps": _as_it_is, "loads": bytes}
+    queue = faster_fifo.Queue(queue_bytes, **plain)
+    with child(_read_queue, queue, way.many, read, credit) as connection:
         pair = Queued(queue, Consumer(connection))
         pair.consumer.receive()
         yield pair
@@ -175,8 +194,14 @@ def messages_as_payloads(messages: Iterator[bytes]) -> Iterator[int]:
     return (BATCH for _ in messages)
 
 
-def _read_queue(connection: Connection, queue: Any, read: Read, credit: int) -> None:
-    _take(read(iter(queue.get, b"")), connection, credit)
+def _as_it_is(message: bytes) -> bytes:
+    return message
+
+
+def _read_queue(connection: Connection, queue: Any, many: bool, read: Read, credit: int) -> None:
+    gets = iter(queue.get_many, []) if many else iter(lambda: (queue.get(),), ())
+    messages: Iterator[bytes] = takewhile(bool, chain.from_iterable(gets))
+    _take(read(messages), connection, credit)
 
 
 def _take(counts: Iterable[int], connection: Connection, credit: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from time import perf_counter_ns
 
 from .harness import Plan, Result, alternate, ratios, run
+from .peers import ENVIRONMENT
 from .workload import LINES
 
 CHUNK = 1 << 20
@@ -26,7 +27,7 @@ def measure(plan: Plan) -> Iterator[Result]:
 def _rate(command: list[str], chunks: int) -> float:
     """GB/s that come out of ``command``, from its first byte on: starting up is not counted."""
     source = subprocess.Popen(["yes", LINES[0][0]], stdout=subprocess.PIPE)
-    copier = subprocess.Popen(command, stdin=source.stdout, stdout=subprocess.PIPE)
+    copier = subprocess.Popen(command, stdin=source.stdout, stdout=subprocess.PIPE, env=ENVIRONMENT)
     assert source.stdout is not None
     assert copier.stdout is not None
     source.stdout.close()

@@ -3,6 +3,7 @@
 What is listed here is what is supported; ``docs/`` explains it.
 """
 
+from .discovery import EngineInfo, SessionInfo, engines
 from .errors import (
     BufferLimit,
     DurationLimit,
@@ -17,10 +18,12 @@ from .errors import (
     TapError,
     VersionMismatch,
 )
-from .registry import EngineInfo, SessionInfo, StageInfo, engines
-from .session import Frame, Session, Stats, attach_session, capture
+from .registry import StageInfo
+from .session import Session, Stats, attach_session, capture
+from .snapshot import Snapshot
+from .source import Frame
 from .stages import array
-from .tap import Handle, Snapshot, Tap, TapWarning
+from .tap import Handle, Tap, TapWarning
 
 __version__ = "0.1.0"
 

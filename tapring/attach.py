@@ -20,8 +20,8 @@ from typing import Any, Final
 import click
 import msgspec
 
+from .discovery import split_address
 from .errors import TapError
-from .registry import split_address
 from .session import Session, Stats, attach_session, capture
 from .sinks import FORMATS, STDOUT, Output, make_format
 

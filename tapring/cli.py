@@ -14,8 +14,8 @@ import click
 import msgspec
 
 from . import __version__
+from .discovery import EngineInfo, SessionInfo, engines
 from .errors import TapError, suggest
-from .registry import EngineInfo, SessionInfo, engines
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -11,12 +11,10 @@ the engine makes no system call and an idle consumer uses less than 1 % of a cor
 from __future__ import annotations
 
 import atexit
-import io
 import math
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import chain, islice
 from operator import length_hint
 from time import monotonic_ns
@@ -25,28 +23,25 @@ from typing import Any, Final
 import msgspec
 
 from . import layout
+from .discovery import find, split_address
 from .errors import (
     BufferLimit,
     DurationLimit,
     EngineNotFound,
-    RingCorrupt,
     StageNotFound,
     TapError,
     suggest,
 )
-from .layout import Ended, Owner, Verdict
-from .memory import Segment
-from .ordering import publish_barrier
-from .registry import Registry, Row, check_ring, find, split_address, sweep_lane
-from .ring import Ledger, Reader, Taken, consumer_words, producer_words
-from .stages import Kind, kind_from
+from .layout import Owner
+from .registry import Registry, Row
+from .ring import Taken
+from .source import CLOSE_TIMEOUT_S, Frame, Source
 
 _NS: Final = 1_000_000_000
 # 50 us is what the shortest sleep takes anyway; 5 ms costs an idle consumer 0.5 % of a core.
 _FIRST_SLEEP_S: Final = 50e-6
 _LONGEST_SLEEP_S: Final = 5e-3
 _FIND_POLL_S: Final = 0.05
-_CLOSE_TIMEOUT_S: Final = 1.0
 
 
 class Stats(msgspec.Struct, frozen=True):
@@ -74,40 +69,6 @@ class Stats(msgspec.Struct, frozen=True):
     lag_ns: int = 0
 
 
-class Frame(msgspec.Struct, frozen=True):
-    """One batch as it was published, or part of one.
-
-    payload: the packed events (``lines`` and ``json``: newline-terminated text, as it may be
-    passed on; ``bytes``: a table of lengths and the events; ``array``: the records). count:
-    events in it. timestamp: nanoseconds since the epoch, when the engine took up the batch.
-    missed: events lost just before this frame. lane: the lane it came from.
-    """
-
-    payload: bytes
-    count: int
-    timestamp: int
-    missed: int
-    lane: str
-    kind: Any
-
-    def events(self) -> list[Any]:
-        """The decoded events: bytes, objects, or one array of all records."""
-        events: list[Any] = self.kind.unpack(self.payload, self.count)[0]
-        return events
-
-    def lines(self, keepends: bool = False) -> list[bytes]:
-        """The lines of a ``lines`` or ``json`` frame; with their newlines it takes a third."""
-        lines = io.BytesIO(self.payload).readlines()
-        return lines if keepends else [line.removesuffix(b"\n") for line in lines]
-
-    def take(self, n: int) -> Frame:
-        """This frame with its first ``n`` events alone; itself where it has no more."""
-        if n >= self.count:
-            return self
-        payload = bytes(self.kind.split(self.payload, self.count, n)[0]) if n > 0 else b""
-        return msgspec.structs.replace(self, payload=payload, count=max(n, 0))
-
-
 class Session:
     """A capture that is being read. Made by ``capture`` and ``attach_session``.
 
@@ -118,12 +79,12 @@ class Session:
     ``end`` was given. Iterating, ``frames`` and ``read`` may be mixed.
     """
 
-    def __init__(self, sources: list[_Source], *, deadline_ns: int | None = None) -> None:
+    def __init__(self, sources: list[Source], *, deadline_ns: int | None = None) -> None:
         self._sources = sources
         self._open = list(sources)
         self._deadline_ns = deadline_ns
         self._rest: Iterator[Any] = iter(())
-        self._rest_of: tuple[_Source, Taken] | None = None
+        self._rest_of: tuple[Source, Taken] | None = None
         self._bytes = 0
         self._split = 0
         self._stop: str | None = None
@@ -218,7 +179,7 @@ class Session:
             self._unpack(*got)
             yield self._rest
 
-    def _unpack(self, source: _Source, taken: Taken) -> None:
+    def _unpack(self, source: Source, taken: Taken) -> None:
         events, more = source.kind.unpack(taken.payload, taken.count)
         if more:
             self._split += abs(more)
@@ -226,7 +187,7 @@ class Session:
         self._rest_of = source, taken
         self._rest = iter(events)
 
-    def _next_frame(self) -> tuple[_Source, Taken] | None:
+    def _next_frame(self) -> tuple[Source, Taken] | None:
         """The next frame; first what is left of one whose events were only partly read."""
         left = list(self._rest)
         if not left or self._rest_of is None:
@@ -242,7 +203,7 @@ class Session:
             self._rest = iter([records[n:]])
         return [records[:n]]
 
-    def _take(self, until: int | None) -> tuple[_Source, Taken] | None:
+    def _take(self, until: int | None) -> tuple[Source, Taken] | None:
         """The next frame of the lane that is furthest behind; None at the end, or at ``until``."""
         sleep = _FIRST_SLEEP_S
         while self._goes_on():
@@ -271,7 +232,7 @@ class Session:
             self.ended_by = "duration"
         return self.ended_by is None
 
-    def _poll(self) -> tuple[_Source, Taken] | None:
+    def _poll(self) -> tuple[Source, Taken] | None:
         source = self._open[0]
         if len(self._open) > 1:
             waiting = [
@@ -366,17 +327,7 @@ def capture(
         raise ValueError(f"{address!r} names a session: attach_session reads one that exists")
     if duration is not None and not 0 < duration < math.inf:
         raise ValueError(f"a duration is a positive number of seconds, not {duration!r}")
-    registries = _find(engine, lane, wait)
-    sources: list[_Source] = []
-    try:
-        for registry in registries:
-            sources.append(_open_session(registry, stage, duration, buffer_bytes))
-    except BaseException:
-        for source in sources:
-            source.close()
-        for registry in registries[len(sources) :]:
-            registry.close()
-        raise
+    sources = _open_sessions(_find(engine, lane, wait), stage, duration, buffer_bytes)
     deadline = None if duration is None else monotonic_ns() + round(duration * _NS)
     return Session(sources, deadline_ns=deadline)
 
@@ -404,126 +355,10 @@ def attach_session(address: str, session: int | None = None, *, wait: float = 0.
             other.close()
     try:
         registry.take_reader(row)
-        return Session([_Source(registry, row, owned=False)])
+        return Session([Source(registry, row, owned=False)])
     except BaseException:
         registry.close()
         raise
-
-
-class _Source:
-    """One ring that a Session reads, and the registry it is a row of."""
-
-    def __init__(self, registry: Registry, row: Row, *, owned: bool) -> None:
-        info = registry.info
-        self.registry = registry
-        self.row = row
-        self.reason = "closed"
-        self._owned = owned
-        self._dead = False
-        try:
-            stage = info.stages[row.stage]
-            self.kind: Kind = kind_from(stage.kind, stage.dtype)
-        except (IndexError, ValueError) as error:
-            raise RingCorrupt(f"session {registry.address}:{row.id}: {error}") from None
-        try:
-            self._segment = Segment.attach(layout.segment_name(info.engine, info.lane, row.id))
-        except FileNotFoundError:
-            raise RingCorrupt(f"session {registry.address}:{row.id} has lost its ring") from None
-        try:
-            check_ring(self._segment, row)
-            ring = self._segment.map(0, self._segment.size, writable=False)
-            page = self._segment.map(layout.CONSUMER_PAGE, layout.PAGE, writable=True)
-            self._segment.close_descriptor()
-            self.reader = Reader(
-                producer_words(ring),
-                consumer_words(page, 0),
-                ring,
-                slots=row.slots,
-                slot_bytes=row.slot_bytes,
-                stage=row.stage,
-                kind=self.kind.code,
-                barrier=publish_barrier,
-            )
-        except BaseException:
-            self._segment.close()
-            raise
-        words = registry.words
-        self._to_wall = words[layout.CLOCK_WALL_NS] - words[layout.CLOCK_MONOTONIC_NS]
-
-    def frame(self, taken: Taken) -> Frame:
-        return Frame(
-            taken.payload,
-            taken.count,
-            taken.time_ns + self._to_wall,
-            taken.missed,
-            self.registry.info.lane,
-            self.kind,
-        )
-
-    def oldest_ns(self) -> int | None:
-        """The time of the oldest unread frame, or None; of a corrupt ring, None."""
-        try:
-            return self.reader.next_time_ns()
-        except RingCorrupt:
-            return None
-
-    def ended_by(self) -> str | None:
-        """Why no more will be written, or None. Raises where the engine refused the session."""
-        ended = self.reader.ended()
-        if ended:
-            return _ENDED_BY.get(ended, "closed")
-        if self.registry.engine_has_closed():
-            return "engine-exit"
-        if not self.registry.engine_is_alive():
-            self._dead = True
-            return "engine-death"
-        self._check_verdict()
-        return None
-
-    def ledger(self) -> Ledger:
-        ledger = self.reader.ledger()
-        if not self._dead:
-            return ledger
-        # A killed engine may have counted a frame that it never published.
-        with suppress(RingCorrupt):
-            captured = self.reader.taken + self.reader.unread()
-            return msgspec.structs.replace(ledger, captured=captured)
-        return ledger
-
-    def close(self) -> None:
-        """Give the ring and the row back; remove the lane, too, if its engine is dead."""
-        self.reader.close()
-        self._segment.close()
-        registry = self.registry
-        alive = registry.engine_is_alive()
-        if self._owned:
-            registry.free(self.row, _CLOSE_TIMEOUT_S)
-        registry.drop_reader(self.row)
-        registry.close()
-        if not alive:
-            sweep_lane(registry.info.engine, registry.info.lane)
-
-    def _check_verdict(self) -> None:
-        verdict = self.registry.verdict_on(self.row.index, self.row.id)
-        if verdict == Verdict.TOO_LARGE:
-            raise BufferLimit(
-                f"the engine {self.registry.address} refused a ring of "
-                f"{self.row.slots * self.row.slot_bytes} bytes; it allows "
-                f"{self.registry.info.max_buffer_bytes} (max_buffer_bytes)"
-            )
-        if verdict == Verdict.UNUSABLE:
-            raise RingCorrupt(
-                f"the engine {self.registry.address} could not use the ring of session "
-                f"{self.row.id}; it says why on its standard error"
-            )
-
-
-_ENDED_BY: Final[dict[int, str]] = {
-    Ended.ENGINE_EXIT: "engine-exit",
-    Ended.EXPIRED: "expired",
-    Ended.CLOSED: "closed",
-    Ended.EVICTED: "evicted",
-}
 
 
 def _find(engine: str, lane: str | None, wait: float) -> list[Registry]:
@@ -546,9 +381,34 @@ def _row_of(registries: list[Registry], session: int) -> tuple[Registry, Row]:
     return registries[-1], registries[-1].row_of(session)
 
 
+def _open_sessions(
+    registries: list[Registry], stage: str, duration: float | None, buffer_bytes: int | None
+) -> list[Source]:
+    """A session on each lane; a lane that closes meanwhile is left out, unless it is the last."""
+    sources: list[Source] = []
+    gone: EngineNotFound | None = None
+    try:
+        while registries:
+            try:
+                sources.append(_open_session(registries[0], stage, duration, buffer_bytes))
+            except EngineNotFound as error:
+                gone = error
+                registries[0].close()
+            del registries[0]
+        if not sources and gone:
+            raise gone
+    except BaseException:
+        for source in sources:
+            source.close()
+        for registry in registries:
+            registry.close()
+        raise
+    return sources
+
+
 def _open_session(
     registry: Registry, stage: str, duration: float | None, buffer_bytes: int | None
-) -> _Source:
+) -> Source:
     info = registry.info
     stages = [each.name for each in info.stages]
     if stage not in stages:
@@ -577,9 +437,9 @@ def _open_session(
         owner=Owner.CONSUMER,
     )
     try:
-        return _Source(registry, row, owned=True)
+        return Source(registry, row, owned=True)
     except BaseException:
-        registry.free(row, _CLOSE_TIMEOUT_S)
+        registry.free(row, CLOSE_TIMEOUT_S)
         raise
 
 

@@ -10,8 +10,9 @@ import pytest
 
 import tapring
 from tapring import layout
+from tapring.discovery import sweep
 from tapring.memory import Segment, names
-from tapring.registry import Registry, sweep
+from tapring.registry import Registry
 
 ENGINE = """
 import sys, time, tapring

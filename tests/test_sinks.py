@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapring.session import Frame
 from tapring.sinks import Output, make_format
+from tapring.source import Frame
 from tapring.stages import Array, Blobs, Json, Lines
 
 

@@ -1,0 +1,233 @@
+"""The hot path: one batch, serialized once, into the rings of all who watch its stage.
+
+What changes which rings these are is ``tap``'s; nothing here looks at the session table.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from threading import get_ident
+from time import monotonic_ns, sleep
+from types import FrameType
+from typing import Any, Final, Protocol
+
+from . import layout
+from .errors import RingCorrupt
+from .layout import Ended
+from .memory import Segment
+from .ordering import publish_barrier
+from .registry import LaneInfo, Row, check_ring
+from .ring import Writer, consumer_words, producer_words
+from .stages import Kind, NotABatch
+
+_TOKEN_POLL_S: Final = 20e-6  # a batch of 64 takes 2 us to offer
+
+
+class Complaints(Protocol):
+    """What a Snapshot tells its Tap of."""
+
+    def _unknown_stage(self, stage: object) -> None:
+        """There is no such stage."""
+
+    def _misused(self, message: str, error: Exception | None) -> None:
+        """What was offered is no batch."""
+
+    def _settle(self, watched: Watched) -> None:
+        """Something is in ``watched.broken`` or in the gate's ``late``."""
+
+
+class Snapshot:
+    """What is watched as of one batch. ``offer`` to it; get a new one for the next batch."""
+
+    __slots__ = ("_gate", "_stages", "_tap", "time_ns")
+
+    def __init__(self, tap: Complaints, gate: Gate, stages: dict[str, Watched | None]) -> None:
+        self._tap = tap
+        self._gate = gate
+        self._stages = stages
+        self.time_ns = 0
+
+    def watches(self, stage: str) -> bool:
+        """Whether any session reads ``stage``: to spare the work of making a batch for nobody."""
+        return self._stages.get(stage) is not None
+
+    def offer(self, stage: str, batch: Any) -> None:
+        """Offer a batch of events, or a single event as ``[event]``, to the sessions of ``stage``.
+
+        Returns at once where nobody watches that stage. Never waits; raises only with
+        ``strict=True``: StageNotFound, or TypeError for what is no batch of the stage's kind.
+        """
+        try:
+            watched = self._stages[stage]
+        except (KeyError, TypeError):
+            self._tap._unknown_stage(stage)
+            return
+        if watched is None:
+            return
+        gate = self._gate
+        mine = True
+        try:
+            try:
+                gate.token.pop()
+            except IndexError:
+                mine = gate.wait()
+                if not mine:
+                    gate.late.append((watched, batch))
+                    return
+            watched.write(batch, self.time_ns)
+            if gate.late or watched.broken:
+                self._tap._settle(watched)
+        except NotABatch as error:
+            self._tap._misused(f"stage {stage!r}: {error}", error)
+        finally:
+            if mine:
+                gate.token.append(None)
+
+
+class Gate:
+    """Keeps the threads of an engine out of each other's offers.
+
+    The token is in the list while nobody offers; ``pop`` and ``append`` are atomic, with and
+    without the interpreter lock. Taking and returning it costs 20 ns, a ``with`` on an RLock 110
+    (measured side by side, CPython 3.11). ``late`` holds what was offered from inside an offer.
+    """
+
+    __slots__ = ("late", "owner", "token")
+
+    def __init__(self) -> None:
+        self.token: list[None] = [None]
+        self.owner = 0  # the thread in ``hold``
+        self.late: list[tuple[Watched, Any]] = []
+
+    def wait(self) -> bool:
+        """Take the token when another thread returns it; False where this one has it."""
+        caller = sys._getframe(1)
+        while True:
+            if self.owner == get_ident() or _is_offering(caller.f_back):
+                return False
+            try:
+                self.token.pop()
+            except IndexError:
+                sleep(_TOKEN_POLL_S)
+            else:
+                return True
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep offers out while the sessions change. Reentrant."""
+        mine = self.wait()
+        if mine:
+            self.owner = get_ident()
+        try:
+            yield
+        finally:
+            if mine:
+                self.owner = 0
+                self.token.append(None)
+
+
+def _is_offering(frame: FrameType | None) -> bool:
+    """Whether ``frame`` runs, through a signal handler or a finalizer, inside an offer."""
+    while frame is not None:
+        if frame.f_code is Snapshot.offer.__code__ and frame.f_locals.get("mine"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+class Live:
+    """A session that this engine writes to."""
+
+    __slots__ = ("deadline_ns", "open", "row", "segment", "writer")
+
+    def __init__(self, row: Row, segment: Segment, writer: Writer, deadline_ns: int) -> None:
+        self.row = row
+        self.segment = segment
+        self.writer = writer
+        self.deadline_ns = deadline_ns
+        self.open = True
+
+    @classmethod
+    def map_ring(cls, lane: LaneInfo, row: Row, stages: Mapping[str, Kind]) -> Live:
+        """Map the ring of ``row``. Raises where it is not the ring that the row describes."""
+        if row.stage >= len(stages):
+            raise RingCorrupt(f"there is no stage {row.stage}")
+        kind = list(stages.values())[row.stage]
+        segment = Segment.attach(layout.segment_name(lane.engine, lane.lane, row.id))
+        try:
+            check_ring(segment, row)
+            ring = segment.map(0, segment.size, writable=True)
+            segment.close_descriptor()
+            writer = Writer(
+                producer_words(ring),
+                consumer_words(ring),
+                ring,
+                slots=row.slots,
+                slot_bytes=row.slot_bytes,
+                stage=row.stage,
+                kind=kind.code,
+                cutter=kind,
+                barrier=publish_barrier,
+            )
+        except BaseException:
+            segment.close()
+            raise
+        now = monotonic_ns()
+        longest = lane.max_duration_ns
+        duration = min(row.duration_ns or longest, longest)
+        return cls(row, segment, writer, min(row.opened_ns, now) + duration)
+
+    def end(self, reason: Ended) -> None:
+        """Tell the consumer that no more will come, and why; let the ring go."""
+        if self.open:
+            self.writer.end(reason)
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Unmap the ring."""
+        if self.open:
+            self.open = False
+            self.writer.close()
+            self.segment.close()
+
+
+class Watched:
+    """One stage and the sessions that watch it."""
+
+    __slots__ = ("broken", "kind", "lives", "writers")
+
+    def __init__(self, kind: Kind, lives: tuple[Live, ...]) -> None:
+        self.kind = kind
+        self.lives = lives
+        self.writers = tuple(live.writer for live in lives)
+        self.broken: list[tuple[Writer, Exception]] = []
+
+    def write(self, batch: Any, time_ns: int) -> None:
+        """Serialize ``batch`` once, unless no ring has room, and publish it in each that has."""
+        packed = None
+        for writer in self.writers:
+            try:
+                if not writer.has_room():
+                    writer.drop(self.kind.count(batch))
+                    continue
+                if packed is None:
+                    packed = self.kind.pack(batch)
+                payload, count, errors = packed
+                if errors:
+                    writer.fail(errors)
+                if count:
+                    writer.publish(payload, count, time_ns)
+            except NotABatch:
+                raise
+            except Exception as error:
+                self.broken.append((writer, error))
+
+    def drop(self, batch: Any) -> None:
+        """Count ``batch`` as dropped for each session."""
+        for writer in self.writers:
+            try:
+                writer.drop(self.kind.count(batch))
+            except Exception as error:
+                self.broken.append((writer, error))

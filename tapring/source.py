@@ -1,0 +1,171 @@
+"""One ring that a session reads: its frames, its account, and how it ends."""
+
+from __future__ import annotations
+
+import io
+from contextlib import suppress
+from typing import Any, Final
+
+import msgspec
+
+from . import layout
+from .discovery import sweep_lane
+from .errors import BufferLimit, RingCorrupt
+from .layout import Ended, Verdict
+from .memory import Segment
+from .ordering import publish_barrier
+from .registry import Registry, Row, check_ring
+from .ring import Ledger, Reader, Taken, consumer_words, producer_words
+from .stages import Kind, kind_from
+
+CLOSE_TIMEOUT_S: Final = 1.0
+_ENDED_BY: Final[dict[int, str]] = {
+    Ended.ENGINE_EXIT: "engine-exit",
+    Ended.EXPIRED: "expired",
+    Ended.CLOSED: "closed",
+    Ended.EVICTED: "evicted",
+}
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """One batch as it was published, or part of one.
+
+    payload: the packed events (``lines`` and ``json``: newline-terminated text, as it may be
+    passed on; ``bytes``: a table of lengths and the events; ``array``: the records). count:
+    events in it. timestamp: nanoseconds since the epoch, when the engine took up the batch.
+    missed: events lost just before this frame. lane: the lane it came from.
+    """
+
+    payload: bytes
+    count: int
+    timestamp: int
+    missed: int
+    lane: str
+    kind: Any
+
+    def events(self) -> list[Any]:
+        """The decoded events: bytes, objects, or one array of all records."""
+        events: list[Any] = self.kind.unpack(self.payload, self.count)[0]
+        return events
+
+    def lines(self, keepends: bool = False) -> list[bytes]:
+        """The lines of a ``lines`` or ``json`` frame; with their newlines it takes a third."""
+        lines = io.BytesIO(self.payload).readlines()
+        return lines if keepends else [line.removesuffix(b"\n") for line in lines]
+
+    def take(self, n: int) -> Frame:
+        """This frame with its first ``n`` events alone; itself where it has no more."""
+        if n >= self.count:
+            return self
+        payload = bytes(self.kind.split(self.payload, self.count, n)[0]) if n > 0 else b""
+        return msgspec.structs.replace(self, payload=payload, count=max(n, 0))
+
+
+class Source:
+    """One ring that a Session reads, and the registry it is a row of."""
+
+    def __init__(self, registry: Registry, row: Row, *, owned: bool) -> None:
+        info = registry.info
+        self.registry = registry
+        self.row = row
+        self.reason = "closed"
+        self._owned = owned
+        self._dead = False
+        try:
+            stage = info.stages[row.stage]
+            self.kind: Kind = kind_from(stage.kind, stage.dtype)
+        except (IndexError, ValueError) as error:
+            raise RingCorrupt(f"session {registry.address}:{row.id}: {error}") from None
+        try:
+            self._segment = Segment.attach(layout.segment_name(info.engine, info.lane, row.id))
+        except FileNotFoundError:
+            raise RingCorrupt(f"session {registry.address}:{row.id} has lost its ring") from None
+        try:
+            check_ring(self._segment, row)
+            ring = self._segment.map(0, self._segment.size, writable=False)
+            page = self._segment.map(layout.CONSUMER_PAGE, layout.PAGE, writable=True)
+            self._segment.close_descriptor()
+            self.reader = Reader(
+                producer_words(ring),
+                consumer_words(page, 0),
+                ring,
+                slots=row.slots,
+                slot_bytes=row.slot_bytes,
+                stage=row.stage,
+                kind=self.kind.code,
+                barrier=publish_barrier,
+            )
+        except BaseException:
+            self._segment.close()
+            raise
+        words = registry.words
+        self._to_wall = words[layout.CLOCK_WALL_NS] - words[layout.CLOCK_MONOTONIC_NS]
+
+    def frame(self, taken: Taken) -> Frame:
+        """What was taken, as it is handed out."""
+        return Frame(
+            taken.payload,
+            taken.count,
+            taken.time_ns + self._to_wall,
+            taken.missed,
+            self.registry.info.lane,
+            self.kind,
+        )
+
+    def oldest_ns(self) -> int | None:
+        """The time of the oldest unread frame, or None; of a corrupt ring, None."""
+        try:
+            return self.reader.next_time_ns()
+        except RingCorrupt:
+            return None
+
+    def ended_by(self) -> str | None:
+        """Why no more will be written, or None. Raises where the engine refused the session."""
+        ended = self.reader.ended()
+        if ended:
+            return _ENDED_BY.get(ended, "closed")
+        if self.registry.engine_has_closed():
+            return "engine-exit"
+        if not self.registry.engine_is_alive():
+            self._dead = True
+            return "engine-death"
+        self._check_verdict()
+        return None
+
+    def ledger(self) -> Ledger:
+        """The account of this ring's session."""
+        ledger = self.reader.ledger()
+        if not self._dead:
+            return ledger
+        # A killed engine may have counted a frame that it never published.
+        with suppress(RingCorrupt):
+            captured = self.reader.taken + self.reader.unread()
+            return msgspec.structs.replace(ledger, captured=captured)
+        return ledger
+
+    def close(self) -> None:
+        """Give the ring and the row back; remove the lane, too, if its engine is dead."""
+        self.reader.close()
+        self._segment.close()
+        registry = self.registry
+        alive = registry.engine_is_alive()
+        if self._owned:
+            registry.free(self.row, CLOSE_TIMEOUT_S)
+        registry.drop_reader(self.row)
+        registry.close()
+        if not alive:
+            sweep_lane(registry.info.engine, registry.info.lane)
+
+    def _check_verdict(self) -> None:
+        verdict = self.registry.verdict_on(self.row.index, self.row.id)
+        if verdict == Verdict.TOO_LARGE:
+            raise BufferLimit(
+                f"the engine {self.registry.address} refused a ring of "
+                f"{self.row.slots * self.row.slot_bytes} bytes; it allows "
+                f"{self.registry.info.max_buffer_bytes} (max_buffer_bytes)"
+            )
+        if verdict == Verdict.UNUSABLE:
+            raise RingCorrupt(
+                f"the engine {self.registry.address} could not use the ring of session "
+                f"{self.row.id}; it says why on its standard error"
+            )
