@@ -115,19 +115,15 @@ class Session:
     def frames(self, *, limit: int | None = None) -> Iterator[Frame]:
         """Frames until the session ends, or until ``limit`` events: the last is cut to fit."""
         left = math.inf if limit is None else limit
-        while left > 0:
-            got = self._next_frame()
-            if got is None:
-                return
+        while left > 0 and (got := self._next_frame()) is not None:
             source, taken = got
             frame = source.frame(taken)
-            if frame.count > left:
-                source.reader.note_abandoned(frame.count - int(left))
-                frame = frame.take(int(left))
+            if limit is not None:
+                frame = self._cut(source, frame, int(left))
+                left -= frame.count
+                if not left and self.ended_by is None:
+                    self.ended_by = "limit"
             self._bytes += len(frame.payload)
-            left -= frame.count
-            if left <= 0 and self.ended_by is None:
-                self.ended_by = "limit"
             yield frame
 
     def read(self, n: int, timeout: float | None = None) -> list[Any]:
@@ -187,12 +183,21 @@ class Session:
         self._rest_of = source, taken
         self._rest = iter(events)
 
+    def _cut(self, source: Source, frame: Frame, left: int) -> Frame:
+        if frame.count <= left:
+            return frame
+        source.reader.note_abandoned(frame.count - left)
+        return frame.take(left)
+
     def _next_frame(self) -> tuple[Source, Taken] | None:
         """The next frame; first what is left of one whose events were only partly read."""
-        left = list(self._rest)
-        if not left or self._rest_of is None:
+        if self._rest_of is None:
             return self._take(None)
         source, taken = self._rest_of
+        self._rest_of = None
+        left = list(self._rest)
+        if not left:
+            return self._take(None)
         payload, count, _ = source.kind.pack(left if self.dtype is None else left[0])
         self._bytes -= len(payload)
         return source, Taken(bytes(payload), count, taken.time_ns, 0)
@@ -224,27 +229,27 @@ class Session:
         return None
 
     def _goes_on(self) -> bool:
-        if self.ended_by is not None or self._final is not None:
-            return False
-        if self._stop is not None:
-            self.ended_by = self._stop
-        elif self._deadline_ns is not None and monotonic_ns() >= self._deadline_ns:
-            self.ended_by = "duration"
+        if self.ended_by is None:
+            if self._stop is not None:
+                self.ended_by = self._stop
+            elif self._deadline_ns is not None and monotonic_ns() >= self._deadline_ns:
+                self.ended_by = "duration"
         return self.ended_by is None
 
     def _poll(self) -> tuple[Source, Taken] | None:
-        source = self._open[0]
-        if len(self._open) > 1:
-            waiting = [
-                (time_ns, index)
-                for index, each in enumerate(self._open)
-                if (time_ns := each.reader.next_time_ns()) is not None
-            ]
-            if not waiting:
-                return None
-            source = self._open[min(waiting)[1]]
+        source = self._open[0] if len(self._open) == 1 else self._furthest_behind()
+        if source is None:
+            return None
         taken = source.reader.take()
         return None if taken is None else (source, taken)
+
+    def _furthest_behind(self) -> Source | None:
+        waiting = [
+            (time_ns, index)
+            for index, source in enumerate(self._open)
+            if (time_ns := source.reader.next_time_ns()) is not None
+        ]
+        return self._open[min(waiting)[1]] if waiting else None
 
     def _drop_ended(self) -> None:
         """Leave the lanes that have ended and are drained; the last one's reason is ours."""

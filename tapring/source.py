@@ -27,7 +27,7 @@ _ENDED_BY: Final[dict[int, str]] = {
 }
 
 
-class Frame(msgspec.Struct, frozen=True):
+class Frame(msgspec.Struct, frozen=True, gc=False):
     """One batch as it was published, or part of one.
 
     payload: the packed events (``lines`` and ``json``: newline-terminated text, as it may be
@@ -70,6 +70,7 @@ class Source:
         self.row = row
         self.reason = "closed"
         self._owned = owned
+        self._lane = info.lane
         self._dead = False
         try:
             stage = info.stages[row.stage]
@@ -103,14 +104,8 @@ class Source:
 
     def frame(self, taken: Taken) -> Frame:
         """What was taken, as it is handed out."""
-        return Frame(
-            taken.payload,
-            taken.count,
-            taken.time_ns + self._to_wall,
-            taken.missed,
-            self.registry.info.lane,
-            self.kind,
-        )
+        time_ns = taken.time_ns + self._to_wall
+        return Frame(taken.payload, taken.count, time_ns, taken.missed, self._lane, self.kind)
 
     def oldest_ns(self) -> int | None:
         """The time of the oldest unread frame, or None; of a corrupt ring, None."""

