@@ -18,6 +18,7 @@ from .discovery import EngineInfo, SessionInfo, engines
 from .errors import TapError, suggest
 
 if TYPE_CHECKING:
+    from rich.console import JustifyMethod
     from rich.table import Table
 
 _ELSEWHERE: Final = {"attach": "tapring.attach", "pipe": "tapring.pipe"}
@@ -93,6 +94,8 @@ def ls(name: str | None, as_json: bool, interval: float) -> None:
         _print_table(second, rates)
     if not second:
         _say_nothing_runs(name)
+        if name is not None:
+            sys.exit(TapError.exit_code)
 
 
 Rates = dict[tuple[str, int], float | None]
@@ -138,6 +141,7 @@ def _print_table(running: list[EngineInfo], rates: Rates) -> None:
     console = Console()
     console.print(_engine_table(running, rates))
     if any(engine.sessions for engine in running):
+        console.print()
         console.print(_session_table(running, rates))
     for engine in running:
         if engine.faults or engine.misuse:
@@ -165,9 +169,9 @@ def _engine_table(running: list[EngineInfo], rates: Rates) -> Table:
 
 
 def _session_table(running: list[EngineInfo], rates: Rates) -> Table:
-    table = _table("SESSION", "STAGE", "OWNER", "READ", "AGE>", "EVENTS/S>", "CAPTURED>")
-    for heading in ("DROPPED", "FILL"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = _table(
+        "SESSION", "STAGE", "OWNER", "READ", "AGE>", "EVENTS/S>", "CAPTURED>", "DROPPED>", "FILL>"
+    )
     for engine in running:
         for session in engine.sessions:
             table.add_row(*_session_cells(engine, session, rates))
@@ -194,7 +198,9 @@ def _table(*headings: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         right = heading.endswith(">")
-        table.add_column(heading.rstrip(">"), justify="right" if right else "left", no_wrap=True)
+        # Folded, not cut: an address is there to be copied.
+        justify: JustifyMethod = "right" if right else "left"
+        table.add_column(heading.rstrip(">"), justify=justify, overflow="fold")
     return table
 
 

@@ -421,20 +421,15 @@ class Tap:
             )
         except SessionLimit:
             return None
-        except SessionBusy as error:
-            return self._not_registered(error)
-        except TapError as error:
-            if self.strict:
+        except Exception as error:  # also what a broken table makes of it
+            if self.strict and not isinstance(error, SessionBusy):
                 raise
-            return self._not_registered(error)
+            self._warn(f"no session was registered: {error}")
+            return None
         self._take_up(registry, row)
         self._rebuild()
         live = self._live.get(row.id)
         return Handle(self, live) if live else None
-
-    def _not_registered(self, error: TapError) -> Handle | None:
-        self._warn(f"no session was registered: {error}")
-        return None
 
     def _end_session(self, live: Live, reason: Ended) -> None:
         with self._gate.hold():

@@ -309,6 +309,15 @@ def test_an_impossible_position_evicts_that_session_alone(name) -> None:
         assert (good.captured, tap.faults) == (4, 1)
 
 
+def test_a_broken_table_costs_the_engine_a_warning(name) -> None:
+    with tapring.Tap(name) as tap:
+        with Registry.attach(name, tap.lane) as registry:
+            registry._set(layout.NEXT_ID, (1 << 64) - 1)
+        with pytest.warns(tapring.TapWarning, match="no session was registered"):
+            assert tap.register("raw") is None
+        assert tap.snapshot() is None
+
+
 def test_a_half_changed_table_means_the_next_batch_and_is_repaired_once_its_writer_died(
     name,
 ) -> None:
