@@ -56,7 +56,6 @@ class EngineInfo(msgspec.Struct, frozen=True):
     max_buffer_bytes: int
     faults: int
     misuse: int
-    alive: bool = True
 
 
 def find(engine: str, lane: str | None = None) -> list[Registry]:

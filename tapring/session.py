@@ -88,6 +88,7 @@ class Session:
         self._bytes = 0
         self._split = 0
         self._stop: str | None = None
+        self._failure: TapError | None = None
         self._final: Stats | None = None
         self.ended_by: str | None = None
         first = sources[0]
@@ -136,7 +137,13 @@ class Session:
         events: list[Any] = []
         while n > 0:
             if not length_hint(self._rest):
-                got = self._take(0 if events else until)
+                try:
+                    got = self._take(0 if events else until)
+                except TapError as error:
+                    if not events:
+                        raise
+                    self._failure = error  # raised by the next call: these events come first
+                    break
                 if got is None:
                     break
                 self._unpack(*got)
@@ -210,6 +217,9 @@ class Session:
 
     def _take(self, until: int | None) -> tuple[Source, Taken] | None:
         """The next frame of the lane that is furthest behind; None at the end, or at ``until``."""
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
         sleep = _FIRST_SLEEP_S
         while self._goes_on():
             try:

@@ -9,7 +9,7 @@ Nothing here waits for another process, and no exception leaves ``snapshot`` or 
 the Tap is ``strict``: a session whose memory is odd is evicted and counted as a fault, a wrong
 offer is counted as misuse and warned about once.
 
-One lock of this process guards the rings against the engine's own threads. An offer from a
+A token of this process keeps the engine's own threads apart (``snapshot.Gate``). An offer from a
 signal handler or finalizer that interrupts an offer of the same thread counts as dropped.
 """
 

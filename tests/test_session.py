@@ -377,6 +377,20 @@ def test_a_ring_that_cannot_be_right_is_refused(tap, name, what) -> None:
         session.read(1, timeout=0)
 
 
+def test_events_read_before_the_ring_was_found_corrupt_are_handed_out_first(tap, name) -> None:
+    handle = tap.register("raw")
+    offer(tap, "raw", [b"good"])
+    offer(tap, "raw", [b"bad"])
+    with Segment.attach(layout.segment_name(name, tap.lane, handle.id)) as segment:
+        os.pwrite(segment.fd, b"\xff" * 8, layout.SLOTS + 256)
+    with tapring.attach_session(name, handle.id) as session:
+        assert session.read(10) == [b"good"]
+        with pytest.raises(tapring.RingCorrupt, match="cannot be right"):
+            session.read(10)
+        assert session.ended_by == "error"
+        assert (session.stats.delivered, session.stats.unread) == (1, 1)
+
+
 def test_a_ring_is_mapped_read_only_but_for_the_consumers_page(tap, name) -> None:
     with tapring.capture(name) as session:
         reader = session._sources[0].reader
