@@ -21,12 +21,14 @@ def examples() -> list:
 
 
 @pytest.mark.parametrize("block", examples())
-def test_an_example_runs(block, spawn) -> None:
+def test_an_example_runs(block, spawn, name) -> None:
     if 'capture("detector"' in block:  # it needs the engine of the example before it
-        source = "import tapring, time\nt = tapring.Tap('detector')\nprint(1, flush=True)\n"
+        source = f"import tapring, time\nt = tapring.Tap({name!r})\nprint(1, flush=True)\n"
         loop = "while True:\n w = t.snapshot()\n if w: w.offer('decoded', [1])\n time.sleep(.01)"
         spawn(source + loop, stdout=-1).stdout.readline()
         block = block.replace("duration=30", "duration=0.2")
+    for engine in ("detector", "robot", "orders"):
+        block = block.replace(f'"{engine}"', f'"{name}"')
     prelude = "source = [['a line'], [b'another']]\n"
     subprocess.run([sys.executable, "-W", "error", "-c", prelude + block], check=True, timeout=60)
 
