@@ -223,9 +223,9 @@ class Session:
         sleep = _FIRST_SLEEP_S
         while self._goes_on():
             try:
-                got = self._poll()
-                if got is not None:
-                    return got
+                source = self._open[0] if len(self._open) == 1 else self._furthest_behind()
+                if source is not None and (taken := source.reader.take()) is not None:
+                    return source, taken
                 self._drop_ended()
             except TapError:
                 self.ended_by = "error"
@@ -245,13 +245,6 @@ class Session:
             elif self._deadline_ns is not None and monotonic_ns() >= self._deadline_ns:
                 self.ended_by = "duration"
         return self.ended_by is None
-
-    def _poll(self) -> tuple[Source, Taken] | None:
-        source = self._open[0] if len(self._open) == 1 else self._furthest_behind()
-        if source is None:
-            return None
-        taken = source.reader.take()
-        return None if taken is None else (source, taken)
 
     def _furthest_behind(self) -> Source | None:
         waiting = [
