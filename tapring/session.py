@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import atexit
 import math
+import os
 import time
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import chain, islice
 from operator import length_hint
 from time import monotonic_ns
@@ -76,7 +78,8 @@ class Session:
     their newline; ``json``: decoded objects; ``bytes``: bytes; ``array``: an array a frame) until
     the session ends; ``ended_by`` then says why: ``duration``, ``expired`` (the engine's own
     limit), ``engine-exit``, ``engine-death``, ``closed`` (by its owner), ``evicted``, or what
-    ``end`` was given. Iterating, ``frames`` and ``read`` may be mixed.
+    ``end`` was given; in a forked child ``fork``, since the session stays its parent's.
+    Iterating, ``frames`` and ``read`` may be mixed.
     """
 
     def __init__(self, sources: list[Source], *, deadline_ns: int | None = None) -> None:
@@ -173,6 +176,18 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        # Without this the descriptor, and so the reader's lock, would outlive a forgotten Session.
+        with suppress(Exception):
+            self.close()
+
+    def _after_fork(self) -> None:
+        """In a forked child: the session stays the parent's; nothing is freed or unlocked."""
+        if self._final is None:
+            self._final, self.ended_by = Stats(), "fork"
+            for source in self._sources:
+                source.let_go()
 
     # ---- taking frames -----------------------------------------------------------------
 
@@ -454,9 +469,15 @@ def _open_session(
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 
 
+def _after_fork_in_child() -> None:
+    for session in list(_sessions):
+        session._after_fork()
+
+
 def _close_all() -> None:
     for session in list(_sessions):
         session.close()
 
 
+os.register_at_fork(after_in_child=_after_fork_in_child)
 atexit.register(_close_all)

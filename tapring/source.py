@@ -138,6 +138,12 @@ class Source:
             return msgspec.structs.replace(ledger, captured=captured)
         return ledger
 
+    def let_go(self) -> None:
+        """Unmap and close everything; free and unlock nothing."""
+        self.reader.close()
+        self._segment.close()
+        self.registry.close()
+
     def close(self) -> None:
         """Give the ring and the row back; remove the lane, too, if its engine is dead."""
         self.reader.close()

@@ -254,6 +254,11 @@ class Tap:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        # Without this the descriptor, and so the engine's lock, would outlive a forgotten Tap.
+        with suppress(Exception):
+            self.close()
+
     # ---- the lane ----------------------------------------------------------------------
 
     def _forget_lane(self) -> None:

@@ -440,6 +440,19 @@ def test_real_lines_come_back_byte_for_byte(tap, name, openssh_lines, sysmon) ->
     assert ended.delivered == len(openssh_lines) + len(events)
 
 
+def test_a_forked_child_leaves_its_parents_session_alone(tap, name) -> None:
+    with tapring.capture(name, stage="raw") as session:
+        pid = os.fork()
+        if pid == 0:
+            ended = list(session), session.ended_by
+            session.close()
+            os._exit(0 if ended == ([], "fork") else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        offer(tap, "raw", [b"a"])
+        assert session.read(1) == [b"a"]
+        assert tapring.engines(name)[0].sessions[0].read
+
+
 def test_arrays_are_views_of_the_frame(name) -> None:
     dtype = np.dtype([("a", "i8")])
     with tapring.Tap(name, stages={"s": tapring.array(dtype)}) as tap:

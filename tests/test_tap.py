@@ -436,6 +436,19 @@ def test_closing_twice_is_fine_and_leaves_nothing(name) -> None:
     assert not names(f"tapring.{name}")
 
 
+def test_a_forgotten_tap_and_a_forgotten_session_leave_nothing(name) -> None:
+    tap = tapring.Tap(name)
+    session = tapring.capture(name)
+    assert tap.snapshot()
+    del session
+    gc.collect()
+    assert tap.snapshot() is None
+    assert names(f"tapring.{name}") == [f"tapring.{name}.{tap.lane}"]
+    del tap
+    gc.collect()
+    assert not names(f"tapring.{name}")
+
+
 def test_an_engine_that_exits_without_closing_leaves_nothing(name, spawn) -> None:
     process = spawn(f"import tapring; tap = tapring.Tap({name!r}); tap.register('raw')")
     assert process.wait(30) == 0
