@@ -3,7 +3,8 @@
 A small real engine. Each interval it scans, writes what it saw as lines, decodes the lines in
 one batch, and evaluates a handful of rules on the events. It is useful alone (it prints what the
 rules found) and shows how an engine offers its stages: ``raw`` lines, ``decoded`` events and its
-own ``detections``.
+own ``detections``. The first scan only learns what runs already; what lives shorter than the
+interval is not seen.
 
     python examples/procwatch.py
     python -m tapring.attach procwatch
@@ -13,12 +14,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,8 +33,19 @@ Event = dict[str, Any]
 _MIB = 1 << 20
 _FIELD = re.compile(rb'([a-z_]+)=("(?:[^"\\]|\\.)*"|[^ ]*)')
 _SHELLS = {"sh", "bash", "dash", "zsh", "fish"}
-_SERVERS = {"nginx", "apache2", "httpd", "postgres", "redis-server", "mysqld", "sshd-session"}
+_SERVERS = {
+    "nginx",
+    "apache2",
+    "httpd",
+    "php-fpm",
+    "postgres",
+    "mysqld",
+    "mariadbd",
+    "redis-server",
+}
 _BURST = 20  # processes started between two scans
+_CHEAP = ["ppid", "name", "create_time", "cpu_times", "memory_info", "io_counters"]
+_STOP = {signal.SIGINT, signal.SIGTERM}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +65,7 @@ class Seen:
     cpu_s: float
     written: int
     rss: int
+    gone: str  # the path of its program, where that file was deleted
 
 
 @dataclass(slots=True)
@@ -62,20 +76,23 @@ class Watcher:
     last: float | None = None
 
     def scan(self) -> list[bytes]:
-        """The lines of one scan: ``start``, ``end`` and ``usage`` of processes."""
+        """The lines of one scan: ``start``, ``end``, ``usage`` and ``deleted`` of processes."""
         now, tick = time.time(), time.monotonic()
         elapsed = 0.0 if self.last is None else max(tick - self.last, 1e-3)
         lines: list[bytes] = []
         alive: dict[tuple[int, float], Seen] = {}
-        for info in _processes():
-            key = info["pid"], info["create_time"]
-            fresh = _seen(info)
-            before = self.seen.get(key)
+        for process in psutil.process_iter(_CHEAP):
+            key = process.pid, process.info["create_time"]
+            before, fresh = self.seen.get(key), _seen(process)
             alive[key] = fresh
-            if before is None and self.last is not None:
-                lines.append(_start_line(now, info))
-            elif before is not None:
-                lines += _usage_line(now, info["pid"], before, fresh, elapsed)
+            if self.last is None:
+                continue
+            if before is None:
+                lines.append(_start_line(now, process, fresh))
+            else:
+                lines += _usage_line(now, process.pid, before, fresh, elapsed)
+            if fresh.gone and not (before and before.gone):
+                lines.append(line(now, "deleted", pid=key[0], name=fresh.name, exe=fresh.gone))
         for key in self.seen.keys() - alive.keys():
             lines.append(line(now, "end", pid=key[0], name=self.seen[key].name))
         self.seen, self.last = alive, tick
@@ -89,13 +106,20 @@ def line(now: float, what: str, **fields: Any) -> bytes:
 
 
 def decode(raw: bytes) -> Event | None:
-    """The event that a line tells of; None where it cannot be parsed."""
+    """The event that a line tells of; None where it cannot be parsed.
+
+    The line has a name's bytes that are no UTF-8 as surrogates, which no JSON may hold: the event
+    shows them as ``\\udcff``.
+    """
     head, _, rest = raw.partition(b" ")
     what, _, pairs = rest.partition(b" ")
     try:
         event: Event = {"time": float(head), "event": what.decode()}
         for key, value in _FIELD.findall(pairs):
-            event[key.decode()] = json.loads(value)
+            text = json.loads(value)
+            if isinstance(text, str):
+                text = text.encode("utf-8", "backslashreplace").decode()
+            event[key.decode()] = text
     except ValueError:
         return None
     return event
@@ -112,25 +136,23 @@ def evaluate(events: list[Event], limits: Limits) -> list[Event]:
 
 def cpu_hog(event: Event, limits: Limits) -> Event | None:
     """A process that uses more of a core than allowed."""
-    if event.get("cpu", 0.0) < limits.cpu_percent:
+    if event["event"] != "usage" or event["cpu"] < limits.cpu_percent:
         return None
     return _hit("cpu-hog", "medium", event, f"{event['cpu']:.0f} % of a core")
 
 
 def memory_hog(event: Event, limits: Limits) -> Event | None:
     """A process that holds more memory than allowed."""
-    mib = event.get("rss", 0) / _MIB
-    if event["event"] != "usage" or mib < limits.memory_mib:
+    if event["event"] != "usage" or event["rss"] < limits.memory_mib * _MIB:
         return None
-    return _hit("memory-hog", "medium", event, f"{mib:,.0f} MiB resident")
+    return _hit("memory-hog", "medium", event, f"{event['rss'] / _MIB:,.0f} MiB resident")
 
 
 def disk_writer(event: Event, limits: Limits) -> Event | None:
     """A process that writes more to disk than allowed."""
-    rate = event.get("written_s", 0.0) / _MIB
-    if rate < limits.disk_mib_s:
+    if event["event"] != "usage" or event["written_s"] < limits.disk_mib_s * _MIB:
         return None
-    return _hit("disk-writer", "low", event, f"writes {rate:,.0f} MiB a second")
+    return _hit("disk-writer", "low", event, f"{event['written_s'] / _MIB:,.0f} MiB a second")
 
 
 def shell_of_server(event: Event, _limits: Limits) -> Event | None:
@@ -143,44 +165,37 @@ def shell_of_server(event: Event, _limits: Limits) -> Event | None:
 
 
 def deleted_program(event: Event, _limits: Limits) -> Event | None:
-    """A process that started from a file which is gone."""
-    if event["event"] != "start" or not str(event.get("exe", "")).endswith(" (deleted)"):
+    """A process whose program's file is gone, or never was one (memfd)."""
+    if event["event"] != "deleted":
         return None
     return _hit("deleted-program", "high", event, event["exe"])
 
 
-RULES: tuple[Callable[[Event, Limits], Event | None], ...] = (
-    cpu_hog,
-    memory_hog,
-    disk_writer,
-    shell_of_server,
-    deleted_program,
-)
+Rule = Callable[[Event, Limits], Event | None]
+RULES: tuple[Rule, ...] = (cpu_hog, memory_hog, disk_writer, shell_of_server, deleted_program)
 
 
-def watch(args: argparse.Namespace, stop: threading.Event) -> None:
-    """Scan, decode, evaluate and offer until ``stop`` is set or ``--count`` scans are done."""
+def watch(tap: tapring.Tap, args: argparse.Namespace) -> None:
+    """Scan, decode, evaluate and offer until a signal comes or ``--count`` scans are done."""
     limits = Limits(args.cpu, args.memory, args.disk)
     watcher, scans, unparsed = Watcher(), 0, 0
-    with tapring.Tap(args.name, stages={"detections": "json"}) as tap:
-        while not stop.is_set():
-            lines = watcher.scan()
-            watched = tap.snapshot()
-            if watched:
-                watched.offer("raw", lines)
-            decoded = [decode(each) for each in lines]
-            events = [event for event in decoded if event is not None]
-            unparsed += len(decoded) - len(events)
-            found = evaluate(events, limits)
-            if watched:
-                watched.offer("decoded", events)
-                watched.offer("detections", found)
-            if not args.quiet:
-                _report(found)
-            scans += 1
-            if args.count and scans >= args.count:
-                break
-            stop.wait(args.interval)
+    while True:
+        lines = watcher.scan()
+        watched = tap.snapshot()
+        if watched:
+            watched.offer("raw", lines)
+        events = [event for each in lines if (event := decode(each)) is not None]
+        unparsed += len(lines) - len(events)
+        found = evaluate(events, limits)
+        if watched:
+            watched.offer("decoded", events)
+            watched.offer("detections", found)
+        if not args.quiet:
+            _report(found)
+        scans += 1
+        # The signals are blocked and taken here, so that none interrupts a scan or an offer.
+        if scans == args.count or signal.sigtimedwait(_STOP, args.interval):
+            break
     if unparsed:
         print(f"procwatch: {unparsed} lines could not be parsed", file=sys.stderr)
 
@@ -196,44 +211,51 @@ def main() -> None:
     parser.add_argument("--memory", type=float, default=1024.0, help="MiB that are much")
     parser.add_argument("--disk", type=float, default=50.0, help="MiB/s written that are much")
     args = parser.parse_args()
-    stop = threading.Event()
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, lambda *_: stop.set())
-    watch(args, stop)
+    if not 0 <= args.interval <= 86_400:
+        parser.error("--interval is 0 to 86400 seconds")
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
+    try:
+        tap = tapring.Tap(args.name, stages={"detections": "json"})
+    except ValueError as error:
+        parser.error(str(error))
+    try:
+        with tap:
+            watch(tap, args)
+    except BrokenPipeError:  # whoever read our output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _processes() -> Iterator[dict[str, Any]]:
-    attrs = ["pid", "ppid", "name", "username", "create_time", "cpu_times", "memory_info"]
-    for process in psutil.process_iter([*attrs, "io_counters", "exe", "cmdline"]):
-        yield process.info
-
-
-def _seen(info: dict[str, Any]) -> Seen:
+def _seen(process: psutil.Process) -> Seen:
+    info = process.info
     cpu, memory, disk = info["cpu_times"], info["memory_info"], info["io_counters"]
     return Seen(
         name=info["name"] or "?",
         cpu_s=cpu.user + cpu.system if cpu else 0.0,
         written=disk.write_bytes if disk else 0,
         rss=memory.rss if memory else 0,
+        gone=_gone(process.pid),
     )
 
 
-def _start_line(now: float, info: dict[str, Any]) -> bytes:
+def _gone(pid: int) -> str:
     try:
-        parent = psutil.Process(info["ppid"]).name() if info["ppid"] else ""
-    except psutil.Error:
-        parent = ""
-    return line(
-        now,
-        "start",
-        pid=info["pid"],
-        ppid=info["ppid"],
-        name=info["name"] or "?",
-        parent=parent,
-        user=info["username"] or "?",
-        exe=info["exe"] or "",
-        cmd=" ".join(info["cmdline"] or [])[:500],
-    )
+        path = os.readlink(f"/proc/{pid}/exe")  # psutil's exe() does not tell
+    except OSError:
+        return ""
+    return path if path.endswith(" (deleted)") and not os.path.lexists(path) else ""
+
+
+def _start_line(now: float, process: psutil.Process, fresh: Seen) -> bytes:
+    more: dict[str, Any] = {}
+    parent, ppid = "", process.info["ppid"] or 0
+    with suppress(psutil.Error):
+        more = process.as_dict(["username", "exe", "cmdline"])
+    with suppress(psutil.Error):
+        parent = psutil.Process(ppid).name() if ppid else ""
+    user, exe = more.get("username") or "?", more.get("exe") or ""
+    cmd = " ".join(more.get("cmdline") or [])[:500]
+    about = {"name": fresh.name, "parent": parent, "user": user, "exe": exe, "cmd": cmd}
+    return line(now, "start", pid=process.pid, ppid=ppid, **about)
 
 
 def _usage_line(now: float, pid: int, before: Seen, fresh: Seen, elapsed: float) -> list[bytes]:
@@ -241,38 +263,21 @@ def _usage_line(now: float, pid: int, before: Seen, fresh: Seen, elapsed: float)
     written = max(0, fresh.written - before.written) / elapsed
     if cpu < 1 and written < _MIB and abs(fresh.rss - before.rss) < _MIB:
         return []
-    return [
-        line(
-            now,
-            "usage",
-            pid=pid,
-            name=fresh.name,
-            cpu=round(cpu, 1),
-            rss=fresh.rss,
-            written_s=round(written),
-        )
-    ]
+    used = {"cpu": round(cpu, 1), "rss": fresh.rss, "written_s": round(written)}
+    return [line(now, "usage", pid=pid, name=fresh.name, **used)]
 
 
 def _hit(rule: str, severity: str, event: Event, reason: str) -> Event:
-    return {
-        "time": event["time"],
-        "rule": rule,
-        "severity": severity,
-        "pid": event.get("pid"),
-        "name": event.get("name"),
-        "reason": reason,
-    }
+    who = {"pid": event.get("pid"), "name": event.get("name")}
+    return {"time": event["time"], "rule": rule, "severity": severity, **who, "reason": reason}
 
 
 def _report(found: list[Event]) -> None:
     for hit in found:
         clock = time.strftime("%H:%M:%S", time.localtime(hit["time"]))
-        print(
-            f"{clock} {hit['severity']:6} {hit['rule']:16} {hit['name']}[{hit['pid']}]: "
-            f"{hit['reason']}",
-            flush=True,
-        )
+        text = f"{hit['severity']:6} {hit['rule']:16} {hit['name']}[{hit['pid']}]: {hit['reason']}"
+        # A process chooses its name: none may steer the terminal.
+        print(clock, text if text.isprintable() else json.dumps(text), flush=True)
 
 
 if __name__ == "__main__":

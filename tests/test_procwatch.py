@@ -1,15 +1,20 @@
 """The example engine: what it sees, what it finds, and the demo that taps it."""
 
 import importlib.util
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+SHM = Path("/dev/shm")
 
 
 def load(name: str):
@@ -26,7 +31,7 @@ procwatch = load("procwatch")
 @given(
     st.dictionaries(
         st.from_regex(r"[a-z]{1,8}", fullmatch=True),
-        st.text() | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
+        st.text(st.characters()) | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
         max_size=5,
     )
 )
@@ -35,7 +40,11 @@ def test_a_line_is_decoded_to_what_it_was_made_of(fields) -> None:
         fields.pop(taken, None)
     line = procwatch.line(1.5, "start", **fields)
     assert b"\n" not in line
-    assert procwatch.decode(line) == {"time": 1.5, "event": "start", **fields}
+    expected = {
+        key: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+        for key, value in fields.items()
+    }
+    assert procwatch.decode(line) == {"time": 1.5, "event": "start", **expected}
 
 
 @pytest.mark.parametrize("line", [b"", b"nonsense", b"1.0 start a=[", b"x start a=1"])
@@ -54,7 +63,7 @@ START = {"time": 1.0, "event": "start", "pid": 1, "name": "bash", "parent": "", 
         ("memory-hog", {**USAGE, "rss": 2 << 30}),
         ("disk-writer", {**USAGE, "written_s": 99 << 20}),
         ("shell-of-server", {**START, "parent": "nginx"}),
-        ("deleted-program", {**START, "exe": "/tmp/x (deleted)"}),
+        ("deleted-program", {**START, "event": "deleted", "exe": "/tmp/x (deleted)"}),
     ],
 )
 def test_each_rule_finds_its_case_and_no_other(rule, event) -> None:
@@ -80,6 +89,64 @@ def test_a_scan_sees_a_process_start_and_end(spawn, wait_for) -> None:
     process.kill()
     process.wait()
     wait_for(lambda: sees("end"))
+
+
+def test_a_name_that_is_no_utf8_is_shown_and_not_lost() -> None:
+    event = procwatch.decode(
+        procwatch.line(1.0, "start", name=b"a\xff".decode("utf-8", "surrogateescape"))
+    )
+    assert event["name"] == "a\\udcff"
+    assert msgspec.json.decode(msgspec.json.encode(event)) == event
+
+
+def test_a_program_whose_file_was_deleted_is_found(tmp_path, wait_for) -> None:
+    program = tmp_path / "gone"
+    shutil.copy(shutil.which("sleep"), program)
+    watcher = procwatch.Watcher()
+    watcher.scan()
+    with subprocess.Popen([program, "600"]) as process:
+        program.unlink()
+
+        def found() -> bool:
+            events = [procwatch.decode(line) for line in watcher.scan()]
+            hits = procwatch.evaluate(events, procwatch.Limits())
+            return ("deleted-program", process.pid) in [(hit["rule"], hit["pid"]) for hit in hits]
+
+        wait_for(found)
+        process.kill()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--name", "No Name"], b"No Name"), (["--interval", "-1"], b"--interval is")],
+)
+def test_wrong_arguments_are_one_line_and_exit_2(arguments, message) -> None:
+    command = [sys.executable, str(EXAMPLES / "procwatch.py"), *arguments]
+    result = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert b"Traceback" not in result.stderr
+
+
+def test_rules_with_a_limit_of_nothing_only_look_at_what_has_it(name) -> None:
+    limits = procwatch.Limits(cpu_percent=0)
+    assert [hit["rule"] for hit in procwatch.evaluate([START, USAGE], limits)] == ["cpu-hog"]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_demo_ends_what_it_started(signum, wait_for) -> None:
+    command = [sys.executable, str(EXAMPLES / "demo.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as demo:
+        children = psutil.Process(demo.pid).children
+        pattern = f"tapring.procwatch-demo-{demo.pid}.*"
+        wait_for(lambda: list(SHM.glob(pattern)) and len(children()) > 1)
+        started = children()
+        demo.send_signal(signum)
+        _, errors = demo.communicate(timeout=60)
+    assert demo.returncode == 130
+    assert b"Traceback" not in errors
+    assert not list(SHM.glob(pattern))
+    assert not psutil.wait_procs(started, timeout=10)[1]
 
 
 def test_it_is_a_program_of_its_own(name) -> None:
