@@ -15,7 +15,8 @@ from typing import Any
 
 import tapring
 from tapring import layout
-from tapring.ring import Reader, Writer, consumer_words, producer_words
+from tapring.ledger import consumer_words, producer_words
+from tapring.ring import Reader, Writer
 from tapring.stages import Lines
 
 from .harness import Plan, Result, run

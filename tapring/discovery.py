@@ -16,9 +16,9 @@ import msgspec
 from . import layout
 from .errors import EngineNotFound, TapError, suggest
 from .layout import Owner, RowState
+from .ledger import consumer_words, producer_words, read_ledger
 from .memory import Segment, names, unlink
 from .registry import Registry, Row, StageInfo
-from .ring import consumer_words, producer_words, read_ledger
 
 _NAME: Final = re.compile(
     rf"{layout.NAME_PREFIX}\.({layout.ENGINE_PATTERN})\.({layout.LANE_PATTERN})(?:\.(\d+))?"

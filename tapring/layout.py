@@ -36,14 +36,15 @@ A segment is created with its magic word 0; its creator writes the magic last. :
     +--------+----------------------------------------------+
 
     FRAME  starts at a slot boundary, fills slots_for(length) slots, wraps at the last slot
-     0       8        16        24      28     32      34     36      40
-    +-------+--------+---------+-------+------+-------+------+-------+-----------
-    |  pos  | time_ns| offered | length| count| stage | kind | flags | payload
-    +-------+--------+---------+-------+------+-------+------+-------+-----------
+     0       8        16        24         32      36     40      42     44      48
+    +-------+--------+---------+----------+-------+------+-------+------+-------+---------
+    |  pos  | time_ns| offered | captured | length| count| stage | kind | flags | payload
+    +-------+--------+---------+----------+-------+------+-------+------+-------+---------
 
 ``pos``      the slot position of this frame: a reader that finds another one is lost.
 ``time_ns``  CLOCK_MONOTONIC when the engine took the batch's snapshot.
 ``offered``  events offered to this session before this frame, delivered or not.
+``captured`` events in the frames before this one: ``RELEASED`` minus it are released of this one.
 ``length``   payload bytes; ``count`` events in it; ``flags`` is 0.
 
 Byte ranges of the registry's descriptor carry open-file-description locks; their offsets are the
@@ -54,7 +55,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final
 
-VERSION: Final = 1
+VERSION: Final = 2
 PAGE: Final = 4096
 WORD: Final = 8
 
@@ -117,14 +118,14 @@ ENDED: Final = DROPPED + 3  # Ended
 
 # ---- ring, page 1: the consumer's (indices within that page) -------------------------------
 HEAD: Final = 0  # slots; everything before it may be overwritten
-RELEASED: Final = 128 // WORD  # events in the frames before HEAD
+RELEASED: Final = 128 // WORD  # events released, of the frame at HEAD too; stored before HEAD
 ABANDONED: Final = RELEASED + 1  # of those, events that were never handed out
 MISSED: Final = RELEASED + 2  # events found missing in front of frames
 GAPS: Final = RELEASED + 3  # places where events were missing
 CONSUMER_PAGE: Final = PAGE  # bytes from the segment's start
 SLOTS: Final = 2 * PAGE  # bytes from the segment's start
 
-FRAME: Final = Struct("=QQQIIHHI")
+FRAME: Final = Struct("=QQQQIIHHI")
 FRAME_BYTES: Final = FRAME.size
 MAX_PAYLOAD_BYTES: Final = (1 << 32) - 1
 

@@ -11,22 +11,23 @@ from the store of the new head on (RELEASE), which the reader does only after it
 payload out. Each side keeps private copies of the words it owns and never reads them back; each
 side checks the other's word against its own before it believes it.
 
-A Writer's private state is moved *before* the word that publishes it: an exception between the
-two makes a finished frame visible late, never overwritten.
+Interrupted at any instruction, each side stays right. A Writer's truth is one tuple (tail,
+captured), replaced by one store *before* the words that publish it: an exception between the
+two makes a finished frame visible late, never twice, torn or overwritten. A Reader stores
+RELEASED, in events, before HEAD, in slots: a consumer that dies between them has released the
+frame, and the next Reader, which compares RELEASED with the header at HEAD, knows it.
 """
 
 from collections.abc import Callable
-from mmap import mmap
 from typing import Final, Protocol
 
 import msgspec
 
 from . import layout
 from .errors import RingCorrupt
+from .ledger import Ledger, Slots, Words, read_ledger
 
 Barrier = Callable[[], None]
-Words = memoryview
-Slots = mmap  # or a bytearray: whatever slices as they do
 
 _PACK_HEADER: Final = layout.FRAME.pack_into
 _UNPACK_HEADER: Final = layout.FRAME.unpack_from
@@ -62,56 +63,13 @@ class Taken(msgspec.Struct, frozen=True, gc=False):
     missed: int
 
 
-class Ledger(msgspec.Struct, frozen=True):
-    """A session's account in events, as its ring holds it.
-
-    ``offered == delivered + unread + dropped + oversize + errors`` while neither side moves.
-    """
-
-    captured: int
-    delivered: int
-    dropped: int
-    oversize: int
-    errors: int
-
-    @property
-    def offered(self) -> int:
-        """Events offered to this session, whatever became of them."""
-        return self.captured + self.dropped + self.oversize + self.errors
-
-    @property
-    def unread(self) -> int:
-        """Events that were captured and not delivered."""
-        return max(0, self.captured - self.delivered)
-
-
-def producer_words(segment: Slots) -> Words:
-    """The producer's page of a ring's segment as 64-bit words."""
-    return memoryview(segment)[: layout.PAGE].cast("Q")
-
-
-def consumer_words(segment: Slots, offset: int = layout.CONSUMER_PAGE) -> Words:
-    """The consumer's page as 64-bit words; ``offset`` 0 where that page is mapped alone."""
-    return memoryview(segment)[offset : offset + layout.PAGE].cast("Q")
-
-
-def read_ledger(words: Words, page: Words) -> Ledger:
-    """The account of a session from its ring's two pages of words, at any time, by anybody."""
-    delivered = max(0, page[layout.RELEASED] - page[layout.ABANDONED])
-    return Ledger(
-        captured=words[layout.CAPTURED],
-        delivered=delivered,
-        dropped=words[layout.DROPPED],
-        oversize=words[layout.OVERSIZE],
-        errors=words[layout.ERRORS],
-    )
-
-
 class Writer:
     """The producer's end of a ring.
 
     ``words``, ``page`` and ``data`` are the producer's page, the consumer's page and the whole
-    segment. ``slot_bytes`` is a power of two. The counters are the session's so far, in events.
+    segment. ``slot_bytes`` is a power of two. The counters are the session's so far, in events;
+    ``at`` is (tail in slots, events captured) and replaced as a whole; ``apart`` counts the events
+    that no room would have helped: oversize and errors.
     """
 
     __slots__ = (
@@ -121,19 +79,17 @@ class Writer:
         "_data",
         "_kind",
         "_limit",
-        "_lost",
         "_page",
         "_round_up",
         "_shift",
         "_size",
         "_slots",
         "_stage",
-        "_tail",
         "_words",
-        "captured",
+        "apart",
+        "at",
         "dropped",
         "errors",
-        "oversize",
     )
 
     def __init__(
@@ -161,26 +117,34 @@ class Writer:
         self._kind = kind
         self._cutter = cutter
         self._barrier = barrier
-        self._tail = 0
         self._limit = slots  # head + slots, as last seen: frames end here at the latest
         self._blocked_head = -1  # a batch found no room while the head stood here
-        self._lost = 0
-        self.captured = 0
+        self.at = (0, 0)
         self.dropped = 0
-        self.oversize = 0
+        self.apart = 0
         self.errors = 0
 
     @property
     def offered(self) -> int:
         """Events offered to this session so far."""
-        return self.captured + self._lost
+        return self.at[1] + self.dropped + self.apart
+
+    @property
+    def captured(self) -> int:
+        """Events in published frames."""
+        return self.at[1]
+
+    @property
+    def oversize(self) -> int:
+        """Events larger than the ring."""
+        return self.apart - self.errors
 
     def has_room(self) -> bool:
         """Whether a batch is worth serializing: a slot is free, and none found too few before.
 
         Raises RingCorrupt where the consumer's position is impossible.
         """
-        return self._tail < self._limit or self._look_again()
+        return self.at[0] < self._limit or self._look_again()
 
     def publish(self, payload: bytes, count: int, time_ns: int) -> None:
         """Write ``count`` events, packed in ``payload``, as one frame where they fit whole.
@@ -189,9 +153,8 @@ class Writer:
         or as oversize if the ring could never hold them. Raises RingCorrupt as ``has_room``.
         """
         length = len(payload)
-        need = (length + self._round_up) >> self._shift
-        tail = self._tail
-        end = tail + need
+        tail, captured = self.at
+        end = tail + ((length + self._round_up) >> self._shift)
         if end > self._limit:
             self._look_again()
             if end > self._limit:
@@ -207,21 +170,21 @@ class Writer:
             cut = self._size - first
             data[first : self._size] = payload[:cut]
             data[_SLOTS : _SLOTS + length - cut] = payload[cut:]
-        captured = self.captured
         _PACK_HEADER(
             data,
             start,
             tail,
             time_ns,
-            captured + self._lost,
+            captured + self.dropped + self.apart,
+            captured,
             length,
             count,
             self._stage,
             self._kind,
             0,
         )
-        self._tail = end
-        self.captured = captured = captured + count
+        captured += count
+        self.at = end, captured
         words = self._words
         words[_CAPTURED] = captured
         if self._barrier is not None:
@@ -230,32 +193,48 @@ class Writer:
 
     def drop(self, count: int) -> None:
         """Count ``count`` events that found no room."""
-        self.dropped += count
-        self._lost += count
-        self._words[_DROPPED] = self.dropped
+        self.dropped = dropped = self.dropped + count
+        self._words[_DROPPED] = dropped
 
     def fail(self, count: int) -> None:
         """Count ``count`` events that could not be serialized."""
+        self.apart += count
         self.errors += count
-        self._lost += count
         self._words[layout.ERRORS] = self.errors
 
     def end(self, reason: layout.Ended) -> None:
         """Say that no more frames will come, and why. The first reason stands."""
-        if self._words[layout.ENDED] == layout.Ended.NO:
-            self._words[layout.ENDED] = reason
+        if self._words[layout.ENDED] != layout.Ended.NO:
+            return
+        self._flush()
+        if self._barrier is not None:
+            self._barrier()
+        self._words[layout.ENDED] = reason  # END
 
     def close(self) -> None:
         """Let go of the buffers, so that their mapping can be closed."""
         self._words.release()
         self._page.release()
 
+    def _flush(self) -> None:
+        """Store what an exception kept from being stored."""
+        words = self._words
+        tail, captured = self.at
+        words[_DROPPED] = self.dropped
+        words[layout.OVERSIZE] = self.oversize
+        words[layout.ERRORS] = self.errors
+        words[_CAPTURED] = captured
+        if self._barrier is not None:
+            self._barrier()
+        words[_TAIL] = tail  # PUBLISH
+
     def _look_again(self) -> bool:
         """Read the consumer's position; say whether a slot is free."""
         head = self._page[_HEAD]  # RELEASE
-        if not self._limit - self._slots <= head <= self._tail:
+        tail = self.at[0]
+        if not self._limit - self._slots <= head <= tail:
             raise RingCorrupt(
-                f"the consumer's position is {head}, the producer's {self._tail}, "
+                f"the consumer's position is {head}, the producer's {tail}, "
                 f"the ring {self._slots} slots long"
             )
         if self._barrier is not None:
@@ -263,13 +242,13 @@ class Writer:
         if head == self._blocked_head:
             return False
         self._limit = head + self._slots
-        return self._tail < self._limit
+        return tail < self._limit
 
     def _publish_parts(self, payload: bytes, count: int, time_ns: int) -> None:
         """Publish what fits of a batch that does not fit whole, and count the rest."""
         whole_ring = (self._slots << self._shift) - _FRAME_BYTES
         while count:
-            room = ((self._limit - self._tail) << self._shift) - _FRAME_BYTES
+            room = ((self._limit - self.at[0]) << self._shift) - _FRAME_BYTES
             if len(payload) <= room:
                 self.publish(payload, count, time_ns)
                 return
@@ -279,16 +258,18 @@ class Writer:
                 self.publish(part, at, time_ns)
             elif self._first_is_oversize(payload, count, whole_ring):
                 at = 1
-                self.oversize += 1
-                self._lost += 1
-                self._words[layout.OVERSIZE] = self.oversize
+                self._count_oversize()
                 payload = self._cutter.split(payload, count, 1)[1] if count > 1 else b""
             else:
                 self._blocked_head = self._limit - self._slots
-                self._limit = self._tail
+                self._limit = self.at[0]
                 self.drop(count)
                 return
             count -= at
+
+    def _count_oversize(self) -> None:
+        self.apart += 1
+        self._words[layout.OVERSIZE] = self.oversize
 
     def _first_is_oversize(self, payload: bytes, count: int, whole_ring: int) -> bool:
         if count == 1:
@@ -297,21 +278,27 @@ class Writer:
 
 
 class Reader:
-    """The consumer's end of a ring. It goes on where the consumer's page says the last one left.
+    """The consumer's end of a ring. It goes on at the very event up to which the last one released.
 
     ``words`` and ``data`` may be read-only; only ``page`` is written. ``stage`` and ``kind`` are
-    what every frame must carry. ``gaps`` counts the places where events were missing.
+    what every frame must carry; ``cutter`` cuts a frame of which the last Reader released a part.
+    ``gaps`` counts the places where events were missing.
+
+    A frame that was taken with ``keep`` stays in the ring, and so is taken again by a next Reader,
+    until it is released: by ``release``, or when the next one is taken.
     """
 
     __slots__ = (
         "_barrier",
+        "_cutter",
         "_data",
-        "_expected",
+        "_end",
         "_head",
+        "_kept",
         "_kind",
         "_missed",
         "_page",
-        "_released",
+        "_resumed_at",
         "_round_up",
         "_shift",
         "_size",
@@ -320,6 +307,7 @@ class Reader:
         "_tail",
         "_words",
         "gaps",
+        "released",
     )
 
     def __init__(
@@ -332,6 +320,7 @@ class Reader:
         slot_bytes: int,
         stage: int,
         kind: int,
+        cutter: Cutter,
         barrier: Barrier | None = None,
     ) -> None:
         check_geometry(slots, slot_bytes, len(data))
@@ -344,27 +333,30 @@ class Reader:
         self._size = layout.ring_bytes(slots, slot_bytes)
         self._stage = stage
         self._kind = kind
+        self._cutter = cutter
         self._barrier = barrier
-        self._head = self._tail = page[_HEAD]
-        self._released = page[_RELEASED]
+        self._head = self._end = self._tail = self._resumed_at = page[_HEAD]
+        self._kept = (0, 0)  # of the frame that is kept: captured behind it, missed before it
+        self.released = page[_RELEASED]
         self._missed = page[layout.MISSED]
-        self._expected = self._released + self._missed
         self.gaps = page[layout.GAPS]
 
-    def take(self) -> Taken | None:
-        """Copy the next frame out and release its slots; None while there is none.
+    def take(self, *, keep: bool = False) -> Taken | None:
+        """Copy the next frame out and release its slots, or keep them; None while there is none.
 
         Raises RingCorrupt where what the producer wrote is impossible.
         """
-        head = self._head
+        head = self._end
+        if head != self._head:
+            self.release()
         if head == self._tail and not self._look_again():
             return None
         start = _SLOTS + (head % self._slots << self._shift)
-        position, time_ns, offered, length, count, stage, kind, _flags = _UNPACK_HEADER(
+        position, time_ns, offered, captured, length, count, stage, kind, _flags = _UNPACK_HEADER(
             self._data, start
         )
         end = head + ((length + self._round_up) >> self._shift)
-        missed = offered - self._expected
+        missed = offered - captured - self._missed
         if (
             position != head
             or end > self._tail
@@ -378,49 +370,66 @@ class Reader:
         last = first + length
         # Slicing an mmap copies; a bytes() around it would cost 50 ns.
         payload = self._data[first:last] if last <= self._size else self._join(first, last)
-        if self._barrier is not None:
-            self._barrier()
+        self._end = end
+        if keep or captured != self.released:
+            self._kept = captured + count, missed
+            if captured == self.released:
+                return Taken(payload, count, time_ns, missed)
+            return self._rest_of(payload, captured, count, time_ns, keep)
         page = self._page
-        self._head = page[_HEAD] = end  # RELEASE
-        self._released = page[_RELEASED] = self._released + count
+        page[_RELEASED] = self.released = captured + count
         if missed:
             self._note_gap(missed)
-        self._expected = offered + count
+        if self._barrier is not None:
+            self._barrier()
+        page[_HEAD] = self._head = end  # RELEASE
         return Taken(payload, count, time_ns, missed)
+
+    def release(self, events: int | None = None) -> None:
+        """Release the first ``events`` of the kept frame; if None all, and its slots.
+
+        What is not released is taken again by the next Reader.
+        """
+        page = self._page
+        captured, missed = self._kept
+        whole = events is None or self.released + events >= captured
+        page[_RELEASED] = self.released = captured if whole else self.released + (events or 0)
+        if missed:
+            self._kept = captured, 0
+            self._note_gap(missed)
+        if whole:
+            if self._barrier is not None:
+                self._barrier()
+            page[_HEAD] = self._head = self._end  # RELEASE
 
     def is_empty(self) -> bool:
         """Whether nothing is published that was not taken."""
-        return self._head == self._tail and not self._look_again()
+        return self._end == self._tail and not self._look_again()
 
     def next_time_ns(self) -> int | None:
         """The time of the frame that ``take`` would return, or None."""
         if self.is_empty():
             return None
-        start = _SLOTS + (self._head % self._slots << self._shift)
+        start = _SLOTS + (self._end % self._slots << self._shift)
         time_ns: int = _UNPACK_HEADER(self._data, start)[1]
         return time_ns
 
-    def unread(self) -> int:
-        """Events that are published and not taken, by the headers of their frames.
+    def published(self) -> int:
+        """Events in all frames that were ever published, by the headers of those in the ring.
 
         Takes time in proportion to the frames; the exact figure also after the engine was killed
         between counting a frame and publishing it.
         """
         tail = self._words[_TAIL]
-        head, events = self._head, 0
+        head, events = self._head, self.released
         while head < tail:
             start = _SLOTS + (head % self._slots << self._shift)
-            position, _, _, length, count, _, _, _ = _UNPACK_HEADER(self._data, start)
+            position, _, _, captured, length, count, *_ = _UNPACK_HEADER(self._data, start)
             if position != head:
                 raise RingCorrupt(f"the frame at slot {head} says that it is at {position}")
-            events += count
+            events = captured + count
             head += (length + self._round_up) >> self._shift
         return events
-
-    @property
-    def taken(self) -> int:
-        """Events in the frames taken so far."""
-        return self._released
 
     def note_abandoned(self, events: int) -> None:
         """Count events of taken frames that will never be handed out: they stay unread."""
@@ -440,8 +449,11 @@ class Reader:
         return read_ledger(self._words, self._page)
 
     def ended(self) -> int:
-        """The producer's ``layout.Ended`` word."""
-        return self._words[layout.ENDED]
+        """The producer's ``layout.Ended`` word. What it published before is seen after this."""
+        ended = self._words[layout.ENDED]  # END
+        if self._barrier is not None:
+            self._barrier()
+        return ended
 
     def close(self) -> None:
         """Let go of the buffers, so that their mapping can be closed."""
@@ -451,9 +463,9 @@ class Reader:
     def _look_again(self) -> bool:
         """Read the producer's position; say whether a frame is there."""
         tail = self._words[_TAIL]  # PUBLISH
-        if tail == self._head:
+        if tail == self._end:
             return False
-        if not self._head < tail <= self._head + self._slots:
+        if not self._end < tail <= self._head + self._slots:
             raise RingCorrupt(
                 f"the producer's position is {tail}, the consumer's {self._head}, "
                 f"the ring {self._slots} slots long"
@@ -462,6 +474,22 @@ class Reader:
             self._barrier()
         self._tail = tail
         return True
+
+    def _rest_of(
+        self, payload: bytes, captured: int, count: int, time_ns: int, keep: bool
+    ) -> Taken | None:
+        """What the last Reader has not released of the frame at its HEAD."""
+        done = self.released - captured
+        if self._head != self._resumed_at or not 0 < done <= count:
+            raise RingCorrupt(
+                f"the frame at slot {self._head} says that {captured} events came before it; "
+                f"{self.released} were released"
+            )
+        # Who released a part of it was told of the gap in front of it.
+        self.release(0 if keep and done < count else None)
+        if done == count:
+            return self.take(keep=keep)
+        return Taken(self._cutter.split(payload, count, done)[1], count - done, time_ns, 0)
 
     def _join(self, first: int, last: int) -> bytes:
         data, size = self._data, self._size
@@ -477,7 +505,7 @@ class Reader:
         self, position: int, end: int, missed: int, count: int, stage: int, kind: int
     ) -> str:
         return (
-            f"the frame at slot {self._head} cannot be right: position {position}, "
+            f"the frame at slot {self._end} cannot be right: position {position}, "
             f"ends at {end} of {self._tail}, {count} events after {missed} missing ones, "
             f"stage {stage} of kind {kind} where {self._stage} of kind {self._kind} is read"
         )

@@ -12,10 +12,11 @@ from . import layout
 from .discovery import sweep_lane
 from .errors import BufferLimit, RingCorrupt
 from .layout import Ended, Verdict
+from .ledger import Ledger, consumer_words, producer_words
 from .memory import Segment
 from .ordering import publish_barrier
 from .registry import Registry, Row, check_ring
-from .ring import Ledger, Reader, Taken, consumer_words, producer_words
+from .ring import Reader, Taken
 from .stages import Kind, kind_from
 
 CLOSE_TIMEOUT_S: Final = 1.0
@@ -94,6 +95,7 @@ class Source:
                 slot_bytes=row.slot_bytes,
                 stage=row.stage,
                 kind=self.kind.code,
+                cutter=self.kind,
                 barrier=publish_barrier,
             )
         except BaseException:
@@ -134,8 +136,7 @@ class Source:
             return ledger
         # A killed engine may have counted a frame that it never published.
         with suppress(RingCorrupt):
-            captured = self.reader.taken + self.reader.unread()
-            return msgspec.structs.replace(ledger, captured=captured)
+            return msgspec.structs.replace(ledger, captured=self.reader.published())
         return ledger
 
     def let_go(self) -> None:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 import msgspec
 
+from .interruption import was_thrown_in
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import DTypeLike
@@ -153,7 +155,9 @@ class Json(_Text):
         events = batch if type(batch) is list else _sequence(batch, self.name)
         try:
             return self._encoder.encode_lines(events), len(events), 0
-        except Exception:
+        except Exception as error:
+            if was_thrown_in(error):
+                raise
             return self._pack_one_by_one(events)
 
     def unpack(self, payload: bytes, count: int) -> tuple[list[Any], int]:
@@ -169,7 +173,9 @@ class Json(_Text):
         for event in events:
             try:
                 lines.append(encode(event))
-            except Exception:
+            except Exception as error:
+                if was_thrown_in(error):
+                    raise
                 errors += 1
         return _NEWLINE.join([*lines, b""]), len(lines), errors
 
@@ -360,7 +366,12 @@ def _sequence(batch: Any, kind: str) -> list[Any]:
         isinstance(batch, Collection)
     ):
         _refuse(batch, kind)
-    return list(batch)
+    try:
+        return list(batch)
+    except Exception as error:  # its own code runs here
+        if was_thrown_in(error):
+            raise
+        raise NotABatch(f"a batch of {kind} could not be read: {error!r}") from error
 
 
 def _refuse(batch: Any, kind: str) -> NoReturn:

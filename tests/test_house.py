@@ -10,18 +10,20 @@ import pytest
 import tapring
 
 PACKAGE = Path(tapring.__file__).parent
-CORE = {"errors", "layout", "ring", "stages", "registry", "memory", "ordering"}
+CORE = {"errors", "layout", "ledger", "ring", "stages", "registry", "memory", "ordering"}
 MAY_IMPORT = {
     "layout": set(),
     "errors": set(),
     "ordering": set(),
-    "ring": {"layout", "errors", "ordering"},
-    "stages": {"errors"},
+    "interruption": {"errors"},
+    "ledger": {"layout"},
+    "ring": {"layout", "errors", "ordering", "ledger"},
+    "stages": {"errors", "interruption"},
     "memory": {"errors"},
     "registry": {"layout", "errors", "ordering", "memory"},
-    "discovery": {"layout", "errors", "memory", "registry", "ring"},
-    "snapshot": CORE,
-    "tap": CORE | {"snapshot", "discovery"},
+    "discovery": {"layout", "errors", "memory", "registry", "ledger"},
+    "snapshot": CORE | {"interruption"},
+    "tap": CORE | {"snapshot", "discovery", "interruption"},
     "source": CORE | {"discovery"},
     "session": CORE | {"source", "discovery"},
     "sinks": {"errors"},

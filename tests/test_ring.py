@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from tapring import layout
 from tapring.errors import RingCorrupt
+from tapring.ledger import consumer_words, producer_words
 from tapring.ordering import full_barrier, needs_barrier
-from tapring.ring import Reader, Writer, check_geometry, consumer_words, producer_words
+from tapring.ring import Reader, Writer, check_geometry
 from tapring.stages import Blobs, Lines
 
 LINES, BLOBS = Lines(), Blobs()
@@ -23,11 +24,15 @@ class Ring:
         self.words = producer_words(self.buffer)
         self.page = consumer_words(self.buffer)
         self.kind = kind
-        self.shape = {"slots": slots, "slot_bytes": slot_bytes, "stage": 0, "kind": kind.code}
+        self.shape = {
+            "slots": slots,
+            "slot_bytes": slot_bytes,
+            "stage": 0,
+            "kind": kind.code,
+            "cutter": kind,
+        }
         self.barrier = barrier
-        self.writer = Writer(
-            self.words, self.page, self.buffer, cutter=kind, barrier=barrier, **self.shape
-        )
+        self.writer = Writer(self.words, self.page, self.buffer, barrier=barrier, **self.shape)
         self.reader = self.new_reader()
 
     def new_reader(self) -> Reader:
@@ -74,7 +79,7 @@ def test_a_full_ring_drops_and_counts() -> None:
 
 
 def test_a_batch_that_does_not_fit_whole_is_cut_at_an_event() -> None:
-    ring = Ring(slots=4)  # 256 bytes of slots, 40 of which are the header
+    ring = Ring(slots=4)  # 256 bytes of slots, 48 of which are the header
     ring.offer([b"x" * 50] * 10)
     assert ring.drain() == [b"x" * 50] * 4
     assert (ring.writer.captured, ring.writer.dropped) == (4, 6)
@@ -227,7 +232,7 @@ def test_what_is_offered_comes_back_in_order_or_is_counted(
         start = (positions[-1][0] + positions[-1][1] if positions else 0) + taken.missed
         events, more = kind.unpack(taken.payload, taken.count)
         assert more == 0
-        assert expected == ring.reader.taken - taken.count
+        assert expected == ring.reader.released - taken.count
         # ``missed`` says exactly where in the stream of offers this frame's events stand.
         assert offered[start : start + taken.count] == events
         positions.append((start, taken.count))
@@ -257,7 +262,7 @@ def test_unread_counts_the_frames_that_lie_in_the_ring(batches, slots) -> None:
     ring = Ring(slots)
     for batch in batches:
         ring.offer(batch)
-    assert ring.reader.unread() == ring.reader.ledger().unread == ring.writer.captured
+    assert ring.reader.published() == ring.reader.ledger().unread == ring.writer.captured
 
 
 def test_machines_that_reorder_stores_get_a_barrier() -> None:

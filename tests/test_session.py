@@ -149,7 +149,7 @@ def test_both_sides_killed_the_ledger_is_still_in_the_segments(engine, name, spa
         each.wait()
     (ring,) = names(f"tapring.{name}.{process.lane}.")
     with Segment.attach(ring) as segment:
-        from tapring.ring import consumer_words, producer_words, read_ledger
+        from tapring.ledger import consumer_words, producer_words, read_ledger
 
         pages = segment.map(0, layout.SLOTS, writable=False)
         with producer_words(pages) as words, consumer_words(pages) as page:

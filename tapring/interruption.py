@@ -1,0 +1,64 @@
+"""Telling an exception that was thrown into our code from one that our code raised.
+
+A signal handler may raise anywhere, and most likely where most time is spent: behind the C call
+that serializes a batch. Such an exception (a job's time limit, say) is the engine's own: to take
+it for an event that cannot be serialized would keep it from the engine.
+"""
+
+from __future__ import annotations
+
+import signal
+import struct
+from types import CodeType
+from typing import Final
+
+import msgspec
+
+from .errors import TapError
+
+# What serializing and storing raise of themselves.
+_OURS: Final = (
+    TapError,
+    msgspec.MsgspecError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    BufferError,
+    MemoryError,
+    RecursionError,
+    struct.error,
+)
+
+
+def was_thrown_in(error: Exception) -> bool:
+    """Whether ``error`` comes from a signal handler, or from another thread, and not from us.
+
+    By its traceback: a handler's code is in it, or it ends in our code with an exception that
+    nothing there raises (``PyThreadState_SetAsyncExc``).
+    """
+    trace = error.__traceback__
+    if trace is None:
+        return False
+    handlers = _handlers()
+    while True:
+        if trace.tb_frame.f_code in handlers:
+            return True
+        if trace.tb_next is None:
+            break
+        trace = trace.tb_next
+    module = trace.tb_frame.f_globals.get("__name__", "")
+    return module.startswith(__package__) and not isinstance(error, _OURS)
+
+
+def _handlers() -> set[CodeType]:
+    found = set()
+    for signum in signal.valid_signals():
+        handler = signal.getsignal(signum)
+        handler = getattr(handler, "func", handler)  # of a functools.partial
+        for candidate in (handler, getattr(type(handler), "__call__", None)):  # noqa: B004
+            code = getattr(candidate, "__code__", None)
+            if isinstance(code, CodeType):
+                found.add(code)
+    return found
