@@ -1,7 +1,7 @@
-"""Which lanes there are on this machine: finding, listing and sweeping them.
+"""Which lanes there are on this machine: finding and listing them.
 
 Names in /dev/shm say what to look at; locks say who lives. What nobody alive holds is removed on
-the way, by whoever looks.
+the way (``housekeeping``).
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ import msgspec
 
 from . import layout
 from .errors import EngineNotFound, TapError, suggest
+from .housekeeping import lanes_of, sweep, sweep_lane
 from .layout import Owner, RowState
 from .ledger import consumer_words, producer_words, read_ledger
-from .memory import Segment, names, unlink
+from .memory import Segment, names
 from .registry import Registry, Row, StageInfo
 
-_NAME: Final = re.compile(
-    rf"{layout.NAME_PREFIX}\.({layout.ENGINE_PATTERN})\.({layout.LANE_PATTERN})(?:\.(\d+))?"
-)
+_OWNERS: Final[dict[int, str]] = {
+    Owner.ENGINE: "engine",
+    Owner.CONSUMER: "consumer",
+    Owner.NOBODY: "kept",
+}
 
 
 class SessionInfo(msgspec.Struct, frozen=True):
@@ -58,15 +61,16 @@ class EngineInfo(msgspec.Struct, frozen=True):
     misuse: int
 
 
-def find(engine: str, lane: str | None = None) -> list[Registry]:
+def find(engine: str, lane: str | None = None, session: int | None = None) -> list[Registry]:
     """Open the registries of all running lanes of ``engine``, or of one.
 
-    Raises EngineNotFound, which suggests near names; NotPermitted and the others of ``attach``
-    where no lane could be opened.
+    With ``session``, also those of dead lanes in which that session's ring still lies. Raises
+    EngineNotFound, which suggests near names; NotPermitted and the others of ``attach`` where no
+    lane could be opened.
     """
     found: list[Registry] = []
     refused: TapError | None = None
-    for _, lane_id in _lanes(engine):
+    for _, lane_id in lanes_of(engine):
         if lane not in (None, lane_id):
             continue
         try:
@@ -76,7 +80,7 @@ def find(engine: str, lane: str | None = None) -> list[Registry]:
         except TapError as error:
             refused = error
             continue
-        if registry.engine_is_alive() and not registry.engine_has_closed():
+        if _runs(registry) or _has_ring(registry, session):
             found.append(registry)
         else:
             registry.close()
@@ -94,39 +98,22 @@ def engines(name: str | None = None) -> list[EngineInfo]:
     """
     sweep(name)
     seen = []
-    for engine, lane in _lanes(name):
+    for engine, lane in lanes_of(name):
         with suppress(TapError), Registry.attach(engine, lane) as registry:
             if registry.engine_is_alive():
                 seen.append(_engine_info(registry))
     return seen
 
 
-def sweep(engine: str | None = None) -> list[str]:
-    """Remove what dead engines left and nobody reads; returns the names that were removed."""
-    removed: list[str] = []
-    for name, lane in _lanes(engine):
-        removed += sweep_lane(name, lane)
-    return removed
+def _runs(registry: Registry) -> bool:
+    return registry.engine_is_alive() and not registry.engine_has_closed()
 
 
-def sweep_lane(engine: str, lane: str) -> list[str]:
-    """Remove a lane whose engine is dead, unless a consumer still drains it.
-
-    In a living lane, the sessions of dead consumers. Returns the names that were removed.
-    """
-    name = layout.segment_name(engine, lane)
-    try:
-        segment = Segment.attach(name)
-    except FileNotFoundError:  # its registry is gone: rings alone are nobody's
-        return [ring for ring in names(name + ".") if unlink(ring)]
-    except TapError:
-        return []
-    with segment:
-        if not segment.try_lock(layout.LOCK_ENGINE):
-            return _sweep_living(engine, lane)
-        if segment.is_locked(layout.LOCK_ROWS, layout.MAX_ROWS):
-            return []
-        return [found for found in (*names(name + "."), name) if unlink(found)]
+def _has_ring(registry: Registry, session: int | None) -> bool:
+    if not any(row.id == session and row.state == RowState.OPEN for row in registry.rows()):
+        return False
+    ring = layout.segment_name(registry.info.engine, registry.info.lane, session)
+    return ring in names(ring)
 
 
 def split_address(address: str) -> tuple[str, str | None, int | None]:
@@ -142,22 +129,6 @@ def split_address(address: str) -> tuple[str, str | None, int | None]:
         )
     engine, lane, session = match.groups()
     return engine, lane, int(session) if session else None
-
-
-def _sweep_living(engine: str, lane: str) -> list[str]:
-    with suppress(TapError), Registry.attach(engine, lane) as registry:
-        before = {row.id for row in registry.rows()}
-        with registry.table(0.0):
-            registry.sweep_rows()
-        gone = before - {row.id for row in registry.rows()}
-        return [layout.segment_name(engine, lane, session) for session in sorted(gone)]
-    return []
-
-
-def _lanes(engine: str | None) -> list[tuple[str, str]]:
-    prefix = f"{layout.NAME_PREFIX}.{engine}." if engine else f"{layout.NAME_PREFIX}."
-    matches = (_NAME.fullmatch(name) for name in names(prefix))
-    return sorted({(match[1], match[2]) for match in matches if match})
 
 
 def _not_found(engine: str, lane: str | None) -> EngineNotFound:
@@ -206,7 +177,7 @@ def _session_info(registry: Registry, row: Row) -> SessionInfo:
     return SessionInfo(
         id=row.id,
         stage=info.stages[row.stage].name,
-        owner="engine" if row.owner == Owner.ENGINE else "consumer",
+        owner=_OWNERS.get(row.owner, "?"),
         read=registry.segment.is_locked(layout.LOCK_ROWS + row.index),
         offered=ledger.offered,
         captured=ledger.captured,

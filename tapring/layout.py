@@ -103,6 +103,8 @@ ROW_OWNER: Final = 6  # Owner
 ROW_OPENED_NS: Final = 7  # CLOCK_MONOTONIC
 ROW_DURATION_NS: Final = 8  # 0: as long as the engine allows
 ROW_PID: Final = 9  # who registered it; for people
+MAX_ID: Final = 1 << 55  # a verdict holds an id and 8 bits more
+MAX_INFO_BYTES: Final = 1 << 20
 MAX_ROWS: Final = 64  # verdicts and rows of 64 sessions fill what their pages leave
 
 # ---- ring, page 0: the producer's ----------------------------------------------------------
@@ -155,10 +157,11 @@ class RowState(IntEnum):
 
 
 class Owner(IntEnum):
-    """Word ``ROW_OWNER``: whose closing ends the session."""
+    """Word ``ROW_OWNER``: whose closing or death ends the session, besides the engine's."""
 
     ENGINE = 1
     CONSUMER = 2
+    NOBODY = 3  # it is kept for the next consumer until it is closed or expires
 
 
 class Verdict(IntEnum):
@@ -176,7 +179,7 @@ class Ended(IntEnum):
     NO = 0
     ENGINE_EXIT = 1
     EXPIRED = 2
-    CLOSED = 3  # by its owner
+    CLOSED = 3  # by its owner, or by who closed a kept one
     EVICTED = 4  # the consumer's position was impossible
 
 

@@ -19,13 +19,15 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
 from . import layout
 from .errors import (
     EngineNotFound,
+    NotPermitted,
     RingCorrupt,
     SessionBusy,
     SessionLimit,
@@ -39,13 +41,21 @@ from .ordering import publish_barrier
 TABLE_TIMEOUT_S: Final = 5.0
 _READY_TIMEOUT_S: Final = 1.0
 _POLL_S: Final = 0.001
+_WORD_MASK: Final = (1 << 64) - 1
+
+
+# What another process wrote is checked as it is decoded: none of it is used to allocate, to
+# divide or to print before.
+_Name = Annotated[str, Meta(pattern=rf"^{layout.ENGINE_PATTERN}\Z")]
+_Bytes = Annotated[int, Meta(ge=1, le=layout.MAX_PAYLOAD_BYTES)]
+_SlotBytes = Annotated[int, Meta(ge=layout.MIN_SLOT_BYTES, le=layout.MAX_SLOT_BYTES)]
 
 
 class StageInfo(msgspec.Struct, frozen=True):
     """A stage as its registry describes it; ``dtype`` is ``""`` but for ``array``."""
 
-    name: str
-    kind: str
+    name: _Name
+    kind: _Name
     dtype: str = ""
 
 
@@ -56,10 +66,10 @@ class LaneInfo(msgspec.Struct, frozen=True):
     lane: str
     stages: tuple[StageInfo, ...]
     max_sessions: int
-    max_duration_ns: int
-    buffer_bytes: int
-    max_buffer_bytes: int
-    slot_bytes: int
+    max_duration_ns: Annotated[int, Meta(ge=1, le=(1 << 63) - 1)]
+    buffer_bytes: _Bytes
+    max_buffer_bytes: _Bytes
+    slot_bytes: _SlotBytes
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -103,6 +113,11 @@ class Registry:
         Raises SharedMemoryFull, or FileExistsError where the lane's id is taken.
         """
         described = msgspec.json.encode(info)
+        if len(described) > layout.MAX_INFO_BYTES:
+            raise ValueError(
+                f"the stages of {info.engine} take {len(described)} bytes to describe, more than "
+                f"{layout.MAX_INFO_BYTES}; make fewer, or of smaller dtypes"
+            )
         size = layout.info_offset(info.max_sessions) + len(described)
         size += -size % layout.PAGE
         name = layout.segment_name(info.engine, info.lane)
@@ -145,6 +160,21 @@ class Registry:
             if words[first + layout.ROW_STATE] != RowState.FREE:
                 found.append(_row(index, words[first : first + layout.ROW_WORDS]))
         return found
+
+    def stable_rows(self) -> tuple[int, list[Row]] | None:
+        """The generation and the open rows as of it; None while a row is being changed.
+
+        One try, without waiting: the reading half of a sequence lock (Boehm, MSPC 2012).
+        """
+        generation = self.generation  # GENERATION
+        if generation & 1:
+            return None
+        if publish_barrier is not None:
+            publish_barrier()
+        rows = [row for row in self.rows() if row.state == RowState.OPEN]
+        if publish_barrier is not None:
+            publish_barrier()
+        return (generation, rows) if self.generation == generation else None
 
     def row_of(self, session: int) -> Row:
         """The open row of session ``session``. Raises SessionNotFound, naming those there are."""
@@ -194,11 +224,12 @@ class Registry:
     ) -> Row:
         """Claim a row, make its ring, open it for the engine. A consumer holds its byte then.
 
-        Raises SessionLimit, SessionBusy (the table), SharedMemoryFull, EngineNotFound (it closed).
+        Raises SessionLimit, SessionBusy (the table), SharedMemoryFull, NotPermitted (the ring's
+        name is taken), RingCorrupt (the table is), EngineNotFound (it closed).
         """
         epoch = secrets.randbits(64)
         with self.table(timeout_s):
-            row = self._claim(owner, epoch)
+            row = self._claim(owner, epoch)  # a consumer's death from here on is seen
         try:
             self._create_ring(row, slots, slot_bytes)
             with self.table(timeout_s):
@@ -243,11 +274,10 @@ class Registry:
         return True
 
     def repair(self) -> None:
-        """Make the generation even again if who made it odd has died. Never waits."""
+        """End what dead consumers left: an odd generation, claims, sessions. Never waits."""
         if self._take_mutex(0.0):
             try:
-                with self._changing():
-                    pass
+                self.sweep_rows()
             finally:
                 self.segment.unlock(layout.LOCK_TABLE)
 
@@ -288,11 +318,14 @@ class Registry:
             if time.monotonic() >= deadline:
                 return False
             time.sleep(_POLL_S)
+        generation = self.words[layout.GENERATION]
+        if generation & 1:  # who made it odd has died, or would hold the mutex
+            self._set(layout.GENERATION, generation + 1 & _WORD_MASK)
         return True
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        odd = self.words[layout.GENERATION] | 1
+        odd = self.words[layout.GENERATION] + 1 & _WORD_MASK
         self._set(layout.GENERATION, odd)
         if publish_barrier is not None:
             publish_barrier()
@@ -301,7 +334,7 @@ class Registry:
         finally:
             if publish_barrier is not None:
                 publish_barrier()
-            self._set(layout.GENERATION, odd + 1)  # GENERATION
+            self._set(layout.GENERATION, odd + 1 & _WORD_MASK)  # GENERATION
 
     def _set(self, word: int, value: int) -> None:
         self._table[word - layout.TABLE] = value
@@ -320,6 +353,8 @@ class Registry:
             elif not self.segment.try_lock(lock):
                 continue
             session = self.words[layout.NEXT_ID]
+            if not 0 < session < layout.MAX_ID:
+                raise RingCorrupt(f"the session table of {self.address} is damaged")
             self._set(layout.NEXT_ID, session + 1)
             row = Row(
                 index,
@@ -345,7 +380,14 @@ class Registry:
     def _create_ring(self, row: Row, slots: int, slot_bytes: int) -> None:
         size = layout.ring_bytes(slots, slot_bytes)
         name = layout.segment_name(self.info.engine, self.info.lane, row.id)
-        with Segment.create(name, size, owner=self.segment.owner) as segment:
+        try:
+            made = Segment.create(name, size, owner=self.segment.owner)
+        except FileExistsError:
+            raise NotPermitted(
+                f"somebody has made {name} before us, so it is no ring of session {row.id}; "
+                f"try again, which takes another id, and see whose it is: ls -l /dev/shm/{name}"
+            ) from None
+        with made as segment:
             mapped = segment.map(0, layout.PAGE, writable=True)
             with memoryview(mapped) as view, view.cast("Q") as words:
                 words[layout.FORMAT] = layout.VERSION
@@ -382,11 +424,23 @@ class Registry:
 
     def sweep_rows(self) -> None:
         """Free the rows whose consumer died. For who holds the ``table``."""
-        for row in self.rows():
-            if row.owner == Owner.ENGINE:
-                continue
-            if not self.segment.is_locked(layout.LOCK_ROWS + row.index):
-                self._free(row)
+        for row in self.dead_rows():
+            self._free(row)
+
+    def dead_rows(self) -> list[Row]:
+        """The rows whose consumer died: of its own session, or while it made one to be kept."""
+        return [
+            row
+            for row in self.rows()
+            if (row.owner != Owner.ENGINE)
+            and (row.owner != Owner.NOBODY or row.state != RowState.OPEN)
+            and not self.segment.is_locked(layout.LOCK_ROWS + row.index)
+        ]
+
+    def nameless_rings(self) -> list[str]:
+        """Rings of this lane that no row names: who freed or made them died. In the ``table``."""
+        named = {layout.segment_name(self.info.engine, self.info.lane, r.id) for r in self.rows()}
+        return [ring for ring in names(self.segment.name + ".") if ring not in named]
 
     def _write_header(self, described: bytes) -> None:
         info = self.info
@@ -424,21 +478,28 @@ def _read_info(segment: Segment, engine: str, lane: str) -> LaneInfo:
             f"{layout.VERSION}; use the tapring of the engine's environment"
         )
     offset = layout.info_offset(rows) if 0 < rows <= layout.MAX_ROWS else segment.size
-    if size != segment.size or offset + length > size:
+    if size != segment.size or length > layout.MAX_INFO_BYTES or offset + length > size:
         raise RingCorrupt(
             f"the registry {segment.name} is truncated or damaged; restart its engine"
         )
     try:
         info = msgspec.json.decode(os.pread(segment.fd, length, offset), type=LaneInfo)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RingCorrupt(f"the registry {segment.name} is damaged: {error}") from None
     if (info.engine, info.lane, info.max_sessions) != (engine, lane, rows):
         raise RingCorrupt(f"the registry {segment.name} says that it is {info.engine}.{info.lane}")
     return info
 
 
-def check_ring(segment: Segment, row: Row) -> None:
-    """Raise RingCorrupt unless ``segment`` is the ring that ``row`` describes."""
+def check_ring(segment: Segment, row: Row, owner: int) -> None:
+    """Raise RingCorrupt unless ``segment`` is the ring that ``row`` describes, of user ``owner``.
+
+    Root's is as good. A stranger's would be his to shorten under us.
+    """
+    if segment.owner not in (owner, 0):
+        raise RingCorrupt(
+            f"{segment.name} belongs to user {segment.owner}, the engine to user {owner}"
+        )
     with _segment_words(segment) as words:
         if words[layout.MAGIC] != layout.RING_MAGIC:
             raise RingCorrupt(f"{segment.name} is no ring of tapring")

@@ -21,7 +21,7 @@ from .layout import Ended
 from .ledger import consumer_words, producer_words
 from .memory import Segment
 from .ordering import publish_barrier
-from .registry import LaneInfo, Row, check_ring
+from .registry import Registry, Row, check_ring
 from .ring import Writer
 from .stages import Kind, NotABatch
 
@@ -173,14 +173,16 @@ class Live:
         self.open = True
 
     @classmethod
-    def map_ring(cls, lane: LaneInfo, row: Row, stages: Mapping[str, Kind]) -> Live:
+    def map_ring(cls, registry: Registry, row: Row, stages: Mapping[str, Kind]) -> Live:
         """Map the ring of ``row``. Raises where it is not the ring that the row describes."""
         if row.stage >= len(stages):
             raise RingCorrupt(f"there is no stage {row.stage}")
         kind = list(stages.values())[row.stage]
+        lane = registry.info
         segment = Segment.attach(layout.segment_name(lane.engine, lane.lane, row.id))
         try:
-            check_ring(segment, row)
+            check_ring(segment, row, registry.segment.owner)
+            segment.reserve()
             ring = segment.map(0, segment.size, writable=True)
             segment.close_descriptor()
             writer = Writer(

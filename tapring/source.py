@@ -9,8 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from . import layout
-from .discovery import sweep_lane
 from .errors import BufferLimit, RingCorrupt
+from .housekeeping import sweep_lane
 from .layout import Ended, Verdict
 from .ledger import Ledger, consumer_words, producer_words
 from .memory import Segment
@@ -83,7 +83,7 @@ class Source:
         except FileNotFoundError:
             raise RingCorrupt(f"session {registry.address}:{row.id} has lost its ring") from None
         try:
-            check_ring(self._segment, row)
+            check_ring(self._segment, row, registry.segment.owner)
             ring = self._segment.map(0, self._segment.size, writable=False)
             page = self._segment.map(layout.CONSUMER_PAGE, layout.PAGE, writable=True)
             self._segment.close_descriptor()

@@ -27,7 +27,6 @@ from time import monotonic_ns
 from typing import Final
 
 from . import layout
-from .discovery import sweep
 from .errors import (
     BufferLimit,
     DurationLimit,
@@ -37,9 +36,10 @@ from .errors import (
     TapError,
     suggest,
 )
-from .layout import Ended, EngineState, Owner, RowState, Verdict
+from .housekeeping import sweep
+from .interruption import was_thrown_in
+from .layout import Ended, EngineState, Owner, Verdict
 from .memory import DEFAULT_MODE
-from .ordering import publish_barrier
 from .registry import LaneInfo, Registry, Row, StageInfo
 from .snapshot import Gate, Live, Snapshot, Watched
 from .stages import Kind, make_stages
@@ -52,7 +52,10 @@ _NS: Final = 1_000_000_000
 # A consumer holds the mutex for microseconds; an engine that registers waits no longer than this
 # for a stopped one, and never on the hot path.
 _REGISTER_TIMEOUT_S: Final = 0.02
-_ODD_BEFORE_REPAIR: Final = 64  # batches that find the table half-changed before its lock is tried
+# Batches that find the table half-changed, or held, before its lock is tried (2 us) again.
+_BATCHES_BEFORE_REPAIR: Final = 64
+_NEW_LANE: Final = -1  # in ``_seen``: a forked child opens its own lane at its first batch
+_AGAIN: Final = -2  # in ``_seen``: there are rows to be freed
 
 
 class TapWarning(RuntimeWarning):
@@ -271,6 +274,7 @@ class Tap:
         self._live: dict[int, Live] = {}
         self._to_free: list[Row] = []
         self._odd = 0
+        self._paused = 0
 
     def _open_lane(self) -> None:
         stages = tuple(StageInfo(n, k.name, k.describe()) for n, k in self._stages.items())
@@ -311,7 +315,7 @@ class Tap:
         if registry is None:
             return
         if not self._closed:
-            self._seen = -1  # the first batch opens the child's own lane
+            self._seen = _NEW_LANE
         for each in live:
             each.let_go()
         generation.release()
@@ -322,7 +326,7 @@ class Tap:
     def _refresh(self) -> Snapshot | None:
         """Re-read the table where its generation is even; else leave that to the next batch."""
         with self._gate.hold():
-            if self._registry is None and self._seen == -1:
+            if self._registry is None and self._seen == _NEW_LANE:
                 self._seen = 0
                 self._open_lane()
             if self._registry is None:
@@ -330,34 +334,37 @@ class Tap:
             try:
                 self._read_table(self._registry)
             except Exception as error:
+                if was_thrown_in(error):
+                    raise
                 self._fault(f"the session table could not be read: {error!r}")
                 self._seen = self._generation[0]
             return self._stamp(monotonic_ns())
 
     def _read_table(self, registry: Registry) -> None:
-        generation = self._generation[0]  # GENERATION
-        if generation & 1:
+        if self._paused:
+            self._paused -= 1
+            return
+        stable = registry.stable_rows()
+        if stable is None:
             self._odd += 1
-            if self._odd % _ODD_BEFORE_REPAIR == 0:
+            if self._odd % _BATCHES_BEFORE_REPAIR == 0:
                 registry.repair()
             return
-        if publish_barrier is not None:
-            publish_barrier()
-        rows = {row.id: row for row in registry.rows() if row.state == RowState.OPEN}
-        if publish_barrier is not None:
-            publish_barrier()
-        if self._generation[0] != generation:
-            return
-        self._odd = 0
-        self._seen = generation
+        generation, table = stable
+        rows = {row.id: row for row in table}
         for session in [session for session in self._live if session not in rows]:
-            self._live.pop(session).let_go()
+            self._live.pop(session).end(Ended.CLOSED)
         ended = {row.id for row in self._to_free}
         for session, row in rows.items():
             if session not in self._live and session not in ended:
                 self._take_up(registry, row)
-        self._free_rows(registry)
         self._rebuild()
+        # Last, so that an exception before it makes the next batch do all this again.
+        self._odd = 0
+        self._seen = generation
+        self._free_rows(registry)
+        if registry.dead_rows():
+            registry.repair()
 
     def _take_up(self, registry: Registry, row: Row) -> None:
         """Map the ring of a row that is new; answer its consumer in the row's verdict."""
@@ -365,7 +372,7 @@ class Tap:
             verdict = Verdict.TOO_LARGE
         else:
             try:
-                self._live[row.id] = Live.map_ring(registry.info, row, self._stages)
+                self._live[row.id] = Live.map_ring(registry, row, self._stages)
                 verdict = Verdict.ACCEPTED
             except Exception as error:  # whatever it is, the consumer gets its answer
                 self._fault(f"session {row.id} is refused: {error}")
@@ -376,10 +383,11 @@ class Tap:
             self._to_free.append(row)
 
     def _free_rows(self, registry: Registry) -> None:
-        """Free the rows of ended sessions; try again at the next batch where the table is held."""
+        """Free the rows of ended sessions; where the table is held, some batches later."""
         self._to_free = [row for row in self._to_free if not registry.free(row)]
         if self._to_free:
-            self._seen = -2
+            self._seen = _AGAIN
+            self._paused = _BATCHES_BEFORE_REPAIR
 
     def _rebuild(self) -> None:
         if not self._live:
@@ -410,7 +418,7 @@ class Tap:
 
     def _register(self, stage: str, duration_ns: int, size: int) -> Handle | None:
         registry = self._registry
-        if registry is None and self._seen == -1:
+        if registry is None and self._seen == _NEW_LANE:
             self._refresh()
             registry = self._registry
         if registry is None:

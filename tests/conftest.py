@@ -17,7 +17,7 @@ import hypothesis
 import psutil
 import pytest
 
-from tapring.discovery import sweep
+from tapring.housekeeping import sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"

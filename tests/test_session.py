@@ -10,7 +10,7 @@ import pytest
 
 import tapring
 from tapring import layout
-from tapring.discovery import sweep
+from tapring.housekeeping import sweep
 from tapring.memory import Segment, names
 from tapring.registry import Registry
 

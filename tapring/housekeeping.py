@@ -1,0 +1,118 @@
+"""Removing what the dead left: lanes, sessions and rings that nobody alive holds.
+
+What is dead is asked of the kernel (a held byte is somebody's life) and never guessed from a pid
+or an age. A lane goes when its engine is dead and no consumer still drains it; a session when its
+consumer is dead; a ring when no row names it, since who made or freed it died half-way.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+
+from . import layout
+from .errors import TapError
+from .ledger import Ledger, consumer_words, producer_words, read_ledger
+from .memory import DIRECTORY, Segment, names, unlink
+from .registry import Registry, Row
+
+_NAME: Final = re.compile(
+    rf"{layout.NAME_PREFIX}\.({layout.ENGINE_PATTERN})\.({layout.LANE_PATTERN})(?:\.(\d+))?"
+)
+
+
+class Removed(msgspec.Struct, frozen=True):
+    """A segment that was removed, or would be: why, its size, and a ring's last account.
+
+    ``bytes`` is 0 and ``account`` None where a session had no ring yet.
+    """
+
+    name: str
+    reason: str
+    bytes: int
+    account: Ledger | None = None
+
+
+def sweep(engine: str | None = None, *, dry_run: bool = False) -> list[Removed]:
+    """Remove what nobody alive holds, of one engine or of all; or only say what that is."""
+    removed: list[Removed] = []
+    for name, lane in lanes_of(engine):
+        removed += sweep_lane(name, lane, dry_run=dry_run)
+    return removed
+
+
+def sweep_lane(engine: str, lane: str, *, dry_run: bool = False) -> list[Removed]:
+    """Remove a lane whose engine is dead, unless a consumer still drains it.
+
+    In a living lane: the sessions of dead consumers, and rings that no session names.
+    """
+    name = layout.segment_name(engine, lane)
+    try:
+        segment = Segment.attach(name)
+    except FileNotFoundError:
+        return _remove(names(name + "."), "the registry of its lane is gone", dry_run)
+    except TapError:
+        return []
+    with segment:
+        # Held while names go, so that nobody takes the lane for a living one or sweeps it too.
+        if not segment.try_lock(layout.LOCK_ENGINE):
+            return _sweep_living(engine, lane, dry_run)
+        if segment.is_locked(layout.LOCK_ROWS, layout.MAX_ROWS):
+            return []
+        return _remove([*names(name + "."), name], "its engine has died", dry_run)
+
+
+def lanes_of(engine: str | None) -> list[tuple[str, str]]:
+    """Engine and lane of every name of ours in shared memory, sorted."""
+    prefix = f"{layout.NAME_PREFIX}.{engine}." if engine else f"{layout.NAME_PREFIX}."
+    matches = (_NAME.fullmatch(name) for name in names(prefix))
+    return sorted({(match[1], match[2]) for match in matches if match})
+
+
+def _sweep_living(engine: str, lane: str, dry_run: bool) -> list[Removed]:
+    with (
+        suppress(TapError),
+        Registry.attach(engine, lane) as registry,
+        registry.table(0.0),
+    ):
+        dead, rings = registry.dead_rows(), registry.nameless_rings()
+        removed = [_of_session(registry, row) for row in dead]
+        if not dry_run:
+            registry.sweep_rows()
+        return removed + _remove(rings, "no session has it", dry_run)
+    return []
+
+
+def _of_session(registry: Registry, row: Row) -> Removed:
+    ring = layout.segment_name(registry.info.engine, registry.info.lane, row.id)
+    size, account = _describe(ring)
+    return Removed(ring, "its consumer has died", size, account)
+
+
+def _remove(segments: list[str], reason: str, dry_run: bool) -> list[Removed]:
+    removed = []
+    for name in segments:
+        size, account = _describe(name)
+        if dry_run or unlink(name):
+            removed.append(Removed(name, reason, size, account))
+    return removed
+
+
+def _describe(name: str) -> tuple[int, Ledger | None]:
+    """A segment's size and, where it is a ring, its account."""
+    try:
+        with Segment.attach(name) as segment:
+            if segment.size <= layout.SLOTS:
+                return segment.size, None
+            pages = segment.map(0, layout.SLOTS, writable=False)
+            with producer_words(pages) as words, consumer_words(pages) as page:
+                is_ring = words[layout.MAGIC] == layout.RING_MAGIC
+                return segment.size, read_ledger(words, page) if is_ring else None
+    except (OSError, TapError):
+        with suppress(OSError):
+            return os.lstat(f"{DIRECTORY}/{name}").st_size, None
+        return 0, None
