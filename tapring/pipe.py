@@ -3,20 +3,24 @@
 What comes in goes out untouched, byte for byte; its lines are offered as stage ``raw``. While
 nobody watches, the bytes are not looked at: between pipes the kernel moves them (splice(2)).
 
-Lines. A capture that begins in the middle of the stream begins with the next whole line: where
-the bytes before it went by unseen, what comes up to the first newline is no line. The bytes of a
+Lines. A capture that begins in the middle of the stream begins with the next whole line, and
+sees all that comes in after it began. The kernel is told to move only what waited before it was
+found that nobody watches, but for the last byte: that one is read, to know whether the next one
+begins a line. Where it does not, what comes up to the first newline is no line. The bytes of a
 line are kept until its newline comes, up to ``MAX_LINE_BYTES``; a longer one, which no ring could
 hold, is passed on, and only its first ``MAX_LINE_BYTES`` are offered (as an oversize event).
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
 import signal
 import stat
 import sys
+import termios
 from contextlib import suppress
 from types import FrameType
 from typing import Final
@@ -28,6 +32,7 @@ from .tap import Tap
 
 CHUNK_BYTES: Final = 1 << 18  # read() of a pipe gives 64 KiB at most; a file is read in fewer calls
 SPLICE_BYTES: Final = 1 << 20
+COPY_BYTES: Final = 4096  # up to here a read and a write cost no more, and keep a line in one piece
 MAX_LINE_BYTES: Final = (64 << 20) + 1  # more than the largest ring: it counts as oversize
 _PIPE_BYTES: Final = 1 << 20  # fcntl's default limit for an unprivileged process
 _F_SETPIPE_SZ: Final = 1031
@@ -98,8 +103,10 @@ class LineCutter:
 def run(name: str, stdin: int = 0, stdout: int = 1) -> int:
     """Copy ``stdin`` to ``stdout`` (descriptors) as engine ``name``; the exit code.
 
-    Raises ValueError for a name that is none, and OSError where reading or writing fails.
+    Raises ValueError for a name that is none, and OSError where reading or writing fails, where
+    a descriptor is closed, or where what a file still holds would be copied to that file.
     """
+    _check_ends(stdin, stdout)
     with Tap(name) as tap:
         copier = _Copier(tap, stdin, stdout)
         with suppress(BrokenPipeError):
@@ -114,7 +121,8 @@ class _Copier:
         self._in = stdin
         self._out = stdout
         self._lines = LineCutter()
-        self._can_splice = _is_pipe(stdin) or _is_pipe(stdout)
+        # From a socket that keeps messages apart, all but the last byte would lose that byte.
+        self._can_splice = _is_pipe(stdin) or (_is_pipe(stdout) and _is_file(stdin))
         for fd in (stdin, stdout):
             _widen(fd)
 
@@ -131,8 +139,11 @@ class _Copier:
         if self._can_splice and self._tap.snapshot() is None:
             # Waiting here, and not in splice, a session that opens meanwhile is seen in time.
             self._wait(self._in, select.POLLIN)
-            if self._tap.snapshot() is None:
-                return self._splice()
+            # First how much, then whether: what a session that opens in between is to see, and
+            # what comes while a full output holds splice up, is not moved.
+            waiting = self._waiting()
+            if waiting > COPY_BYTES and self._tap.snapshot() is None:
+                return self._splice(min(waiting - 1, SPLICE_BYTES))
         chunk = self._read()
         if not chunk:
             return False
@@ -144,10 +155,18 @@ class _Copier:
         self._write(chunk)
         return True
 
-    def _splice(self) -> bool:
-        """Let the kernel move a chunk from pipe to pipe; True where there may be more."""
+    def _waiting(self) -> int:
+        """How many bytes can be read at once, at least; 0 where that is not known."""
+        answer = bytearray(4)
+        with suppress(OSError):
+            fcntl.ioctl(self._in, termios.FIONREAD, answer)
+        # Of a file larger than 4 GiB these are the lower bits.
+        return int.from_bytes(answer, sys.byteorder)
+
+    def _splice(self, length: int) -> bool:
+        """Let the kernel move up to ``length`` bytes; True where there may be more."""
         try:
-            moved = os.splice(self._in, self._out, SPLICE_BYTES)
+            moved = os.splice(self._in, self._out, length)
         except BlockingIOError:
             self._wait(self._in, select.POLLIN)
             self._wait(self._out, select.POLLOUT)
@@ -182,8 +201,45 @@ class _Copier:
         poll.poll()
 
 
+def _check_ends(stdin: int, stdout: int) -> None:
+    """Raise OSError where ``cat`` would copy nothing.
+
+    A closed descriptor would become the registry's own, and shared memory be read or written.
+    """
+    source = _status(stdin, "standard input")
+    target = _status(stdout, "standard output")
+    if not stat.S_ISREG(target.st_mode) or not os.path.samestat(source, target):
+        return
+    if os.lseek(stdin, 0, os.SEEK_CUR) < source.st_size:
+        raise OSError(errno.EINVAL, "input file is output file")
+
+
+def _status(fd: int, what: str) -> os.stat_result:
+    try:
+        return os.fstat(fd)
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
+        raise OSError(errno.EBADF, f"{what} is closed") from None
+
+
+def _keep_stderr_taken() -> None:
+    """Where descriptor 2 is closed, open /dev/null for it, lest it become the registry's."""
+    with suppress(OSError):
+        os.fstat(2)
+        return
+    fd = os.open(os.devnull, os.O_WRONLY)
+    if fd != 2:
+        os.dup2(fd, 2)
+        os.close(fd)
+
+
 def _is_pipe(fd: int) -> bool:
     return stat.S_ISFIFO(os.fstat(fd).st_mode)
+
+
+def _is_file(fd: int) -> bool:
+    return stat.S_ISREG(os.fstat(fd).st_mode)
 
 
 def _widen(fd: int) -> None:
@@ -202,8 +258,10 @@ def command(name: str) -> None:
     producer | tapring pipe NAME | consumer, and elsewhere: tapring attach NAME --stage raw
     """
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, _end)
+        if signal.getsignal(signum) != signal.SIG_IGN:  # nohup, a job in the background
+            signal.signal(signum, _end)
     try:
+        _keep_stderr_taken()
         code = run(name)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="NAME") from None

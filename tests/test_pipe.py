@@ -1,10 +1,13 @@
 """``tapring pipe``: cat, byte for byte, whose lines can be watched."""
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,6 +60,65 @@ def test_a_signal_ends_it_as_it_would_cat_and_leaves_nothing(name, signum, wait_
         assert process.wait(60) == -signum
         assert process.stderr.read() == b""
     assert not names(f"tapring.{name}")
+
+
+@pytest.mark.parametrize("entry", [PIPE, [sys.executable, "-m", "tapring", "pipe"]])
+@pytest.mark.parametrize(
+    ("closed", "said"),
+    [
+        ("<&-", b"tapring: error: standard input is closed\n"),
+        (">&-", b"tapring: error: standard output is closed\n"),
+        ("<&- >&-", b"tapring: error: standard input is closed\n"),
+        ("<&- 2>&-", b""),
+        (">&- 2>&-", b""),
+    ],
+)
+def test_a_closed_end_is_an_error_and_never_the_registry(name, entry, closed, said) -> None:
+    command = f"{' '.join(entry)} {name} {closed}"
+    result = subprocess.run(["bash", "-c", command], input=b"x\n", capture_output=True, timeout=60)
+    assert (result.returncode, result.stdout, result.stderr) == (3, b"", said)
+    assert not names(f"tapring.{name}")
+
+
+def test_a_closed_stderr_does_not_become_the_registry(name, wait_for) -> None:
+    command = f"exec {' '.join(PIPE)} {name} 2>&-"
+    with subprocess.Popen(["bash", "-c", command], stdin=-1, stdout=-1) as process:
+        wait_for(lambda: tapring.engines(name))
+        assert Path(f"/proc/{process.pid}/fd/2").readlink() == Path("/dev/null")
+        assert process.communicate(b"x\n", timeout=60) == (b"x\n", None)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_that_was_ignored_stays_ignored(name, signum, wait_for) -> None:
+    command = f"trap '' {signum:d}; exec {' '.join(PIPE)} {name}"
+    with subprocess.Popen(["bash", "-c", command], stdin=-1, stdout=-1) as process:
+        wait_for(lambda: tapring.engines(name))
+        process.send_signal(signum)
+        assert process.communicate(b"x\n", timeout=60) == (b"x\n", None)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("ends", ["<f >>f", "<f 1<>f", "<>f 1>&0"])
+def test_a_file_is_not_copied_to_itself(name, ends, tmp_path) -> None:
+    file = tmp_path / "f"
+    file.write_bytes(b"some line\n" * 10)
+    # The limit keeps the disk where nothing else stops it.
+    command = f"ulimit -f 1024; {' '.join(PIPE)} {name} {ends}"
+    result = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, timeout=60)
+    assert result.stderr == b"tapring: error: input file is output file\n"
+    assert result.returncode == 3
+    assert file.read_bytes() == b"some line\n" * 10
+    assert not names(f"tapring.{name}")
+
+
+@pytest.mark.parametrize("ends", ["<f >f", "<empty >>empty", "<f >>other"])
+def test_a_file_with_nothing_left_to_copy_to_itself_is_no_error(name, ends, tmp_path) -> None:
+    for each in ("f", "empty", "other"):
+        (tmp_path / each).write_bytes(b"" if each == "empty" else b"some line\n")
+    command = f"ulimit -f 1024; {' '.join(PIPE)} {name} {ends}"
+    result = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, timeout=60)
+    assert (result.returncode, result.stderr) == (0, b"")
 
 
 def test_a_wrong_name_is_exit_2(name) -> None:
@@ -120,6 +182,49 @@ def test_a_capture_in_the_middle_begins_with_a_whole_line(name, wait_for) -> Non
             out, _ = process.communicate(b"a line\nwhole\n", timeout=60)
             assert out == b"a line\nwhole\n"
             assert list(session) == [b"whole"]
+
+
+@pytest.mark.parametrize("before", [b"first\n", b"first\n" * 5_000], ids=["little", "much"])
+def test_a_capture_between_lines_sees_the_next_one(name, before, wait_for) -> None:
+    with subprocess.Popen([*PIPE, name], stdin=-1, stdout=-1) as process:
+        wait_for(lambda: tapring.engines(name))
+        process.stdin.write(before)
+        process.stdin.flush()
+        assert process.stdout.read(len(before)) == before
+        with tapring.capture(name, stage="raw") as session:
+            assert process.communicate(b"second\nthird\n", timeout=60)[0] == b"second\nthird\n"
+            assert list(session) == [b"second", b"third"]
+
+
+@pytest.mark.parametrize("before", [b"first\n", b"first\n" * 5_000], ids=["little", "much"])
+def test_lines_that_come_while_the_output_is_stuck_are_seen(name, before, wait_for) -> None:
+    output, filled = full_pipe()
+    with subprocess.Popen([*PIPE, name], stdin=-1, stdout=filled.fileno()) as process, output:
+        filled.close()
+        process.stdin.write(before)
+        process.stdin.flush()
+        wait_for(lambda: tapring.engines(name))
+        # Best if it sleeps where it hands ``before`` on; if it does not yet, nothing may differ.
+        wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_SLEEPING)
+        with tapring.capture(name, stage="raw") as session:
+            process.stdin.write(b"second\nthird\n")
+            process.stdin.close()
+            assert output.read().lstrip(b"\0") == before + b"second\nthird\n"
+            assert list(session)[-2:] == [b"second", b"third"]
+
+
+def full_pipe():
+    """The ends of a pipe into which nothing more goes, even if the other side widens it."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 1 << 20)
+    os.set_blocking(writer, False)
+    while True:
+        try:
+            os.write(writer, bytes(4096))
+        except BlockingIOError:
+            break
+    os.set_blocking(writer, True)
+    return os.fdopen(reader, "rb"), os.fdopen(writer, "wb", buffering=0)
 
 
 @given(st.lists(st.text("ab\n", max_size=6).map(str.encode)))
