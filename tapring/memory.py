@@ -6,7 +6,8 @@ usual way, can neither map read-only nor map one page apart, keeps a resource tr
 a view of it is alive at its end (cpython#155003); none of that happens here.
 
 A segment is reserved with ``posix_fallocate`` before anybody maps it: ``ftruncate`` alone reserves
-nothing, and on a full /dev/shm the first write to a page would kill the process with SIGBUS.
+nothing, and on a full /dev/shm the first touch of a page, even to read it, would kill the process
+with SIGBUS.
 
 Locks are open-file-description locks (Linux, ``F_OFD_SETLK``): they belong to the descriptor
 and not to the process, and the kernel drops them when its last copy closes, however that happens.
@@ -18,6 +19,7 @@ import errno
 import fcntl
 import mmap
 import os
+import resource
 import stat
 import struct
 from contextlib import suppress
@@ -32,6 +34,19 @@ DEFAULT_MODE: Final = 0o600
 
 _BLOCK_BYTES: Final = 512  # of st_blocks, whatever the file system's own are
 _FLOCK: Final = struct.Struct("hhqqi4x")
+
+# What this process lacks, as opposed to what is wrong with a segment.
+_OUR_LACK: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS))
+_MOUNT: Final = f"mount a tmpfs at {DIRECTORY} that this user may write to"
+_ADVICE: Final = {
+    errno.ENOSPC: f"free some of {DIRECTORY}, enlarge it, or ask for a smaller buffer",
+    errno.EFBIG: "raise the limit on a file's size (ulimit -f), or ask for a smaller buffer",
+    errno.ENOMEM: "raise the limit on address space (ulimit -v), or ask for a smaller buffer",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+    errno.ENOENT: _MOUNT,
+    errno.EROFS: _MOUNT,
+    errno.EACCES: _MOUNT,
+}
 
 
 class Segment:
@@ -59,6 +74,9 @@ class Segment:
         try:
             shm = posix_ipc.SharedMemory(f"/{name}", posix_ipc.O_CREX, mode=mode)
         except posix_ipc.ExistentialError:
+            if not os.path.isdir(DIRECTORY):  # which is the same exception
+                absent = FileNotFoundError(errno.ENOENT, f"there is no {DIRECTORY}")
+                raise SharedMemoryFull(_no_memory(name, size, absent)) from None
             raise FileExistsError(f"the segment {name} exists already") from None
         except (posix_ipc.Error, OSError, ValueError) as error:
             raise SharedMemoryFull(_no_memory(name, size, error)) from None
@@ -66,18 +84,21 @@ class Segment:
             os.fchmod(shm.fd, mode)
             if owner is not None and owner != os.geteuid():
                 os.fchown(shm.fd, owner, -1)
-            os.posix_fallocate(shm.fd, 0, size)
-        except OSError as error:
+            _reserve(shm.fd, 0, size)
+            return cls(name, shm.fd, size, os.fstat(shm.fd).st_uid)
+        except BaseException as error:  # also what a signal handler raises meanwhile
             shm.close_fd()
             unlink(name)
-            raise SharedMemoryFull(_no_memory(name, size, error)) from None
-        return cls(name, shm.fd, size, os.fstat(shm.fd).st_uid)
+            if isinstance(error, OSError):
+                raise SharedMemoryFull(_no_memory(name, size, error)) from None
+            raise
 
     @classmethod
     def attach(cls, name: str) -> Segment:
         """Open a segment that exists, of whatever size it has.
 
-        Raises FileNotFoundError, or NotPermitted where it is another user's.
+        Raises FileNotFoundError, NotPermitted where it is another user's or no segment, and
+        SharedMemoryFull where this process may open no more files, or /dev/shm is read-only.
         """
         try:
             shm = posix_ipc.SharedMemory(f"/{name}")
@@ -88,6 +109,10 @@ class Segment:
                 f"the segment {name} belongs to another user; "
                 f"run this as the user of the engine, or as root"
             ) from None
+        except (posix_ipc.Error, OSError, ValueError) as error:
+            if _errno(error) in _OUR_LACK:
+                raise SharedMemoryFull(f"{name} cannot be opened: {_explain(error)}") from None
+            raise NotPermitted(f"{name} cannot be opened: {_reason(error)}") from None
         status = os.fstat(shm.fd)
         me = os.geteuid()
         if not stat.S_ISREG(status.st_mode) or (me != 0 and status.st_uid not in (me, 0)):
@@ -101,13 +126,17 @@ class Segment:
     def map(self, offset: int, length: int, *, writable: bool) -> mmap.mmap:
         """Map ``length`` bytes from ``offset`` (a whole page). Closed together with the segment.
 
-        Raises RingCorrupt where the segment is not that long (a later touch would be SIGBUS),
-        SharedMemoryFull where the address space is full.
+        Raises RingCorrupt where the segment is not that long, SharedMemoryFull where it has holes
+        that cannot be filled (a later touch of either would be SIGBUS), or where the address space
+        is full.
         """
-        if offset + length > os.fstat(self.fd).st_size or length <= 0:
+        status = os.fstat(self.fd)
+        if offset + length > status.st_size or length <= 0:
             raise RingCorrupt(f"the segment {self.name} is truncated: {self.size} bytes")
         access = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
         try:
+            if status.st_blocks * _BLOCK_BYTES < status.st_size:
+                _reserve(self.fd, offset, length)
             mapped = mmap.mmap(self.fd, length, mmap.MAP_SHARED, access, offset=offset)
         except (OSError, ValueError) as error:
             raise SharedMemoryFull(_no_memory(self.name, length, error)) from None
@@ -122,7 +151,7 @@ class Segment:
         if os.fstat(self.fd).st_blocks * _BLOCK_BYTES >= self.size:
             return
         try:
-            os.posix_fallocate(self.fd, 0, self.size)
+            _reserve(self.fd, 0, self.size)
         except OSError as error:
             raise SharedMemoryFull(_no_memory(self.name, self.size, error)) from None
 
@@ -191,9 +220,34 @@ def _flock(kind: int, offset: int, length: int = 1) -> bytes:
     return _FLOCK.pack(kind, os.SEEK_SET, offset, length, 0)
 
 
+def _reserve(fd: int, offset: int, length: int) -> None:
+    """``posix_fallocate``, but over the limit on a file's size always an OSError.
+
+    The kernel's SIGXFSZ kills wherever Python has not set it aside: embedded, say.
+    """
+    end, limit = offset + length, resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if limit != resource.RLIM_INFINITY and limit < end and os.fstat(fd).st_size < end:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    os.posix_fallocate(fd, offset, length)
+
+
 def _no_memory(name: str, size: int, error: Exception) -> str:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return (
-        f"{size} bytes of shared memory for {name} cannot be had: {reason}; "
-        f"free some of {DIRECTORY}, enlarge it, or ask for a smaller buffer"
-    )
+    return f"{size} bytes of shared memory for {name} cannot be had: {_explain(error)}"
+
+
+def _explain(error: Exception) -> str:
+    advice = _ADVICE.get(_errno(error))
+    return f"{_reason(error)}; {advice}" if advice else _reason(error)
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+
+
+def _errno(error: Exception) -> int:
+    """``errno``; posix_ipc leaves it out where too many files are open, and nowhere else."""
+    if isinstance(error, posix_ipc.PermissionsError):
+        return errno.EACCES
+    if not isinstance(error, OSError):
+        return 0
+    return errno.EMFILE if error.errno is None else error.errno
