@@ -18,8 +18,9 @@ from .errors import (
     TapError,
     VersionMismatch,
 )
+from .opening import attach_session, capture, close_session
 from .registry import StageInfo
-from .session import Session, Stats, attach_session, capture
+from .session import Session, Stats
 from .snapshot import Snapshot
 from .source import Frame
 from .stages import array
@@ -53,5 +54,6 @@ __all__ = [
     "array",
     "attach_session",
     "capture",
+    "close_session",
     "engines",
 ]

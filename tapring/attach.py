@@ -22,7 +22,8 @@ import msgspec
 
 from .discovery import split_address
 from .errors import TapError
-from .session import Session, Stats, attach_session, capture
+from .opening import attach_session, capture
+from .session import Session, Stats
 from .sinks import FORMATS, STDOUT, Output, make_format
 
 EXIT_ENGINE_DIED: Final = 4

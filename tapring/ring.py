@@ -385,22 +385,27 @@ class Reader:
         page[_HEAD] = self._head = end  # RELEASE
         return Taken(payload, count, time_ns, missed)
 
-    def release(self, events: int | None = None) -> None:
-        """Release the first ``events`` of the kept frame; if None all, and its slots.
+    def release(self, left: int = 0) -> None:
+        """Release the kept frame but for its last ``left`` events; with them, its slots.
 
         What is not released is taken again by the next Reader.
         """
         page = self._page
         captured, missed = self._kept
-        whole = events is None or self.released + events >= captured
-        page[_RELEASED] = self.released = captured if whole else self.released + (events or 0)
-        if missed:
-            self._kept = captured, 0
-            self._note_gap(missed)
-        if whole:
+        if captured - left > self.released:
+            page[_RELEASED] = self.released = captured - left
+            if missed:
+                self._kept = captured, 0
+                self._note_gap(missed)
+        if not left:
             if self._barrier is not None:
                 self._barrier()
             page[_HEAD] = self._head = self._end  # RELEASE
+
+    @property
+    def kept(self) -> int:
+        """Events of the kept frame that are not released."""
+        return self._kept[0] - self.released if self._end != self._head else 0
 
     def is_empty(self) -> bool:
         """Whether nothing is published that was not taken."""
@@ -485,8 +490,12 @@ class Reader:
                 f"the frame at slot {self._head} says that {captured} events came before it; "
                 f"{self.released} were released"
             )
-        # Who released a part of it was told of the gap in front of it.
-        self.release(0 if keep and done < count else None)
+        missed = self._kept[1]
+        if missed:  # who released a part of it was told of the gap in front of it
+            self._kept = captured + count, 0
+            self._note_gap(missed)
+        if not keep or done == count:
+            self.release()
         if done == count:
             return self.take(keep=keep)
         return Taken(self._cutter.split(payload, count, done)[1], count - done, time_ns, 0)

@@ -1,11 +1,15 @@
-"""The consumer's side: opening or attaching to sessions, reading them, and their account.
+"""The consumer's side: reading sessions, and their account.
 
 Never imports ``tap``: the two meet only in shared bytes.
 
-A Session reads one ring, or one a lane of its engine, merged by time. It copies a frame out,
-releases its slots, and hands the events out; what it took and was never asked for counts as
-unread. It polls: while nothing is there it sleeps, 50 us at first and growing to 5 ms, so that
-the engine makes no system call and an idle consumer uses less than 1 % of a core.
+A Session reads one ring, or one a lane of its engine, merged by time. It polls: while nothing is
+there it sleeps, 50 us at first and growing to 5 ms, so that the engine makes no system call and
+an idle consumer uses less than 1 % of a core.
+
+When a frame is released decides what a consumer's death costs. At most once: as soon as it is
+copied out; what a killed consumer had copied and not handled is lost to the next one, and what a
+closing one was not asked for counts as unread. At least once: when the next is asked for, or at
+``close``; what a killed consumer had in hand the next one gets again.
 """
 
 from __future__ import annotations
@@ -24,26 +28,17 @@ from typing import Any, Final
 
 import msgspec
 
-from . import layout
-from .discovery import find, split_address
-from .errors import (
-    BufferLimit,
-    DurationLimit,
-    EngineNotFound,
-    StageNotFound,
-    TapError,
-    suggest,
-)
-from .layout import Owner
-from .registry import Registry, Row
+from .errors import TapError
 from .ring import Taken
-from .source import CLOSE_TIMEOUT_S, Frame, Source
+from .source import Frame, Source
 
+AT_MOST_ONCE: Final = "at-most-once"
+AT_LEAST_ONCE: Final = "at-least-once"
+DELIVERIES: Final = (AT_MOST_ONCE, AT_LEAST_ONCE)
 _NS: Final = 1_000_000_000
 # 50 us is what the shortest sleep takes anyway; 5 ms costs an idle consumer 0.5 % of a core.
 _FIRST_SLEEP_S: Final = 50e-6
 _LONGEST_SLEEP_S: Final = 5e-3
-_FIND_POLL_S: Final = 0.05
 
 
 class Stats(msgspec.Struct, frozen=True):
@@ -82,8 +77,16 @@ class Session:
     Iterating, ``frames`` and ``read`` may be mixed.
     """
 
-    def __init__(self, sources: list[Source], *, deadline_ns: int | None = None) -> None:
+    def __init__(
+        self,
+        sources: list[Source],
+        *,
+        deadline_ns: int | None = None,
+        delivery: str = AT_MOST_ONCE,
+    ) -> None:
         self._sources = sources
+        self._keep = delivery == AT_LEAST_ONCE
+        self._in_hand: Source | None = None  # whose frame is kept until it was handled
         self._open = list(sources)
         self._deadline_ns = deadline_ns
         self._rest: Iterator[Any] = iter(())
@@ -107,6 +110,12 @@ class Session:
     def id(self) -> int:
         """The session's id in its lane; the first lane's, where there are several."""
         return self.ids[0]
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """``ENGINE.LANE:ID`` of each lane's session: what ``attach_session`` takes."""
+        pairs = zip(self.lanes, self.ids, strict=True)
+        return tuple(f"{self.engine}.{lane}:{number}" for lane, number in pairs)
 
     @property
     def stats(self) -> Stats:
@@ -138,8 +147,12 @@ class Session:
         """
         until = None if timeout is None else monotonic_ns() + round(timeout * _NS)
         events: list[Any] = []
+        if self._in_hand is not None:
+            self._settle()
         while n > 0:
             if not length_hint(self._rest):
+                if events and self._keep:
+                    break  # to take the next frame would release these, which nobody has handled
                 try:
                     got = self._take(0 if events else until)
                 except TapError as error:
@@ -160,10 +173,17 @@ class Session:
         if self._stop is None:
             self._stop = reason
 
-    def close(self) -> None:
-        """Stop reading and free what was held; a session that ``capture`` opened ends."""
+    def close(self, *, handled: bool = True) -> None:
+        """Stop reading and free what was held; a session that ``capture`` opened ends, if not kept.
+
+        handled: whether what was handed out last was; if not, and delivery is at least once, the
+        next consumer gets it again.
+        """
         if self._final is not None:
             return
+        if self._keep and handled:
+            self._settle()
+        self._in_hand = None
         self._abandon_rest()
         self._final = self._account()
         if self.ended_by is None:
@@ -174,13 +194,13 @@ class Session:
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self.close(handled=error is None)
 
     def __del__(self) -> None:
         # Without this the descriptor, and so the reader's lock, would outlive a forgotten Session.
         with suppress(Exception):
-            self.close()
+            self.close(handled=False)
 
     def _after_fork(self) -> None:
         """In a forked child: the session stays the parent's; nothing is freed or unlocked."""
@@ -208,7 +228,8 @@ class Session:
     def _cut(self, source: Source, frame: Frame, left: int) -> Frame:
         if frame.count <= left:
             return frame
-        source.reader.note_abandoned(frame.count - left)
+        rest = bytes(source.kind.split(frame.payload, frame.count, left)[1])
+        self._unpack(source, Taken(rest, frame.count - left, 0, 0))
         return frame.take(left)
 
     def _next_frame(self) -> tuple[Source, Taken] | None:
@@ -222,6 +243,7 @@ class Session:
             return self._take(None)
         payload, count, _ = source.kind.pack(left if self.dtype is None else left[0])
         self._bytes -= len(payload)
+        self._rest = iter(())
         return source, Taken(bytes(payload), count, taken.time_ns, 0)
 
     def _records(self, n: int) -> list[Any]:
@@ -235,11 +257,15 @@ class Session:
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
+        if self._in_hand is not None:
+            self._settle()
         sleep = _FIRST_SLEEP_S
         while self._goes_on():
             try:
                 source = self._open[0] if len(self._open) == 1 else self._furthest_behind()
-                if source is not None and (taken := source.reader.take()) is not None:
+                if source is not None and (taken := source.reader.take(keep=self._keep)):
+                    if self._keep:
+                        self._in_hand = source
                     return source, taken
                 self._drop_ended()
             except TapError:
@@ -297,18 +323,31 @@ class Session:
         self._rest = iter(records)
         return min(sum(map(len, records)), count)
 
+    def _settle(self) -> None:
+        """Release what was handed out of the frame in hand."""
+        if self._in_hand is not None:
+            left = self._rest_count()
+            self._in_hand.reader.release(left)
+            if not left:
+                self._in_hand = None
+
     def _abandon_rest(self) -> None:
         left = self._rest_count()
         if left and self._rest_of is not None:
-            self._rest_of[0].reader.note_abandoned(left)
+            source = self._rest_of[0]
+            events = list(self._rest)
+            self._bytes -= len(source.kind.pack(events if self.dtype is None else events[0])[0])
+            if not self._keep:
+                source.reader.note_abandoned(left)
         self._rest = iter(())
 
     def _account(self) -> Stats:
         ledgers = [source.ledger() for source in self._sources]
-        rest = self._rest_count()
+        in_hand = self._in_hand.reader.kept if self._in_hand else 0
+        rest = 0 if self._keep and not in_hand else self._rest_count()
         times = [time_ns for source in self._open if (time_ns := source.oldest_ns())]
         captured = sum(ledger.captured for ledger in ledgers)
-        delivered = sum(ledger.delivered for ledger in ledgers) - rest
+        delivered = sum(ledger.delivered for ledger in ledgers) + in_hand - rest
         dropped = sum(ledger.dropped for ledger in ledgers)
         oversize = sum(ledger.oversize for ledger in ledgers)
         errors = sum(ledger.errors for ledger in ledgers)
@@ -325,145 +364,6 @@ class Session:
             split=self._split,
             lag_ns=max(0, monotonic_ns() - min(times)) if times else 0,
         )
-
-
-def capture(
-    address: str,
-    *,
-    stage: str = "decoded",
-    duration: float | None = None,
-    buffer_bytes: int | None = None,
-    wait: float = 0.0,
-) -> Session:
-    """Open a session of ``stage`` on every lane of an engine, or on one, and read them as one.
-
-    address: ``ENGINE`` or ``ENGINE.LANE``. duration: seconds; None for as long as the engine
-    allows. buffer_bytes: of each ring; None for the engine's default. wait: seconds to wait for
-    the engine to appear (``math.inf``: for ever).
-
-    Raises EngineNotFound, StageNotFound, SessionLimit, SessionBusy, DurationLimit, BufferLimit,
-    SharedMemoryFull, RingCorrupt, VersionMismatch, NotPermitted, and ValueError for arguments
-    that are wrong whatever the engine.
-    """
-    engine, lane, session = split_address(address)
-    if session is not None:
-        raise ValueError(f"{address!r} names a session: attach_session reads one that exists")
-    if duration is not None and not 0 < duration < math.inf:
-        raise ValueError(f"a duration is a positive number of seconds, not {duration!r}")
-    sources = _open_sessions(_find(engine, lane, wait), stage, duration, buffer_bytes)
-    deadline = None if duration is None else monotonic_ns() + round(duration * _NS)
-    return Session(sources, deadline_ns=deadline)
-
-
-def attach_session(address: str, session: int | None = None, *, wait: float = 0.0) -> Session:
-    """Read a session that somebody registered: ``ENGINE[.LANE]:ID``, or its id apart.
-
-    Without a lane, the first lane that has a session of that id. Raises EngineNotFound,
-    SessionNotFound, SessionBusy where it is read already, the others of ``capture``, and
-    ValueError for an address without an id.
-    """
-    engine, lane, named = split_address(address)
-    session = named if session is None else session
-    if session is None:
-        raise ValueError(f"{address!r} names no session: ENGINE:ID does, such as {engine}:7")
-    registries = _find(engine, lane, wait)
-    try:
-        registry, row = _row_of(registries, session)
-    except BaseException:
-        for registry in registries:
-            registry.close()
-        raise
-    for other in registries:
-        if other is not registry:
-            other.close()
-    try:
-        registry.take_reader(row)
-        return Session([Source(registry, row, owned=False)])
-    except BaseException:
-        registry.close()
-        raise
-
-
-def _find(engine: str, lane: str | None, wait: float) -> list[Registry]:
-    deadline = time.monotonic() + wait
-    while True:
-        try:
-            return find(engine, lane)
-        except EngineNotFound:
-            if time.monotonic() >= deadline:
-                raise
-        time.sleep(_FIND_POLL_S)
-
-
-def _row_of(registries: list[Registry], session: int) -> tuple[Registry, Row]:
-    for registry in registries[:-1]:
-        try:
-            return registry, registry.row_of(session)
-        except TapError:
-            continue
-    return registries[-1], registries[-1].row_of(session)
-
-
-def _open_sessions(
-    registries: list[Registry], stage: str, duration: float | None, buffer_bytes: int | None
-) -> list[Source]:
-    """A session on each lane; a lane that closes meanwhile is left out, unless it is the last."""
-    sources: list[Source] = []
-    gone: EngineNotFound | None = None
-    try:
-        while registries:
-            try:
-                sources.append(_open_session(registries[0], stage, duration, buffer_bytes))
-            except EngineNotFound as error:
-                gone = error
-                registries[0].close()
-            del registries[0]
-        if not sources and gone:
-            raise gone
-    except BaseException:
-        for source in sources:
-            source.close()
-        for registry in registries:
-            registry.close()
-        raise
-    return sources
-
-
-def _open_session(
-    registry: Registry, stage: str, duration: float | None, buffer_bytes: int | None
-) -> Source:
-    info = registry.info
-    stages = [each.name for each in info.stages]
-    if stage not in stages:
-        raise StageNotFound(
-            f"the engine {info.engine} has no stage {stage!r}{suggest(stage, stages)}; "
-            f"its stages: {', '.join(stages)}"
-        )
-    duration_ns = round((duration or 0) * _NS)
-    if duration_ns > info.max_duration_ns:
-        raise DurationLimit(
-            f"{duration:g} s were asked for; the engine {info.engine} allows a session "
-            f"{info.max_duration_ns / _NS:g} s at most"
-        )
-    size = info.buffer_bytes if buffer_bytes is None else buffer_bytes
-    smallest = layout.MIN_SLOTS * info.slot_bytes
-    if not smallest <= size <= info.max_buffer_bytes:
-        raise BufferLimit(
-            f"a buffer of {size} bytes was asked for; the engine {info.engine} allows "
-            f"{smallest} to {info.max_buffer_bytes} bytes"
-        )
-    row = registry.register(
-        stage=stages.index(stage),
-        slots=size // info.slot_bytes,
-        slot_bytes=info.slot_bytes,
-        duration_ns=duration_ns,
-        owner=Owner.CONSUMER,
-    )
-    try:
-        return Source(registry, row, owned=True)
-    except BaseException:
-        registry.free(row, CLOSE_TIMEOUT_S)
-        raise
 
 
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()

@@ -1,0 +1,225 @@
+"""Opening sessions: of one's own, of somebody else's, and closing kept ones."""
+
+from __future__ import annotations
+
+import math
+import time
+from time import monotonic_ns
+from typing import Final
+
+from . import layout
+from .discovery import find, split_address
+from .errors import (
+    BufferLimit,
+    DurationLimit,
+    EngineNotFound,
+    NotPermitted,
+    SessionBusy,
+    StageNotFound,
+    TapError,
+    suggest,
+)
+from .layout import Owner
+from .registry import TABLE_TIMEOUT_S, Registry, Row
+from .session import AT_MOST_ONCE, DELIVERIES, Session
+from .source import CLOSE_TIMEOUT_S, Source
+
+_NS: Final = 1_000_000_000
+_FIND_POLL_S: Final = 0.05
+
+
+def capture(
+    address: str,
+    *,
+    stage: str = "decoded",
+    duration: float | None = None,
+    buffer_bytes: int | None = None,
+    wait: float = 0.0,
+    keep: bool = False,
+    delivery: str = AT_MOST_ONCE,
+) -> Session:
+    """Open a session of ``stage`` on every lane of an engine, or on one, and read them as one.
+
+    address: ``ENGINE`` or ``ENGINE.LANE``. duration: seconds; None for as long as the engine
+    allows. buffer_bytes: of each ring; None for the engine's default. wait: seconds to wait for
+    the engine to appear (``math.inf``: for ever). keep: the session outlives its consumer; who
+    attaches to one of its ``addresses`` goes on at the very event, until its duration is over or
+    ``close_session`` ends it. delivery: ``"at-most-once"`` or ``"at-least-once"``, which is what a
+    killed consumer's successor does not see, or sees again: the events that it had in hand.
+
+    Raises EngineNotFound, StageNotFound, SessionLimit, SessionBusy, DurationLimit, BufferLimit,
+    SharedMemoryFull, RingCorrupt, VersionMismatch, NotPermitted, and ValueError for arguments
+    that are wrong whatever the engine.
+    """
+    engine, lane, session = split_address(address)
+    if session is not None:
+        raise ValueError(f"{address!r} names a session: attach_session reads one that exists")
+    if duration is not None and not 0 < duration < math.inf:
+        raise ValueError(f"a duration is a positive number of seconds, not {duration!r}")
+    _check_delivery(delivery)
+    owner = Owner.NOBODY if keep else Owner.CONSUMER
+    sources = _open_sessions(_find(engine, lane, wait), stage, duration, buffer_bytes, owner)
+    # A kept session's duration is the engine's to end: a consumer's own would begin anew.
+    deadline = None if duration is None or keep else monotonic_ns() + round(duration * _NS)
+    return Session(sources, deadline_ns=deadline, delivery=delivery)
+
+
+def attach_session(
+    address: str,
+    session: int | None = None,
+    *,
+    wait: float = 0.0,
+    delivery: str = AT_MOST_ONCE,
+) -> Session:
+    """Read a session that was registered or kept: ``ENGINE[.LANE]:ID``, or its id apart.
+
+    It goes on at the very event after the last one that the consumer before it had released
+    (``delivery`` as in ``capture``). Without a lane, the first lane that has a session of that
+    id; also of an engine that died, as long as nobody has swept its lane. Raises EngineNotFound,
+    SessionNotFound, SessionBusy where it is read already, the others of ``capture``, and
+    ValueError for an address without an id.
+    """
+    engine, lane, named = split_address(address)
+    session = named if session is None else session
+    if session is None:
+        raise ValueError(f"{address!r} names no session: ENGINE:ID does, such as {engine}:7")
+    _check_delivery(delivery)
+    registry, row = _find_session(engine, lane, session, wait)
+    try:
+        registry.take_reader(row)
+        registry.row_of(session)  # it may have ended, and its row be another's, meanwhile
+        return Session([Source(registry, row, owned=False)], delivery=delivery)
+    except BaseException:
+        registry.close()
+        raise
+
+
+def close_session(address: str) -> None:
+    """End a kept session (``ENGINE[.LANE]:ID``), whether somebody reads it or not.
+
+    Raises EngineNotFound, SessionNotFound, SessionBusy (the table is held), NotPermitted where
+    the session is somebody's own, and ValueError for an address without an id.
+    """
+    engine, lane, session = split_address(address)
+    if session is None:
+        raise ValueError(f"{address!r} names no session: ENGINE:ID does, such as {engine}:7")
+    registry, row = _find_session(engine, lane, session, 0.0)
+    with registry:
+        if row.owner != Owner.NOBODY:
+            whose = "the engine" if row.owner == Owner.ENGINE else "its consumer"
+            raise NotPermitted(
+                f"session {registry.address}:{session} belongs to {whose}, and ends with it; only "
+                f"one that was opened to be kept (tapring open) can be closed from outside"
+            )
+        if not registry.free(row, TABLE_TIMEOUT_S):
+            raise SessionBusy(f"the session table of {registry.address} is held; try again")
+
+
+def _check_delivery(delivery: str) -> None:
+    if delivery not in DELIVERIES:
+        raise ValueError(f"delivery is {' or '.join(map(repr, DELIVERIES))}, not {delivery!r}")
+
+
+def _find_session(engine: str, lane: str | None, session: int, wait: float) -> tuple[Registry, Row]:
+    registries = _find(engine, lane, wait, session)
+    try:
+        registry, row = _row_of(registries, session)
+    except BaseException:
+        for registry in registries:
+            registry.close()
+        raise
+    for other in registries:
+        if other is not registry:
+            other.close()
+    return registry, row
+
+
+def _find(engine: str, lane: str | None, wait: float, session: int | None = None) -> list[Registry]:
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            return find(engine, lane, session)
+        except EngineNotFound:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(_FIND_POLL_S)
+
+
+def _row_of(registries: list[Registry], session: int) -> tuple[Registry, Row]:
+    for registry in registries[:-1]:
+        try:
+            return registry, registry.row_of(session)
+        except TapError:
+            continue
+    return registries[-1], registries[-1].row_of(session)
+
+
+def _open_sessions(
+    registries: list[Registry],
+    stage: str,
+    duration: float | None,
+    buffer_bytes: int | None,
+    owner: Owner,
+) -> list[Source]:
+    """A session on each lane; a lane that closes meanwhile is left out, unless it is the last."""
+    sources: list[Source] = []
+    gone: EngineNotFound | None = None
+    try:
+        while registries:
+            try:
+                sources.append(_open_session(registries[0], stage, duration, buffer_bytes, owner))
+            except EngineNotFound as error:
+                gone = error
+                registries[0].close()
+            del registries[0]
+        if not sources and gone:
+            raise gone
+    except BaseException:
+        for source in sources:
+            source.registry.free(source.row, CLOSE_TIMEOUT_S)
+            source.close()
+        for registry in registries:
+            registry.close()
+        raise
+    return sources
+
+
+def _open_session(
+    registry: Registry,
+    stage: str,
+    duration: float | None,
+    buffer_bytes: int | None,
+    owner: Owner,
+) -> Source:
+    info = registry.info
+    stages = [each.name for each in info.stages]
+    if stage not in stages:
+        raise StageNotFound(
+            f"the engine {info.engine} has no stage {stage!r}{suggest(stage, stages)}; "
+            f"its stages: {', '.join(stages)}"
+        )
+    duration_ns = round((duration or 0) * _NS)
+    if duration_ns > info.max_duration_ns:
+        raise DurationLimit(
+            f"{duration:g} s were asked for; the engine {info.engine} allows a session "
+            f"{info.max_duration_ns / _NS:g} s at most"
+        )
+    size = info.buffer_bytes if buffer_bytes is None else buffer_bytes
+    smallest = layout.MIN_SLOTS * info.slot_bytes
+    if not smallest <= size <= info.max_buffer_bytes:
+        raise BufferLimit(
+            f"a buffer of {size} bytes was asked for; the engine {info.engine} allows "
+            f"{smallest} to {info.max_buffer_bytes} bytes"
+        )
+    row = registry.register(
+        stage=stages.index(stage),
+        slots=size // info.slot_bytes,
+        slot_bytes=info.slot_bytes,
+        duration_ns=duration_ns,
+        owner=owner,
+    )
+    try:
+        return Source(registry, row, owned=owner == Owner.CONSUMER)
+    except BaseException:
+        registry.free(row, CLOSE_TIMEOUT_S)
+        raise
