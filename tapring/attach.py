@@ -145,7 +145,7 @@ def command(
         _refuse_with_session(stage=stage, duration=duration, buffer=buffer)
     try:
         session = _open(address, stage, duration, buffer, wait, session_id)
-    except (TapError, OSError) as error:
+    except (TapError, OSError, MemoryError) as error:
         _fail(error)
     except KeyboardInterrupt:
         _fail("interrupted before the capture began")
@@ -202,7 +202,7 @@ def _run(session: Session, path: str, format_: str | None, limit: int | None, su
             except BrokenPipeError:
                 session.ended_by = "output-closed"
                 _silence_stdout()
-            except (TapError, OSError) as error:
+            except (TapError, OSError, MemoryError) as error:
                 session.ended_by, failure = "error", error
             except KeyboardInterrupt:
                 session.ended_by = "interrupt"
@@ -310,6 +310,8 @@ def _events(count: int) -> str:
 def _say(error: object) -> None:
     if isinstance(error, OSError) and error.strerror:
         error = f"{error.filename or 'output'}: {error.strerror}"
+    elif isinstance(error, MemoryError):
+        error = "this process has no memory left; raise its limit (ulimit -v), or --buffer less"
     click.echo(f"tapring: error: {error}", err=True)
 
 

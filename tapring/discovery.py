@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from . import layout
-from .errors import EngineNotFound, TapError, suggest
+from .errors import EngineNotFound, SharedMemoryFull, TapError, suggest
 from .housekeeping import lanes_of, sweep, sweep_lane
 from .layout import Owner, RowState
 from .ledger import consumer_words, producer_words, read_ledger
@@ -94,14 +94,23 @@ def engines(name: str | None = None) -> list[EngineInfo]:
     """What can be tapped on this machine, a lane an entry, and who is tapping it.
 
     Lanes whose engine died and which nobody reads any more are removed on the way; those of
-    another user are left out.
+    another user are left out. Raises SharedMemoryFull where nothing can be seen for a lack of
+    this process: of files that it may open, say.
     """
     sweep(name)
     seen = []
+    lack: SharedMemoryFull | None = None
     for engine, lane in lanes_of(name):
-        with suppress(TapError), Registry.attach(engine, lane) as registry:
-            if registry.engine_is_alive():
-                seen.append(_engine_info(registry))
+        try:
+            with Registry.attach(engine, lane) as registry:
+                if registry.engine_is_alive():
+                    seen.append(_engine_info(registry))
+        except SharedMemoryFull as error:
+            lack = error
+        except TapError:
+            continue
+    if lack is not None and not seen:
+        raise lack
     return seen
 
 

@@ -37,22 +37,27 @@ class Removed(msgspec.Struct, frozen=True):
     account: Ledger | None = None
 
 
-def sweep(engine: str | None = None, *, dry_run: bool = False) -> list[Removed]:
-    """Remove what nobody alive holds, of one engine or of all; or only say what that is."""
+def sweep(engine: str | None = None, *, dry_run: bool = False, own: bool = False) -> list[Removed]:
+    """Remove what nobody alive holds, of one engine or of all; or only say what that is.
+
+    ``own``: open nothing of other users, as an engine of root's must not.
+    """
     removed: list[Removed] = []
     for name, lane in lanes_of(engine):
-        removed += sweep_lane(name, lane, dry_run=dry_run)
+        removed += sweep_lane(name, lane, dry_run=dry_run, own=own)
     return removed
 
 
-def sweep_lane(engine: str, lane: str, *, dry_run: bool = False) -> list[Removed]:
+def sweep_lane(
+    engine: str, lane: str, *, dry_run: bool = False, own: bool = False
+) -> list[Removed]:
     """Remove a lane whose engine is dead, unless a consumer still drains it.
 
     In a living lane: the sessions of dead consumers, and rings that no session names.
     """
     name = layout.segment_name(engine, lane)
     try:
-        segment = Segment.attach(name)
+        segment = Segment.attach(name, own=own)
     except FileNotFoundError:
         return _remove(names(name + "."), "the registry of its lane is gone", dry_run)
     except TapError:

@@ -1,9 +1,12 @@
 """One segment's life: reserved creation, attaching, mapping, byte locks, unlinking.
 
-Segments are opened with posix_ipc and mapped with mmap. multiprocessing's SharedMemory, the
+Segments are created with posix_ipc and mapped with mmap. multiprocessing's SharedMemory, the
 usual way, can neither map read-only nor map one page apart, keeps a resource tracker that before
 3.13 unlinks what others still use (cpython#82300), and leaks its descriptor with a message when
 a view of it is alive at its end (cpython#155003); none of that happens here.
+
+/dev/shm is everybody's to make names in. What stands under a name of ours is looked at before it
+is opened: to open a stranger's FIFO or leased file would wait for him, and a link leads anywhere.
 
 A segment is reserved with ``posix_fallocate`` before anybody maps it: ``ftruncate`` alone reserves
 nothing, and on a full /dev/shm the first touch of a page, even to read it, would kill the process
@@ -22,16 +25,25 @@ import os
 import resource
 import stat
 import struct
-from contextlib import suppress
 from typing import Final
 
 import posix_ipc
 
-from .errors import NotPermitted, RingCorrupt, SharedMemoryFull
+from .errors import NotPermitted, RingCorrupt, SharedMemoryFull, TapError
 
 DIRECTORY: Final = "/dev/shm"
 DEFAULT_MODE: Final = 0o600
 
+# Not waiting for a FIFO's other end or for a lease to be given up, not following a link.
+_OPEN: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_OTHER_KINDS: Final = (
+    (stat.S_ISLNK, "a symbolic link"),
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 _BLOCK_BYTES: Final = 512  # of st_blocks, whatever the file system's own are
 _FLOCK: Final = struct.Struct("hhqqi4x")
 
@@ -69,7 +81,7 @@ class Segment:
         """Create and reserve a segment of ``size`` bytes, all zero; give it to user ``owner``.
 
         Raises FileExistsError where the name is taken, SharedMemoryFull where the memory cannot
-        be had; nothing is left behind then.
+        be had, NotPermitted where it cannot be given away; nothing is left behind then.
         """
         try:
             shm = posix_ipc.SharedMemory(f"/{name}", posix_ipc.O_CREX, mode=mode)
@@ -89,39 +101,37 @@ class Segment:
         except BaseException as error:  # also what a signal handler raises meanwhile
             shm.close_fd()
             unlink(name)
+            if isinstance(error, PermissionError):
+                raise NotPermitted(
+                    f"{name} cannot be given to user {owner}, whose engine it is for; "
+                    f"run this as that user, or as root"
+                ) from None
             if isinstance(error, OSError):
                 raise SharedMemoryFull(_no_memory(name, size, error)) from None
             raise
 
     @classmethod
-    def attach(cls, name: str) -> Segment:
-        """Open a segment that exists, of whatever size it has.
+    def attach(cls, name: str, *, own: bool = False) -> Segment:
+        """Open a segment that exists, of whatever size it has; of this very user where ``own``.
 
         Raises FileNotFoundError, NotPermitted where it is another user's or no segment, and
         SharedMemoryFull where this process may open no more files, or /dev/shm is read-only.
         """
+        path = f"{DIRECTORY}/{name}"
         try:
-            shm = posix_ipc.SharedMemory(f"/{name}")
-        except posix_ipc.ExistentialError:
+            _check_kind_and_owner(name, os.lstat(path), own)
+            fd = os.open(path, _OPEN)
+        except FileNotFoundError:
             raise FileNotFoundError(f"there is no segment {name}") from None
-        except (posix_ipc.PermissionsError, PermissionError):
-            raise NotPermitted(
-                f"the segment {name} belongs to another user; "
-                f"run this as the user of the engine, or as root"
-            ) from None
-        except (posix_ipc.Error, OSError, ValueError) as error:
-            if _errno(error) in _OUR_LACK:
-                raise SharedMemoryFull(f"{name} cannot be opened: {_explain(error)}") from None
-            raise NotPermitted(f"{name} cannot be opened: {_reason(error)}") from None
-        status = os.fstat(shm.fd)
-        me = os.geteuid()
-        if not stat.S_ISREG(status.st_mode) or (me != 0 and status.st_uid not in (me, 0)):
-            shm.close_fd()
-            raise NotPermitted(
-                f"the segment {name} belongs to user {status.st_uid} and this is user {me}; "
-                f"run this as the user of the engine, or as root"
-            )
-        return cls(name, shm.fd, status.st_size, status.st_uid)
+        except OSError as error:
+            raise _refusal(name, error) from None
+        try:
+            status = os.fstat(fd)
+            _check_kind_and_owner(name, status, own)
+            return cls(name, fd, status.st_size, status.st_uid)
+        except BaseException:
+            os.close(fd)
+            raise
 
     def map(self, offset: int, length: int, *, writable: bool) -> mmap.mmap:
         """Map ``length`` bytes from ``offset`` (a whole page). Closed together with the segment.
@@ -210,10 +220,46 @@ def unlink(name: str) -> bool:
 
 
 def names(prefix: str) -> list[str]:
-    """The names of all segments that begin with ``prefix``, sorted; [] without /dev/shm."""
-    with suppress(OSError):
-        return sorted(name for name in os.listdir(DIRECTORY) if name.startswith(prefix))
-    return []
+    """The names of all segments that begin with ``prefix``, sorted; [] without /dev/shm.
+
+    Raises SharedMemoryFull where this process may open no file to look. What is not ASCII was
+    never ours, and posix_ipc could not take it.
+    """
+    try:
+        found = os.listdir(DIRECTORY)
+    except OSError as error:
+        if error.errno in _OUR_LACK:
+            raise SharedMemoryFull(f"{DIRECTORY} cannot be read: {_explain(error)}") from None
+        return []
+    return sorted(name for name in found if name.startswith(prefix) and name.isascii())
+
+
+def _check_kind_and_owner(name: str, status: os.stat_result, own: bool) -> None:
+    for is_kind, kind in _OTHER_KINDS:
+        if is_kind(status.st_mode):
+            raise NotPermitted(
+                f"{DIRECTORY}/{name} is {kind} and no segment; remove it if it is in the way"
+            )
+    me = os.geteuid()
+    if status.st_uid != me and (own or (me != 0 and status.st_uid != 0)):
+        raise NotPermitted(
+            f"the segment {name} belongs to user {status.st_uid} and this is user {me}; "
+            f"run this as the user of the engine, or as root"
+        )
+
+
+def _refusal(name: str, error: OSError) -> TapError:
+    """Why a segment that is there could not be opened."""
+    if isinstance(error, PermissionError):
+        return NotPermitted(
+            f"the segment {name} belongs to another user; "
+            f"run this as the user of the engine, or as root"
+        )
+    if error.errno in _OUR_LACK:
+        return SharedMemoryFull(f"{name} cannot be opened: {_explain(error)}")
+    if error.errno == errno.EAGAIN:
+        return NotPermitted(f"{name} cannot be opened: another process has a lease of it")
+    return NotPermitted(f"{name} cannot be opened: {_reason(error)}")
 
 
 def _flock(kind: int, offset: int, length: int = 1) -> bytes:

@@ -18,7 +18,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Final
 
 import msgspec
@@ -32,6 +32,7 @@ from .errors import (
     SessionBusy,
     SessionLimit,
     SessionNotFound,
+    SharedMemoryFull,
     VersionMismatch,
 )
 from .layout import EngineState, Owner, RowState
@@ -283,8 +284,11 @@ class Registry:
 
     def unlink(self) -> None:
         """Remove the names of the registry and of all its rings."""
-        for name in names(self.segment.name + "."):
-            unlink(name)
+        for row in self.rows():
+            self._unlink_ring(row)
+        with suppress(SharedMemoryFull):  # to look for more takes a file that may not be had
+            for name in names(self.segment.name + "."):
+                unlink(name)
         unlink(self.segment.name)
 
     def close(self) -> None:
@@ -420,6 +424,9 @@ class Registry:
         if self.words[first + layout.ROW_ID] == row.id:
             with self._changing():
                 self._set(first + layout.ROW_STATE, RowState.FREE)
+        self._unlink_ring(row)
+
+    def _unlink_ring(self, row: Row) -> None:
         unlink(layout.segment_name(self.info.engine, self.info.lane, row.id))
 
     def sweep_rows(self) -> None:

@@ -250,19 +250,24 @@ class Watched:
                     writer.publish(payload, count, time_ns)
             except NotABatch:
                 raise
+            except MemoryError:  # nothing is wrong with the session
+                if packed is None:
+                    packed = b"", 0, self.kind.count(batch)
+                    writer.fail(packed[2])
+                else:
+                    self._count_unwritten(batch, writer, at[1] + dropped + apart)
             except BaseException as error:
                 if isinstance(error, Exception) and not was_thrown_in(error):
                     self.broken.append((writer, error))
                     continue
-                self._count_interrupted(batch, writer, at[1] + dropped + apart)
+                self._count_unwritten(batch, writer, at[1] + dropped + apart)
+                for other in self.writers[self.writers.index(writer) + 1 :]:
+                    other.drop(self.kind.count(batch))
                 raise
 
-    def _count_interrupted(self, batch: Any, writer: Writer, offered: int) -> None:
-        """Count what an exception from outside kept from being written as dropped."""
-        events = self.kind.count(batch)
-        writer.drop(max(0, offered + events - writer.offered))
-        for other in self.writers[self.writers.index(writer) + 1 :]:
-            other.drop(events)
+    def _count_unwritten(self, batch: Any, writer: Writer, offered: int) -> None:
+        """Count as dropped what of ``batch`` an exception kept from being written."""
+        writer.drop(max(0, offered + self.kind.count(batch) - writer.offered))
 
     def drop(self, batch: Any) -> None:
         """Count ``batch`` as dropped for each session."""

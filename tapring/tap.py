@@ -120,7 +120,8 @@ class Tap:
         largest it may ask for. 4 MiB holds 20,000 events of 200 bytes and fits a second-level
         cache; 64 MiB is a container's whole /dev/shm by default.
     slot_bytes: a power of two from 64 to 4096; a frame fills whole slots.
-    mode: permission bits of the segments.
+    mode: permission bits of the registry; a ring is always its user's alone. Whom it lets in
+        beside the user and root, tapring itself refuses.
     strict: raise where an engine in production would rather go on: shared memory that cannot be
         had, an offer to no stage, or of no batch. For an engine's own tests.
 
@@ -277,32 +278,33 @@ class Tap:
         self._paused = 0
 
     def _open_lane(self) -> None:
-        stages = tuple(StageInfo(n, k.name, k.describe()) for n, k in self._stages.items())
         try:
-            sweep(self.name)
-            while self._registry is None:
-                info = LaneInfo(
-                    engine=self.name,
-                    lane=secrets.token_hex(4),
-                    stages=stages,
-                    max_sessions=self.max_sessions,
-                    max_duration_ns=round(self.max_duration * _NS),
-                    buffer_bytes=self.buffer_bytes,
-                    max_buffer_bytes=self.max_buffer_bytes,
-                    slot_bytes=self._slot_bytes,
-                )
-                try:
-                    self._registry = Registry.create(info, self._mode)
-                except FileExistsError:
-                    continue
-        except (TapError, OSError) as error:
+            self._registry = self._create_registry()
+        except (TapError, OSError, MemoryError) as error:
             if self.strict:
                 raise
-            self.reason = str(error)
-            self._warn(f"the engine {self.name!r} cannot be tapped: {error}")
+            self.reason = str(error) or repr(error)
+            self._warn(f"the engine {self.name!r} cannot be tapped: {self.reason}")
             return
         self._generation = self._registry.words[layout.GENERATION : layout.GENERATION + 1]
         self._seen = self._generation[0]
+
+    def _create_registry(self) -> Registry:
+        sweep(self.name, own=True)
+        stages = tuple(StageInfo(n, k.name, k.describe()) for n, k in self._stages.items())
+        while True:
+            info = LaneInfo(
+                engine=self.name,
+                lane=secrets.token_hex(4),
+                stages=stages,
+                max_sessions=self.max_sessions,
+                max_duration_ns=round(self.max_duration * _NS),
+                buffer_bytes=self.buffer_bytes,
+                max_buffer_bytes=self.max_buffer_bytes,
+                slot_bytes=self._slot_bytes,
+            )
+            with suppress(FileExistsError):
+                return Registry.create(info, self._mode)
 
     def _after_fork(self) -> None:
         """In a forked child: let go of the parent's lane without a trace; a new one comes later.
@@ -366,8 +368,12 @@ class Tap:
         if registry.dead_rows():
             registry.repair()
 
-    def _take_up(self, registry: Registry, row: Row) -> None:
-        """Map the ring of a row that is new; answer its consumer in the row's verdict."""
+    def _take_up(self, registry: Registry, row: Row) -> Exception | None:
+        """Map the ring of a row that is new; answer its consumer in the row's verdict.
+
+        Returns what kept it from being mapped.
+        """
+        refusal: Exception | None = None
         if row.slots * row.slot_bytes > self.max_buffer_bytes:
             verdict = Verdict.TOO_LARGE
         else:
@@ -375,12 +381,15 @@ class Tap:
                 self._live[row.id] = Live.map_ring(registry, row, self._stages)
                 verdict = Verdict.ACCEPTED
             except Exception as error:  # whatever it is, the consumer gets its answer
-                self._fault(f"session {row.id} is refused: {error}")
-                verdict = Verdict.UNUSABLE
+                if was_thrown_in(error):
+                    raise
+                self._fault(f"session {row.id} is refused: {str(error) or repr(error)}")
+                verdict, refusal = Verdict.UNUSABLE, error
         word = (row.id << layout.VERDICT_ID_SHIFT | verdict) & 0xFFFF_FFFF_FFFF_FFFF
         registry.words[layout.verdict(row.index)] = word
         if verdict != Verdict.ACCEPTED:
             self._to_free.append(row)
+        return refusal
 
     def _free_rows(self, registry: Registry) -> None:
         """Free the rows of ended sessions; where the table is held, some batches later."""
@@ -435,14 +444,19 @@ class Tap:
         except SessionLimit:
             return None
         except Exception as error:  # also what a broken table makes of it
-            if self.strict and not isinstance(error, SessionBusy):
+            if was_thrown_in(error) or (self.strict and not isinstance(error, SessionBusy)):
                 raise
-            self._warn(f"no session was registered: {error}")
+            self._warn(f"no session was registered: {str(error) or repr(error)}")
             return None
-        self._take_up(registry, row)
+        refusal = self._take_up(registry, row)
         self._rebuild()
         live = self._live.get(row.id)
-        return Handle(self, live) if live else None
+        if live is not None:
+            return Handle(self, live)
+        self._free_rows(registry)
+        if refusal is not None and self.strict:
+            raise refusal
+        return None
 
     def _end_session(self, live: Live, reason: Ended) -> None:
         with self._gate.hold():
