@@ -49,7 +49,9 @@ def was_thrown_in(error: Exception) -> bool:
             break
         trace = trace.tb_next
     module = trace.tb_frame.f_globals.get("__name__", "")
-    return module.startswith(__package__) and not isinstance(error, _OURS)
+    # An OSError of the kernel's has a number; one that was thrown in as a class has none.
+    of_ours = isinstance(error, _OURS) or (isinstance(error, OSError) and error.errno is not None)
+    return module.startswith(__package__) and not of_ours
 
 
 def _handlers() -> set[CodeType]:

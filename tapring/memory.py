@@ -25,7 +25,8 @@ import os
 import resource
 import stat
 import struct
-from typing import Final
+from contextlib import suppress
+from typing import ClassVar, Final
 
 import posix_ipc
 
@@ -67,6 +68,8 @@ class Segment:
     A context manager; closing twice is fine. ``close`` does not unlink.
     """
 
+    any_opened: ClassVar[bool] = False  # so that forks of who has none cost nothing
+
     def __init__(self, name: str, fd: int, size: int, owner: int) -> None:
         self.name = name
         self.fd = fd
@@ -83,6 +86,7 @@ class Segment:
         Raises FileExistsError where the name is taken, SharedMemoryFull where the memory cannot
         be had, NotPermitted where it cannot be given away; nothing is left behind then.
         """
+        cls.any_opened = True
         try:
             shm = posix_ipc.SharedMemory(f"/{name}", posix_ipc.O_CREX, mode=mode)
         except posix_ipc.ExistentialError:
@@ -118,6 +122,7 @@ class Segment:
         SharedMemoryFull where this process may open no more files, or /dev/shm is read-only.
         """
         path = f"{DIRECTORY}/{name}"
+        cls.any_opened = True
         try:
             _check_kind_and_owner(name, os.lstat(path), own)
             fd = os.open(path, _OPEN)
@@ -197,6 +202,17 @@ class Segment:
         if fd >= 0:
             os.close(fd)
 
+    def let_go(self) -> None:
+        """In a forked child: as ``close``, but what a thread that is not here had views of stays.
+
+        Such a thread's frames, and so its views, are there for ever.
+        """
+        for mapped in self._maps:
+            with suppress(BufferError):
+                mapped.close()
+        self._maps = []
+        self.close_descriptor()
+
     def close_descriptor(self) -> None:
         """Close the descriptor of a segment that is used through its mappings alone."""
         fd, self.fd = self.fd, -1
@@ -232,6 +248,23 @@ def names(prefix: str) -> list[str]:
             raise SharedMemoryFull(f"{DIRECTORY} cannot be read: {_explain(error)}") from None
         return []
     return sorted(name for name in found if name.startswith(prefix) and name.isascii())
+
+
+def let_go_of_descriptors(prefix: str) -> None:
+    """In a forked child: give up its share in the locks of all segments that begin so.
+
+    A lock ends when the last copy of its descriptor closes, and some of the copies are out of
+    reach: a mapping's own, or one that a thread that is not here had just opened. Each is pointed
+    at /dev/null instead of closed, so that its number does not become somebody else's before
+    whoever knows it closes it.
+    """
+    if not Segment.any_opened:
+        return
+    with suppress(OSError), open(os.devnull, "rb") as nothing:
+        for entry in os.listdir("/proc/self/fd"):
+            with suppress(OSError):
+                if os.readlink(f"/proc/self/fd/{entry}").startswith(f"{DIRECTORY}/{prefix}"):
+                    os.dup2(nothing.fileno(), int(entry), inheritable=False)
 
 
 def _check_kind_and_owner(name: str, status: os.stat_result, own: bool) -> None:

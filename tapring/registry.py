@@ -36,7 +36,7 @@ from .errors import (
     VersionMismatch,
 )
 from .layout import EngineState, Owner, RowState
-from .memory import DEFAULT_MODE, Segment, names, unlink
+from .memory import DEFAULT_MODE, Segment, let_go_of_descriptors, names, unlink
 from .ordering import publish_barrier
 
 TABLE_TIMEOUT_S: Final = 5.0
@@ -296,6 +296,12 @@ class Registry:
         self.words.release()
         self._table.release()
         self.segment.close()
+
+    def let_go(self) -> None:
+        """In a forked child: let go of the segment, and leave the locks to the parent."""
+        self.words.release()
+        self._table.release()
+        self.segment.let_go()
 
     def __enter__(self) -> Registry:
         return self
@@ -559,3 +565,10 @@ def _row(index: int, words: memoryview) -> Row:
         duration_ns=words[layout.ROW_DURATION_NS],
         pid=words[layout.ROW_PID],
     )
+
+
+def _after_fork_in_child() -> None:
+    let_go_of_descriptors(f"{layout.NAME_PREFIX}.")
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

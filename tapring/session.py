@@ -84,6 +84,7 @@ class Session:
         deadline_ns: int | None = None,
         delivery: str = AT_MOST_ONCE,
     ) -> None:
+        self._made_in = os.getpid()
         self._sources = sources
         self._keep = delivery == AT_LEAST_ONCE
         self._in_hand: Source | None = None  # whose frame is kept until it was handled
@@ -179,8 +180,22 @@ class Session:
         handled: whether what was handed out last was; if not, and delivery is at least once, the
         next consumer gets it again.
         """
+        if os.getpid() != self._made_in:
+            self._after_fork()  # a vanished thread's sessions are destroyed before that is called
+        if self._conclude(handled):
+            for source in self._sources:
+                source.close()
+
+    def _leave(self) -> None:
+        """At the interpreter's exit: all stays mapped, since a daemon thread may be reading."""
+        if self._conclude(handled=False):
+            for source in self._sources:
+                source.give_back()
+
+    def _conclude(self, handled: bool) -> bool:
+        """Settle the account; False where it was."""
         if self._final is not None:
-            return
+            return False
         if self._keep and handled:
             self._settle()
         self._in_hand = None
@@ -188,8 +203,7 @@ class Session:
         self._final = self._account()
         if self.ended_by is None:
             self.ended_by = self._stop or "closed"
-        for source in self._sources:
-            source.close()
+        return True
 
     def __enter__(self) -> Session:
         return self
@@ -204,6 +218,7 @@ class Session:
 
     def _after_fork(self) -> None:
         """In a forked child: the session stays the parent's; nothing is freed or unlocked."""
+        self._made_in = os.getpid()
         if self._final is None:
             self._final, self.ended_by = Stats(), "fork"
             for source in self._sources:
@@ -376,7 +391,7 @@ def _after_fork_in_child() -> None:
 
 def _close_all() -> None:
     for session in list(_sessions):
-        session.close()
+        session._leave()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -140,6 +140,11 @@ class Gate:
                 self.owner = 0
                 self.token.append(None)
 
+    def after_fork(self) -> None:
+        """In a forked child: wait for no thread of the parent's."""
+        self.owner = 0
+        self._finding = Lock()
+
     def _find_lost(self) -> None:
         """Put the token back if no thread has it: an exception has come just as it was returned."""
         with self._finding:
@@ -216,6 +221,13 @@ class Live:
             self.open = False
             self.writer.close()
             self.segment.close()
+
+    def after_fork(self) -> None:
+        """In a forked child: leave the ring to the parent."""
+        if self.open:
+            self.open = False
+            self.writer.close()
+            self.segment.let_go()
 
 
 class Watched:

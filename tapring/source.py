@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from . import layout
-from .errors import BufferLimit, RingCorrupt
+from .errors import BufferLimit, EngineNotFound, RingCorrupt
 from .housekeeping import sweep_lane
 from .layout import Ended, Verdict
 from .ledger import Ledger, consumer_words, producer_words
@@ -81,6 +81,8 @@ class Source:
         try:
             self._segment = Segment.attach(layout.segment_name(info.engine, info.lane, row.id))
         except FileNotFoundError:
+            if registry.engine_has_closed():
+                raise EngineNotFound(f"the engine {registry.address} has just closed") from None
             raise RingCorrupt(f"session {registry.address}:{row.id} has lost its ring") from None
         try:
             check_ring(self._segment, row, registry.segment.owner)
@@ -140,23 +142,27 @@ class Source:
         return ledger
 
     def let_go(self) -> None:
-        """Unmap and close everything; free and unlock nothing."""
+        """In a forked child: unmap and close everything; free and unlock nothing."""
         self.reader.close()
-        self._segment.close()
-        self.registry.close()
+        self._segment.let_go()
+        self.registry.let_go()
 
-    def close(self) -> None:
-        """Give the ring and the row back; remove the lane, too, if its engine is dead."""
-        self.reader.close()
-        self._segment.close()
+    def give_back(self) -> None:
+        """Give the row back; remove the lane, too, if its engine is dead. All stays mapped."""
         registry = self.registry
         alive = registry.engine_is_alive()
         if self._owned:
             registry.free(self.row, CLOSE_TIMEOUT_S)
         registry.drop_reader(self.row)
-        registry.close()
         if not alive:
             sweep_lane(registry.info.engine, registry.info.lane)
+
+    def close(self) -> None:
+        """Give the row back, and unmap and close everything."""
+        self.give_back()
+        self.reader.close()
+        self._segment.close()
+        self.registry.close()
 
     def _check_verdict(self) -> None:
         verdict = self.registry.verdict_on(self.row.index, self.row.id)

@@ -19,6 +19,7 @@ import atexit
 import os
 import re
 import secrets
+import sys
 import warnings
 import weakref
 from collections.abc import Mapping
@@ -160,6 +161,7 @@ class Tap:
         self._faults = 0
         self._misuse = 0
         self._registry: Registry | None = None
+        self._made_in = os.getpid()
         self._forget_lane()
         if os.environ.get(DISABLE) == "1":
             self.reason = f"{DISABLE}=1 is set in the environment"
@@ -240,9 +242,12 @@ class Tap:
 
     def close(self) -> None:
         """End all sessions, remove the lane. Consumers drain what they have not read."""
+        if os.getpid() != self._made_in:
+            self._after_fork()  # a vanished thread's taps are destroyed before that is called
         with self._gate.hold():
             self._closed = True
             if self._registry is None:
+                self._seen = 0
                 return
             for live in list(self._live.values()):
                 live.end(Ended.ENGINE_EXIT)
@@ -288,6 +293,7 @@ class Tap:
             return
         self._generation = self._registry.words[layout.GENERATION : layout.GENERATION + 1]
         self._seen = self._generation[0]
+        _close_with_the_worker()
 
     def _create_registry(self) -> Registry:
         sweep(self.name, own=True)
@@ -311,17 +317,19 @@ class Tap:
 
         Nothing is unlocked or unlinked: lock and names are the parent's.
         """
+        self._made_in = os.getpid()
         registry, live = self._registry, list(self._live.values())
         generation = self._generation
+        had_a_lane = registry is not None or self._seen == _NEW_LANE
+        self._gate.after_fork()  # a snapshot of before may be at hand
         self._forget_lane()
-        if registry is None:
-            return
-        if not self._closed:
+        if had_a_lane and not self._closed:
             self._seen = _NEW_LANE
         for each in live:
-            each.let_go()
-        generation.release()
-        registry.close()
+            each.after_fork()
+        if registry is not None:
+            generation.release()
+            registry.let_go()
 
     # ---- the table ---------------------------------------------------------------------
 
@@ -563,6 +571,13 @@ def _after_fork_in_child() -> None:
 def _close_all() -> None:
     for tap in list(_taps):
         tap.close()
+
+
+def _close_with_the_worker() -> None:
+    """Close at the end of a worker of multiprocessing, too: a forked one runs no atexit."""
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util.Finalize(None, _close_all, exitpriority=0)
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -6,7 +6,6 @@ Scripts run as processes of their own wherever a process ends oddly, or forks be
 import asyncio
 import os
 import signal
-import sys
 import textwrap
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -300,7 +299,6 @@ def test_grandchildren_are_lanes_of_their_own(run) -> None:
     assert len(set(lanes)) == 4
 
 
-@pytest.mark.xfail(strict=True, reason="_after_fork forgets a lane that was still to come")
 def test_a_daemon_that_forked_twice_is_a_lane(start, name) -> None:
     """The child in between never comes to a batch of its own."""
     process = start("""
@@ -333,7 +331,6 @@ def test_a_child_that_closes_the_inherited_tap_closes_nothing_of_its_parents(tap
         assert len(tapring.engines(name)) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="Tap.close leaves _seen at _NEW_LANE in a forked child")
 def test_an_inherited_tap_that_was_closed_stays_closed(tap, name) -> None:
     def child() -> bool:
         tap.close()
@@ -458,17 +455,13 @@ print(len(seen))
 """
 
 
-A_VIEW = pytest.mark.xfail(strict=True, reason="rows() has a view of the mapping: not let go")
-NOT_YET_OURS = pytest.mark.xfail(strict=True, reason="a lock is not let go before a Tap has it")
-
-
 @pytest.mark.parametrize(
     "what",
     [
         "offers",
-        pytest.param("registers", marks=A_VIEW),
-        pytest.param("captures", marks=NOT_YET_OURS),
-        pytest.param("opens", marks=NOT_YET_OURS),
+        "registers",
+        "captures",
+        "opens",
     ],
 )
 def test_a_fork_at_any_line_of_another_thread_leaves_a_child_that_is_free(run, what) -> None:
@@ -477,7 +470,6 @@ def test_a_fork_at_any_line_of_another_thread_leaves_a_child_that_is_free(run, w
     assert int(lines) > 30
 
 
-@pytest.mark.xfail(strict=True, reason="Tap.__del__ closes the parent's lane in the child")
 def test_a_fork_spares_a_tap_that_is_local_to_another_thread(run, name) -> None:
     """Python destroys a thread's locals in the child before anything of ours runs there."""
     run("""
@@ -502,7 +494,6 @@ def test_a_fork_spares_a_tap_that_is_local_to_another_thread(run, name) -> None:
     """)
 
 
-@pytest.mark.xfail(strict=True, reason="Session.__del__ frees the parent's row in the child")
 def test_a_fork_spares_a_session_that_is_local_to_another_thread(run) -> None:
     run("""
         local, ready, go = threading.local(), threading.Event(), threading.Event()
@@ -577,7 +568,6 @@ def test_a_stale_snapshot_does_not_wait_for_a_thread_that_is_not_in_the_child(ru
     assert run(STALE) == ["0"]
 
 
-@pytest.mark.xfail(strict=True, reason="the old gate's lock stays held in the child")
 def test_a_stale_snapshot_does_not_wait_for_a_thread_that_waited_either(run) -> None:
     """As above, and a third thread was just looking for who has the token."""
     assert run(STALE, "and one that waits") == ["0"]
@@ -649,18 +639,7 @@ def test_workers_of_any_start_method_are_lanes_of_one_engine(pool, method) -> No
     assert session.stats.offered == session.stats.delivered == 3000
 
 
-# A forked worker ends by os._exit; Python 3.13 runs the exit handlers of a forkserver's before.
-NO_HANDLERS = pytest.mark.xfail(strict=True, reason="workers end without the handlers of atexit")
-
-
-@pytest.mark.parametrize(
-    "method",
-    [
-        pytest.param("fork", marks=NO_HANDLERS),
-        "spawn",
-        pytest.param("forkserver", marks=[NO_HANDLERS] if sys.version_info < (3, 13) else []),
-    ],
-)
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_workers_that_return_without_closing_have_exited_and_not_died(pool, method) -> None:
     session, lines = pool(method, close=False)
     assert len(lines) == session.stats.offered == 3000
@@ -853,7 +832,6 @@ def test_daemon_threads_that_still_offer_do_not_disturb_an_exit(spawn, name, att
     assert not names(f"tapring.{name}.")
 
 
-@pytest.mark.xfail(strict=True, reason="atexit unmaps what the thread is reading")
 def test_a_daemon_thread_that_still_reads_does_not_disturb_an_exit(spawn, name) -> None:
     """The exit comes while it is about to take a frame, which it then goes on to do."""
     early = textwrap.dedent("""
@@ -893,7 +871,6 @@ def test_a_daemon_thread_that_still_reads_does_not_disturb_an_exit(spawn, name) 
     assert not names(f"tapring.{name}.")
 
 
-@pytest.mark.xfail(strict=True, reason="a Source takes a ring that is gone for a damaged one")
 def test_an_engine_that_exits_while_a_session_is_opened_is_gone_and_not_damaged(run) -> None:
     """Between the session's row and its consumer's look at the ring; read to its end is as good."""
     run("""
