@@ -81,7 +81,7 @@ def lanes_of(engine: str | None) -> list[tuple[str, str]]:
 def _sweep_living(engine: str, lane: str, dry_run: bool) -> list[Removed]:
     with (
         suppress(TapError),
-        Registry.attach(engine, lane) as registry,
+        Registry.attach(engine, lane, patience_s=0.0) as registry,  # an engine may be sweeping
         registry.table(0.0),
     ):
         dead, rings = registry.dead_rows(), registry.nameless_rings()

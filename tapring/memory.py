@@ -93,7 +93,7 @@ class Segment:
             if not os.path.isdir(DIRECTORY):  # which is the same exception
                 absent = FileNotFoundError(errno.ENOENT, f"there is no {DIRECTORY}")
                 raise SharedMemoryFull(_no_memory(name, size, absent)) from None
-            raise FileExistsError(f"the segment {name} exists already") from None
+            raise FileExistsError(errno.EEXIST, "that segment exists already", name) from None
         except (posix_ipc.Error, OSError, ValueError) as error:
             raise SharedMemoryFull(_no_memory(name, size, error)) from None
         try:
@@ -127,8 +127,10 @@ class Segment:
             _check_kind_and_owner(name, os.lstat(path), own)
             fd = os.open(path, _OPEN)
         except FileNotFoundError:
-            raise FileNotFoundError(f"there is no segment {name}") from None
+            raise FileNotFoundError(errno.ENOENT, "there is no such segment", name) from None
         except OSError as error:
+            if error.errno is None:
+                raise  # not the kernel's: a signal handler's TimeoutError, say, is one too
             raise _refusal(name, error) from None
         try:
             status = os.fstat(fd)
@@ -154,6 +156,8 @@ class Segment:
                 _reserve(self.fd, offset, length)
             mapped = mmap.mmap(self.fd, length, mmap.MAP_SHARED, access, offset=offset)
         except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno is None:
+                raise
             raise SharedMemoryFull(_no_memory(self.name, length, error)) from None
         self._maps.append(mapped)
         return mapped
@@ -168,6 +172,8 @@ class Segment:
         try:
             _reserve(self.fd, 0, self.size)
         except OSError as error:
+            if error.errno is None:
+                raise
             raise SharedMemoryFull(_no_memory(self.name, self.size, error)) from None
 
     def is_linked(self) -> bool:
@@ -203,9 +209,10 @@ class Segment:
             os.close(fd)
 
     def let_go(self) -> None:
-        """In a forked child: as ``close``, but what a thread that is not here had views of stays.
+        """As ``close``, but what has views stays mapped for as long as they live.
 
-        Such a thread's frames, and so its views, are there for ever.
+        For when who has them cannot be asked: an exception's frames, or those of a thread that is
+        not in a forked child.
         """
         for mapped in self._maps:
             with suppress(BufferError):
@@ -219,6 +226,11 @@ class Segment:
         if fd >= 0:
             os.close(fd)
 
+    def __del__(self) -> None:
+        # An exception may come before whoever opened it can close it, or before it was made.
+        with suppress(AttributeError):
+            self.let_go()
+
     def __enter__(self) -> Segment:
         return self
 
@@ -229,8 +241,10 @@ class Segment:
 def unlink(name: str) -> bool:
     """Remove a segment's name; whoever has it mapped goes on. Says whether there was one."""
     try:
-        posix_ipc.unlink_shared_memory(f"/{name}")
-    except (posix_ipc.Error, OSError):
+        os.unlink(f"{DIRECTORY}/{name}")
+    except OSError as error:
+        if error.errno is None:
+            raise
         return False
     return True
 

@@ -136,10 +136,10 @@ class Registry:
         return registry
 
     @classmethod
-    def attach(cls, engine: str, lane: str) -> Registry:
-        """Open the registry of a lane, waiting a moment for one that is still being made.
+    def attach(cls, engine: str, lane: str, *, patience_s: float = _READY_TIMEOUT_S) -> Registry:
+        """Open the registry of a lane, waiting ``patience_s`` for one that is still being made.
 
-        Raises EngineNotFound, NotPermitted, RingCorrupt, VersionMismatch.
+        Raises EngineNotFound, NotPermitted, RingCorrupt, VersionMismatch, SharedMemoryFull.
         """
         name = layout.segment_name(engine, lane)
         try:
@@ -147,7 +147,7 @@ class Registry:
         except FileNotFoundError:
             raise EngineNotFound(f"the engine {engine} has no lane {lane} (any more)") from None
         try:
-            info = _read_info(segment, engine, lane)
+            info = _read_info(segment, engine, lane, patience_s)
             return cls(segment, info, writable=False)
         except BaseException:
             segment.close()
@@ -476,8 +476,8 @@ class Registry:
         words[layout.MAGIC] = layout.REGISTRY_MAGIC
 
 
-def _read_info(segment: Segment, engine: str, lane: str) -> LaneInfo:
-    _wait_until_ready(segment)
+def _read_info(segment: Segment, engine: str, lane: str, patience_s: float) -> LaneInfo:
+    _wait_until_ready(segment, patience_s)
     with _segment_words(segment) as words:
         version, size, rows, length = (
             words[layout.FORMAT],
@@ -539,8 +539,8 @@ def _segment_words(segment: Segment) -> Iterator[memoryview]:
         yield words
 
 
-def _wait_until_ready(segment: Segment) -> None:
-    deadline = time.monotonic() + _READY_TIMEOUT_S
+def _wait_until_ready(segment: Segment, patience_s: float) -> None:
+    deadline = time.monotonic() + patience_s
     while True:
         magic = int.from_bytes(os.pread(segment.fd, layout.WORD, 0), "little")
         if magic == layout.REGISTRY_MAGIC:

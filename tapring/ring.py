@@ -67,9 +67,9 @@ class Writer:
     """The producer's end of a ring.
 
     ``words``, ``page`` and ``data`` are the producer's page, the consumer's page and the whole
-    segment. ``slot_bytes`` is a power of two. The counters are the session's so far, in events;
-    ``at`` is (tail in slots, events captured) and replaced as a whole; ``apart`` counts the events
-    that no room would have helped: oversize and errors.
+    segment. ``slot_bytes`` is a power of two. The counters are the session's so far, in events.
+    Two are pairs, each replaced as a whole: ``at`` is (tail in slots, events captured), ``apart``
+    (events that no room would have helped, those of them that are errors).
     """
 
     __slots__ = (
@@ -89,7 +89,6 @@ class Writer:
         "apart",
         "at",
         "dropped",
-        "errors",
     )
 
     def __init__(
@@ -121,13 +120,12 @@ class Writer:
         self._blocked_head = -1  # a batch found no room while the head stood here
         self.at = (0, 0)
         self.dropped = 0
-        self.apart = 0
-        self.errors = 0
+        self.apart = (0, 0)
 
     @property
     def offered(self) -> int:
         """Events offered to this session so far."""
-        return self.at[1] + self.dropped + self.apart
+        return self.at[1] + self.dropped + self.apart[0]
 
     @property
     def captured(self) -> int:
@@ -137,7 +135,12 @@ class Writer:
     @property
     def oversize(self) -> int:
         """Events larger than the ring."""
-        return self.apart - self.errors
+        return self.apart[0] - self.apart[1]
+
+    @property
+    def errors(self) -> int:
+        """Events that could not be serialized."""
+        return self.apart[1]
 
     def has_room(self) -> bool:
         """Whether a batch is worth serializing: a slot is free, and none found too few before.
@@ -175,7 +178,7 @@ class Writer:
             start,
             tail,
             time_ns,
-            captured + self.dropped + self.apart,
+            captured + self.dropped + self.apart[0],
             captured,
             length,
             count,
@@ -198,25 +201,11 @@ class Writer:
 
     def fail(self, count: int) -> None:
         """Count ``count`` events that could not be serialized."""
-        self.apart += count
-        self.errors += count
-        self._words[layout.ERRORS] = self.errors
+        apart, errors = self.apart
+        self.apart = apart + count, errors + count
+        self._words[layout.ERRORS] = errors + count
 
-    def end(self, reason: layout.Ended) -> None:
-        """Say that no more frames will come, and why. The first reason stands."""
-        if self._words[layout.ENDED] != layout.Ended.NO:
-            return
-        self._flush()
-        if self._barrier is not None:
-            self._barrier()
-        self._words[layout.ENDED] = reason  # END
-
-    def close(self) -> None:
-        """Let go of the buffers, so that their mapping can be closed."""
-        self._words.release()
-        self._page.release()
-
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """Store what an exception kept from being stored."""
         words = self._words
         tail, captured = self.at
@@ -227,6 +216,20 @@ class Writer:
         if self._barrier is not None:
             self._barrier()
         words[_TAIL] = tail  # PUBLISH
+
+    def end(self, reason: layout.Ended) -> None:
+        """Say that no more frames will come, and why. The first reason stands."""
+        if self._words[layout.ENDED] != layout.Ended.NO:
+            return
+        self.flush()
+        if self._barrier is not None:
+            self._barrier()
+        self._words[layout.ENDED] = reason  # END
+
+    def close(self) -> None:
+        """Let go of the buffers, so that their mapping can be closed."""
+        self._words.release()
+        self._page.release()
 
     def _look_again(self) -> bool:
         """Read the consumer's position; say whether a slot is free."""
@@ -268,7 +271,8 @@ class Writer:
             count -= at
 
     def _count_oversize(self) -> None:
-        self.apart += 1
+        apart, errors = self.apart
+        self.apart = apart + 1, errors
         self._words[layout.OVERSIZE] = self.oversize
 
     def _first_is_oversize(self, payload: bytes, count: int, whole_ring: int) -> bool:

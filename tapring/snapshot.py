@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock, get_ident
 from time import monotonic_ns, sleep
 from types import FrameType
@@ -202,7 +202,7 @@ class Live:
                 barrier=publish_barrier,
             )
         except BaseException:
-            segment.close()
+            segment.let_go()
             raise
         now = monotonic_ns()
         longest = lane.max_duration_ns
@@ -267,19 +267,21 @@ class Watched:
                     packed = b"", 0, self.kind.count(batch)
                     writer.fail(packed[2])
                 else:
-                    self._count_unwritten(batch, writer, at[1] + dropped + apart)
+                    self._count_unwritten(batch, writer, at[1] + dropped + apart[0])
             except BaseException as error:
                 if isinstance(error, Exception) and not was_thrown_in(error):
                     self.broken.append((writer, error))
                     continue
-                self._count_unwritten(batch, writer, at[1] + dropped + apart)
+                self._count_unwritten(batch, writer, at[1] + dropped + apart[0])
                 for other in self.writers[self.writers.index(writer) + 1 :]:
                     other.drop(self.kind.count(batch))
                 raise
 
     def _count_unwritten(self, batch: Any, writer: Writer, offered: int) -> None:
         """Count as dropped what of ``batch`` an exception kept from being written."""
-        writer.drop(max(0, offered + self.kind.count(batch) - writer.offered))
+        with suppress(ValueError):  # the session was closed from inside this offer
+            writer.drop(max(0, offered + self.kind.count(batch) - writer.offered))
+            writer.flush()
 
     def drop(self, batch: Any) -> None:
         """Count ``batch`` as dropped for each session."""

@@ -101,7 +101,7 @@ class Source:
                 barrier=publish_barrier,
             )
         except BaseException:
-            self._segment.close()
+            self._segment.let_go()
             raise
         words = registry.words
         self._to_wall = words[layout.CLOCK_WALL_NS] - words[layout.CLOCK_MONOTONIC_NS]

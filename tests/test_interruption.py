@@ -1,0 +1,264 @@
+"""An exception at any bytecode of the hot path: it reaches the engine, and the account stays exact.
+
+A trace function raises at one bytecode of ours after the other, until what is tried runs through
+without being met: a Ctrl-C lands between any two of them, and so does a signal handler's own
+exception. The engine goes on after each, with the same Tap.
+"""
+
+import ctypes
+import itertools
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+import tapring
+
+PACKAGE = str(Path(tapring.__file__).parent)
+
+
+def ctrl_c() -> None:
+    raise KeyboardInterrupt
+
+
+def timed_out(*_: object) -> None:
+    raise TimeoutError
+
+
+def time_limit() -> None:
+    """A job's time limit: an ordinary exception, out of a signal's handler."""
+    signal.raise_signal(signal.SIGUSR1)
+
+
+@pytest.fixture(params=[ctrl_c, time_limit], ids=["Ctrl-C", "time-limit"])
+def throw(request) -> Iterator[Callable[[], None]]:
+    before = signal.signal(signal.SIGUSR1, timed_out)
+    yield request.param
+    signal.signal(signal.SIGUSR1, before)
+
+
+def thrown_at(step: int, throw: Callable[[], None], work: Callable[[], object]) -> bool:
+    """Do ``work`` and throw at its ``step``-th bytecode of ours; False if it has fewer."""
+    left = itertools.count(step, -1)
+
+    def at_call(frame, _event, _arg):
+        if not frame.f_code.co_filename.startswith(PACKAGE) or in_finalizer(frame):
+            return None
+        frame.f_trace_opcodes = True
+        frame.f_trace_lines = False
+        return at_opcode
+
+    def at_opcode(_frame, event, _arg):
+        if event == "opcode" and next(left) == 0:
+            throw()
+        return at_opcode
+
+    before = sys.gettrace()
+    sys.settrace(at_call)
+    try:
+        work()
+    except (KeyboardInterrupt, TimeoutError):
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def in_finalizer(frame: FrameType | None) -> bool:
+    """Python itself drops an exception there, and says so."""
+    while frame and frame.f_code.co_name != "__del__":
+        frame = frame.f_back
+    return frame is not None
+
+
+class Account:
+    """What was offered to a session, number by number, and what must have become of it."""
+
+    def __init__(self, tap: tapring.Tap, handle: tapring.Handle) -> None:
+        self.tap = tap
+        self.handle = handle
+        self.next = 0
+        self.never_offered: set[int] = set()
+
+    def batch(self, size: int) -> list[int]:
+        self.next += size
+        return list(range(self.next - size, self.next))
+
+    @contextmanager
+    def interrupted(self, numbers: list[int]) -> Iterator[None]:
+        """A batch whose offer does not end well is offered whole or not at all."""
+        before = self.handle.offered
+        yield
+        counted = self.handle.offered - before
+        assert counted in (0, len(numbers))
+        if not counted:
+            self.never_offered.update(numbers)
+
+    def settle(self, name: str) -> None:
+        """Read the session to its end: every number came in order, or is counted where it lacks."""
+        lines, lost, expected = [], 0, 0
+        with tapring.attach_session(name, self.handle.id) as session:
+            self.handle.close()
+            for frame in session.frames():
+                numbers = [int(line) for line in frame.lines()]
+                assert numbers == list(range(numbers[0], numbers[0] + frame.count))
+                skipped = set(range(expected, numbers[0])) - self.never_offered
+                assert len(skipped) == frame.missed
+                lost += frame.missed
+                expected = numbers[-1] + 1
+                lines += numbers
+            stats = session.stats
+        assert stats.offered == self.handle.offered == self.next - len(self.never_offered)
+        assert stats.delivered == len(lines) == stats.captured == self.handle.captured
+        assert stats.offered == stats.delivered + stats.dropped + stats.oversize + stats.errors
+        assert not self.tap.faults
+
+
+def offer(tap: tapring.Tap, numbers: list[int]) -> None:
+    watched = tap.snapshot()
+    assert watched
+    watched.offer("raw", [b"%d" % number for number in numbers])
+
+
+@pytest.fixture
+def tap(name) -> Iterator[tapring.Tap]:
+    with tapring.Tap(name, slot_bytes=64) as tap:
+        yield tap
+
+
+@pytest.mark.parametrize("size", [1, 5, 40], ids=["a-frame-of-one", "a-frame", "frames-that-wrap"])
+def test_a_batch_is_published_once_or_counted(tap, name, throw, size) -> None:
+    account = Account(tap, tap.register("raw", buffer_bytes=1 << 20))
+    for step in itertools.count():
+        numbers = account.batch(size)
+        with account.interrupted(numbers):
+            met = thrown_at(step, throw, lambda numbers=numbers: offer(tap, numbers))
+        offer(tap, account.batch(2))
+        if not met:
+            break
+    assert step > 100
+    account.settle(name)
+
+
+@pytest.mark.parametrize("room", [0, 1], ids=["full", "cut"])
+def test_a_full_ring_drops_once(tap, name, throw, room) -> None:
+    """The first session is drained after each try and filled before it, down to ``room`` slots."""
+    handle = tap.register("raw", buffer_bytes=8 * 64)
+    with tapring.attach_session(name, handle.id) as session:
+        for step in itertools.count():
+            for _ in range(8 - room):
+                offer(tap, [7])
+            before = handle.offered
+            met = thrown_at(step, throw, lambda: offer(tap, list(range(20))))
+            assert handle.offered - before in (0, 20)
+            read = session.read(1000, timeout=0)
+            assert read[: 8 - room] == [b"7"] * (8 - room)
+            stats = session.stats
+            assert stats.unread == 0
+            assert stats.offered == stats.delivered + stats.dropped == handle.offered
+            if not met:
+                break
+        assert step > 100
+
+
+def test_an_event_that_cannot_be_serialized_is_counted_once(name, throw) -> None:
+    with tapring.Tap(name) as tap, tap.register("decoded", buffer_bytes=1 << 20) as handle:
+        for step in itertools.count(0, 11):  # thousands, in telling whose exception it was
+            before = handle.offered
+            events = [{"a": 1}, object(), {"b": 2}]
+            met = thrown_at(step, throw, lambda e=events: tap.snapshot().offer("decoded", e))
+            assert handle.offered - before in (0, 3)
+            if not met:
+                break
+        with tapring.attach_session(name, handle.id) as session:
+            read = session.read(1 << 20, timeout=0)
+            assert read == [{"a": 1}, {"b": 2}] * (len(read) // 2)
+            stats = session.stats
+            assert stats.captured == stats.delivered == handle.captured
+            assert stats.offered == handle.offered
+
+
+def test_each_of_several_sessions_is_offered_the_same(tap, name, throw) -> None:
+    accounts = [Account(tap, tap.register("raw", buffer_bytes=1 << 20)) for _ in range(3)]
+    for step in itertools.count():
+        numbers, *_ = [account.batch(3) for account in accounts]
+        first, second, third = (account.interrupted(numbers) for account in accounts)
+        with first, second, third:
+            met = thrown_at(step, throw, lambda numbers=numbers: offer(tap, numbers))
+        if not met:
+            break
+    assert len({account.handle.offered for account in accounts}) == 1
+    for account in accounts:
+        account.settle(name)
+
+
+def test_a_session_is_taken_up_by_a_later_batch(tap, name, throw) -> None:
+    """The re-read of the table: a ring mapped, its consumer answered, another let go."""
+    for tries, step in enumerate(range(0, 100_000, 23)):
+        with tapring.capture(name, stage="raw", buffer_bytes=4096) as session:
+            met = thrown_at(step, throw, tap.snapshot)
+            offer(tap, [step])
+            assert session.read(1, timeout=0) == [b"%d" % step]
+        met = thrown_at(step, throw, tap.snapshot) or met
+        assert tap.snapshot() is None
+        assert tap.active_sessions == 0
+        if not met:
+            break
+    assert step > 1000
+    assert not tap.faults
+    assert len(forgotten_descriptors(name)) < tries / 20
+
+
+def forgotten_descriptors(name: str) -> list[int]:
+    """Close those that only an exception's frame knew, which Python cannot close.
+
+    Between the kernel's open or close of a number and Python's note of it lie a few bytecodes.
+    """
+    found = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            if f"{name}." in str(entry.readlink()) and "(deleted)" in str(entry.readlink()):
+                os.close(int(entry.name))
+                found.append(int(entry.name))
+    return found
+
+
+def test_an_exception_that_another_thread_threw_in_reaches_the_engine(tap) -> None:
+    handle = tap.register("raw", buffer_bytes=32 << 20)
+    ended = []
+
+    def engine() -> None:
+        try:
+            while True:
+                offer(tap, list(range(50)))
+        except OSError as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=engine)
+    thread.start()
+    while not handle.offered:
+        pass
+    set_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    assert set_exception(ctypes.c_ulong(thread.ident), ctypes.py_object(OSError)) == 1
+    thread.join(30)
+    assert len(ended) == 1
+    assert handle.offered % 50 == 0
+    assert handle.open
+
+
+def test_an_engine_that_closed_all_its_descriptors_goes_on(name) -> None:
+    """As a daemon does that was not told which to keep. Its lane looks dead then, and is."""
+    with tapring.Tap(name) as tap:
+        handle = tap.register("raw")
+        os.close(tap._registry.segment.fd)
+        with pytest.warns(tapring.TapWarning, match="no session was registered"):
+            assert tap.register("raw") is None
+        offer(tap, [1, 2])
+        assert handle.captured == 2
+        tap._registry.segment.fd = -1
