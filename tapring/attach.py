@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import signal
 import sys
 import time
@@ -20,71 +19,15 @@ from typing import Any, Final
 import click
 import msgspec
 
+from .command_line import Address, Duration, Size, fail, say
 from .discovery import split_address
 from .errors import TapError
 from .opening import attach_session, capture
-from .session import Session, Stats
+from .session import AT_MOST_ONCE, DELIVERIES, Session, Stats
 from .sinks import FORMATS, STDOUT, Output, make_format
 
 EXIT_ENGINE_DIED: Final = 4
 _CANNOT: Final = TapError.exit_code
-_UNITS_S: Final = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_POWERS: Final = dict(enumerate("kmgt", start=1))
-_UNITS_BYTES: Final = (
-    {"": 1, "b": 1}
-    | {letter + end: 1024**power for power, letter in _POWERS.items() for end in ("", "ib")}
-    | {letter + "b": 1000**power for power, letter in _POWERS.items()}
-)
-
-
-class Address(click.ParamType[str]):
-    """``ENGINE``, ``ENGINE.LANE`` or ``ENGINE[.LANE]:ID``."""
-
-    name = "address"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check that ``value`` is an address."""
-        try:
-            split_address(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        return str(value)
-
-
-class Duration(click.ParamType[float]):
-    """``30s``, ``1m30s``, ``500ms``, ``2h``; a plain number is seconds."""
-
-    name = "duration"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Seconds."""
-        if isinstance(value, float):
-            return value
-        text = value.strip().lower()
-        if re.fullmatch(r"\d+(\.\d+)?", text):
-            return float(text)
-        parts = re.findall(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d)", text)
-        if not parts or "".join(map("".join, parts)) != text:
-            self.fail(f"{value!r} is no duration; 30s, 1m30s, 500ms and 2h are", param, ctx)
-        return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
-
-
-class Size(click.ParamType[int]):
-    """``16MiB``, ``64k``, ``1048576``: k, M and KiB, MiB are powers of 1024; kB, MB of 1000."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Bytes."""
-        if isinstance(value, int):
-            return value
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", value.strip().lower())
-        if not match or match[2] not in _UNITS_BYTES or not float(match[1]):
-            self.fail(f"{value!r} is no size; 16MiB, 64k and 1048576 are", param, ctx)
-        size: int = round(float(match[1]) * _UNITS_BYTES[match[2]])
-        return size
 
 
 @click.command("attach")
@@ -110,6 +53,14 @@ class Size(click.ParamType[int]):
 @click.option("--wait", is_flag=True, help="Wait for the engine to appear.")
 @click.option("--session", "session_id", type=click.IntRange(1), help="Read a registered session.")
 @click.option(
+    "--delivery",
+    type=click.Choice(DELIVERIES),
+    default=AT_MOST_ONCE,
+    show_default=True,
+    help="Of a session that outlives this: what the next one does not see, or sees again, of the "
+    "events that a killed one had in hand.",
+)
+@click.option(
     "--summary",
     type=click.Choice(["text", "json", "none"]),
     default="text",
@@ -126,13 +77,14 @@ def command(
     buffer: int | None,
     wait: bool,
     session_id: int | None,
+    delivery: str,
     summary: str,
 ) -> None:
     """Show the events of the engine at ADDRESS, live.
 
-    ADDRESS is ENGINE, ENGINE.LANE (one of its processes) or ENGINE:ID (a session that somebody
-    registered; otherwise one is opened on every lane). Nothing here slows the engine: what does
-    not fit into the ring is dropped and counted.
+    ADDRESS is ENGINE, ENGINE.LANE (one of its processes) or ENGINE:ID (a session that the engine
+    registered or that tapring open made; otherwise one is opened on every lane). Nothing here
+    slows the engine: what does not fit into the ring is dropped and counted.
 
     \b
     Exit codes: 0 the capture completed, also without events; 2 wrong usage;
@@ -144,11 +96,11 @@ def command(
     if session_id or named:
         _refuse_with_session(stage=stage, duration=duration, buffer=buffer)
     try:
-        session = _open(address, stage, duration, buffer, wait, session_id)
+        session = _open(address, stage, duration, buffer, wait, session_id, delivery)
     except (TapError, OSError, MemoryError) as error:
-        _fail(error)
+        fail(error)
     except KeyboardInterrupt:
-        _fail("interrupted before the capture began")
+        fail("interrupted before the capture began")
     sys.exit(_run(session, output, format_, limit, summary))
 
 
@@ -173,16 +125,18 @@ def _open(
     buffer: int | None,
     wait: bool,
     session_id: int | None,
+    delivery: str,
 ) -> Session:
     patience = math.inf if wait else 0.0
     if session_id is not None or split_address(address)[2] is not None:
-        return attach_session(address, session_id, wait=patience)
+        return attach_session(address, session_id, wait=patience, delivery=delivery)
     return capture(
         address,
         stage=stage or "decoded",
         duration=duration or None,
         buffer_bytes=buffer,
         wait=patience,
+        delivery=delivery,
     )
 
 
@@ -195,7 +149,7 @@ def _run(session: Session, path: str, format_: str | None, limit: int | None, su
             output = Output(path)
         except OSError as error:
             session.close()
-            _fail(error)
+            fail(error)
         with output, _signals(session):
             try:
                 _copy(session, output, format_, limit)
@@ -207,7 +161,7 @@ def _run(session: Session, path: str, format_: str | None, limit: int | None, su
             except KeyboardInterrupt:
                 session.ended_by = "interrupt"
     if failure is not None:
-        _say(failure)
+        say(failure)
     _summarize(session, time.monotonic() - started, summary)
     if failure is not None:
         return _CANNOT
@@ -305,19 +259,6 @@ def _losses(stats: Stats) -> str:
 
 def _events(count: int) -> str:
     return f"{count:,} event{'s' * (count != 1)}"
-
-
-def _say(error: object) -> None:
-    if isinstance(error, OSError) and error.strerror:
-        error = f"{error.filename or 'output'}: {error.strerror}"
-    elif isinstance(error, MemoryError):
-        error = "this process has no memory left; raise its limit (ulimit -v), or --buffer less"
-    click.echo(f"tapring: error: {error}", err=True)
-
-
-def _fail(error: object) -> Any:
-    _say(error)
-    sys.exit(_CANNOT)
 
 
 if __name__ == "__main__":

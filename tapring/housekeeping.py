@@ -37,19 +37,31 @@ class Removed(msgspec.Struct, frozen=True):
     account: Ledger | None = None
 
 
-def sweep(engine: str | None = None, *, dry_run: bool = False, own: bool = False) -> list[Removed]:
+def sweep(
+    engine: str | None = None,
+    *,
+    dry_run: bool = False,
+    own: bool = False,
+    patience_s: float = 0.0,
+) -> list[Removed]:
     """Remove what nobody alive holds, of one engine or of all; or only say what that is.
 
-    ``own``: open nothing of other users, as an engine of root's must not.
+    own: open nothing of other users, as an engine of root's must not. patience_s: to wait for the
+    table of a lane that somebody is changing, which otherwise is left for the next sweep.
     """
     removed: list[Removed] = []
     for name, lane in lanes_of(engine):
-        removed += sweep_lane(name, lane, dry_run=dry_run, own=own)
+        removed += sweep_lane(name, lane, dry_run=dry_run, own=own, patience_s=patience_s)
     return removed
 
 
 def sweep_lane(
-    engine: str, lane: str, *, dry_run: bool = False, own: bool = False
+    engine: str,
+    lane: str,
+    *,
+    dry_run: bool = False,
+    own: bool = False,
+    patience_s: float = 0.0,
 ) -> list[Removed]:
     """Remove a lane whose engine is dead, unless a consumer still drains it.
 
@@ -65,7 +77,7 @@ def sweep_lane(
     with segment:
         # Held while names go, so that nobody takes the lane for a living one or sweeps it too.
         if not segment.try_lock(layout.LOCK_ENGINE):
-            return _sweep_living(engine, lane, dry_run)
+            return _sweep_living(engine, lane, dry_run, patience_s)
         if segment.is_locked(layout.LOCK_ROWS, layout.MAX_ROWS):
             return []
         return _remove([*names(name + "."), name], "its engine has died", dry_run)
@@ -78,11 +90,11 @@ def lanes_of(engine: str | None) -> list[tuple[str, str]]:
     return sorted({(match[1], match[2]) for match in matches if match})
 
 
-def _sweep_living(engine: str, lane: str, dry_run: bool) -> list[Removed]:
+def _sweep_living(engine: str, lane: str, dry_run: bool, patience_s: float) -> list[Removed]:
     with (
         suppress(TapError),
         Registry.attach(engine, lane, patience_s=0.0) as registry,  # an engine may be sweeping
-        registry.table(0.0),
+        registry.table(patience_s),
     ):
         dead, rings = registry.dead_rows(), registry.nameless_rings()
         removed = [_of_session(registry, row) for row in dead]

@@ -1,67 +1,29 @@
-"""``tapring``: the commands by name, and ``tapring ls``.
-
-Commands are loaded when they are run, so that each starts as quickly as it can.
-"""
+"""``tapring ls``: what can be tapped on this machine, and who is tapping it."""
 
 from __future__ import annotations
 
 import sys
 import time
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
 
-from . import __version__
-from .discovery import EngineInfo, SessionInfo, engines
-from .errors import TapError, suggest
+from ..command_line import fail
+from ..discovery import EngineInfo, SessionInfo, engines
+from ..errors import TapError, suggest
 
 if TYPE_CHECKING:
     from rich.console import JustifyMethod
     from rich.table import Table
 
-_ELSEWHERE: Final = {"attach": "tapring.attach", "pipe": "tapring.pipe"}
 _NOTHING_RUNS: Final = (
     "no engine is running on this machine (of this user); "
     "one appears once a process has made tapring.Tap(NAME), or with: tapring pipe NAME"
 )
 
 
-class Commands(click.Group):
-    """A group whose commands are modules; a mistyped one suggests the near ones."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names of all commands."""
-        return sorted([*super().list_commands(ctx), *_ELSEWHERE])
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, imported now."""
-        if cmd_name in _ELSEWHERE:
-            command: click.Command = import_module(_ELSEWHERE[cmd_name]).command
-            return command
-        return super().get_command(ctx, cmd_name)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does it, with a suggestion in the error."""
-        name = args[0]
-        if not name.startswith("-") and self.get_command(ctx, name) is None:
-            known = self.list_commands(ctx)
-            ctx.fail(
-                f"no such command {name!r}{suggest(name, known)}; there are {', '.join(known)}"
-            )
-        return super().resolve_command(ctx, args)
-
-
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="tapring")
-def main() -> None:
-    """See what a running Python engine sees, live, without slowing it down."""
-
-
-@main.command("ls")
+@click.command("ls")
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="JSON, as without a terminal.")
 @click.option(
@@ -71,7 +33,7 @@ def main() -> None:
     show_default=True,
     help="Seconds over which events a second are measured.",
 )
-def ls(name: str | None, as_json: bool, interval: float) -> None:
+def command(name: str | None, as_json: bool, interval: float) -> None:
     """Show the engines that can be tapped, and who is tapping them.
 
     NAME shows one engine. Events a second are known of stages that somebody watches.
@@ -84,8 +46,7 @@ def ls(name: str | None, as_json: bool, interval: float) -> None:
         else:
             second, seconds = first, 0.0
     except TapError as error:
-        click.echo(f"tapring: error: {error}", err=True)
-        sys.exit(error.exit_code)
+        fail(error)
     rates = _rates(first, second, seconds)
     if as_json or not sys.stdout.isatty():
         listed = [_listed(engine, rates) for engine in second]
@@ -222,7 +183,3 @@ def _say_nothing_runs(name: str | None) -> None:
     known = sorted({engine.name for engine in engines()})
     there = f"running: {', '.join(known)}" if known else _NOTHING_RUNS
     click.echo(f"tapring: no engine called {name!r} runs{suggest(name, known)}; {there}", err=True)
-
-
-if __name__ == "__main__":
-    main(prog_name="tapring")

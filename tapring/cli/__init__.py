@@ -1,0 +1,53 @@
+"""``tapring``: the commands by name. Each is loaded when it is run, so that it starts quickly."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Final
+
+import click
+
+from .. import __version__
+from ..errors import suggest
+
+_MODULES: Final = {
+    "attach": "..attach",
+    "close": ".close",
+    "gc": ".gc",
+    "ls": ".ls",
+    "open": ".open",
+    "pipe": "..pipe",
+}
+
+
+class Commands(click.Group):
+    """A group whose commands are modules; a mistyped one suggests the near ones."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands."""
+        return sorted(_MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, imported now."""
+        if cmd_name not in _MODULES:
+            return None
+        command: click.Command = import_module(_MODULES[cmd_name], __package__).command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does it, with a suggestion in the error."""
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            known = self.list_commands(ctx)
+            ctx.fail(
+                f"no such command {name!r}{suggest(name, known)}; there are {', '.join(known)}"
+            )
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tapring")
+def main() -> None:
+    """See what a running Python engine sees, live, without slowing it down."""

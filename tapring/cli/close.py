@@ -1,0 +1,26 @@
+"""``tapring close``: the end of a session that was opened to be kept."""
+
+from __future__ import annotations
+
+import click
+
+from ..command_line import Address, fail
+from ..errors import TapError
+from ..opening import close_session
+
+
+@click.command("close")
+@click.argument("addresses", metavar="ADDRESS...", nargs=-1, required=True, type=Address())
+def command(addresses: tuple[str, ...]) -> None:
+    """End kept sessions: those of tapring open. Who reads one drains what is left.
+
+    ADDRESS is ENGINE.LANE:ID, as tapring open printed it and tapring ls shows it. A session that
+    belongs to its engine or to its consumer ends with that, and is refused here.
+    """
+    for address in addresses:
+        try:
+            close_session(address)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="ADDRESS") from None
+        except (TapError, OSError) as error:
+            fail(error)
