@@ -6,10 +6,11 @@ A Session reads one ring, or one a lane of its engine, merged by time. It polls:
 there it sleeps, 50 us at first and growing to 5 ms, so that the engine makes no system call and
 an idle consumer uses less than 1 % of a core.
 
-When a frame is released decides what a consumer's death costs. At most once: as soon as it is
-copied out; what a killed consumer had copied and not handled is lost to the next one, and what a
-closing one was not asked for counts as unread. At least once: when the next is asked for, or at
-``close``; what a killed consumer had in hand the next one gets again.
+When a frame is released decides what a consumer's death costs. At most once: before it is handed
+out; what a killed consumer had in hand is lost to the next one. At least once: when the next is
+asked for, or at ``close``; what a killed consumer had in hand the next one gets again. Either way
+``read`` and a ``limit`` leave what they did not hand out to the next one; iterating hands out
+whole frames, and the rest of one that is left in the middle counts as unread.
 """
 
 from __future__ import annotations
@@ -129,11 +130,13 @@ class Session:
     def frames(self, *, limit: int | None = None) -> Iterator[Frame]:
         """Frames until the session ends, or until ``limit`` events: the last is cut to fit."""
         left = math.inf if limit is None else limit
-        while left > 0 and (got := self._next_frame()) is not None:
+        while left > 0 and (got := self._next_frame(keep=limit is not None)) is not None:
             source, taken = got
             frame = source.frame(taken)
             if limit is not None:
                 frame = self._cut(source, frame, int(left))
+                if not self._keep:
+                    self._settle()  # but for what was cut off: that is the next consumer's
                 left -= frame.count
                 if not left and self.ended_by is None:
                     self.ended_by = "limit"
@@ -155,7 +158,7 @@ class Session:
                 if events and self._keep:
                     break  # to take the next frame would release these, which nobody has handled
                 try:
-                    got = self._take(0 if events else until)
+                    got = self._take(0 if events else until, keep=True)
                 except TapError as error:
                     if not events:
                         raise
@@ -167,6 +170,8 @@ class Session:
             part = list(islice(self._rest, n)) if self.dtype is None else self._records(n)
             n -= len(part) if self.dtype is None else sum(map(len, part))
             events += part
+        if not self._keep:
+            self._settle()
         return events
 
     def end(self, reason: str) -> None:
@@ -198,8 +203,8 @@ class Session:
             return False
         if self._keep and handled:
             self._settle()
-        self._in_hand = None
         self._abandon_rest()
+        self._in_hand = None
         self._final = self._account()
         if self.ended_by is None:
             self.ended_by = self._stop or "closed"
@@ -227,6 +232,9 @@ class Session:
     # ---- taking frames -----------------------------------------------------------------
 
     def _batches(self) -> Iterator[Iterator[Any]]:
+        if self._in_hand is not None and not self._keep:
+            self._in_hand.reader.release()
+            self._in_hand = None
         yield self._rest
         while (got := self._take(None)) is not None:
             self._unpack(*got)
@@ -247,15 +255,15 @@ class Session:
         self._unpack(source, Taken(rest, frame.count - left, 0, 0))
         return frame.take(left)
 
-    def _next_frame(self) -> tuple[Source, Taken] | None:
+    def _next_frame(self, keep: bool) -> tuple[Source, Taken] | None:
         """The next frame; first what is left of one whose events were only partly read."""
         if self._rest_of is None:
-            return self._take(None)
+            return self._take(None, keep)
         source, taken = self._rest_of
         self._rest_of = None
         left = list(self._rest)
         if not left:
-            return self._take(None)
+            return self._take(None, keep)
         payload, count, _ = source.kind.pack(left if self.dtype is None else left[0])
         self._bytes -= len(payload)
         self._rest = iter(())
@@ -267,19 +275,20 @@ class Session:
             self._rest = iter([records[n:]])
         return [records[:n]]
 
-    def _take(self, until: int | None) -> tuple[Source, Taken] | None:
+    def _take(self, until: int | None, keep: bool = False) -> tuple[Source, Taken] | None:
         """The next frame of the lane that is furthest behind; None at the end, or at ``until``."""
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
         if self._in_hand is not None:
             self._settle()
+        keep = keep or self._keep
         sleep = _FIRST_SLEEP_S
         while self._goes_on():
             try:
                 source = self._open[0] if len(self._open) == 1 else self._furthest_behind()
-                if source is not None and (taken := source.reader.take(keep=self._keep)):
-                    if self._keep:
+                if source is not None and (taken := source.reader.take(keep=keep)):
+                    if keep:
                         self._in_hand = source
                     return source, taken
                 self._drop_ended()
@@ -352,7 +361,7 @@ class Session:
             source = self._rest_of[0]
             events = list(self._rest)
             self._bytes -= len(source.kind.pack(events if self.dtype is None else events[0])[0])
-            if not self._keep:
+            if self._in_hand is None and not self._keep:
                 source.reader.note_abandoned(left)
         self._rest = iter(())
 
