@@ -1,0 +1,366 @@
+"""SIGKILL at any line of ours, on either side: the other goes on, and who comes next repairs.
+
+A forked process kills itself at one line event after the other of what it does, until it comes
+through. Whatever it was doing then is seen by a real engine, or a real consumer, in a process of
+its own, that lives through all of it.
+"""
+
+import os
+import signal
+import textwrap
+
+import pytest
+
+import tapring
+from tapring import layout
+from tapring.housekeeping import sweep
+from tapring.layout import RowState
+from tapring.memory import names
+from tapring.registry import Registry
+
+PRELUDE = """
+import os, signal, sys, threading
+import difflib  # an error message may import it
+import tapring
+from tapring import layout
+from tapring.housekeeping import sweep
+from tapring.memory import names
+
+package = os.path.dirname(tapring.__file__)
+name, stride = sys.argv[1], int(sys.argv[2])
+
+def dies_at(step, work):
+    '''Fork a process that does ``work`` and kills itself at that line event; whether it did.'''
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(60)
+        left = step
+        def at_line(frame, event, arg):
+            nonlocal left
+            if event == "line":
+                left -= 1
+                if left < 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return at_line
+        def at_call(frame, event, arg):
+            return at_line if frame.f_code.co_filename.startswith(package) else None
+        try:
+            work(lambda: sys.settrace(at_call))
+            os._exit(0)
+        except BaseException as error:
+            print("in the child:", repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert code in (0, -signal.SIGKILL), code
+    return code != 0
+
+def every_step(work, check):
+    steps = 0
+    while True:
+        died = dies_at(steps, work)
+        check()
+        if not died:
+            break
+        steps += stride
+    print(steps, flush=True)
+"""
+
+# ``work`` is done by the consumer that dies; the engine lives in another process.
+CONSUMERS = {
+    "captures": """
+        with tapring.capture(name, stage="raw", buffer_bytes=4096) as session:
+            session.read(3, timeout=30)
+    """,
+    "opens-to-keep": """
+        with tapring.capture(name, stage="raw", buffer_bytes=4096, keep=True) as session:
+            address, = session.addresses
+        tapring.close_session(address)
+    """,
+    "lists-and-sweeps": """
+        tapring.engines(name)
+        sweep(name)
+    """,
+}
+ENGINE = """
+import sys, threading, time, tapring
+tap = tapring.Tap(sys.argv[1], max_sessions=4)
+print(tap.lane, flush=True)
+end = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), end.set()), daemon=True).start()
+number = 0
+while not end.is_set():
+    watched = tap.snapshot()
+    if watched:
+        watched.offer("raw", [b"%d" % (number + i) for i in range(3)])
+        number += 3
+    time.sleep(0.0002)
+print(tap.faults, tap.misuse, flush=True)
+"""
+
+
+@pytest.fixture
+def script(spawn, name):
+    """Run a script of steps to its end; gives how many steps there were."""
+
+    def run(source: str, stride: int) -> int:
+        process = spawn(PRELUDE + textwrap.dedent(source), name, str(stride), stdout=-1, stderr=-1)
+        out, err = process.communicate(timeout=110)
+        assert err.decode() == ""
+        assert process.returncode == 0
+        return int(out.split()[-1])
+
+    return run
+
+
+@pytest.mark.parametrize("what", CONSUMERS)
+def test_a_consumer_killed_anywhere_costs_neither_the_engine_nor_the_next(
+    script, spawn, name, what
+) -> None:
+    engine = spawn(ENGINE, name, stdin=-1, stdout=-1, stderr=-1)
+    lane = engine.stdout.readline().decode().strip()
+    body = textwrap.indent(textwrap.dedent(CONSUMERS[what]), " " * 4)
+    steps = script(
+        "def work(trace):\n    trace()\n"
+        + body
+        + textwrap.dedent("""
+        def check():
+            for each in names(f"tapring.{name}."):  # kept ones live on: that is their point
+                if each.count(".") == 3:
+                    try:
+                        tapring.close_session(f"{name}:{each.rpartition('.')[2]}")
+                    except tapring.TapError:
+                        pass
+            with tapring.capture(name, stage="raw", buffer_bytes=65536) as session:
+                lines = [int(line) for line in session.read(6, timeout=30)]
+                assert lines == list(range(lines[0], lines[0] + len(lines))), lines
+                assert lines
+
+        every_step(work, check)
+        """),
+        stride=3,
+    )
+    assert steps > 100
+    sweep(name)
+    assert names(f"tapring.{name}.") == [f"tapring.{name}.{lane}"]
+    out, err = engine.communicate(timeout=30)
+    assert (out, err) == (b"0 0\n", b"")
+
+
+def test_an_engine_killed_while_it_opens_its_lane_leaves_what_the_next_removes(
+    script, name
+) -> None:
+    steps = script(
+        """
+        def work(trace):
+            trace()
+            tapring.Tap(name).close()
+
+        def check():
+            with tapring.Tap(name, strict=True) as tap:
+                assert names(f"tapring.{name}.") == [f"tapring.{name}.{tap.lane}"]
+
+        every_step(work, check)
+        """,
+        stride=1,
+    )
+    assert steps > 50
+    assert not names(f"tapring.{name}.")
+
+
+def test_an_engine_killed_anywhere_leaves_whole_frames_and_a_ledger_that_closes(
+    script, name
+) -> None:
+    steps = script(
+        """
+        ready, go = os.pipe(), os.pipe()
+        seen = []
+
+        def work(trace):
+            tap = tapring.Tap(name)
+            tap.register("decoded", buffer_bytes=4096)
+            os.write(ready[1], b"r")
+            os.read(go[0], 1)
+            trace()
+            for i in range(3):
+                tap.snapshot().offer("raw", [b"%d" % (4 * i + j) for j in range(4)])
+            tap.register("raw", buffer_bytes=4096)
+            tap.close()
+
+        def consume():
+            os.read(ready[0], 1)
+            with tapring.capture(name, stage="raw", buffer_bytes=65536) as session:
+                os.write(go[1], b"g")
+                seen.append([int(line) for line in session])
+            seen.append(session)
+
+        def check():
+            consumer.join()
+            lines, session = seen
+            seen.clear()
+            stats = session.stats
+            assert lines == list(range(len(lines))) and len(lines) % 4 == 0, lines
+            assert session.ended_by in ("engine-death", "engine-exit"), session.ended_by
+            assert stats.delivered == stats.captured == len(lines), stats
+            assert stats.offered == stats.delivered + stats.dropped, stats
+            sweep(name)
+            assert not names(f"tapring.{name}."), names(f"tapring.{name}.")
+
+        steps, died = 0, True
+        while died:
+            consumer = threading.Thread(target=consume)
+            consumer.start()
+            died = dies_at(steps, work)
+            check()
+            steps += stride
+        print(steps)
+        """,
+        stride=7,
+    )
+    assert steps > 200
+
+
+def test_both_killed_at_once_leave_what_the_next_removes(script, name) -> None:
+    steps = script(
+        """
+        def work(trace):
+            tap = tapring.Tap(name)
+            trace()
+            with tapring.capture(name, stage="raw", buffer_bytes=4096) as session:
+                tap.snapshot().offer("raw", [b"one"])
+                assert session.read(1, timeout=0) == [b"one"]
+            tap.snapshot()
+            tap.close()
+
+        def check():
+            sweep(name)
+            assert not names(f"tapring.{name}."), names(f"tapring.{name}.")
+
+        every_step(work, check)
+        """,
+        stride=5,
+    )
+    assert steps > 100
+
+
+# ---- the states that such a death leaves, one by one ---------------------------------------
+
+
+@pytest.fixture
+def tap(name):
+    with tapring.Tap(name) as tap:
+        yield tap
+
+
+HOLDER = """
+import os, sys, signal, tapring
+from tapring import layout
+from tapring.registry import Registry
+from tapring.layout import Owner
+registry = Registry.attach(sys.argv[1], sys.argv[2])
+assert registry._take_mutex(0.0)
+if sys.argv[3] == "odd":
+    registry._set(layout.GENERATION, registry.generation + 1)
+if sys.argv[3] == "claimed":
+    registry._claim(Owner.CONSUMER, 7)
+print("ready", flush=True)
+signal.pause()
+"""
+
+
+@pytest.fixture
+def holder(spawn, tap, name):
+    """A consumer that stopped with the table in a state, and holds its mutex."""
+
+    def start(state: str):
+        process = spawn(HOLDER, name, tap.lane, state, stdout=-1)
+        assert process.stdout.readline() == b"ready\n"
+        return process
+
+    return start
+
+
+@pytest.mark.parametrize("state", ["even", "odd", "claimed"])
+def test_a_consumer_that_dies_with_the_mutex_frees_it(tap, name, holder, state) -> None:
+    with tap.register("raw") as handle:
+        process = holder(state)
+        for _ in range(100):
+            tap.snapshot().offer("raw", [b"meanwhile"])
+        process.kill()
+        process.wait()
+        with tapring.capture(name, stage="raw") as session:
+            tap.snapshot().offer("raw", [b"after"])
+            assert session.read(1, timeout=0) == [b"after"]
+        assert handle.captured == 101
+        assert not tap.faults
+        with Registry.attach(name, tap.lane) as registry:
+            assert registry.generation % 2 == 0
+            assert [row.id for row in registry.rows()] == [handle.id]
+
+
+def test_the_engine_itself_mends_a_half_changed_table(tap, name, holder) -> None:
+    process = holder("odd")
+    process.kill()
+    process.wait()
+    for _ in range(200):
+        tap.snapshot()
+    with Registry.attach(name, tap.lane) as registry:
+        assert registry.generation % 2 == 0
+
+
+def test_a_stopped_consumer_that_holds_the_table_costs_others_an_error_and_the_engine_nothing(
+    tap, name, holder, monkeypatch
+) -> None:
+    monkeypatch.setattr("tapring.registry.Registry.register.__kwdefaults__", {"timeout_s": 0.05})
+    handle = tap.register("raw")
+    process = holder("odd")
+    process.send_signal(signal.SIGSTOP)
+    with pytest.raises(tapring.SessionBusy, match="held by another process"):
+        tapring.capture(name, stage="raw")
+    assert tap.register("raw") is None
+    for _ in range(300):
+        tap.snapshot().offer("raw", [b"on"])
+    assert handle.captured == 300
+    process.send_signal(signal.SIGCONT)
+    process.kill()
+    process.wait()
+    with tapring.capture(name, stage="raw") as session:
+        tap.snapshot().offer("raw", [b"after"])
+        assert session.read(1, timeout=0) == [b"after"]
+
+
+def test_a_claim_whose_ring_was_never_finished_is_freed_with_it(tap, name, spawn) -> None:
+    """Killed while it made the ring: the row says CLAIMED, the name is there, its magic is not."""
+    source = HOLDER.replace("assert registry._take_mutex(0.0)", "row = None").replace(
+        'print("ready", flush=True)',
+        "registry._claim(Owner.CONSUMER, 7)\n"
+        'os.close(os.open(f"/dev/shm/tapring.{sys.argv[1]}.{sys.argv[2]}.1",'
+        " os.O_CREAT | os.O_RDWR, 0o600))\n"
+        'print("ready", flush=True)',
+    )
+    process = spawn(source, name, tap.lane, "", stdout=-1)
+    assert process.stdout.readline() == b"ready\n"
+    with Registry.attach(name, tap.lane) as registry:
+        assert [row.state for row in registry.rows()] == [RowState.CLAIMED]
+    assert sweep(name) == [], "it lives"
+    process.kill()
+    process.wait()
+    ring = layout.segment_name(name, tap.lane, 1)
+    (removed,) = sweep(name)
+    assert (removed.name, removed.reason) == (ring, "its consumer has died")
+    assert not os.path.exists(f"/dev/shm/{ring}")
+
+
+def test_an_engine_stopped_for_a_while_goes_on_where_it_was(spawn, name) -> None:
+    engine = spawn(ENGINE, name, stdin=-1, stdout=-1, stderr=-1)
+    engine.stdout.readline()
+    with tapring.capture(name, stage="raw") as session:
+        first = session.read(30, timeout=30)
+        engine.send_signal(signal.SIGSTOP)
+        rest = session.read(10**6, timeout=0)
+        assert session.read(1, timeout=0.2) == [], "and it is not taken for dead"
+        assert session.ended_by is None
+        engine.send_signal(signal.SIGCONT)
+        more = session.read(30, timeout=30)
+    lines = [int(line) for line in [*first, *rest, *more]]
+    assert lines == list(range(lines[0], lines[0] + len(lines)))
+    assert engine.communicate(timeout=30) == (b"0 0\n", b"")
