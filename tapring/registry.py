@@ -491,7 +491,12 @@ def _read_info(segment: Segment, engine: str, lane: str, patience_s: float) -> L
             f"{layout.VERSION}; use the tapring of the engine's environment"
         )
     offset = layout.info_offset(rows) if 0 < rows <= layout.MAX_ROWS else segment.size
-    if size != segment.size or length > layout.MAX_INFO_BYTES or offset + length > size:
+    if (
+        size != segment.size
+        or size % layout.WORD
+        or length > layout.MAX_INFO_BYTES
+        or offset + length > size
+    ):
         raise RingCorrupt(
             f"the registry {segment.name} is truncated or damaged; restart its engine"
         )

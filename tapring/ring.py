@@ -293,6 +293,7 @@ class Reader:
     """
 
     __slots__ = (
+        "_abandoned",
         "_barrier",
         "_cutter",
         "_data",
@@ -344,6 +345,13 @@ class Reader:
         self.released = page[_RELEASED]
         self._missed = page[layout.MISSED]
         self.gaps = page[layout.GAPS]
+        self._abandoned = page[layout.ABANDONED]
+        if max(self._head, self.released, self._missed, self.gaps, self._abandoned) >> 63:
+            raise RingCorrupt(
+                f"the consumer's page cannot be right: position {self._head}, {self.released} "
+                f"events released, {self._abandoned} of them abandoned, {self._missed} missed "
+                f"in {self.gaps} gaps"
+            )
 
     def take(self, *, keep: bool = False) -> Taken | None:
         """Copy the next frame out and release its slots, or keep them; None while there is none.
@@ -442,7 +450,8 @@ class Reader:
 
     def note_abandoned(self, events: int) -> None:
         """Count events of taken frames that will never be handed out: they stay unread."""
-        self._page[layout.ABANDONED] += events
+        self._abandoned += events
+        self._page[layout.ABANDONED] = self._abandoned
 
     def note_final_gap(self) -> bool:
         """Count a gap behind the last frame, once everything was taken; say if there is one."""
@@ -450,6 +459,8 @@ class Reader:
         lost = ledger.dropped + ledger.oversize + ledger.errors
         if lost <= self._missed:
             return False
+        if lost >> 63:
+            raise RingCorrupt(f"the producer cannot have lost {lost} events")
         self._note_gap(lost - self._missed)
         return True
 

@@ -28,6 +28,7 @@ Packed = tuple[Any, int, int]
 
 _STAGE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _NEWLINE: Final = b"\n"
+_NOT_DECODED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _without_newline: Final = itemgetter(slice(None, -1))
 
 
@@ -70,7 +71,9 @@ class _Text:
     def split(self, payload: bytes, count: int, at: int) -> tuple[bytes, bytes]:
         end = 0
         for _ in range(at):
-            end = payload.index(_NEWLINE, end) + 1
+            end = payload.find(_NEWLINE, end) + 1
+            if not end:  # fewer lines than its header says
+                return payload, payload[:0]
         return payload[:end], payload[end:]
 
     def describe(self) -> str:
@@ -163,7 +166,7 @@ class Json(_Text):
     def unpack(self, payload: bytes, count: int) -> tuple[list[Any], int]:
         try:
             events = self._decoder.decode_lines(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _NOT_DECODED:
             events = list(self._decode_what_can_be(payload))
         return events, len(events) - count
 
@@ -184,7 +187,7 @@ class Json(_Text):
         for line in io.BytesIO(payload):
             try:
                 yield self._decoder.decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except _NOT_DECODED:
                 yield line.rstrip(_NEWLINE)
 
 

@@ -382,6 +382,8 @@ class Tap:
         Returns what kept it from being mapped.
         """
         refusal: Exception | None = None
+        if row.id in self._live:  # somebody has set the table's next id back
+            self._live.pop(row.id).end(Ended.CLOSED)
         if row.slots * row.slot_bytes > self.max_buffer_bytes:
             verdict = Verdict.TOO_LARGE
         else:
