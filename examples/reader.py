@@ -1,0 +1,100 @@
+"""Reads a registered or kept session as docs/protocol.md says, with Python's own library alone.
+
+``python examples/reader.py ENGINE[.LANE]:ID`` goes on at the very event, prints ``lines`` or
+``json``, and releases each frame once it is written: at least once. Python has no memory fence and
+x86-64 needs none. Elsewhere one belongs where a comment says FENCE: ``lock.release();
+lock.acquire()`` of a private ``threading.Lock`` that is kept held lets no load or store cross.
+"""
+
+import mmap
+import os
+import sys
+import time
+from fcntl import F_OFD_GETLK, F_OFD_SETLK, F_UNLCK, F_WRLCK, fcntl
+from glob import glob
+from struct import Struct
+
+VERSION, REGISTRY, RING, PAGE, SLOTS = 2, 0x01676E6972706174, 0x02676E6972706174, 4096, 8192
+STATE, VERDICTS, ROWS, TAIL, CAPTURED, DROPPED, ENDED = 64, 128, 544, 32, 48, 64, 67
+HEAD, RELEASED, ABANDONED, MISSED, GAPS = 0, 16, 17, 18, 19  # words of the consumer's page
+WHY = ("", "engine-exit", "expired", "closed", "evicted")
+FRAME, FLOCK = Struct("=QQQQIIHHI"), Struct("hhqqi4x")
+
+
+def check(right: object, wrong: str) -> None:
+    """Refuse what no correct peer writes, and what is not read here."""
+    if not right:
+        raise ValueError(wrong)
+
+
+def lock(fd: int, command: int, byte: int) -> int:
+    """Take a byte's lock, which raises where another has it, or ask for it."""
+    asked = FLOCK.pack(F_WRLCK, os.SEEK_SET, byte, 1, 0)
+    return int(FLOCK.unpack(fcntl(fd, command, asked))[0])
+
+
+def segment(path: str, magic: int) -> tuple[int, mmap.mmap, memoryview]:
+    """Map a segment to read: of this user or root, without a hole (that is SIGBUS), finished."""
+    file = os.fstat(fd := os.open(path, os.O_RDWR | os.O_NOFOLLOW))
+    whole = SLOTS <= file.st_size <= file.st_blocks * 512 and file.st_uid in (0, os.geteuid())
+    check(whole, f"{path} is truncated, or of user {file.st_uid}")
+    words = memoryview(data := mmap.mmap(fd, file.st_size, prot=mmap.PROT_READ)).cast("Q")
+    check(words[0] == magic, f"{path} is no segment of tapring, or not finished")  # FENCE
+    check(words[1] == VERSION, f"{path} is of version {words[1]}; this reads {VERSION}")
+    return fd, data, words
+
+
+def read(path: str, number: int) -> str:
+    """Take a session's lock, pass its events on until it ends, and give its account."""
+    registry, _, lane = segment(path.rpartition(".")[0], REGISTRY)
+    row = lane[ROWS + 1 : ROWS + 16 * min(lane[4], 64) : 16].tolist().index(number)
+    check(lock(registry, F_OFD_GETLK, 16 + row) == F_UNLCK, f"{path} is read by another consumer")
+    lock(registry, F_OFD_SETLK, 16 + row)  # from here on the row is no other session's
+    state, same, epoch, stage, slots, size = lane[ROWS + 16 * row :][:6]
+    fd, data, words = segment(path, RING)
+    right = (state, same) == (2, number) and words[3:7].tolist() == [epoch, number, slots, size]
+    check(right and size >= 64 and len(data) == SLOTS + slots * size, f"{path} is another's")
+    page = memoryview(mmap.mmap(fd, PAGE, offset=PAGE)).cast("Q")
+    start, head, reason, nap = page[HEAD], page[HEAD], "", 0.0
+    try:
+        while (tail := words[TAIL]) != head or not reason:
+            nap = min(2 * nap or 50e-6, 5e-3) if tail == head else 0  # FENCE
+            if tail == head:
+                dead, exited = lock(registry, F_OFD_GETLK, 0) == F_UNLCK, lane[STATE] == 2
+                verdict = lane[VERDICTS + row]
+                check(verdict >> 8 != number or verdict & 255 < 2, "the engine refuses this ring")
+                reason = WHY[words[ENDED] % 5] or "engine-exit" * exited or "engine-death" * dead
+                time.sleep(nap)
+                continue  # FENCE
+            at = SLOTS + head % slots * size
+            pos, _, offered, captured, length, count, of, kind, _ = FRAME.unpack_from(data, at)
+            end, last = head - (-(length + 48) // size), at + 48 + length
+            done, missed = page[RELEASED] - captured, offered - captured - page[MISSED]
+            right = pos == head < end <= tail <= head + slots and of == stage and kind in (1, 2)
+            right = right and 0 <= done <= (head == start and count) and missed >= 0 < count
+            check(right, f"the frame at slot {head} is damaged, or holds neither lines nor json")
+            wrapped = data[SLOTS : max(0, last - len(data)) + SLOTS]
+            rest = memoryview((data[at + 48 : last] + wrapped).split(b"\n", done)[-1])
+            while rest:
+                rest = rest[os.write(1, rest) :]
+            page[RELEASED] = captured + count
+            page[MISSED], page[GAPS] = page[MISSED] + missed, page[GAPS] + (missed > 0)
+            page[HEAD] = head = end  # FENCE before it
+    except KeyboardInterrupt:
+        reason = "interrupt"
+    captured = words[CAPTURED] if reason == "interrupt" else page[RELEASED]
+    (dropped, oversize, errors), delivered = words[DROPPED:ENDED], page[RELEASED] - page[ABANDONED]
+    account = f"offered {captured + dropped + oversize + errors}, delivered {delivered}, unread "
+    account += f"{captured - delivered}, dropped {dropped}, oversize {oversize}, errors {errors}"
+    return f"reader: {account}; ended by {reason}"
+
+
+if __name__ == "__main__":
+    try:
+        name = sys.argv[-1].replace(":", "." if "." in sys.argv[-1] else ".????????.")
+        path = min(glob(f"/dev/shm/tapring.{name}"), default="")
+        check(path, f"there is no session {sys.argv[-1]}")
+        print(read(path, int(path.rpartition(".")[2])), file=sys.stderr)
+    except (OSError, ValueError) as error:
+        print(f"reader: {error}", file=sys.stderr)
+        sys.exit(3)
