@@ -1,0 +1,292 @@
+"""examples/reader.py, run without site-packages, beside engines and tapring's own consumers."""
+
+import ast
+import fcntl
+import os
+import re
+import signal
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+
+import tapring
+from tapring import layout
+from tapring.ledger import consumer_words
+from tapring.memory import Segment
+
+READER = Path(__file__).resolve().parent.parent / "examples" / "reader.py"
+ACCOUNT = "offered", "delivered", "unread", "dropped", "oversize", "errors"
+# -I -S: nothing that is installed can be imported, so tapring cannot either.
+RUN = "import os, sys; os.execv(sys.executable, [sys.executable, '-I', '-S', *sys.argv[1:]])"
+# Offers what ``step`` says, and writes down what was captured of it, as the account must have it.
+ENGINE = """
+import os, sys, time, tapring
+name, path, size, wanted, end = *sys.argv[1:3], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
+tap = tapring.Tap(name, strict=True, slot_bytes=64)
+handle = tap.register("raw", buffer_bytes=size)
+print(tap.lane, handle.id, flush=True)
+captured, number = [], 0
+
+def offer(events):
+    before = handle.captured
+    tap.snapshot().offer("raw", events)
+    taken = handle.captured - before
+    captured.extend(events[:taken])
+    return taken < len(events)
+
+while not offer([b"early %d" % (number + i) for i in range(7)]):
+    number += 7
+print("full", flush=True)
+sys.stdin.readline()
+while handle.captured < wanted:
+    number += 1
+    if offer([b"late %d %d " % (number, i) + b"." * (number * i % 50) for i in range(number % 9)]):
+        time.sleep(0.0005)
+for odd in (b"x" * 2 * size, object()):
+    dropped = -1
+    while handle.dropped != dropped:  # a full ring drops it unseen
+        dropped = handle.dropped
+        offer([odd])
+        time.sleep(0.0005)
+with open(path, "wb") as file:
+    file.writelines(line + b"\\n" for line in captured)
+print(handle.offered, handle.captured, handle.dropped, flush=True)
+if end == "close":
+    tap.close()
+elif end == "end":
+    handle.close()
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def reader(spawn):
+    """Start examples/reader.py for an address; its output is piped unless ``stdout`` is given."""
+
+    def start(address: str, **options):
+        return spawn(RUN, str(READER), address, **{"stdout": -1, "stderr": -1, **options})
+
+    return start
+
+
+@pytest.fixture
+def tap(name):
+    with tapring.Tap(name, strict=True, slot_bytes=64) as made:
+        yield made
+
+
+def account(process) -> tuple[dict[str, int], str]:
+    """The counts and the reason of a reader's one line of account."""
+    (line,) = process.stderr.read().decode().splitlines()
+    pattern = "reader: " + ", ".join(rf"{word} (\d+)" for word in ACCOUNT) + "; ended by (.+)"
+    *counts, reason = re.fullmatch(pattern, line).groups()
+    return dict(zip(ACCOUNT, map(int, counts), strict=True)), reason
+
+
+def offer(tap, batch, stage="raw") -> None:
+    tap.snapshot().offer(stage, batch)
+
+
+def numbered(start: int, end: int) -> list[bytes]:
+    return [b"%d" % i for i in range(start, end)]
+
+
+def released(name, lane, session) -> int:
+    """The word RELEASED of a session's ring."""
+    with Segment.attach(layout.segment_name(name, lane, session)) as ring:
+        page = ring.map(layout.CONSUMER_PAGE, layout.PAGE, writable=False)
+        with consumer_words(page, 0) as words:
+            return words[layout.RELEASED]
+
+
+def unread_of_pipe(stream) -> int:
+    return int.from_bytes(fcntl.ioctl(stream, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def test_it_is_100_lines_of_standard_library() -> None:
+    source = READER.read_text()
+    assert len(source.splitlines()) <= 100
+    imported = {
+        alias.name.split(".")[0]
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in (node.names if isinstance(node, ast.Import) else [ast.alias(node.module)])
+    }
+    assert imported <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [("close", "engine-exit"), ("end", "closed"), ("hang", "engine-death")],
+)
+def test_it_prints_what_a_full_ring_took_over_many_rounds(
+    spawn, reader, name, tmp_path, end, reason
+) -> None:
+    size, wanted = 2048, 5000
+    path = tmp_path / "captured"
+    args = name, str(path), str(size), str(wanted), end
+    engine = spawn(ENGINE, *args, stdin=-1, stdout=-1)
+    lane, number = engine.stdout.readline().decode().split()
+    assert engine.stdout.readline() == b"full\n"
+    printed = tmp_path / "printed"
+    with printed.open("wb") as file:
+        process = reader(f"{name}.{lane}:{number}", stdout=file)
+    engine.stdin.write(b"go\n")
+    engine.stdin.flush()
+    offered, captured, dropped = map(int, engine.stdout.readline().split())
+    if end == "hang":
+        engine.kill()
+    counts, why = account(process)
+    assert (process.wait(30), why) == (0, reason)
+    assert printed.read_bytes() == path.read_bytes()
+    assert path.stat().st_size > 10 * size
+    assert dropped > 0
+    assert counts == {
+        "offered": offered,
+        "delivered": captured,
+        "unread": 0,
+        "dropped": dropped,
+        "oversize": 1,
+        "errors": 1,
+    }
+    assert captured >= wanted
+
+
+def test_it_is_a_consumer_to_the_others(tap, reader, name) -> None:
+    handle = tap.register("raw")
+    offer(tap, [b"a"])
+    process = reader(f"{name}:{handle.id}")
+    assert process.stdout.readline() == b"a\n"
+    with pytest.raises(tapring.SessionBusy, match="read by another consumer"):
+        tapring.attach_session(name, handle.id)
+    assert tapring.engines(name)[0].sessions[0].read
+    second = reader(f"{name}:{handle.id}")
+    assert second.wait(30) == 3
+    assert second.stderr.read().endswith(b" is read by another consumer\n")
+    handle.close()
+    assert account(process)[1] == "closed"
+    process.wait(30)
+
+
+def test_it_understands_tapring_s_lock(tap, reader, name) -> None:
+    handle = tap.register("raw")
+    with tapring.attach_session(name, handle.id):
+        process = reader(f"{name}:{handle.id}")
+        assert process.wait(30) == 3
+        assert b"read by another consumer" in process.stderr.read()
+
+
+def test_after_it_was_killed_tapring_goes_on_at_the_very_event(tap, reader, name, wait_for) -> None:
+    handle = tap.register("raw")
+    offer(tap, numbered(0, 10))
+    process = reader(f"{name}:{handle.id}")
+    wait_for(lambda: released(name, tap.lane, handle.id) == 10)
+    process.kill()
+    assert process.stdout.read().splitlines() == numbered(0, 10)
+    process.wait()
+    offer(tap, numbered(10, 20))
+    with tapring.attach_session(name, handle.id) as session:
+        assert session.read(100) == numbered(10, 20)
+        assert (session.stats.delivered, session.stats.gaps) == (20, 0)
+
+
+def test_killed_while_it_writes_it_has_released_no_more_than_it_wrote(
+    tap, reader, name, wait_for
+) -> None:
+    handle = tap.register("raw", buffer_bytes=1 << 20)
+    lines = [b"%d %s" % (i, b"." * 1000) for i in range(300)]
+    for i in range(0, 300, 10):
+        offer(tap, lines[i : i + 10])
+    process = reader(f"{name}:{handle.id}")  # which stands when its pipe of 64 KiB is full
+    wait_for(lambda: unread_of_pipe(process.stdout) > 1 << 15)
+    process.kill()
+    process.wait()
+    done = released(name, tap.lane, handle.id)
+    assert 0 < done < 300
+    printed = process.stdout.read().splitlines()
+    assert printed[:done] == lines[:done]
+    with tapring.attach_session(name, handle.id) as session:
+        assert session.read(300) == lines[done:]
+
+
+def test_it_goes_on_in_the_middle_of_a_frame(tap, spawn, reader, name, wait_for) -> None:
+    source = (
+        f"import tapring, time\n"
+        f"s = tapring.capture({name!r}, stage='decoded', keep=True, delivery='at-least-once')\n"
+        f"print(s.addresses[0], flush=True)\n"
+        f"print(s.read(4), flush=True)\n"
+        f"s.read(3)\n"  # which releases the four before it
+        f"print('in hand', flush=True)\n"
+        f"time.sleep(600)"
+    )
+    consumer = spawn(source, stdout=-1)
+    address = consumer.stdout.readline().decode().strip()
+    wait_for(tap.snapshot)
+    offer(tap, list(range(10)), "decoded")
+    assert consumer.stdout.readline() == b"[0, 1, 2, 3]\n"
+    assert consumer.stdout.readline() == b"in hand\n"
+    consumer.kill()
+    consumer.wait()
+    offer(tap, [{"next": True}], "decoded")
+    process = reader(address)
+    expected = [b"4", b"5", b"6", b"7", b"8", b"9", b'{"next":true}']
+    assert [process.stdout.readline().rstrip() for _ in expected] == expected
+    tap.close()
+    counts, reason = account(process)
+    assert (process.wait(30), reason) == (0, "engine-exit")
+    assert (counts["offered"], counts["delivered"], counts["unread"]) == (11, 11, 0)
+
+
+def test_an_interrupt_ends_it_normally_with_its_account(tap, reader, name, wait_for) -> None:
+    handle = tap.register("raw")
+    offer(tap, [b"a"])
+    process = reader(f"{name}:{handle.id}")
+    wait_for(lambda: released(name, tap.lane, handle.id) == 1)
+    process.send_signal(signal.SIGINT)
+    counts, reason = account(process)
+    assert (process.wait(30), reason, counts["delivered"]) == (0, "interrupt", 1)
+    with tapring.attach_session(name, handle.id) as session:
+        assert session.read(1, timeout=0) == []
+
+
+def test_what_it_cannot_read_is_one_line_and_exit_code_3(tap, reader, name) -> None:
+    blobs = tapring.Tap(name, stages={"blobs": "bytes"}, strict=True)
+    with blobs:
+        handle = blobs.register("blobs")
+        blobs.snapshot().offer("blobs", [b"a"])
+        for address, message in (
+            (f"{name}:7", f"there is no session {name}:7"),
+            (f"{name}.00000000:1", "there is no session"),
+            ("no-such-engine", "there is no session"),
+            (f"{name}.{blobs.lane}:{handle.id}", "holds neither lines nor json"),
+        ):
+            process = reader(address)
+            assert process.wait(30) == 3
+            (line,) = process.stderr.read().decode().splitlines()
+            assert line.startswith("reader: ")
+            assert message in line
+
+
+@pytest.mark.parametrize(
+    ("segment", "word", "value", "message"),
+    [
+        ("registry", layout.MAGIC, 7, "is no segment of tapring"),
+        ("registry", layout.FORMAT, 99, "is of version 99; this reads 2"),
+        ("ring", layout.MAGIC, 7, "is no segment of tapring"),
+        ("ring", layout.EPOCH, 7, "is another's"),
+        ("ring", layout.TAIL, 1 << 40, "the frame at slot 0 is damaged"),
+        ("ring", layout.SLOTS // 8, 7, "the frame at slot 0 is damaged"),
+    ],
+)
+def test_what_cannot_be_right_is_refused(tap, reader, name, segment, word, value, message) -> None:
+    handle = tap.register("raw")
+    offer(tap, [b"a"])
+    session = handle.id if segment == "ring" else None
+    with Segment.attach(layout.segment_name(name, tap.lane, session)) as opened:
+        os.pwrite(opened.fd, value.to_bytes(8, sys.byteorder), word * 8)
+    process = reader(f"{name}:{handle.id}")
+    assert process.wait(30) == 3
+    (line,) = process.stderr.read().decode().splitlines()
+    assert message in line
