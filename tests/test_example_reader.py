@@ -260,7 +260,7 @@ def test_what_it_cannot_read_is_one_line_and_exit_code_3(tap, reader, name) -> N
             (f"{name}:7", f"there is no session {name}:7"),
             (f"{name}.00000000:1", "there is no session"),
             ("no-such-engine", "there is no session"),
-            (f"{name}.{blobs.lane}:{handle.id}", "holds neither lines nor json"),
+            (f"{name}.{blobs.lane}:{handle.id}", "is damaged or no text"),
         ):
             process = reader(address)
             assert process.wait(30) == 3
@@ -276,8 +276,9 @@ def test_what_it_cannot_read_is_one_line_and_exit_code_3(tap, reader, name) -> N
         ("registry", layout.FORMAT, 99, "is of version 99; this reads 2"),
         ("ring", layout.MAGIC, 7, "is no segment of tapring"),
         ("ring", layout.EPOCH, 7, "is another's"),
-        ("ring", layout.TAIL, 1 << 40, "the frame at slot 0 is damaged"),
-        ("ring", layout.SLOTS // 8, 7, "the frame at slot 0 is damaged"),
+        ("ring", layout.TAIL, 1 << 40, "is damaged or no text"),
+        ("ring", layout.SLOTS // 8, 7, "is damaged or no text"),
+        ("ring", layout.CAPTURED, 0, "is damaged or no text"),
     ],
 )
 def test_what_cannot_be_right_is_refused(tap, reader, name, segment, word, value, message) -> None:
