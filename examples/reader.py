@@ -1,9 +1,8 @@
 """Reads a registered or kept session as docs/protocol.md says, with Python's own library alone.
 
 ``python examples/reader.py ENGINE[.LANE]:ID`` goes on at the very event, prints ``lines`` or
-``json``, and releases each frame once it is written: at least once. Python has no memory fence and
-x86-64 needs none. Elsewhere one belongs where a comment says FENCE: ``lock.release();
-lock.acquire()`` of a private ``threading.Lock`` that is kept held lets no load or store cross.
+``json``, and releases each frame once it is written (at least once). x86-64 needs no memory fence;
+elsewhere one belongs at each FENCE, in Python ``release(); acquire()`` of a ``Lock`` kept held.
 """
 
 import mmap
@@ -61,9 +60,10 @@ def read(path: str, number: int) -> str:
             nap = min(2 * nap or 50e-6, 5e-3) if tail == head else 0  # FENCE
             if tail == head:
                 dead, exited = lock(registry, F_OFD_GETLK, 0) == F_UNLCK, lane[STATE] == 2
-                verdict = lane[VERDICTS + row]
-                check(verdict >> 8 != number or verdict & 255 < 2, "the engine refuses this ring")
+                seen, verdict = divmod(lane[VERDICTS + row], 256)
+                check(seen != number or verdict < 2, "the engine refuses this ring")
                 reason = WHY[words[ENDED] % 5] or "engine-exit" * exited or "engine-death" * dead
+                reason = reason or "closed" * (lane[ROWS + 16 * row] == 0 and seen != number)
                 time.sleep(nap)
                 continue  # FENCE
             at = SLOTS + head % slots * size

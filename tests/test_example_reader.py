@@ -101,6 +101,13 @@ def released(name, lane, session) -> int:
             return words[layout.RELEASED]
 
 
+def is_attached(process) -> bool:
+    """Whether it has mapped a consumer's page, the last thing it does before it reads."""
+    return bool(
+        re.search(r" rw-s .* /dev/shm/tapring\.", Path(f"/proc/{process.pid}/maps").read_text())
+    )
+
+
 def unread_of_pipe(stream) -> int:
     return int.from_bytes(fcntl.ioctl(stream, termios.FIONREAD, bytes(4)), sys.byteorder)
 
@@ -249,6 +256,31 @@ def test_an_interrupt_ends_it_normally_with_its_account(tap, reader, name, wait_
     assert (process.wait(30), reason, counts["delivered"]) == (0, "interrupt", 1)
     with tapring.attach_session(name, handle.id) as session:
         assert session.read(1, timeout=0) == []
+
+
+def test_it_ends_where_a_session_was_closed_before_the_engine_saw_it(
+    tap, reader, name, wait_for
+) -> None:
+    with tapring.capture(name, stage="raw", keep=True) as session:
+        address = session.addresses[0]
+    process = reader(address)
+    wait_for(lambda: is_attached(process))
+    tapring.close_session(address)
+    assert account(process) == (dict.fromkeys(ACCOUNT, 0), "closed")
+    assert process.wait(30) == 0
+
+
+def test_a_ring_that_the_engine_refuses_is_an_error(tap, reader, name, wait_for) -> None:
+    with tapring.capture(name, stage="raw", keep=True) as session:
+        address = session.addresses[0]
+    process = reader(address)
+    wait_for(lambda: is_attached(process))
+    with Segment.attach(f"tapring.{address.replace(':', '.')}") as ring:
+        os.pwrite(ring.fd, bytes(8), layout.EPOCH * layout.WORD)
+    with pytest.warns(tapring.TapWarning, match="is refused"):
+        assert tap.snapshot() is None
+    assert process.wait(30) == 3
+    assert process.stderr.read() == b"reader: the engine refuses this ring\n"
 
 
 def test_what_it_cannot_read_is_one_line_and_exit_code_3(tap, reader, name) -> None:
