@@ -87,7 +87,7 @@ def attach_session(
     registry, row = _find_session(engine, lane, session, wait)
     try:
         registry.take_reader(row)
-        registry.row_of(session)  # it may have ended, and its row be another's, meanwhile
+        row = registry.row_of(session)  # it may have ended, and its row be another's, meanwhile
         return Session([Source(registry, row, owned=False)], delivery=delivery)
     except BaseException:
         registry.close()

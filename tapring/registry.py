@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -186,6 +187,15 @@ class Registry:
         there = ", ".join(str(row.id) for row in rows) or "none"
         raise SessionNotFound(
             f"the engine {self.address} has no session {session}; open sessions: {there}"
+        )
+
+    def is_open(self, row: Row) -> bool:
+        """Whether ``row`` still stands in the table."""
+        first = layout.row(row.index)
+        words = self.words
+        return bool(
+            words[first + layout.ROW_STATE] == RowState.OPEN
+            and words[first + layout.ROW_ID] == row.id
         )
 
     @property
@@ -521,10 +531,13 @@ def check_ring(segment: Segment, row: Row, owner: int) -> None:
     with _segment_words(segment) as words:
         if words[layout.MAGIC] != layout.RING_MAGIC:
             raise RingCorrupt(f"{segment.name} is no ring of tapring")
+        if words[layout.FORMAT] != layout.VERSION:
+            raise VersionMismatch(f"{segment.name} is of another version of the protocol")
         if words[layout.EPOCH] != row.epoch or words[layout.RING_ID] != row.id:
             raise RingCorrupt(f"{segment.name} is the ring of another session (its epoch differs)")
         if (
             segment.size != layout.ring_bytes(row.slots, row.slot_bytes)
+            or words[layout.SEGMENT_BYTES] != segment.size
             or words[layout.RING_SLOTS] != row.slots
             or words[layout.RING_SLOT_BYTES] != row.slot_bytes
         ):
@@ -547,7 +560,7 @@ def _segment_words(segment: Segment) -> Iterator[memoryview]:
 def _wait_until_ready(segment: Segment, patience_s: float) -> None:
     deadline = time.monotonic() + patience_s
     while True:
-        magic = int.from_bytes(os.pread(segment.fd, layout.WORD, 0), "little")
+        magic = int.from_bytes(os.pread(segment.fd, layout.WORD, 0), sys.byteorder)
         if magic == layout.REGISTRY_MAGIC:
             segment.size = os.fstat(segment.fd).st_size
             return

@@ -119,17 +119,21 @@ class Source:
             return None
 
     def ended_by(self) -> str | None:
-        """Why no more will be written, or None. Raises where the engine refused the session."""
+        """Why no more will be written, or None. Raises where the engine refused the session.
+
+        What was written before is seen by whoever looks into the ring after this.
+        """
         ended = self.reader.ended()
         if ended:
             return _ENDED_BY.get(ended, "closed")
         if self.registry.engine_has_closed():
+            if publish_barrier is not None:
+                publish_barrier()
             return "engine-exit"
         if not self.registry.engine_is_alive():
             self._dead = True
             return "engine-death"
-        self._check_verdict()
-        return None
+        return "closed" if self._was_closed_unseen() else None
 
     def ledger(self) -> Ledger:
         """The account of this ring's session."""
@@ -164,7 +168,8 @@ class Source:
         self._segment.close()
         self.registry.close()
 
-    def _check_verdict(self) -> None:
+    def _was_closed_unseen(self) -> bool:
+        """Whether the session was closed before its engine had seen it, and so will not end it."""
         verdict = self.registry.verdict_on(self.row.index, self.row.id)
         if verdict == Verdict.TOO_LARGE:
             raise BufferLimit(
@@ -177,3 +182,4 @@ class Source:
                 f"the engine {self.registry.address} could not use the ring of session "
                 f"{self.row.id}; it says why on its standard error"
             )
+        return verdict == Verdict.NONE and not self.registry.is_open(self.row)

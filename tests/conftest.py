@@ -114,7 +114,9 @@ def spawn() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
             if stream:
                 stream.close()
     # Killed engines leave their lane to whoever comes next: that is us. Other runs' are theirs.
-    for engine in {engine for engine, _ in lanes_of(None) if engine.startswith(f"t-{os.getpid()}")}:
+    for engine in {
+        engine for engine, _ in lanes_of(None) if engine.startswith(f"t-{os.getpid()}-")
+    }:
         sweep(engine)
 
 

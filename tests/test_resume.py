@@ -235,6 +235,14 @@ def test_closing_a_kept_session_lets_its_reader_drain_it(tap, name, numbers, wai
     assert names(f"tapring.{name}.") == [f"tapring.{name}.{tap.lane}"]
 
 
+def test_a_session_that_was_closed_before_its_engine_saw_it_ends(tap, name) -> None:
+    with tapring.attach_session(kept(name)) as session:
+        tapring.close_session(session.addresses[0])
+        assert tap.snapshot() is None
+        assert list(session) == []
+        assert session.ended_by == "closed"
+
+
 def test_only_kept_sessions_can_be_closed_from_outside(tap, name) -> None:
     with tap.register("raw") as handle, tapring.capture(name, stage="raw") as session:
         with pytest.raises(tapring.NotPermitted, match="belongs to the engine"):

@@ -195,6 +195,32 @@ def test_no_header_makes_the_reader_fail_but_with_ring_corrupt(header: bytes) ->
     assert len(taken.payload) <= len(ring.buffer)
 
 
+def test_a_frame_of_more_events_than_were_captured_is_refused() -> None:
+    ring = Ring()
+    ring.offer([b"one"])
+    layout.FRAME.pack_into(ring.buffer, layout.SLOTS, 0, 1, 0, 0, 4, 1 << 31, 0, LINES.code, 0)
+    with pytest.raises(RingCorrupt, match="2147483648 events"):
+        ring.reader.take()
+
+
+@pytest.mark.parametrize("word", [layout.HEAD, layout.RELEASED, layout.ABANDONED, layout.GAPS])
+def test_a_consumers_page_of_huge_counts_is_refused(word) -> None:
+    ring = Ring()
+    ring.page[word] = (1 << 64) - 1
+    with pytest.raises(RingCorrupt, match="consumer's page"):
+        ring.new_reader()
+
+
+def test_a_frame_of_fewer_lines_than_it_says_is_resumed_without_an_exception() -> None:
+    ring = Ring()
+    ring.offer([b"a", b"b", b"c"])
+    start = layout.SLOTS + layout.FRAME_BYTES
+    ring.buffer[start : start + 6] = b"aXbXcX"
+    ring.page[layout.RELEASED] = 2
+    rest = ring.new_reader().take()
+    assert (rest.payload, rest.count) == (b"", 1)
+
+
 @pytest.mark.parametrize(
     ("slots", "slot_bytes"), [(0, 64), (1, 64), (8, 63), (8, 96), (8, 8192), (1 << 60, 64)]
 )
