@@ -49,3 +49,46 @@ def test_ten_thousand_watched_batches_make_no_system_call(name, spawn, tmp_path)
     between = calls[first + 1 : second]
     assert between == []
     assert tapring.engines(name) == []
+
+
+FLAT = """
+import gc, os, sys, tapring
+
+def resident():
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+tap = tapring.Tap(sys.argv[1], buffer_bytes=1 << 16)
+lasting = tap.register("raw")
+batch, offered = [b"x" * 50] * 2, 0
+
+def batches(rounds):
+    global offered
+    for i in range(rounds):
+        mine = tap.register("raw")
+        with tapring.capture(sys.argv[1], stage="raw") as session:
+            for _ in range(500):
+                tap.snapshot().offer("raw", batch)
+            session.read(100, timeout=0)
+        mine.close()
+        for _ in range(500):
+            tap.snapshot().offer("raw", batch)
+        offered += 1000
+    gc.collect()
+    return resident(), len(os.listdir("/proc/self/fd"))
+
+before, files = batches(100)
+after, files_after = batches(900)
+assert offered == 1_000_000 and lasting.offered == 2_000_000
+print(after - before, files_after - files)
+tap.close()
+"""
+
+
+def test_memory_and_descriptors_are_flat_over_a_million_batches_with_sessions_coming_and_going(
+    name, spawn
+) -> None:
+    engine = spawn(FLAT, name, stdout=subprocess.PIPE)
+    grown, files = map(int, engine.communicate(timeout=110)[0].split())
+    assert grown < 1 << 20
+    assert files == 0
