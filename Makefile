@@ -3,8 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+MINUTES ?= 15
+RUNS ?= 1000000
+SEED ?=
 
-.PHONY: help demo test test-all check format bench bench-quick clean
+.PHONY: help demo test test-all check format bench bench-quick soak fuzz model clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -32,6 +35,15 @@ bench: $(VENV)/.bench  ## what a tap costs, as ratios measured in one run
 
 bench-quick: $(VENV)/.bench  ## the same with fewer repetitions
 	$(BIN)/python -m benchmarks --quick
+
+soak: $(VENV)/.test  ## kill, stop, fill and fork for MINUTES, and check every ledger; SEED=N again
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+fuzz: $(VENV)/.fuzz  ## RUNS mutations of each thing that is read from shared memory
+	$(BIN)/python -m tests.fuzz all --runs $(RUNS) $(if $(SEED),--seed $(SEED))
+
+model: $(VENV)/.test  ## every interleaving of larger models than the tests'
+	$(BIN)/python -m tests.model --long
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) .venvs .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

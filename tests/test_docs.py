@@ -43,3 +43,21 @@ def test_the_readme_shows_engine_and_operator_by_line_25() -> None:
 def test_links_lead_somewhere(path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
         assert "://" in target or (path.parent / target).exists(), target
+
+
+def test_each_promise_names_a_test_that_exists() -> None:
+    guarantees = (ROOT / "docs" / "guarantees.md").read_text()
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    named = re.findall(r"`(test_\w+)`", guarantees)
+    assert len(named) > 50
+    missing = [each for each in named if f"def {each}(" not in tests]
+    assert not missing
+    files = re.findall(r"`(test_\w+\.py)`", guarantees)
+    assert all((ROOT / "tests" / each).exists() for each in files)
+
+
+def test_each_row_of_the_guarantees_has_a_test() -> None:
+    rows = (ROOT / "docs" / "guarantees.md").read_text().splitlines()
+    rows = [row for row in rows if row.startswith("| ") and "---" not in row]
+    headings = ("| promise |", "| fault |", "| `delivery` |", "| `at-")
+    assert not [row for row in rows if not row.startswith(headings) and "`test_" not in row]
