@@ -96,14 +96,15 @@ class Segment:
             raise FileExistsError(errno.EEXIST, "that segment exists already", name) from None
         except (posix_ipc.Error, OSError, ValueError) as error:
             raise SharedMemoryFull(_no_memory(name, size, error)) from None
+        segment = cls(name, shm.fd, size, os.geteuid())
         try:
-            os.fchmod(shm.fd, mode)
-            if owner is not None and owner != os.geteuid():
-                os.fchown(shm.fd, owner, -1)
-            _reserve(shm.fd, 0, size)
-            return cls(name, shm.fd, size, os.fstat(shm.fd).st_uid)
+            os.fchmod(segment.fd, mode)
+            if owner is not None and owner != segment.owner:
+                os.fchown(segment.fd, owner, -1)
+                segment.owner = owner
+            _reserve(segment.fd, 0, size)
         except BaseException as error:  # also what a signal handler raises meanwhile
-            shm.close_fd()
+            segment.close()
             unlink(name)
             if isinstance(error, PermissionError):
                 raise NotPermitted(
@@ -113,6 +114,7 @@ class Segment:
             if isinstance(error, OSError):
                 raise SharedMemoryFull(_no_memory(name, size, error)) from None
             raise
+        return segment
 
     @classmethod
     def attach(cls, name: str, *, own: bool = False) -> Segment:
@@ -132,13 +134,15 @@ class Segment:
             if error.errno is None:
                 raise  # not the kernel's: a signal handler's TimeoutError, say, is one too
             raise _refusal(name, error) from None
+        segment = cls(name, fd, 0, 0)  # which closes it, whatever comes
         try:
             status = os.fstat(fd)
             _check_kind_and_owner(name, status, own)
-            return cls(name, fd, status.st_size, status.st_uid)
+            segment.size, segment.owner = status.st_size, status.st_uid
         except BaseException:
-            os.close(fd)
+            segment.close()
             raise
+        return segment
 
     def map(self, offset: int, length: int, *, writable: bool) -> mmap.mmap:
         """Map ``length`` bytes from ``offset`` (a whole page). Closed together with the segment.

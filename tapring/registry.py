@@ -276,9 +276,9 @@ class Registry:
 
     def free(self, row: Row, timeout_s: float = 0.0) -> bool:
         """End a session: free its row and unlink its ring. False where the mutex was not had."""
-        if not self._take_mutex(timeout_s):
-            return False
-        try:
+        try:  # around the taking, too: an exception may come between it and what is next
+            if not self._take_mutex(timeout_s):
+                return False
             self._free(row)
         finally:
             self.segment.unlock(layout.LOCK_TABLE)
@@ -286,11 +286,11 @@ class Registry:
 
     def repair(self) -> None:
         """End what dead consumers left: an odd generation, claims, sessions. Never waits."""
-        if self._take_mutex(0.0):
-            try:
+        try:
+            if self._take_mutex(0.0):
                 self.sweep_rows()
-            finally:
-                self.segment.unlock(layout.LOCK_TABLE)
+        finally:
+            self.segment.unlock(layout.LOCK_TABLE)
 
     def unlink(self) -> None:
         """Remove the names of the registry and of all its rings."""
@@ -322,12 +322,12 @@ class Registry:
     @contextmanager
     def table(self, timeout_s: float) -> Iterator[None]:
         """Hold the table's mutex. Raises SessionBusy after ``timeout_s``."""
-        if not self._take_mutex(timeout_s):
-            raise SessionBusy(
-                f"the session table of {self.address} is held by another process "
-                f"(stopped, perhaps) for {timeout_s:g} s; try again"
-            )
         try:
+            if not self._take_mutex(timeout_s):
+                raise SessionBusy(
+                    f"the session table of {self.address} is held by another process "
+                    f"(stopped, perhaps) for {timeout_s:g} s; try again"
+                )
             yield
         finally:
             self.segment.unlock(layout.LOCK_TABLE)

@@ -218,9 +218,14 @@ class Writer:
         words[_TAIL] = tail  # PUBLISH
 
     def end(self, reason: layout.Ended) -> None:
-        """Say that no more frames will come, and why. The first reason stands."""
+        """Say that no more frames will come, and why. The first reason stands.
+
+        None do: ``has_room`` raises ValueError from here on, since the consumer's page is let go.
+        """
         if self._words[layout.ENDED] != layout.Ended.NO:
             return
+        self._limit = 0
+        self._page.release()
         self.flush()
         if self._barrier is not None:
             self._barrier()

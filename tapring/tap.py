@@ -363,7 +363,8 @@ class Tap:
         generation, table = stable
         rows = {row.id: row for row in table}
         for session in [session for session in self._live if session not in rows]:
-            self._live.pop(session).end(Ended.CLOSED)
+            self._live[session].end(Ended.CLOSED)
+            del self._live[session]
         ended = {row.id for row in self._to_free}
         for session, row in rows.items():
             if session not in self._live and session not in ended:
@@ -469,13 +470,14 @@ class Tap:
         return None
 
     def _end_session(self, live: Live, reason: Ended) -> None:
+        """End ``live``. Doing it again finishes what an exception has interrupted."""
         with self._gate.hold():
-            if not live.open:
-                return
             live.end(reason)
-            if self._live.pop(live.row.id, None) is None or self._registry is None:
+            if self._registry is None:
                 return
-            self._to_free.append(live.row)
+            if live.row.id in self._live:
+                self._to_free.append(live.row)
+                del self._live[live.row.id]
             self._free_rows(self._registry)
             self._rebuild()
 
@@ -488,10 +490,11 @@ class Tap:
         while watched.broken:
             writer, error = watched.broken.pop()
             for live in watched.lives:
-                # One that was let go since the snapshot was made is not broken.
-                if live.writer is writer and live.open:
+                if live.writer is not writer:
+                    continue
+                if live.reason is None:  # one that has ended meanwhile is not broken
                     self._fault(f"session {live.row.id} is evicted: {error}")
-                    self._end_session(live, Ended.EVICTED)
+                self._end_session(live, Ended.EVICTED)
 
     # ---- what is odd -------------------------------------------------------------------
 

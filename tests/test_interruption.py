@@ -19,6 +19,7 @@ from types import FrameType
 import pytest
 
 import tapring
+from tapring.memory import names
 
 PACKAGE = str(Path(tapring.__file__).parent)
 
@@ -200,7 +201,7 @@ def test_each_of_several_sessions_is_offered_the_same(tap, name, throw) -> None:
 
 def test_a_session_is_taken_up_by_a_later_batch(tap, name, throw) -> None:
     """The re-read of the table: a ring mapped, its consumer answered, another let go."""
-    for step in range(0, 100_000, 23):
+    for step in itertools.count():
         with tapring.capture(name, stage="raw", buffer_bytes=4096) as session:
             met = thrown_at(step, throw, tap.snapshot)
             offer(tap, [step])
@@ -212,7 +213,27 @@ def test_a_session_is_taken_up_by_a_later_batch(tap, name, throw) -> None:
             break
     assert step > 1000
     assert not tap.faults
-    assert len(forgotten_descriptors(name)) < step / 23 / 20
+    assert len(forgotten_descriptors(name)) < step / 20
+
+
+def test_a_session_ends_when_it_is_closed_again(tap, name, throw) -> None:
+    for step in itertools.count():
+        handle = tap.register("raw", buffer_bytes=4096)
+        offer(tap, [step])
+        with tapring.attach_session(name, handle.id) as session:
+            met = thrown_at(step, throw, handle.close)
+            if tap.snapshot():
+                offer(tap, [step + 1])
+            handle.close()
+            assert list(session) in ([b"%d" % step], [b"%d" % step, b"%d" % (step + 1)])
+            assert session.ended_by == "closed"
+            assert session.stats.offered == session.stats.delivered == handle.offered
+        assert tap.snapshot() is None
+        assert names(f"tapring.{name}.") == [f"tapring.{name}.{tap.lane}"]
+        if not met:
+            break
+    assert step > 100
+    assert len(forgotten_descriptors(name)) < step / 20
 
 
 def forgotten_descriptors(name: str) -> list[int]:
