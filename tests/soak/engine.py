@@ -1,0 +1,263 @@
+"""The program of an engine: it offers numbered events until it is told to stop, or killed.
+
+It writes down the sequence number at which each session was taken up and let go, and its own
+counts of it: what the session's ledger is held against. It looks into ``Tap._live`` for that,
+because nobody else knows between which two batches a session began.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from threading import Thread
+
+import msgspec
+
+import tapring
+from tapring.snapshot import Live, Snapshot
+
+from . import events, processes, witness
+
+
+class EngineOrders(msgspec.Struct, frozen=True):
+    """What an engine is to be like. Workers are forked when the control words say so."""
+
+    seed: str
+    threads: int
+    slot_bytes: int
+    buffer_bytes: int
+    max_sessions: int
+    max_duration: float
+    batch: int  # events in a batch, at most
+    pause_s: float  # between batches, at most
+    oversize: float  # chance of an event in a batch that no small ring holds
+    junk: float  # chance of an event in a batch that cannot be serialized
+    worker_batches: int  # a worker ends after so many ...
+    worker_closes: bool  # ... with or without closing its tap
+
+
+def run(name: str, orders: EngineOrders, place: Path) -> int:
+    """Be the engine ``name``."""
+    warnings.simplefilter("ignore", tapring.TapWarning)
+    witness.hold_rings(None)
+    control = witness.shared_words(place / f"{name}.control")
+    tap = tapring.Tap(
+        name,
+        stages=events.EXTRA_STAGES,
+        slot_bytes=orders.slot_bytes,
+        buffer_bytes=orders.buffer_bytes,
+        max_sessions=orders.max_sessions,
+        max_duration=orders.max_duration,
+    )
+    lane = Lane(tap, orders, control, place, orders.threads)
+    lane.introduce()
+    threads = [
+        Thread(target=lane.offer_beside, args=(number,)) for number in range(1, orders.threads)
+    ]
+    for thread in threads:
+        thread.start()
+    lane.lead()
+    lane.end()
+    for thread in threads:
+        thread.join()
+    return 0
+
+
+class Lane:
+    """One process of an engine, and what it writes down."""
+
+    def __init__(
+        self,
+        tap: tapring.Tap,
+        orders: EngineOrders,
+        control: memoryview,
+        place: Path,
+        threads: int,
+    ) -> None:
+        self._tap = tap
+        self._orders = orders
+        self._control = control
+        self._place = place
+        self._threads = threads
+        with _unlimited():  # the soak may have left this process no descriptor
+            self._log = witness.Log(place / f"{os.getpid()}.lane")
+            self._words = witness.shared_words(place / f"{os.getpid()}.words")
+        self._random = Random(f"{orders.seed}/{control[witness.FORKS]}")
+        self._next = [[0] * len(events.STAGES) for _ in range(threads)]
+        self._known: dict[int, Live] = {}
+        self._handles: list[tapring.Handle] = []
+        self._workers: list[int] = []
+        self._forks = control[witness.FORKS]
+        self._registers = control[witness.REGISTERS]
+        self._said = False
+
+    def lead(self, batches: int | None = None) -> None:
+        """The main thread: obey, offer, write down what came and went."""
+        while not self._control[witness.STOP] and batches != 0:
+            self._obey()
+            watched = self._tap.snapshot()
+            self.introduce()
+            self._look()
+            if watched:
+                self._offer(watched, 0, self._random)
+            self._words[witness.BATCHES] += 1
+            time.sleep(self._random.uniform(0, self._orders.pause_s))
+            batches = None if batches is None else batches - 1
+
+    def offer_beside(self, thread: int) -> None:
+        """Another thread of the engine: it only offers."""
+        random = Random(f"{self._orders.seed}/thread/{thread}")
+        while not self._control[witness.STOP]:
+            watched = self._tap.snapshot()
+            if watched:
+                self._offer(watched, thread, random)
+            time.sleep(random.uniform(0, self._orders.pause_s))
+
+    def end(self) -> None:
+        """Close the tap; write down the last counts."""
+        for handle in self._handles[::2]:  # the others end with the tap
+            handle.close()
+        self._tap.close()
+        self._look()
+        for pid in self._workers:
+            self._note_worker(pid, os.waitpid(pid, 0)[1])
+        self._log.say("end", faults=self._tap.faults, misuse=self._tap.misuse)
+
+    # ---- what the soak says --------------------------------------------------------------
+
+    def _obey(self) -> None:
+        for pid in list(self._workers):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                self._workers.remove(pid)
+                self._note_worker(pid, status)
+        if self._control[witness.CLOSE]:
+            for handle in self._handles:
+                handle.close()
+            self._handles.clear()
+        elif self._registers < self._control[witness.REGISTERS]:
+            self._registers += 1
+            self._register()
+        elif self._forks < self._control[witness.FORKS]:
+            self._forks += 1
+            self._fork()
+
+    def _note_worker(self, pid: int, status: int) -> None:
+        self._log.say("worker", pid=pid, status=os.waitstatus_to_exitcode(status))
+
+    def _register(self) -> None:
+        if len(self._handles) > 2:
+            self._handles.pop(0).close()
+        stage = self._random.choice(events.STAGES)
+        size = self._random.choice((8 << 10, 32 << 10, 256 << 10))
+        handle = self._tap.register(stage, buffer_bytes=size)
+        if handle is not None:
+            self._handles.append(handle)
+            self._log.say("handle", id=handle.id)
+
+    def _fork(self) -> None:
+        pid = os.fork()
+        if pid:
+            self._workers.append(pid)
+            return
+        code = 70
+        try:
+            processes.be_mortal()
+            for handle in self._handles[:1]:  # closing a parent's handle must not touch its session
+                handle.close()
+            worker = Lane(self._tap, self._orders, self._control, self._place, 1)
+            worker._forks = worker._registers = 1 << 62
+            worker.lead(self._orders.worker_batches)
+            if self._orders.worker_closes or self._control[witness.STOP]:
+                worker.end()
+            else:
+                worker._log.say("vanish")
+            code = 0
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+
+    # ---- what is written down ------------------------------------------------------------
+
+    def introduce(self) -> None:
+        """Write down who this is and how much it needs, once it has a lane."""
+        if not self._said and self._tap.lane is not None:
+            self._said = True
+            self._log.say(
+                "ready",
+                pid=os.getpid(),
+                lane=self._tap.lane,
+                threads=self._threads,
+                batch=self._orders.batch,
+                descriptors=processes.descriptors(os.getpid()) - 1,
+                memory=processes.memory_bytes(os.getpid()),
+            )
+
+    def _look(self) -> None:
+        """Write down which sessions came and went since the last batch."""
+        live, known = self._tap._live, self._known
+        if live.keys() != known.keys():
+            for session, each in list(live.items()):
+                if session not in known:
+                    known[session] = each
+                    at = self._next[0][each.row.stage]
+                    self._log.say("up", id=session, stage=each.row.stage, at=at)
+            for session in known.keys() - live.keys():
+                # Another thread may be half-way through letting it go.
+                if not known[session].open:
+                    self._note_down(session, known.pop(session))
+        self._words[witness.ACTIVE] = len(known)
+        self._words[witness.FAULTS] = self._tap.faults
+
+    def _note_down(self, session: int, live: Live) -> None:
+        writer = live.writer
+        self._log.say(
+            "down",
+            id=session,
+            at=self._next[0][live.row.stage],
+            offered=writer.offered,
+            captured=writer.captured,
+            dropped=writer.dropped,
+            oversize=writer.oversize,
+            errors=writer.errors,
+        )
+
+    def _offer(self, watched: Snapshot, thread: int, random: Random) -> None:
+        lane = int(self._tap.lane or "0", 16)
+        if not lane:
+            return  # the main thread has just closed the tap
+        for index, stage in enumerate(events.STAGES):
+            if not watched.watches(stage):
+                continue
+            first = self._next[thread][index]
+            pads = [random.randrange(8, 120)] * random.randint(1, self._orders.batch)
+            if random.random() < self._orders.oversize:
+                pads[random.randrange(len(pads))] = random.choice((3_000, 20_000, 70_000))
+            junk = stage != "grid" and random.random() < self._orders.junk
+            batch = events.make(stage, lane, thread, first, pads, junk)
+            if stage == "raw" and not junk and random.random() < 0.2:
+                batch = b"\n".join(batch)
+            after = first + len(pads)
+            self._words[witness.progress(witness.BEGUN, thread, index)] = after
+            watched.offer(stage, batch)
+            self._words[witness.progress(witness.DONE, thread, index)] = after
+            self._next[thread][index] = after
+
+
+@contextmanager
+def _unlimited() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

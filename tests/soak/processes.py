@@ -1,0 +1,155 @@
+"""Forking, killing, stopping and starving processes, and waiting for them.
+
+Consumers and engines are forks of the soak's own process, which has tapring imported and runs
+one thread: starting Python anew would take 0.15 s of a core for each, and the soak is to kill
+several a second. Each is a process of its own all the same, with its own memory, descriptors and
+locks.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+PATIENCE_S: Final = 30.0
+_LONGEST_LIFE_S: Final = 600
+_SET_PDEATHSIG: Final = 1
+_SET_CHILD_SUBREAPER: Final = 36
+_libc: Final = ctypes.CDLL(None)
+
+
+class Hung(Exception):
+    """Something did not happen in time."""
+
+
+class Child:
+    """A process that the soak started."""
+
+    def __init__(self, pid: int, errors: Path) -> None:
+        self.pid = pid
+        self.errors = errors
+        self.killed = False
+        self.status: int | None = None  # exit code, or minus the signal
+
+    def signal(self, signum: int) -> bool:
+        """Send ``signum``, if the process still runs."""
+        reap(self)
+        if self.status is not None:
+            return False
+        os.kill(self.pid, signum)
+        if signum == signal.SIGKILL:
+            self.killed = True
+        return True
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of whom a killed engine leaves behind."""
+    _libc.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def start(place: Path, program: Callable[..., int], *args: Any) -> Child:
+    """Run ``program(*args)`` as a process; what it writes to standard error goes to a file."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(read)
+        _be(place, write, program, args)
+    os.close(write)
+    with os.fdopen(read) as ready:
+        ready.read()  # until its standard error is its own, and it dies with us
+    return Child(pid, place / f"{pid}.err")
+
+
+def be_mortal() -> None:
+    """End this process if it is forgotten."""
+    signal.alarm(_LONGEST_LIFE_S)
+
+
+def _be(place: Path, ready: int, program: Callable[..., int], args: tuple[Any, ...]) -> None:
+    code = 70
+    try:
+        _libc.prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        be_mortal()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the soak, which ends us
+        errors = os.open(place / f"{os.getpid()}.err", os.O_WRONLY | os.O_CREAT, 0o600)
+        os.dup2(errors, 2)
+        os.close(errors)
+        os.close(ready)
+        code = program(*args)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def reap(child: Child) -> None:
+    """Note how ``child`` ended, if it did."""
+    if child.status is None:
+        pid, status = os.waitpid(child.pid, os.WNOHANG)
+        if pid:
+            child.status = os.waitstatus_to_exitcode(status)
+
+
+def wait_for(condition: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> None:
+    """Wait until ``condition`` holds. Raises Hung."""
+    deadline = time.monotonic() + patience_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise Hung(f"waited {patience_s:g} s in vain for {what}")
+        time.sleep(0.001)
+
+
+def wait_for_end(child: Child, what: str) -> None:
+    """Wait for ``child`` to end. Raises Hung."""
+
+    def ended() -> bool:
+        reap(child)
+        return child.status is not None
+
+    wait_for(ended, f"{what} (process {child.pid}) to end")
+
+
+def children() -> list[int]:
+    """All children of this process, adopted ones too."""
+    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+
+
+def reap_orphan(pid: int) -> int | None:
+    """How an adopted process ended; None while it runs."""
+    with suppress(ChildProcessError):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        return os.waitstatus_to_exitcode(status) if ended else None
+    return 0
+
+
+def limit(pid: int, what: int, soft: int | None) -> None:
+    """Set a soft limit of a running process, or lift it."""
+    with suppress(ProcessLookupError):
+        hard = resource.prlimit(pid, what)[1]
+        resource.prlimit(pid, what, (hard if soft is None else soft, hard))
+
+
+def descriptors(pid: int) -> int:
+    """How many files a process has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def memory_bytes(pid: int) -> int:
+    """Resident memory of a process that is its own or shared, without files."""
+    found = 0
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(("RssAnon:", "RssShmem:")):
+            found += int(line.split()[1]) << 10
+    return found

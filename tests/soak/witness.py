@@ -1,0 +1,86 @@
+"""What a process writes down so that it survives its SIGKILL: a log, words, and kept rings.
+
+A record is one ``write`` to a file, and a word one store to a mapped file: what was said before
+the kill is there after it. A ring is kept by a second name (a hard link), made before its session
+is open, so that no session can come and go without its ring being seen.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic_ns
+from typing import Any, Final
+
+import msgspec
+
+from tapring import layout
+from tapring.memory import DIRECTORY
+from tapring.registry import Registry, Row
+
+HELD: Final = "held-"
+_WORDS_BYTES: Final = 4096
+
+# Words by which the soak commands an engine.
+STOP, FORKS, REGISTERS, CLOSE = range(4)
+# Words by which a lane says how it is; then, by thread and stage, sequence numbers.
+ACTIVE, FAULTS, BATCHES, BEGUN, DONE = 0, 1, 2, 64, 256
+
+
+class Log:
+    """A file of records, one JSON object a line."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def say(self, what: str, **facts: Any) -> None:
+        record = msgspec.json.encode({"what": what, "ns": monotonic_ns(), **facts})
+        os.write(self._fd, record + b"\n")
+
+
+def records(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a log; a last one that was cut short by a kill is left out."""
+    if path.exists():
+        for line in path.read_bytes().splitlines(keepends=True):
+            if line.endswith(b"\n"):
+                yield msgspec.json.decode(line)
+
+
+def shared_words(path: Path) -> memoryview:
+    """A page of 64-bit words in a file, made where it is not there."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.ftruncate(fd, _WORDS_BYTES)
+        return memoryview(mmap.mmap(fd, _WORDS_BYTES)).cast("Q")
+    finally:
+        os.close(fd)
+
+
+def progress(base: int, thread: int, stage: int) -> int:
+    """The word of a lane that holds the sequence number of ``thread`` at ``stage``."""
+    return base + thread * 8 + stage
+
+
+def hold_rings(log: Log | None) -> None:
+    """From now on keep each ring that this process makes, and log whose it is."""
+    create = Registry._create_ring
+
+    def create_and_hold(self: Registry, row: Row, slots: int, slot_bytes: int) -> None:
+        create(self, row, slots, slot_bytes)
+        ring = layout.segment_name(self.info.engine, self.info.lane, row.id)
+        with suppress(FileNotFoundError):  # the engine closed: the session will never open
+            os.link(f"{DIRECTORY}/{ring}", f"{DIRECTORY}/{HELD}{ring}")
+        if log is not None:
+            log.say("made", lane=self.info.lane, id=row.id)
+
+    Registry._create_ring = create_and_hold  # type: ignore[method-assign]
+
+
+def held_rings(engine: str) -> Iterator[tuple[str, int, Path]]:
+    """Lane, session and file of each ring of ``engine`` that was kept."""
+    for path in sorted(Path(DIRECTORY).glob(f"{HELD}{layout.NAME_PREFIX}.{engine}.*")):
+        lane, session = path.name.split(".")[-2:]
+        yield lane, int(session), path
