@@ -106,7 +106,6 @@ class Lane:
             self._look()
             if watched:
                 self._offer(watched, 0, self._random)
-            self._words[witness.BATCHES] += 1
             time.sleep(self._random.uniform(0, self._orders.pause_s))
             batches = None if batches is None else batches - 1
 
@@ -137,10 +136,12 @@ class Lane:
             if ended:
                 self._workers.remove(pid)
                 self._note_worker(pid, status)
-        if self._control[witness.CLOSE]:
+        self._words[witness.HEARD] = closing = self._control[witness.CLOSE]
+        if closing:
             for handle in self._handles:
                 handle.close()
             self._handles.clear()
+            self._registers = self._control[witness.REGISTERS]  # what was asked for is too late
         elif self._registers < self._control[witness.REGISTERS]:
             self._registers += 1
             self._register()
@@ -190,7 +191,13 @@ class Lane:
 
     def introduce(self) -> None:
         """Write down who this is and how much it needs, once it has a lane."""
-        if not self._said and self._tap.lane is not None:
+        if self._said:
+            return
+        if self._tap.lane is None:
+            if self._tap.reason is not None:
+                self._said = True
+                self._log.say("inert", reason=self._tap.reason)
+        else:
             self._said = True
             self._log.say(
                 "ready",

@@ -79,6 +79,7 @@ def _be(place: Path, ready: int, program: Callable[..., int], args: tuple[Any, .
     try:
         _libc.prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         be_mortal()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the soak, which ends us
         errors = os.open(place / f"{os.getpid()}.err", os.O_WRONLY | os.O_CREAT, 0o600)
         os.dup2(errors, 2)
@@ -102,13 +103,13 @@ def reap(child: Child) -> None:
             child.status = os.waitstatus_to_exitcode(status)
 
 
-def wait_for(condition: Callable[[], object], what: str, patience_s: float = PATIENCE_S) -> None:
+def wait_for(condition: Callable[[], object], what: str, poll_s: float = 0.001) -> None:
     """Wait until ``condition`` holds. Raises Hung."""
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline:
-            raise Hung(f"waited {patience_s:g} s in vain for {what}")
-        time.sleep(0.001)
+            raise Hung(f"waited {PATIENCE_S:g} s in vain for {what}")
+        time.sleep(poll_s)
 
 
 def wait_for_end(child: Child, what: str) -> None:

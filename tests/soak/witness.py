@@ -27,7 +27,7 @@ _WORDS_BYTES: Final = 4096
 # Words by which the soak commands an engine.
 STOP, FORKS, REGISTERS, CLOSE = range(4)
 # Words by which a lane says how it is; then, by thread and stage, sequence numbers.
-ACTIVE, FAULTS, BATCHES, BEGUN, DONE = 0, 1, 2, 64, 256
+ACTIVE, FAULTS, HEARD, BEGUN, DONE = 0, 1, 2, 64, 256
 
 
 class Log:
