@@ -21,8 +21,8 @@ from tapring.memory import DIRECTORY
 
 from . import processes
 from .accountant import Difference
+from .field import Field
 from .processes import Hung
-from .rounds import Field
 
 _ROUNDS_OF_A_LINE: Final = 10
 _OWN_SHM: Final = "TAPRING_SOAK_OWN_SHM"

@@ -31,6 +31,7 @@ class Lane(msgspec.Struct):
     handles: list[int]
     end: dict[str, int] | None
     vanished: bool
+    workers: dict[int, int]  # how those that it forked have ended
     words: list[int]
 
 
@@ -71,6 +72,12 @@ class Consumer(msgspec.Struct):
     end: dict[str, Any] | None
     failure: dict[str, Any] | None
 
+    def lanes(self) -> list[str]:
+        """The lanes that it has read, or was about to."""
+        if self.open is None:
+            return [lane for lane, _ in self.made]
+        return [session["lane"] for session in self.open["sessions"]]
+
 
 def lanes(place: Path) -> list[Lane]:
     """The lanes whose processes have logged in ``place``."""
@@ -102,6 +109,7 @@ def _lane(path: Path) -> Lane | None:
             handles=[record["id"] for record in said.get("handle", ())],
             end=said["end"][0] if "end" in said else None,
             vanished="vanish" in said,
+            workers={record["pid"]: record["status"] for record in said.get("worker", ())},
             words=list(words),
         )
 

@@ -154,3 +154,32 @@ def memory_bytes(pid: int) -> int:
         if line.startswith(("RssAnon:", "RssShmem:")):
             found += int(line.split()[1]) << 10
     return found
+
+
+def highest_descriptor(pid: int) -> int:
+    """The highest number of an open file of a process."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return max(int(fd) for fd in os.listdir(f"/proc/{pid}/fd"))
+    return 64
+
+
+def runs(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not waited for does not."""
+    return _stat(pid)[:1] not in ([], ["Z"], ["X"])
+
+
+def parent(pid: int) -> int:
+    """The parent of a process; 0 where there is none."""
+    stat = _stat(pid)
+    return int(stat[1]) if stat else 0
+
+
+def still(pid: int) -> bool:
+    """Whether a child of ours runs; one that has ended is buried."""
+    return reap_orphan(pid) is None
+
+
+def _stat(pid: int) -> list[str]:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return []

@@ -1,0 +1,77 @@
+"""Where rounds are played: an engine that outlives them, what was counted, and the cleaning up."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from tapring.memory import DIRECTORY, names
+
+from . import processes, witness
+from .accountant import Difference, Totals
+from .inspection import check_end
+from .plan import draw, veteran
+from .players import Engine
+from .processes import Hung, wait_for, wait_for_end
+from .rounds import Counts, Round
+
+_ROUNDS_OF_A_VETERAN: Final = 20
+
+
+class Field:
+    """Where rounds are played."""
+
+    def __init__(self, seed: str, place: Path) -> None:
+        self.seed = seed
+        self.place = place
+        self.prefix = f"t-{os.getpid()}-"
+        self.number = 0
+        self.counts = Counts()
+        self.totals = Totals()
+        self.veteran: Engine | None = None
+        self._veterans = itertools.count()
+
+    def play(self, number: int) -> None:
+        """Play round ``number``. Raises Difference or Hung."""
+        if self.veteran is None:
+            name = f"{self.prefix}v{next(self._veterans)}"
+            orders = veteran(f"{self.seed}/veteran/{number // _ROUNDS_OF_A_VETERAN}")
+            self.veteran = Engine(name, orders, self.place / name)
+            self.veteran.start()
+        self.number = number
+        plan = draw(self.seed, number)
+        place = self.place / f"round-{number}"
+        round_ = Round(plan, f"{self.prefix}{number}-", place, self.veteran, self.counts)
+        self.totals.add(round_.play())
+        shutil.rmtree(place)
+        self.counts.rounds += 1
+        if self.counts.rounds % _ROUNDS_OF_A_VETERAN == 0:
+            self.retire()
+
+    def retire(self) -> None:
+        """End the veteran: it must go as it came."""
+        if self.veteran is None:
+            return
+        old, self.veteran = self.veteran, None
+        old.control[witness.STOP] = 1
+        wait_for_end(old.children[0], old.name)
+        check_end(old.children[0], (0,), old.name)
+        left = names(f"tapring.{old.name}.")
+        if left:
+            raise Difference(f"{old.name} has closed and left {left}")
+        shutil.rmtree(old.place)
+
+    def clean(self) -> None:
+        """Leave nothing, whatever happened."""
+        for pid in processes.children():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with suppress(Hung):
+            wait_for(lambda: not [p for p in processes.children() if processes.still(p)], "the end")
+        for path in Path(DIRECTORY).glob(f"*.{self.prefix}*"):
+            path.unlink(missing_ok=True)

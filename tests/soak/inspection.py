@@ -1,0 +1,213 @@
+"""What is checked after a round, besides the ledgers: processes, names, endings, sweeps.
+
+Every function raises Difference where something is not as it must be.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import tapring
+from tapring.housekeeping import Removed, sweep
+from tapring.ledger import consumer_words, producer_words, read_ledger
+from tapring.memory import names
+
+from . import evidence, processes, witness
+from .accountant import Difference, Totals, check
+from .players import Consumer, Engine
+from .processes import Child
+
+GROWTH_BYTES: Final = 8 << 20
+_MAY_ALWAYS_BE: Final = ("EngineNotFound", "SessionNotFound", "SessionLimit", "SessionBusy")
+_COMMANDS_SAY: Final = (  # of the same
+    "no engine called",
+    "has no lane",
+    "has no session",
+    "has just closed",
+    "(any more)",
+    "sessions already",
+    "is held by another process",
+)
+
+
+# ---- processes ---------------------------------------------------------------------------
+
+
+def check_end(child: Child, codes: tuple[int, ...], who: str, *, quiet: bool = True) -> None:
+    """A process that was not killed ended with one of ``codes`` and complained of nothing."""
+    if child.killed:
+        return
+    said = child.errors.read_text() if child.errors.exists() else ""
+    if child.status not in codes or (said and (quiet or "Traceback" in said)):
+        raise Difference(f"{who} (process {child.pid}) ended with {child.status}:\n{said}")
+
+
+def is_quiet(engine: Engine, removed: list[Removed]) -> bool:
+    """Whether all sessions of ``engine`` are gone; ends kept ones, sweeps those of the dead.
+
+    Then each of its processes has as many files open as at first. Rings may go a little later:
+    where somebody holds the table, an engine frees its rows some batches on.
+    """
+    for child in engine.living():
+        said = [each["what"] for each in witness.records(engine.place / f"{child.pid}.lane")]
+        if not said:
+            return False  # it has not made its tap yet
+        if said[0] == "inert" and not engine.starved:
+            raise Difference(f"{engine.name} is inert, and was short of nothing")
+    for info in tapring.engines(engine.name):
+        for session in info.sessions:
+            if session.owner == "kept":
+                with suppress(tapring.TapError):
+                    tapring.close_session(f"{info.name}.{info.lane}:{session.id}")
+    removed += sweep(engine.name)
+    return all(_is_idle(engine, lane) for lane in engine.living_lanes())
+
+
+def growth(engine: Engine) -> int:
+    """By how many bytes the processes of ``engine`` have grown; in their faults, too, they agree.
+
+    From when each was first without sessions: at its start, or for one that outlives the round
+    at the end of that.
+    """
+    most = 0
+    for lane in engine.living_lanes():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a worker that has just ended
+            memory = processes.memory_bytes(lane.pid)
+            grown = memory - engine.memory.get(lane.pid, lane.memory)
+            most = max(most, grown)
+            engine.memory.setdefault(lane.pid, memory)
+            if grown > GROWTH_BYTES:
+                raise Difference(f"{engine.name}: {grown} bytes more memory than at first")
+        faults = lane.words[witness.FAULTS]
+        if faults > engine.faults.get(lane.pid, 0) and not engine.starved:
+            raise Difference(f"{engine.name}.{lane.lane}: {faults} faults")
+        engine.faults[lane.pid] = faults
+    return most
+
+
+def _is_idle(engine: Engine, lane: evidence.Lane) -> bool:
+    try:
+        return (
+            lane.words[witness.HEARD] == 1
+            and lane.words[witness.ACTIVE] == 0
+            and processes.descriptors(lane.pid) == lane.descriptors
+            and not names(f"tapring.{engine.name}.{lane.lane}.")
+        )
+    except (FileNotFoundError, ProcessLookupError):
+        return True  # a worker that has just ended
+
+
+# ---- the account of one engine in a round ------------------------------------------------
+
+
+class Inspection:
+    """One engine, the consumers that read it, and what a sweep removed of it."""
+
+    def __init__(self, engine: Engine, consumers: list[Consumer], removed: list[Removed]) -> None:
+        self._engine = engine
+        self._lanes = {lane.lane: lane for lane in engine.lanes()}
+        self._consumers = [consumer.evidence() for consumer in consumers]
+        self._removed = [each for each in removed if f".{engine.name}." in each.name]
+        self._rings = {(lane, id_): path for lane, id_, path in witness.held_rings(engine.name)}
+
+    def check(self) -> Totals:
+        """All of it; the rings are let go."""
+        totals = Totals()
+        for one in self._consumers:
+            self._check_consumer(one)
+        self._check_lanes()
+        for key in self._rings:
+            totals.add(self._check_session(key))
+        self._check_removed()
+        for path in self._rings.values():
+            path.unlink()
+        return totals
+
+    def refused(self) -> int:
+        """Consumers that were refused, or whose reading was cut short."""
+        return sum(one.failure is not None for one in self._consumers)
+
+    def _check_lanes(self) -> None:
+        """No session has escaped the accountant; no process has ended but as it was to."""
+        for lane in self._lanes.values():
+            sessions = {(lane.lane, number) for number in lane.ups} - self._engine.accounted
+            if not sessions <= self._rings.keys():
+                raise Difference(f"nobody kept the rings of {sessions - self._rings.keys()}")
+            for pid, status in lane.workers.items():
+                if status and pid not in self._engine.killed_workers:
+                    raise Difference(f"{self._engine.name}: worker {pid} ended with {status}")
+        self._engine.accounted |= self._rings.keys()
+
+    def _check_session(self, key: tuple[str, int]) -> Totals:
+        lane, number = key
+        parts = [
+            part
+            for one in self._consumers
+            for lane_id, session, part in evidence.parts(one, self._engine.orders.batch)
+            if (lane_id, session) == key
+        ]
+        name = f"{self._engine.name}.{lane}:{number}"
+        return check(name, number, self._rings[key].read_bytes(), self._lanes.get(lane), parts)
+
+    def _check_consumer(self, one: evidence.Consumer) -> None:
+        """How a consumer ended, and its own account."""
+        if one.failure is not None:
+            self._check_failure(one)
+        if one.end is None:
+            return
+        stats, by = one.end["stats"], one.end["by"]
+        captured = stats["delivered"] + stats["unread"]
+        lost = stats["dropped"] + stats["oversize"] + stats["errors"]
+        if stats["offered"] != captured + lost or stats["captured"] != captured or stats["split"]:
+            raise Difference(f"{one.name}: its account does not close: {stats}")
+        parts = [part for _, _, part in evidence.parts(one, self._engine.orders.batch)]
+        before = sum(part.start.released - part.start.abandoned for part in parts)
+        logged = sum(part.logged for part in parts)
+        if all(part.clean for part in parts) and stats["delivered"] != before + logged:
+            raise Difference(f"{one.name} was given {logged} events after {before}, not {stats}")
+        alive = all(lane in self._lanes and self._lanes[lane].end for lane in one.lanes())
+        if by == "evicted" or (by == "engine-death" and alive):
+            raise Difference(f"{one.name} ended by {by} on lanes {one.lanes()}, all of them closed")
+
+    def _check_failure(self, one: evidence.Consumer) -> None:
+        """A consumer may be refused, for a reason that is true."""
+        assert one.failure is not None
+        error, message = one.failure["error"], one.failure["message"]
+        orders = one.reading.orders
+        poor = self._engine.starved or orders.descriptors is not None or orders.file_bytes
+        short = orders.duration and orders.duration > self._engine.orders.max_duration
+        if (
+            error in _MAY_ALWAYS_BE
+            or (not error and any(text in message for text in _COMMANDS_SAY))
+            or (not error and message.startswith("tapring:") and "error" not in message)
+            or (poor and (error == "SharedMemoryFull" or "could not use the ring" in message))
+            or (poor and not error and "cannot be" in message)
+            or (short and "allows a session" in message)
+        ):
+            return
+        raise Difference(f"{one.name} met {error}: {message}\n  {orders}")
+
+    def _check_removed(self) -> None:
+        """What sweeping removed is what kills have left, with the account that its ring has."""
+        dead = 0
+        for each in self._removed:
+            lane_id, *session = each.name.split(".")[2:]
+            lane = self._lanes.get(lane_id)
+            if each.reason == "its consumer has died":
+                dead += 1
+            elif each.reason == "its engine has died":
+                if lane is not None and lane.end is not None:
+                    raise Difference(f"{each} was removed, and its engine has closed it")
+                ring = self._rings.get((lane_id, int(session[0]))) if session else None
+                if ring is not None and each.account != _account_of(ring):
+                    raise Difference(f"{each} was removed; its ring says {_account_of(ring)}")
+        killed = sum(one.killed for one in self._consumers)
+        if dead > killed * max(1, len(self._lanes)):  # a consumer has a session on each lane
+            raise Difference(f"{killed} consumers were killed and {dead} swept: {self._removed}")
+
+
+def _account_of(ring: Path) -> object:
+    data = bytearray(ring.read_bytes())
+    return read_ledger(producer_words(data), consumer_words(data))

@@ -1,0 +1,64 @@
+"""Who plays in a round: engines, a name with its processes, and consumers.
+
+What they were told and what befell them is known here; what they did is in their logs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import consumer, engine, evidence, processes, witness
+from .plan import Reading
+from .processes import Child
+
+
+class Engine:
+    """One name, the processes that bear it, and where they write."""
+
+    def __init__(self, name: str, orders: engine.EngineOrders, place: Path) -> None:
+        self.name = name
+        self.orders = orders
+        self.place = place
+        self.children: list[Child] = []
+        self.starved = False  # in this round it was, at times, short of something
+        self.killed_workers: set[int] = set()
+        self.accounted: set[tuple[str, int]] = set()  # sessions of rounds that are over
+        self.faults: dict[int, int] = {}  # of each process, as last seen
+        self.memory: dict[int, int] = {}  # of each process, when it was first without sessions
+        place.mkdir(parents=True)
+        self.control = witness.shared_words(place / f"{name}.control")
+
+    def start(self) -> None:
+        """Start one more process of it."""
+        program = engine.run, self.name, self.orders, self.place
+        self.children.append(processes.start(self.place, *program))
+
+    def living(self) -> list[Child]:
+        """Its processes that run, workers apart, the oldest first."""
+        for child in self.children:
+            processes.reap(child)
+        return [child for child in self.children if child.status is None]
+
+    def lanes(self) -> list[evidence.Lane]:
+        """What its processes have written down."""
+        return evidence.lanes(self.place)
+
+    def living_lanes(self) -> list[evidence.Lane]:
+        """Lanes whose processes run; workers too."""
+        return [lane for lane in self.lanes() if processes.runs(lane.pid)]
+
+
+class Consumer:
+    """A consumer that was started."""
+
+    def __init__(self, name: str, reading: Reading, address: str, place: Path) -> None:
+        self.name = name
+        self.reading = reading
+        self.address = address
+        self._place = place
+        self.child = processes.start(place, consumer.run, reading.orders, address, place)
+
+    def evidence(self) -> evidence.Consumer:
+        """What it has written down."""
+        child = self.child
+        return evidence.consumer(self.name, self.reading, child.killed, self._place, child.pid)
