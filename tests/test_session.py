@@ -453,6 +453,21 @@ def test_a_forked_child_leaves_its_parents_session_alone(tap, name) -> None:
         assert tapring.engines(name)[0].sessions[0].read
 
 
+@pytest.mark.parametrize("delivery", ["at-most-once", "at-least-once"])
+def test_a_child_forked_with_a_frame_in_hand_releases_nothing_of_it(tap, name, delivery) -> None:
+    with tapring.capture(name, stage="raw", delivery=delivery) as session:
+        offer(tap, "raw", [b"a", b"b", b"c"])
+        assert session.read(1, timeout=0) == [b"a"]
+        pid = os.fork()
+        if pid == 0:
+            got = [*session.read(9, timeout=0), *session, *session.frames()]
+            session.close()
+            os._exit(len(got))
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert session.read(9, timeout=0) == [b"b", b"c"]
+        assert session.stats.delivered == 3
+
+
 def test_arrays_are_views_of_the_frame(name) -> None:
     dtype = np.dtype([("a", "i8")])
     with tapring.Tap(name, stages={"s": tapring.array(dtype)}) as tap:
