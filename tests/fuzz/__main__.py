@@ -1,0 +1,77 @@
+"""``python -m tests.fuzz TARGET --runs N --seed S``: the longer run of one target.
+
+atheris drives where it can be imported, guided by what tapring's own code covers; else, or with
+``--engine random``, a seeded random stream does. ``--input HEX`` runs one input again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import secrets
+import sys
+import tempfile
+
+from . import TARGETS
+
+
+def main() -> None:
+    arguments = _arguments()
+    engine = arguments.engine or ("atheris" if importlib.util.find_spec("atheris") else "random")
+    if arguments.input is not None:
+        print(_load(arguments.target)(bytes.fromhex(arguments.input)))
+        return
+    print(f"fuzz {arguments.target}: {engine}, seed {arguments.seed}", flush=True)
+    if engine == "atheris":
+        _run_atheris(arguments.target, arguments.runs, arguments.seed)
+    else:
+        _run_random(arguments.target, arguments.runs, arguments.seed)
+
+
+def _run_random(target: str, runs: int, seed: int) -> None:
+    from .driving import Tally, run_random
+
+    run_random(Tally(target, _load(target), runs), seed)
+
+
+def _run_atheris(target: str, runs: int, seed: int) -> None:
+    import atheris
+
+    with atheris.instrument_imports(include=["tapring"]):
+        one_input = _load(target)
+    from .driving import Tally
+
+    tally = Tally(target, one_input, runs)
+    with tempfile.TemporaryDirectory() as artifacts:
+        options = (
+            f"-runs={runs}",
+            f"-seed={seed}",
+            "-max_len=192",
+            "-len_control=0",
+            "-timeout=60",
+            "-rss_limit_mb=1024",
+            "-print_final_stats=0",
+            "-verbosity=0",
+            f"-artifact_prefix={artifacts}/",
+        )
+        atheris.Setup([sys.argv[0], *options], tally.run)
+        atheris.Fuzz()
+
+
+def _load(target: str):
+    return importlib.import_module(f"{__package__}.{target}").one_input
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("target", choices=TARGETS)
+    parser.add_argument("--runs", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, default=secrets.randbits(31) or 1)
+    parser.add_argument("--engine", choices=("atheris", "random"))
+    parser.add_argument("--input", metavar="HEX", help="run this one input")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

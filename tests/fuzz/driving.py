@@ -1,0 +1,72 @@
+"""Driving a target: the random stream, the tally of outcomes, and the bound on memory."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+LONGEST_INPUT = 96
+# What a run may take above what it has at its start. A ring is some KiB long and the decoded
+# events some times that, so who gets near this has allocated by a number that it read.
+MEMORY_BOUND = 512 << 20
+
+
+class Tally:
+    """Runs a target's inputs and counts what came of them; says so at the end."""
+
+    def __init__(self, target: str, one_input: Callable[[bytes], str], runs: int) -> None:
+        self.target = target
+        self.outcomes: Counter[str] = Counter()
+        self.runs = runs
+        self.done = 0
+        self._one_input = one_input
+        self._started = time.monotonic()
+
+    def run(self, data: bytes) -> None:
+        """One input. Prints it, so that it can be run again, if it fails."""
+        try:
+            self.outcomes[self._one_input(data)] += 1
+        except BaseException:
+            again = f"python -m tests.fuzz {self.target} --input {data.hex()}"
+            print(f"failed after {self.done} runs; again with: {again}", file=sys.stderr)
+            raise
+        self.done += 1
+        if self.done == self.runs:
+            self.report()
+
+    def report(self) -> None:
+        seconds = time.monotonic() - self._started
+        print(f"{self.done} runs in {seconds:.1f} s, {self.done / seconds:.0f} a second")
+        for outcome, count in self.outcomes.most_common():
+            print(f"{count:10}  {outcome}")
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print(f"peak memory {peak >> 10} MiB", flush=True)
+
+
+def run_random(tally: Tally, seed: int) -> None:
+    """Run the tally's runs with a random stream of inputs that ``seed`` decides."""
+    random = Random(seed)
+    with bounded_memory(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(tally.runs):
+            tally.run(random.randbytes(random.randrange(8, LONGEST_INPUT)))
+
+
+@contextmanager
+def bounded_memory() -> Iterator[None]:
+    """Make an allocation of more than ``MEMORY_BOUND`` a MemoryError, touched or not."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    bound = pages * resource.getpagesize() + MEMORY_BOUND
+    resource.setrlimit(resource.RLIMIT_AS, (bound, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)

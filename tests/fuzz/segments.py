@@ -1,0 +1,123 @@
+"""Segments in /dev/shm as a hostile process of the same user meets them: files to be mapped."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tapring import layout, registry
+
+from .choices import Field
+
+SHM = Path("/dev/shm")
+WORD = layout.WORD
+
+ROW_WORDS = (
+    layout.ROW_STATE,
+    layout.ROW_ID,
+    layout.ROW_EPOCH,
+    layout.ROW_STAGE,
+    layout.ROW_SLOTS,
+    layout.ROW_SLOT_BYTES,
+    layout.ROW_OWNER,
+    layout.ROW_OPENED_NS,
+    layout.ROW_DURATION_NS,
+    layout.ROW_PID,
+)
+HEADER_WORDS = (
+    layout.MAGIC,
+    layout.FORMAT,
+    layout.SEGMENT_BYTES,
+    layout.EPOCH,
+    layout.ROWS,
+    layout.INFO_BYTES,
+    layout.CLOCK_MONOTONIC_NS,
+    layout.CLOCK_WALL_NS,
+    layout.PID,
+    layout.ENGINE_STATE,
+    layout.FAULTS,
+    layout.MISUSE,
+    *(layout.verdict(row) for row in range(4)),
+)
+RING_WORDS = (
+    layout.MAGIC,
+    layout.SEGMENT_BYTES,
+    layout.EPOCH,
+    layout.RING_ID,
+    layout.RING_SLOTS,
+    layout.RING_SLOT_BYTES,
+    layout.TAIL,
+    layout.CAPTURED,
+    layout.DROPPED,
+    layout.OVERSIZE,
+    layout.ERRORS,
+    layout.ENDED,
+)
+CONSUMER_WORDS = (layout.HEAD, layout.RELEASED, layout.ABANDONED, layout.MISSED, layout.GAPS)
+
+HEADER_FIELDS = ((0, 8), (8, 8), (16, 8), (24, 8), (32, 4), (36, 4), (40, 2), (42, 2), (44, 4))
+PAYLOADS = (
+    b"",
+    b"[" * 1200,
+    b'{"a":' * 200,
+    b"\n" * 70,
+    b"no newline at all",
+    b"one\ntwo",
+    b'{"a": 1}\n{"a": \xff}\n"\\ud800"\n',
+    b"9" * 400,
+    b"\xff\xff\xff\xff" * 8,
+    b"\x08\x00\x00\x00\xf8\xff\xff\xff",
+    b"\x01\x00\x00\x00\x01\x00\x00\x00ab",
+    b"\x00" * 90,
+)
+
+
+def fields(words) -> tuple[Field, ...]:
+    return tuple((word * WORD, WORD) for word in words)
+
+
+def table_fields(rows: int) -> tuple[Field, ...]:
+    """The words of page 1: generation and next id as often as a row has words."""
+    found = [layout.GENERATION, layout.NEXT_ID] * 5
+    for row in range(rows):
+        found += [layout.row(row) + word for word in ROW_WORDS]
+    return fields(found)
+
+
+def ring_fields() -> tuple[Field, ...]:
+    consumers = (layout.CONSUMER_PAGE // WORD + word for word in CONSUMER_WORDS)
+    return fields((*RING_WORDS, *consumers))
+
+
+def map_segment(name: str) -> mmap.mmap:
+    fd = os.open(SHM / name, os.O_RDWR)
+    try:
+        return mmap.mmap(fd, 0)
+    finally:
+        os.close(fd)
+
+
+def write_segment(name: str, content: bytes) -> None:
+    fd = os.open(SHM / name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.write(fd, content)
+    finally:
+        os.close(fd)
+
+
+def left_behind(name: str) -> list[str]:
+    return [each for each in os.listdir(SHM) if each.startswith(f"tapring.{name}.")]
+
+
+@contextmanager
+def without_patience() -> Iterator[None]:
+    """Do not wait for a registry that is still being made: none is, here."""
+    before = registry._READY_TIMEOUT_S
+    registry._READY_TIMEOUT_S = 0.0
+    try:
+        yield
+    finally:
+        registry._READY_TIMEOUT_S = before
