@@ -11,7 +11,6 @@ import importlib
 import importlib.util
 import secrets
 import sys
-import tempfile
 
 from . import TARGETS
 
@@ -40,21 +39,20 @@ def _run_atheris(target: str, runs: int, seed: int) -> None:
 
     with atheris.instrument_imports(include=["tapring"]):
         one_input = _load(target)
-    from .driving import Tally
+    from .driving import LONGEST_INPUT, Tally, bounded_memory, quietly
 
     tally = Tally(target, one_input, runs)
-    with tempfile.TemporaryDirectory() as artifacts:
-        options = (
-            f"-runs={runs}",
-            f"-seed={seed}",
-            "-max_len=192",
-            "-len_control=0",
-            "-timeout=60",
-            "-rss_limit_mb=1024",
-            "-print_final_stats=0",
-            "-verbosity=0",
-            f"-artifact_prefix={artifacts}/",
-        )
+    options = (
+        f"-runs={runs}",
+        f"-seed={seed}",
+        f"-max_len={LONGEST_INPUT}",
+        "-len_control=0",
+        "-timeout=60",
+        "-rss_limit_mb=1024",
+        "-verbosity=0",
+        "-exact_artifact_path=/dev/null",  # the tally prints what failed
+    )
+    with bounded_memory(), quietly():
         atheris.Setup([sys.argv[0], *options], tally.run)
         atheris.Fuzz()
 

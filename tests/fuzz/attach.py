@@ -89,9 +89,9 @@ def one_input(data: bytes) -> str:
     if choices.byte() & 31 == 31:
         _resize(choices, ring)
     try:
-        write_segment(lane.name, registry)
-        write_segment(f"{lane.name}.{stage + 1}", ring)
-        with without_patience(), _held(lane.name, alive=bool(choices.byte() & 1)) as alive:
+        alive = bool(choices.byte() & 1)
+        with without_patience(), _standing(lane.name, registry, alive=alive):
+            write_segment(f"{lane.name}.{stage + 1}", ring)
             return _visit(choices, lane, stage + 1, alive)
     finally:
         for name in left_behind(lane.engine):
@@ -232,15 +232,16 @@ def _read(choices: Choices, session: tapring.Session, alive: bool) -> None:
 
 
 @contextmanager
-def _held(name: str, *, alive: bool) -> Iterator[bool]:
-    """Hold the engine's byte of a registry, as a living engine does."""
-    if not alive:
-        yield False
-        return
-    fd = os.open(SHM / name, os.O_RDWR)
+def _standing(name: str, registry: bytes, *, alive: bool) -> Iterator[None]:
+    """A registry in its place, with the engine's byte held as a living engine does."""
+    draft = SHM / f"{os.getpid()}.{name}"  # a sweep that comes by must not find it unlocked
+    fd = os.open(draft, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, layout.LOCK_ENGINE, 1, 0)
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, lock)
-        yield True
+        os.write(fd, registry)
+        if alive:
+            lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, layout.LOCK_ENGINE, 1, 0)
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, lock)
+        draft.rename(SHM / name)
+        yield
     finally:
         os.close(fd)

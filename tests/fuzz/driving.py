@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import resource
 import sys
 import time
@@ -13,6 +15,7 @@ from pathlib import Path
 from random import Random
 
 LONGEST_INPUT = 96
+WARM_UP = 100  # inputs, after which what is held must not grow
 # What a run may take above what it has at its start. A ring is some KiB long and the decoded
 # events some times that, so who gets near this has allocated by a number that it read.
 MEMORY_BOUND = 512 << 20
@@ -53,10 +56,28 @@ class Tally:
 def run_random(tally: Tally, seed: int) -> None:
     """Run the tally's runs with a random stream of inputs that ``seed`` decides."""
     random = Random(seed)
-    with bounded_memory(), warnings.catch_warnings():
+    before = None
+    with bounded_memory(), quietly():
+        for index in range(tally.runs):
+            if index == WARM_UP:
+                before = held()
+            tally.run(random.randbytes(random.randrange(8, LONGEST_INPUT + 1)))
+    assert before in (None, held()), "descriptors or mappings of segments are left open"
+
+
+def held() -> tuple[int, int]:
+    """Open descriptors, and mappings of segments."""
+    gc.collect()
+    maps = Path("/proc/self/maps").read_text()
+    return len(os.listdir("/proc/self/fd")), maps.count("/dev/shm/")
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Without what a Tap has to say of each odd session."""
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for _ in range(tally.runs):
-            tally.run(random.randbytes(random.randrange(8, LONGEST_INPUT)))
+        yield
 
 
 @contextmanager

@@ -1,0 +1,193 @@
+"""A seeded sample of the fuzzing in ``fuzz/``, and what fuzzing has found once.
+
+The long run: ``python -m tests.fuzz TARGET --runs 1000000``.
+"""
+
+import importlib
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from fuzz import TARGETS
+from fuzz.driving import LONGEST_INPUT, Tally, run_random
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tapring
+from tapring import layout
+from tapring.errors import RingCorrupt
+from tapring.ledger import consumer_words, producer_words
+from tapring.registry import Registry
+from tapring.ring import Reader, Writer
+from tapring.stages import Json, Lines
+
+SEED = 20_240_611
+SAMPLE = {"reader": 8_000, "writer": 8_000, "registry": 3_000, "attach": 5_000}
+GUIDED = {"reader": 3_000, "writer": 3_000, "registry": 1_000, "attach": 2_000}
+ONE_INPUT = {target: importlib.import_module(f"fuzz.{target}").one_input for target in TARGETS}
+LINES = Lines()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@settings(max_examples=300)
+@given(data=st.binary(min_size=8, max_size=LONGEST_INPUT))
+def test_no_bytes_at_all_break_either_side(target, data) -> None:
+    ONE_INPUT[target](data)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_seeded_sample_of_mutations_breaks_nothing_and_leaves_nothing_open(target) -> None:
+    tally = Tally(target, ONE_INPUT[target], SAMPLE[target])
+    run_random(tally, SEED)
+    assert tally.done == SAMPLE[target]
+    assert len(tally.outcomes) > 3, "the mutations do not reach deep"
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("atheris"), reason="atheris is not installed")
+@pytest.mark.parametrize("target", TARGETS)
+def test_mutations_guided_by_coverage_break_nothing(target) -> None:
+    command = [sys.executable, "-m", "tests.fuzz", target, "--seed", str(SEED)]
+    command += ["--runs", str(GUIDED[target])]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert f"{GUIDED[target]} runs in" in done.stdout
+
+
+# What a consumer can write
+
+
+CONSUMER = """
+import sys, tapring
+with tapring.capture(sys.argv[1], stage="raw") as session:
+    print(session.addresses[0].partition(":")[2], flush=True)
+    print(open("/proc/self/maps").read(), flush=True)
+"""
+
+
+def test_a_consumer_maps_the_ring_read_only_but_for_its_own_page(name, spawn) -> None:
+    with tapring.Tap(name) as tap:
+        consumer = spawn(CONSUMER, name, stdout=subprocess.PIPE, text=True)
+        number, _, maps = consumer.communicate(timeout=30)[0].partition("\n")
+        ring = layout.segment_name(name, tap.lane, int(number))
+        size = layout.ring_bytes(tap.buffer_bytes // 256, 256)
+        assert sorted(mappings(maps, ring)) == [
+            ("r--s", 0, size),
+            ("rw-s", layout.CONSUMER_PAGE, layout.PAGE),
+        ]
+        registry = layout.segment_name(name, tap.lane)
+        for rights, offset, _ in mappings(maps, registry):
+            assert (rights, offset) in {("r--s", 0), ("rw-s", layout.PAGE)}
+
+
+def mappings(maps: str, segment: str) -> list[tuple[str, int, int]]:
+    """Rights, offset and length of each mapping of a segment, as the kernel says."""
+    pattern = rf"^(\w+)-(\w+) (\S+) (\w+) \S+ \d+ +/dev/shm/{re.escape(segment)}$"
+    return [
+        (rights, int(offset, 16), int(end, 16) - int(start, 16))
+        for start, end, rights, offset in re.findall(pattern, maps, re.MULTILINE)
+    ]
+
+
+def test_a_write_through_the_readers_view_of_the_ring_is_refused(name) -> None:
+    with tapring.Tap(name), tapring.capture(name, stage="raw") as session:
+        reader = session._sources[0].reader
+        with pytest.raises(TypeError, match="readonly|read-only"):
+            reader._data[layout.SLOTS : layout.SLOTS + 1] = b"x"
+        with pytest.raises(TypeError, match="read-only"):
+            reader._words[layout.TAIL] = 7
+        assert len(reader._page) * layout.WORD == layout.PAGE
+
+
+# What fuzzing has found
+
+
+@pytest.fixture
+def ring():
+    """The memory of a ring of lines, and a Writer and a Reader of it."""
+    memory = bytearray(layout.ring_bytes(16, 64))
+    words, page = producer_words(memory), consumer_words(memory)
+    shape = {"slots": 16, "slot_bytes": 64, "stage": 0, "kind": LINES.code, "cutter": LINES}
+    writer = Writer(words, page, memory, **shape)
+    return writer, lambda: Reader(words, page, memory, **shape), words, page
+
+
+def test_fewer_lines_than_the_header_says_do_not_stop_who_cuts_the_frame() -> None:
+    assert LINES.split(b"one\ntwo", 9, 5) == (b"one\ntwo", b"")
+
+
+def test_fewer_lines_than_were_released_do_not_stop_the_next_reader(ring) -> None:
+    writer, new_reader, _, _ = ring
+    writer.publish(b"one line of three\n", 3, 1)
+    reader = new_reader()
+    assert reader.take(keep=True)
+    reader.release(1)
+    assert new_reader().take().payload == b""
+
+
+@pytest.mark.parametrize("line", [b"[" * 5000, b'{"a":' * 5000])
+def test_json_nested_too_deep_is_handed_out_as_it_is(line) -> None:
+    assert Json().unpack(b"7\n" + line + b"\n", 2) == ([7, line], 0)
+
+
+def test_more_lost_events_than_a_word_holds_are_refused(ring) -> None:
+    _, new_reader, words, _ = ring
+    words[layout.DROPPED] = words[layout.ERRORS] = (1 << 64) - 1
+    with pytest.raises(RingCorrupt):
+        new_reader().note_final_gap()
+
+
+@pytest.mark.parametrize("word", [layout.GAPS, layout.RELEASED, layout.ABANDONED])
+def test_a_consumers_page_that_cannot_be_right_is_refused(ring, word) -> None:
+    writer, new_reader, _, page = ring
+    writer.drop(1)
+    writer.publish(b"line\n", 1, 1)
+    page[word] = (1 << 64) - 1
+    with pytest.raises(RingCorrupt):
+        reader = new_reader()
+        reader.take()
+        reader.note_abandoned(1)
+
+
+def test_a_ring_of_impossible_shape_is_refused_as_such(name) -> None:
+    with tapring.Tap(name) as tap, Registry.attach(name, tap.lane) as registry:
+        owner = layout.Owner.NOBODY
+        row = registry.register(stage=0, slots=1, slot_bytes=256, duration_ns=0, owner=owner)
+        registry.drop_reader(row)
+        with pytest.raises(RingCorrupt, match="do not make a ring"):
+            tapring.attach_session(name, row.id)
+
+
+def test_a_registry_of_no_whole_number_of_words_is_refused(name) -> None:
+    with tapring.Tap(name) as tap:
+        lane = "0" * 8
+        path = Path("/dev/shm") / layout.segment_name(name, lane)
+        whole = (path.parent / layout.segment_name(name, tap.lane)).read_bytes()
+        content = bytearray(whole.replace(tap.lane.encode(), lane.encode()).rstrip(b"\0") + b"\0")
+        content += bytes(1 + -len(content) % layout.WORD)
+        at = layout.SEGMENT_BYTES * layout.WORD
+        content[at : at + layout.WORD] = len(content).to_bytes(layout.WORD, sys.byteorder)
+        path.write_bytes(content)
+        try:
+            with pytest.raises(RingCorrupt, match="damaged"):
+                Registry.attach(name, lane)
+        finally:
+            path.unlink()
+
+
+def test_an_id_given_twice_does_not_end_a_session_in_silence(name) -> None:
+    with tapring.Tap(name) as tap:
+        first = tap.register("raw")
+        with Registry.attach(name, tap.lane) as registry:
+            registry._set(layout.NEXT_ID, first.id)
+            tap.register("raw")
+            registry._set(layout.NEXT_ID, first.id)
+            tap.register("raw")
+        offered = first.offered
+        watched = tap.snapshot()
+        if watched:
+            watched.offer("raw", [b"line"])
+        assert not first.open or first.offered == offered + 1
