@@ -8,6 +8,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,116 @@ def test_mutations_guided_by_coverage_break_nothing(target) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     assert f"{GUIDED[target]} runs in" in done.stdout
+
+
+# A process that scribbles while the others work
+
+SCRIBBLER = """
+import mmap, os, random, sys
+lane, spared, first, last, seed = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
+rng = random.Random(seed)
+odd = 0, 1, 2, (1 << 31) - 1, 1 << 32, 1 << 55, 1 << 63, (1 << 64) - 1
+print("ready", flush=True)
+while True:
+    for name in os.listdir("/dev/shm"):
+        if not name.startswith(lane) or name == spared or (name == lane) != (spared == ""):
+            continue
+        try:
+            fd = os.open("/dev/shm/" + name, os.O_RDWR)
+        except FileNotFoundError:
+            continue
+        size = os.fstat(fd).st_size
+        if not size:  # it is being made
+            os.close(fd)
+            continue
+        with mmap.mmap(fd, size) as data, memoryview(data) as view, view.cast("Q") as words:
+            os.close(fd)
+            for _ in range(200):
+                word = rng.randrange(first, last)
+                near = (words[word] + rng.randrange(-3, 4)) % (1 << 64)
+                words[word] = rng.choice((near, near, rng.choice(odd), rng.getrandbits(64)))
+"""
+WORD = layout.WORD
+CONSUMERS_WORDS = layout.CONSUMER_PAGE // WORD, layout.CONSUMER_PAGE // WORD + 24
+PRODUCERS_WORDS = layout.TAIL, layout.TAIL + 1
+FRAMES_WORDS = layout.SLOTS // WORD, layout.SLOTS // WORD + 64
+TABLES_WORDS = layout.GENERATION, layout.row(3)
+
+
+@pytest.fixture
+def scribble(spawn):
+    """Overwrite words of all rings of a lane but one, or of its registry, until the test ends."""
+    started = []
+
+    def start(lane: str, spared: str, words: tuple[int, int]) -> None:
+        arguments = [lane, spared, *map(str, words), str(SEED)]
+        started.append(spawn(SCRIBBLER, *arguments, stdout=subprocess.PIPE, text=True))
+        assert started[-1].stdout.readline() == "ready\n"
+
+    yield start
+    assert [process.poll() for process in started] == [None], "the scribbler has died"
+
+
+@pytest.fixture
+def engine(name):
+    with tapring.Tap(name, max_sessions=3, buffer_bytes=8192, slot_bytes=64) as tap:
+        yield tap
+
+
+def offer(tap, i: int) -> None:
+    watched = tap.snapshot()
+    if watched:
+        watched.offer("raw", [b"batch %d" % i, b"x" * (i % 300)])
+
+
+def test_positions_scribbled_over_end_that_session_alone(engine, scribble) -> None:
+    good = engine.register("raw")
+    lane = layout.segment_name(engine.name, engine.lane)
+    with tapring.attach_session(engine.name, good.id) as session:
+        scribble(lane, f"{lane}.{good.id}", CONSUMERS_WORDS)
+        delivered = offers = 0
+        while offers < 3_000 or engine.faults < 20:
+            engine.register("raw", duration=0.05)
+            offer(engine, offers)
+            offers += 1
+            delivered += len(session.read(100, timeout=0))
+        good.close()
+        delivered += len(list(session))
+        assert delivered + good.dropped == good.offered == 2 * offers
+
+
+def test_a_table_scribbled_over_costs_sessions_and_never_the_engine(engine, scribble) -> None:
+    lane = layout.segment_name(engine.name, engine.lane)
+    scribble(lane, "", TABLES_WORDS)
+    sessions = set()
+    longest = 0.0
+    for i in range(5_000):
+        started = time.monotonic()
+        offer(engine, i)
+        longest = max(longest, time.monotonic() - started)
+        sessions.add(engine.active_sessions)
+        engine.register("raw", duration=0.05)
+    assert longest < 5  # microseconds, but the machine may be busy
+    assert len(sessions) > 1, "no session ever came or went"
+
+
+@pytest.mark.parametrize("words", [PRODUCERS_WORDS, FRAMES_WORDS], ids=["positions", "frames"])
+def test_a_ring_scribbled_over_is_corrupt_to_its_reader_and_no_worse(
+    engine, scribble, words
+) -> None:
+    lane = layout.segment_name(engine.name, engine.lane)
+    scribble(lane, "nothing", words)
+    corrupt = delivered = 0
+    while corrupt < 20 or not delivered:
+        handle = engine.register("raw")
+        try:
+            with tapring.attach_session(engine.name, handle.id) as session:
+                for i in range(50):
+                    offer(engine, i)
+                    delivered += len(session.read(100, timeout=0))
+        except RingCorrupt:
+            corrupt += 1
+        handle.close()
 
 
 # What a consumer can write
