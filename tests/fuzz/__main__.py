@@ -14,6 +14,8 @@ import sys
 
 from . import TARGETS
 
+LONGEST_S = 30  # an input takes microseconds
+
 
 def main() -> None:
     arguments = _arguments()
@@ -31,7 +33,9 @@ def main() -> None:
 def _run_random(target: str, runs: int, seed: int) -> None:
     from .driving import Tally, run_random
 
-    run_random(Tally(target, _load(target), runs), seed)
+    tally = Tally(target, _load(target), runs)
+    tally.watch(LONGEST_S)
+    run_random(tally, seed)
 
 
 def _run_atheris(target: str, runs: int, seed: int) -> None:
@@ -47,7 +51,7 @@ def _run_atheris(target: str, runs: int, seed: int) -> None:
         f"-seed={seed}",
         f"-max_len={LONGEST_INPUT}",
         "-len_control=0",
-        "-timeout=60",
+        f"-timeout={LONGEST_S}",
         "-rss_limit_mb=1024",
         "-verbosity=0",
         "-exact_artifact_path=/dev/null",  # the tally prints what failed

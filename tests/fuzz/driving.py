@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import signal
 import sys
 import time
 import warnings
@@ -21,6 +22,10 @@ WARM_UP = 100  # inputs, after which what is held must not grow
 MEMORY_BOUND = 512 << 20
 
 
+class TooLong(BaseException):
+    """Not an Exception, since those are what an engine survives."""
+
+
 class Tally:
     """Runs a target's inputs and counts what came of them; says so at the end."""
 
@@ -29,12 +34,15 @@ class Tally:
         self.outcomes: Counter[str] = Counter()
         self.runs = runs
         self.done = 0
+        self.longest_s = 0
         self._one_input = one_input
         self._started = time.monotonic()
 
     def run(self, data: bytes) -> None:
-        """One input. Prints it, so that it can be run again, if it fails."""
+        """One input. Prints it, so that it can be run again, if it fails or does not end."""
         try:
+            if self.longest_s:
+                signal.alarm(self.longest_s)
             self.outcomes[self._one_input(data)] += 1
         except BaseException:
             again = f"python -m tests.fuzz {self.target} --input {data.hex()}"
@@ -42,7 +50,18 @@ class Tally:
             raise
         self.done += 1
         if self.done == self.runs:
+            if self.longest_s:
+                signal.alarm(0)
             self.report()
+
+    def watch(self, longest_s: int) -> None:
+        """Fail an input that takes longer. Takes SIGALRM for itself."""
+
+        def too_long(*_: object) -> None:
+            raise TooLong(f"an input takes more than {longest_s} s")
+
+        signal.signal(signal.SIGALRM, too_long)
+        self.longest_s = longest_s
 
     def report(self) -> None:
         seconds = time.monotonic() - self._started

@@ -132,10 +132,13 @@ class _Visit:
                 return
 
     def take(self, choices: Choices | None = None, *, keep: bool = False) -> bool:
+        at = self.reader._end
         taken = self.reader.take(keep=keep)
         if taken is None:
             return False
         self.frames += 1
+        start = layout.SLOTS + at % SLOTS * SLOT_BYTES
+        assert layout.FRAME.unpack_from(RING.data, start)[0] == at, "a frame of another place"
         assert len(taken.payload) <= SLOTS * SLOT_BYTES
         assert 0 < taken.count < 1 << 32
         assert taken.missed >= 0

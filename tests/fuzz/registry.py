@@ -7,6 +7,7 @@ who writes the table may end all sessions of the lane, but none of them in silen
 
 from __future__ import annotations
 
+import mmap
 import os
 import time
 from contextlib import suppress
@@ -23,6 +24,7 @@ from tapring.stages import Lines
 from .choices import WORD_MAX, Choices, mutate, store
 from .segments import (
     HEADER_WORDS,
+    SHM,
     WORD,
     fields,
     left_behind,
@@ -33,9 +35,10 @@ from .segments import (
     write_segment,
 )
 
-ROWS, SLOTS, SLOT_BYTES = 3, 16, 64
+ROWS, SLOTS, SLOT_BYTES = 3, 4, 64
 BUFFER = SLOTS * SLOT_BYTES
 DECOY = 77
+IDENTITY = (layout.MAGIC, layout.EPOCH, layout.RING_ID)
 LONGEST_BATCH_S = 5.0  # one takes microseconds; the machine may be busy
 LINES = Lines()
 EVENTS = [b"one", b"two", b"three"]
@@ -47,10 +50,11 @@ RING = ring_fields()
 def one_input(data: bytes) -> str:
     choices = Choices(data)
     lane = _Lane(choices.byte() % 3)
+    step = lane.step if choices.byte() & 1 else lane.step_by_the_ring
     try:
         with without_patience():
             while choices:
-                lane.step(choices)
+                step(choices)
             lane.bump()
             lane.batches(3)
         outcome = lane.outcome()
@@ -96,6 +100,7 @@ class _Lane:
         self.table = memoryview(self.registry).cast("Q")
         self.sessions = [self.open_session() for _ in range(sessions)]
         self.table_touched = False
+        self.not_rings: list[tuple[mmap.mmap, bytes]] = []
         self.outsiders = 0
 
     def open_session(self) -> _Session:
@@ -112,18 +117,28 @@ class _Lane:
         elif step == 6:
             self.table_touched = True
             mutate(choices, self.registry, HEADER, self.near)
-        elif step < 9 and len(self.sessions) > 1:
-            mutate(choices, self.sessions[1].ring, RING, self.near)
+        elif step < 9:
+            self.step_by_the_ring(choices)
         elif step == 9:
             self.make_decoy(choices)
         elif step == 10:
-            self.register(choices)
-        elif step == 11:
             self.visit(choices)
-        elif step == 12:
+        elif step == 11:
             self.hold_table(choices.byte() % 3)
+        elif step == 12:
+            self.give_an_id_again(choices.pick((1, 2)))
         else:
             self.bump()
+            self.batches(1 + choices.byte() % 4)
+
+    def step_by_the_ring(self, choices: Choices) -> None:
+        """What the second session's consumer can do, who leaves the table alone."""
+        step = choices.byte() & 7
+        if step < 3 and len(self.sessions) > 1:
+            mutate(choices, self.sessions[1].ring, RING, self.near)
+        elif step == 3:
+            self.register(choices)
+        else:
             self.batches(1 + choices.byte() % 4)
 
     def near(self) -> list[int]:
@@ -160,6 +175,12 @@ class _Lane:
             self.table[first + word] = value
         self.bump()
 
+    def give_an_id_again(self, number: int) -> None:
+        self.table_touched = True
+        for _ in range(2):  # the first finds the name of the ring taken
+            self.table[layout.NEXT_ID] = number
+            self.tap.register("raw")
+
     def make_decoy(self, choices: Choices) -> None:
         """A ring that the engine never asked for, under a name that a row may give it."""
         content = bytearray(layout.ring_bytes(SLOTS, SLOT_BYTES))
@@ -174,11 +195,17 @@ class _Lane:
         }
         for word, value in header.items():
             store(content, word * WORD, WORD, value)
-        if choices.byte() & 1:
-            mutate(choices, content, RING, self.near)
         name = f"{self.segment}.{DECOY}"
-        if not os.path.exists(f"/dev/shm/{name}"):
-            write_segment(name, content)
+        if os.path.exists(SHM / name):
+            return
+        how = choices.byte() & 3
+        if how == 1:
+            mutate(choices, content, RING, self.near)
+        elif how:
+            store(content, choices.pick(IDENTITY) * WORD, WORD, 0xDECAF)
+        write_segment(name, content)
+        if how > 1:
+            self.not_rings.append((map_segment(name), bytes(content)))
 
     def register(self, choices: Choices) -> None:
         """The engine's own code opens a session, or ends one."""
@@ -255,6 +282,8 @@ class _Lane:
             state = "goes on" if self.sessions[0].handle.open else "ended"
         sizes = {len(each.ring) for each in self.sessions}
         assert sizes <= {layout.ring_bytes(SLOTS, SLOT_BYTES)}
+        for mapped, content in self.not_rings:
+            assert mapped[:] == content, "the engine wrote in what is no ring of its own"
         faults = f"{min(self.tap.faults, 3)}{'+' * (self.tap.faults > 3)} faults"
         return f"{state}, {faults}, outsiders refused: {min(self.outsiders, 1)}"
 
@@ -263,5 +292,7 @@ class _Lane:
         for session in self.sessions:
             with suppress(RingCorrupt):
                 session.close()
+        for mapped, _ in self.not_rings:
+            mapped.close()
         self.table.release()
         self.registry.close()

@@ -88,8 +88,8 @@ def table_fields(rows: int) -> tuple[Field, ...]:
 
 
 def ring_fields() -> tuple[Field, ...]:
-    consumers = (layout.CONSUMER_PAGE // WORD + word for word in CONSUMER_WORDS)
-    return fields((*RING_WORDS, *consumers))
+    consumers = [layout.CONSUMER_PAGE // WORD + word for word in CONSUMER_WORDS]
+    return fields((*RING_WORDS, *consumers, *consumers[:1] * 6))
 
 
 def map_segment(name: str) -> mmap.mmap:
