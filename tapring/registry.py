@@ -243,6 +243,10 @@ class Registry:
             row = self._claim(owner, epoch)  # a consumer's death from here on is seen
         try:
             self._create_ring(row, slots, slot_bytes)
+        except BaseException:
+            self.free(row, timeout_s, keep_ring=True)  # it is not there, or another's
+            raise
+        try:
             with self.table(timeout_s):
                 if self.engine_has_closed():
                     raise EngineNotFound(f"the engine {self.address} has just closed")
@@ -274,12 +278,14 @@ class Registry:
         """Give a session's liveness byte back."""
         self.segment.unlock(layout.LOCK_ROWS + row.index)
 
-    def free(self, row: Row, timeout_s: float = 0.0) -> bool:
+    def free(self, row: Row, timeout_s: float = 0.0, *, keep_ring: bool = False) -> bool:
         """End a session: free its row and unlink its ring. False where the mutex was not had."""
         try:  # around the taking, too: an exception may come between it and what is next
             if not self._take_mutex(timeout_s):
                 return False
-            self._free(row)
+            self._free_row(row)
+            if not keep_ring:
+                self._unlink_ring(row)
         finally:
             self.segment.unlock(layout.LOCK_TABLE)
         return True
@@ -435,12 +441,11 @@ class Registry:
             publish_barrier()
         self._set(first + layout.ROW_STATE, row.state)
 
-    def _free(self, row: Row) -> None:
+    def _free_row(self, row: Row) -> None:
         first = layout.row(row.index)
         if self.words[first + layout.ROW_ID] == row.id:
             with self._changing():
                 self._set(first + layout.ROW_STATE, RowState.FREE)
-        self._unlink_ring(row)
 
     def _unlink_ring(self, row: Row) -> None:
         unlink(layout.segment_name(self.info.engine, self.info.lane, row.id))
@@ -448,7 +453,8 @@ class Registry:
     def sweep_rows(self) -> None:
         """Free the rows whose consumer died. For who holds the ``table``."""
         for row in self.dead_rows():
-            self._free(row)
+            self._free_row(row)
+            self._unlink_ring(row)
 
     def dead_rows(self) -> list[Row]:
         """The rows whose consumer died: of its own session, or while it made one to be kept."""

@@ -38,6 +38,8 @@ _CAPTURED: Final = layout.CAPTURED
 _DROPPED: Final = layout.DROPPED
 _HEAD: Final = layout.HEAD
 _RELEASED: Final = layout.RELEASED
+_NO_PAGE: Final = memoryview(b"")
+_NO_PAGE.release()
 
 
 class Cutter(Protocol):
@@ -220,12 +222,12 @@ class Writer:
     def end(self, reason: layout.Ended) -> None:
         """Say that no more frames will come, and why. The first reason stands.
 
-        None do: ``has_room`` raises ValueError from here on, since the consumer's page is let go.
+        None do: ``has_room`` raises ValueError from here on, since it has no page to look at.
         """
         if self._words[layout.ENDED] != layout.Ended.NO:
             return
         self._limit = 0
-        self._page.release()
+        self._page = _NO_PAGE
         self.flush()
         if self._barrier is not None:
             self._barrier()
@@ -446,6 +448,8 @@ class Reader:
         """
         tail = self._words[_TAIL]
         head, events = self._head, self.released
+        if tail > head + self._slots:
+            raise RingCorrupt(f"the producer's position is {tail}, the consumer's {head}")
         while head < tail:
             start = _SLOTS + (head % self._slots << self._shift)
             position, _, _, captured, length, count, *_ = _UNPACK_HEADER(self._data, start)

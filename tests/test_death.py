@@ -19,7 +19,8 @@ from tapring.memory import names
 from tapring.registry import Registry
 
 PRELUDE = """
-import os, signal, sys, threading
+import os, signal, sys, threading, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads
 import difflib  # an error message may import it
 import tapring
 from tapring import layout

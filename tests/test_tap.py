@@ -2,7 +2,6 @@
 
 import gc
 import os
-import signal
 import threading
 import time
 
@@ -372,32 +371,6 @@ def test_an_offer_from_inside_an_offer_counts_as_dropped(tap) -> None:
     offer(tap, "decoded", [{"a": 1}])
     gc.collect()
     assert (handle.offered, handle.captured, handle.dropped) == (2, 1, 1)
-
-
-def test_an_interrupt_inside_an_offer_leaves_the_ring_consistent(tap, name) -> None:
-    handle = tap.register("raw", buffer_bytes=32 << 20)
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        for _ in range(100):
-            signal.setitimer(signal.ITIMER_REAL, 0.0003)
-            with pytest.raises(KeyboardInterrupt):
-                while True:
-                    offer(tap, "raw", LINES)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    before = handle.offered
-    offer(tap, "raw", LINES)
-    assert handle.offered == before + 3
-    with tapring.attach_session(name, handle.id) as session:
-        handle.close()
-        events = list(session)
-        assert events == LINES * (len(events) // 3)
-        assert session.stats.delivered == handle.captured
 
 
 def test_a_forked_child_is_a_lane_of_its_own_and_leaves_its_parents_rings_alone(
