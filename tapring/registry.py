@@ -367,6 +367,9 @@ class Registry:
 
     def _claim(self, owner: Owner, epoch: int) -> Row:
         self.sweep_rows()
+        if owner != Owner.ENGINE:
+            for ring in self.nameless_rings():
+                unlink(ring)
         for index in range(self.info.max_sessions):
             first = layout.row(index)
             if self.words[first + layout.ROW_STATE] != RowState.FREE:

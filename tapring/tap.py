@@ -394,6 +394,8 @@ class Tap:
             except Exception as error:  # whatever it is, the consumer gets its answer
                 if was_thrown_in(error):
                     raise
+                if not registry.is_open(row):  # it ended before it was seen
+                    return error
                 self._fault(f"session {row.id} is refused: {str(error) or repr(error)}")
                 verdict, refusal = Verdict.UNUSABLE, error
         word = (row.id << layout.VERDICT_ID_SHIFT | verdict) & 0xFFFF_FFFF_FFFF_FFFF

@@ -107,6 +107,13 @@ def test_a_ring_without_a_row_goes(tap, name) -> None:
     assert (removed.bytes, removed.account) == (layout.PAGE, None)
 
 
+def test_a_ring_without_a_row_goes_with_the_next_consumer(tap, name) -> None:
+    ring = layout.segment_name(name, tap.lane, 99)
+    Segment.create(ring, layout.PAGE).close()
+    with tapring.capture(name):
+        assert ring not in names(f"tapring.{name}.")
+
+
 def test_a_ring_without_a_registry_goes(name) -> None:
     ring = layout.segment_name(name, "0a1b2c3d", 1)
     Segment.create(ring, layout.PAGE).close()

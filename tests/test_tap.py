@@ -12,6 +12,7 @@ import tapring
 from tapring import layout
 from tapring.memory import Segment, names, unlink
 from tapring.registry import Registry
+from tapring.snapshot import Live
 
 LINES = [b"one", b"two", b"three"]
 
@@ -294,6 +295,22 @@ def test_an_odd_ring_is_refused_and_counted_as_a_fault(name, what) -> None:
         assert tap.faults == 1
         assert registry.verdict_on(row.index, row.id) == layout.Verdict.UNUSABLE
         registry.close()
+
+
+def test_a_session_that_ended_before_it_was_seen_is_no_fault(name, monkeypatch) -> None:
+    map_ring = Live.map_ring
+
+    def too_late(*args):
+        session.close()
+        return map_ring(*args)
+
+    monkeypatch.setattr(Live, "map_ring", too_late)
+    with tapring.Tap(name) as tap, tapring.capture(name, stage="raw") as session:
+        assert tap.snapshot() is None
+        assert tap.faults == 0
+        monkeypatch.undo()
+        with tapring.capture(name, stage="raw"):
+            assert tap.snapshot()
 
 
 def test_an_impossible_position_evicts_that_session_alone(name) -> None:
