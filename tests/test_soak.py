@@ -1,10 +1,19 @@
-"""A short soak: some rounds from a fixed seed; ``python -m tests.soak`` runs long ones."""
+"""A short soak, and the accountant itself: an account that does not close is found."""
 
 import re
 import subprocess
 import sys
+from pathlib import Path
 
+import msgspec
+import pytest
 from conftest import ROOT
+from soak import events
+from soak.accountant import Difference, check
+from soak.evidence import Lane, Part, Position
+from soak.plan import draw
+
+import tapring
 
 
 def test_a_short_soak_closes_every_ledger() -> None:
@@ -17,3 +26,103 @@ def test_a_short_soak_closes_every_ledger() -> None:
     assert "all ledgers closed" in done.stdout
     for what in (r"(\d+) were killed", r"(\d+) engines killed", r"= ([\d,]+) delivered"):
         assert int(re.search(what, done.stdout)[1].replace(",", "")) > 0, done.stdout
+
+
+def test_a_seed_makes_the_same_plan_again() -> None:
+    assert draw("7", 3) == draw("7", 3)
+    assert draw("7", 3) != draw("7", 4)
+
+
+# What the accountant is handed here is real but for what each test takes away or adds.
+
+
+@pytest.fixture
+def evidence(name, tmp_path):
+    """A session of four batches of three: the third found no room, the last was not read."""
+    with tapring.Tap(name, strict=True) as tap:
+        handle = tap.register("raw", buffer_bytes=2 * 256)
+        kept = tmp_path / "ring"
+        ring = Path(f"/dev/shm/tapring.{name}.{tap.lane}.{handle.id}")
+        lane, stream = int(tap.lane, 16), []
+
+        def offer(first: int) -> None:
+            tap.snapshot().offer("raw", events.make("raw", lane, 0, first, [9] * 3, False))
+
+        with tapring.attach_session(name, handle.id) as session:
+            for first in (0, 3, 6):
+                offer(first)
+            for frame in session.frames(limit=6):
+                stream.append((frame.missed, events.runs("lines", frame.events())))
+        offer(9)
+        kept.write_bytes(ring.read_bytes())
+        counts = {"offered": 12, "captured": 9, "dropped": 3, "oversize": 0, "errors": 0}
+        lane = Lane(
+            pid=1,
+            lane=tap.lane,
+            threads=1,
+            batch=3,
+            descriptors=0,
+            memory=0,
+            ups={handle.id: {"stage": 0, "at": 0}},
+            downs={handle.id: {"at": 12, **counts}},
+            handles=[],
+            end={},
+            vanished=False,
+            workers={},
+            words=[],
+        )
+        part = Part("consumer", 0, Position(0, 0, 0), stream, True, True, 3)
+        return handle.id, kept.read_bytes(), lane, [part]
+
+
+def account(evidence):
+    return check("session", *evidence)
+
+
+def test_an_account_that_closes_is_summed_up(evidence) -> None:
+    totals = account(evidence)
+    assert msgspec.structs.astuple(totals) == (1, 12, 6, 3, 3)
+
+
+def test_an_event_that_was_counted_and_not_handed_out_is_found(evidence) -> None:
+    evidence[3][0].stream[-1][1][-1][3] -= 1
+    with pytest.raises(Difference, match="delivered to consumer: 6, not 5"):
+        account(evidence)
+
+
+def test_an_event_that_was_handed_out_twice_is_found(evidence) -> None:
+    (part,) = evidence[3]
+    part.stream[-1][1][-1][2:] = [2, 4]
+    with pytest.raises(Difference, match="got event 2 of thread 0 again"):
+        account(evidence)
+
+
+def test_a_gap_that_nobody_was_told_of_is_found(evidence) -> None:
+    (part,) = evidence[3]
+    part.stream[-1][1][-1][2:] = [4, 6]
+    with pytest.raises(Difference, match="got event 4 after 0 missed; 3 was next"):
+        account(evidence)
+
+
+def test_an_event_that_the_ring_never_heard_of_is_found(evidence) -> None:
+    (down,) = evidence[2].downs.values()
+    down["at"] += 1
+    with pytest.raises(Difference, match="events offered: 13, not 12"):
+        account(evidence)
+
+
+@pytest.mark.parametrize(
+    ("lost", "is_found"), [(0, False), (3, False), (4, True)], ids=["none", "in hand", "more"]
+)
+def test_a_killed_consumer_may_have_had_one_frame_in_hand_and_no_more(
+    evidence, lost, is_found
+) -> None:
+    (part,) = evidence[3]
+    part.clean = False
+    lane = int(evidence[2].lane, 16)
+    part.stream = [(0, [[lane, 0, 0, 5 - lost]])]
+    if is_found:
+        with pytest.raises(Difference, match="released and not logged by consumer: 4, not 0 to 3"):
+            account(evidence)
+    else:
+        account(evidence)

@@ -30,6 +30,9 @@ _COMMANDS_SAY: Final = (  # of the same
     "sessions already",
     "is held by another process",
 )
+# An engine that cannot map a ring refuses the session, and may have removed it before its consumer
+# has looked for the answer.
+_OF_THE_POOR: Final = ("cannot be", "could not use the ring", "has lost its ring")
 
 
 # ---- processes ---------------------------------------------------------------------------
@@ -182,8 +185,8 @@ class Inspection:
             error in _MAY_ALWAYS_BE
             or (not error and any(text in message for text in _COMMANDS_SAY))
             or (not error and message.startswith("tapring:") and "error" not in message)
-            or (poor and (error == "SharedMemoryFull" or "could not use the ring" in message))
-            or (poor and not error and "cannot be" in message)
+            or (poor and error == "SharedMemoryFull")
+            or (poor and any(text in message for text in _OF_THE_POOR))
             or (short and "allows a session" in message)
         ):
             return
