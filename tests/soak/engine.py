@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import resource
 import time
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,7 +56,7 @@ def run(name: str, orders: EngineOrders, place: Path) -> int:
         max_sessions=orders.max_sessions,
         max_duration=orders.max_duration,
     )
-    lane = Lane(tap, orders, control, place, orders.threads)
+    lane = Lane(tap, orders, control, place, orders.threads, (os.getppid(),))
     lane.introduce()
     threads = [
         Thread(target=lane.offer_beside, args=(number,)) for number in range(1, orders.threads)
@@ -79,6 +80,7 @@ class Lane:
         control: memoryview,
         place: Path,
         threads: int,
+        elders: tuple[int, ...],
     ) -> None:
         self._tap = tap
         self._orders = orders
@@ -96,10 +98,11 @@ class Lane:
         self._forks = control[witness.FORKS]
         self._registers = control[witness.REGISTERS]
         self._said = False
+        self._elders = elders
 
     def lead(self, batches: int | None = None) -> None:
         """The main thread: obey, offer, write down what came and went."""
-        while not self._control[witness.STOP] and batches != 0:
+        while not self._control[witness.STOP] and batches != 0 and self._is_wanted():
             self._obey()
             watched = self._tap.snapshot()
             self.introduce()
@@ -127,6 +130,10 @@ class Lane:
         for pid in self._workers:
             self._note_worker(pid, os.waitpid(pid, 0)[1])
         self._log.say("end", faults=self._tap.faults, misuse=self._tap.misuse)
+
+    def _is_wanted(self) -> bool:
+        """Whether the soak still runs: it adopts the workers of a killed engine."""
+        return os.getppid() in self._elders
 
     # ---- what the soak says --------------------------------------------------------------
 
@@ -163,6 +170,7 @@ class Lane:
             self._log.say("handle", id=handle.id)
 
     def _fork(self) -> None:
+        elders = (os.getpid(), *self._elders)
         pid = os.fork()
         if pid:
             self._workers.append(pid)
@@ -172,7 +180,7 @@ class Lane:
             processes.be_mortal()
             for handle in self._handles[:1]:  # closing a parent's handle must not touch its session
                 handle.close()
-            worker = Lane(self._tap, self._orders, self._control, self._place, 1)
+            worker = Lane(self._tap, self._orders, self._control, self._place, 1, elders)
             worker._forks = worker._registers = 1 << 62
             worker.lead(self._orders.worker_batches)
             if self._orders.worker_closes or self._control[witness.STOP]:
@@ -181,8 +189,6 @@ class Lane:
                 worker._log.say("vanish")
             code = 0
         except BaseException:
-            import traceback
-
             traceback.print_exc()
         finally:
             os._exit(code)

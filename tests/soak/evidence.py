@@ -5,6 +5,7 @@ Nothing is judged here.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -178,7 +179,5 @@ def _as_events(stage: str, lines: list[bytes]) -> tuple[str, list[Any]]:
     if stage == "raw":
         return "lines", [each["line"].encode() for each in decoded]
     if stage == "blob":
-        import base64
-
         return "bytes", [base64.b64decode(each["base64"]) for each in decoded]
     return "json", decoded
