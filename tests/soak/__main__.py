@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 from typing import Final
 
@@ -46,13 +47,16 @@ def main() -> int:
     try:
         _play(field, options, started)
         field.retire()
-    except (Difference, Hung) as error:
+    except Exception as error:
+        if not isinstance(error, Difference | Hung):
+            traceback.print_exc(file=sys.stdout)
         again = f"python -m tests.soak --seed {options.seed} --round {field.number} --times 20"
         print(f"soak: FAILED: seed {options.seed} round {field.number}: {error}")
         print(f"soak: to play it again: {again}\nsoak: its logs are in {place}")
         return 1
     except KeyboardInterrupt:
-        print(f"soak: interrupted in round {field.number}")
+        shutil.rmtree(place)
+        print(f"soak: interrupted in round {field.number} of seed {options.seed}")
         return 130
     finally:
         field.clean()
