@@ -75,7 +75,9 @@ class NotPermitted(TapError):
 
 def suggest(wrong: str, known: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` for the known names nearest to ``wrong``, or ``""``."""
-    from difflib import get_close_matches
-
+    try:
+        from difflib import get_close_matches
+    except (ImportError, OSError):  # no descriptor left to read it with
+        return ""
     near = get_close_matches(wrong, list(known), n=3, cutoff=0.6)
     return f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else ""

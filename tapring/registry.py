@@ -42,6 +42,7 @@ from .ordering import publish_barrier
 
 TABLE_TIMEOUT_S: Final = 5.0
 _READY_TIMEOUT_S: Final = 1.0
+_BEGUN_S: Final = 0.05
 _POLL_S: Final = 0.001
 _WORD_MASK: Final = (1 << 64) - 1
 
@@ -567,6 +568,8 @@ def _segment_words(segment: Segment) -> Iterator[memoryview]:
 
 
 def _wait_until_ready(segment: Segment, patience_s: float) -> None:
+    if not segment.is_locked(layout.LOCK_ENGINE):  # its engine died, or has just begun
+        patience_s = min(patience_s, _BEGUN_S)
     deadline = time.monotonic() + patience_s
     while True:
         magic = int.from_bytes(os.pread(segment.fd, layout.WORD, 0), sys.byteorder)

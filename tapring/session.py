@@ -226,7 +226,7 @@ class Session:
         self._made_in = os.getpid()
         if self._final is None:
             self._final, self.ended_by = Stats(), "fork"
-            self._in_hand, self._rest = None, iter(())
+            self._in_hand, self._rest, self._rest_of = None, iter(()), None
             for source in self._sources:
                 source.let_go()
 

@@ -123,6 +123,7 @@ class Source:
 
         What was written before is seen by whoever looks into the ring after this.
         """
+        alive = self.registry.engine_is_alive()  # first: a dead engine has said all it will
         ended = self.reader.ended()
         if ended:
             return _ENDED_BY.get(ended, "closed")
@@ -130,7 +131,7 @@ class Source:
             if publish_barrier is not None:
                 publish_barrier()
             return "engine-exit"
-        if not self.registry.engine_is_alive():
+        if not alive:
             self._dead = True
             return "engine-death"
         return "closed" if self._was_closed_unseen() else None

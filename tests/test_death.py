@@ -15,7 +15,7 @@ import tapring
 from tapring import layout
 from tapring.housekeeping import sweep
 from tapring.layout import RowState
-from tapring.memory import names
+from tapring.memory import Segment, names
 from tapring.registry import Registry
 
 PRELUDE = """
@@ -349,6 +349,20 @@ def test_a_claim_whose_ring_was_never_finished_is_freed_with_it(tap, name, spawn
     (removed,) = sweep(name)
     assert (removed.name, removed.reason) == (ring, "its consumer has died")
     assert not os.path.exists(f"/dev/shm/{ring}")
+
+
+def test_a_lane_that_was_never_finished_keeps_nobody_from_the_others(name) -> None:
+    registry = layout.segment_name(name, "00000000", None)
+    Segment.create(registry, 3 * layout.PAGE).close()
+    with tapring.Tap(name) as tap:
+        Segment.create(registry, 3 * layout.PAGE).close()
+        with tapring.capture(name) as session:
+            assert session.lanes == (tap.lane,)
+        assert names(f"tapring.{name}.") == [f"tapring.{name}.{tap.lane}"]
+    Segment.create(registry, 3 * layout.PAGE).close()
+    with pytest.raises(tapring.EngineNotFound):
+        tapring.capture(name)
+    assert not names(f"tapring.{name}.")
 
 
 def test_an_engine_stopped_for_a_while_goes_on_where_it_was(spawn, name) -> None:
