@@ -638,3 +638,21 @@ tap.close()
     ended = alone.python(source)
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert not list(alone.shm.iterdir())
+
+
+def test_a_wrong_offer_without_a_free_descriptor_is_counted_like_any_other(name, spawn) -> None:
+    source = (
+        EXHAUST
+        + """
+import sys, tapring
+with tapring.Tap(sys.argv[1]) as tap:
+    handle = tap.register("raw")
+    exhaust("RLIMIT_NOFILE")
+    tap.snapshot().offer("row", ["an event"])
+    assert tap.misuse == 1
+"""
+    )
+    engine = spawn(source, name, stdout=-1, stderr=-1)
+    _, said = engine.communicate(timeout=30)
+    assert engine.returncode == 0, said
+    assert b"no stage 'row'" in said

@@ -426,6 +426,21 @@ def test_another_users_engine_is_refused_with_a_reason(tap, name) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
+def test_an_engine_that_says_goodbye_just_now_has_not_died(tap, name, monkeypatch) -> None:
+    has_closed = Registry.engine_has_closed
+
+    def and_then_it_does(registry: Registry) -> bool:
+        closed = has_closed(registry)
+        tap.close()
+        return closed
+
+    with tapring.capture(name, stage="raw") as session:
+        offer(tap, "raw", [b"a"])
+        monkeypatch.setattr(Registry, "engine_has_closed", and_then_it_does)
+        assert list(session) == [b"a"]
+        assert session.ended_by == "engine-exit"
+
+
 def test_real_lines_come_back_byte_for_byte(tap, name, openssh_lines, sysmon) -> None:
     events = sysmon.splitlines(keepends=True)
     with tapring.capture(name, stage="raw", buffer_bytes=64 << 20) as session:
