@@ -76,10 +76,10 @@ def find(engine: str, lane: str | None = None, session: int | None = None) -> li
         try:
             registry = Registry.attach(engine, lane_id)
         except EngineNotFound:
+            sweep_lane(engine, lane_id, own=True)  # one that was never finished goes
             continue
         except TapError as error:
-            if not sweep_lane(engine, lane_id, own=True):  # one that was never finished goes
-                refused = error
+            refused = error
             continue
         if _runs(registry) or _has_ring(registry, session):
             found.append(registry)

@@ -576,8 +576,10 @@ def _wait_until_ready(segment: Segment, patience_s: float) -> None:
         if magic == layout.REGISTRY_MAGIC:
             segment.size = os.fstat(segment.fd).st_size
             return
-        if magic or time.monotonic() >= deadline:
-            raise RingCorrupt(f"{segment.name} is no registry of tapring, or was never finished")
+        if magic:
+            raise RingCorrupt(f"{segment.name} is no registry of tapring")
+        if time.monotonic() >= deadline:
+            raise EngineNotFound(f"the lane {segment.name} is still being made, or never will be")
         time.sleep(_POLL_S)
 
 
