@@ -1,0 +1,159 @@
+"""What a thread does, unfolded into a graph of single accesses, by running its code.
+
+An operation (one ``publish``, one ``take``) is run from the thread's private state with the
+values that its loads have returned so far; where it asks for one more there is a node with a
+branch for each value that turns up. Threads meet again at the end of an operation: two runs that
+leave the same private state behind go on from one node. That keeps the graph small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from .recording import END, FENCE, UNLOCK, Effect, Pause, Recorder
+
+HALT = "halt"
+_FENCE = Effect(FENCE)
+
+Label = Any  # which operation comes next; None when there is none
+Private = Any  # what the thread's objects hold, as a hashable value
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A property that does not hold, and how."""
+
+    property: str
+    message: str
+
+
+class Program(Protocol):
+    """One thread: operations of real code over recorded buffers, and what is watched of them."""
+
+    name: str
+    reads: Collection[int]  # the cells it ever loads
+    locks: Collection[int] = ()  # the cells that are locks of the kernel, dropped at its death
+
+    def start(self) -> tuple[Label, Private]:
+        """The first operation and the state it starts from."""
+
+    def run(self, label: Label, private: Private, recorder: Recorder) -> tuple[Label, Private, Any]:
+        """Run one operation: the next one's label, the state left behind, the result."""
+
+    def dies(self, label: Label) -> tuple[Label, Private] | None:
+        """Who goes on where this thread dies in operation ``label``; None: it cannot die there."""
+
+    def ghost(self) -> Any:
+        """What is remembered of this thread for the properties alone."""
+
+    def observe(self, ghost: Any, label: Label, result: Any, others: Any) -> tuple[Any, list[Broken]]:
+        """An operation has ended with ``result``; ``DEATH`` where the thread died in it."""
+
+    def issue(self, ghost: Any, cell: int, value: int, view: Any) -> tuple[Any, list[Broken]]:
+        """A store is about to be made; ``view(cell)`` is what this thread would load."""
+
+
+DEATH = object()
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """A point between two accesses of a thread, and the access that comes next."""
+
+    kind: str
+    cell: int = -1
+    value: int = 0
+    next: Node | None = None
+    label: Label = None
+    death: Node | None = None
+    private: Private = None
+    inputs: tuple[int, ...] = ()
+    result: Any = None
+    branches: dict[Any, Node] = field(default_factory=dict)
+    number: int = 0
+
+
+class Automaton:
+    """The graph of one program; grows where the explorer goes."""
+
+    def __init__(self, program: Program, *, defers: bool) -> None:
+        self.program = program
+        self.recorder = Recorder(defers=defers)
+        self._starts: dict[tuple[Label, Private], Node] = {}
+        self._deaths: dict[Label, Node | None] = {}
+        self.nodes = 0
+        self.first = self._begin(*program.start())
+
+    def after(self, node: Node, value: int) -> Node:
+        """Where the thread stands when its load at ``node`` returned ``value``."""
+        found = node.branches.get(value)
+        if found is None:
+            inputs = (*node.inputs, value)
+            found = node.branches[value] = self._unfold(node.label, node.private, inputs)
+        return found
+
+    def ended(self, node: Node, settled: tuple[int, ...]) -> tuple[Any, Node]:
+        """The result of the operation that ends at ``node``, and where the thread goes on."""
+        assert node.next is not None
+        if not settled:
+            return node.result, node.next
+        found = node.branches.get(settled)
+        if found is None:
+            found = node.branches[settled] = Node(HALT, result=self._settle(node, settled))
+        return found.result, node.next
+
+    def _settle(self, node: Node, settled: tuple[int, ...]) -> Any:
+        """Run the operation again, now that the values of the loads it put off are known."""
+        self.recorder.begin(node.inputs, settled)
+        label, private, result = self.program.run(node.label, node.private, self.recorder)
+        assert node.next is self._begin(label, private), "control depends on a load put off"
+        return result
+
+    def _begin(self, label: Label, private: Private) -> Node:
+        key = label, private
+        found = self._starts.get(key)
+        if found is None:
+            found = self._node(HALT) if label is None else self._unfold(label, private, ())
+            self._starts[key] = found
+        return found
+
+    def _unfold(self, label: Label, private: Private, inputs: tuple[int, ...]) -> Node:
+        recorder = self.recorder
+        recorder.begin(inputs)
+        try:
+            after, left, result = self.program.run(label, private, recorder)
+        except Pause as pause:
+            effects = recorder.effects
+            last = self._node(pause.kind, pause.cell)
+        else:
+            effects = recorder.effects
+            last = self._node(END)
+            last.result = result
+            last.next = self._begin(after, left)
+        last.label, last.private, last.inputs = label, private, inputs
+        death = last.death = self._death(label)
+        for effect in reversed(effects):
+            node = self._node(*effect)
+            node.label, node.death, node.next = label, death, last
+            last = node
+        return last
+
+    def _death(self, label: Label) -> Node | None:
+        if label not in self._deaths:
+            heir = self.program.dies(label)
+            node = None
+            if heir is not None:
+                # The kernel hands a dead process's lock on, which is a full barrier.
+                node = self._begin(*heir)
+                for effect in (*(Effect(UNLOCK, cell) for cell in self.program.locks), _FENCE):
+                    before = self._node(*effect)
+                    before.next = node
+                    node = before
+            self._deaths[label] = node
+        return self._deaths[label]
+
+    def _node(self, kind: str, cell: int = -1, value: int = 0) -> Node:
+        self.nodes += 1
+        return Node(kind, cell, value, number=self.nodes)

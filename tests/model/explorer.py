@@ -1,0 +1,298 @@
+"""Visits every state that some threads can reach under a memory model; reports what breaks.
+
+Breadth first, so that a counterexample is short. Where a thread's next move cannot matter to the
+others, nor theirs to it, it alone is taken (a persistent set of one thread: Godefroid, LNCS 1032,
+1996): what is left out are other orders of the same moves. What the others may still do is found
+by running them ahead from where they stand, with every value that their loads could return.
+Nothing here is random, and nothing is cut off.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from .automaton import HALT, Automaton, Broken, Node, Program
+from .machine import MODELS, SC, TSO, WEAK, Machine, Memory, Move, State, Step
+from .recording import DEFER, END, FENCE, LOAD, STORE, TRYLOCK, UNLOCK, Cell, recorded_headers
+
+Footprint = tuple[frozenset[int], frozenset[int]]
+_MEMO = 200_000
+_RUN_AHEAD = 300  # accesses; more cost more than what they spare
+_UNKNOWN: Any = object()
+
+
+class Scenario(Protocol):
+    """Some threads, the memory they begin with, and what must hold when all are done."""
+
+    name: str
+    cells: list[Cell]
+    models: tuple[str, ...]
+
+    def memory(self) -> Memory:
+        """What every cell holds at first."""
+
+    def programs(self, model: str) -> list[Program]:
+        """The threads."""
+
+    def final(self, memory: Memory, ghosts: tuple[Any, ...]) -> Iterable[Broken]:
+        """What is broken once nobody moves any more."""
+
+
+@dataclass
+class Trace:
+    """How a property is broken, step by step."""
+
+    scenario: str
+    model: str
+    broken: Broken
+    lines: list[str]
+
+    def __str__(self) -> str:
+        head = f"{self.scenario} under {self.model}: {self.broken.property} does not hold"
+        return "\n".join([head, *self.lines, f"=> {self.broken.message}"])
+
+
+@dataclass
+class Result:
+    """What an exploration has seen."""
+
+    scenario: str
+    model: str
+    states: int = 0
+    moves: int = 0
+    accesses: int = 0
+    seconds: float = 0.0
+    traces: dict[str, Trace] = field(default_factory=dict)
+    outcomes: set[Any] = field(default_factory=set)
+
+    def __str__(self) -> str:
+        verdict = "broken: " + ", ".join(sorted(self.traces)) if self.traces else "holds"
+        return (
+            f"{self.scenario:42} {self.model:4} {self.states:9,} states {self.moves:11,} moves "
+            f"{self.accesses:7,} accesses {self.seconds:7.2f} s  {verdict}"
+        )
+
+
+def explore(
+    scenario: Scenario,
+    model: str,
+    *,
+    reduced: bool = True,
+    until: str | None = None,
+    outcome: Callable[[Memory, tuple[Any, ...]], Any] | None = None,
+) -> Result:
+    """Visit all states; with ``until``, stop once that property is found broken.
+
+    outcome: what to collect of each final state, for litmus tests.
+    """
+    assert model in MODELS
+    with recorded_headers():
+        return _Exploration(scenario, model, reduced).run(until, outcome)
+
+
+class _Exploration:
+    def __init__(self, scenario: Scenario, model: str, reduced: bool) -> None:
+        self.scenario = scenario
+        self.model = model
+        self.programs = scenario.programs(model)
+        self.automata = [Automaton(p, defers=model == WEAK) for p in self.programs]
+        self.machine = Machine(self.automata, model)
+        self.result = Result(scenario.name, model)
+        self._reduced = reduced
+        self._parents: dict[State, tuple[State | None, tuple[Step, ...]]] = {}
+        self._footprints: dict[Any, Footprint] = {}
+
+    def run(self, until: str | None, outcome: Callable[..., Any] | None) -> Result:
+        began = time.perf_counter()
+        first = self.machine.initial(self.scenario.memory())
+        self._parents[first] = None, ()
+        waiting = deque([first])
+        while waiting and (until is None or until not in self.result.traces):
+            state = waiting.popleft()
+            moves = self._moves(state)
+            if not moves:
+                self._finish(state, outcome)
+            for move in moves:
+                after, steps = self._follow(state, move)
+                if after not in self._parents:
+                    self._parents[after] = state, steps
+                    waiting.append(after)
+        self.result.states = len(self._parents)
+        self.result.accesses = sum(automaton.nodes for automaton in self.automata)
+        self.result.seconds = time.perf_counter() - began
+        return self.result
+
+    def _follow(self, state: State, move: Move) -> tuple[State, tuple[Step, ...]]:
+        """Make a move, and then those that have no alternative."""
+        steps = [move.step]
+        while True:
+            self.result.moves += 1
+            for broken in move.broken:
+                self._report(broken, state, steps)
+            if not self._reduced or move.state in self._parents:
+                return move.state, tuple(steps)
+            only = self._alone(move.state)
+            if only is None or len(only) != 1:
+                return move.state, tuple(steps)
+            move = only[0]
+            steps.append(move.step)
+
+    def _moves(self, state: State) -> list[Move]:
+        if self._reduced:
+            alone = self._alone(state)
+            if alone is not None:
+                return alone
+        threads = range(len(self.automata))
+        return [move for t in threads for move in self.machine.moves(state, t)]
+
+    def _finish(self, state: State, outcome: Callable[..., Any] | None) -> None:
+        ghosts = tuple(thread.ghost for thread in state.threads)
+        for t, thread in enumerate(state.threads):
+            if thread.node.kind != HALT:
+                message = f"{self.programs[t].name} waits for ever at {thread.node.kind}"
+                self._report(Broken("everybody_finishes", message), state, [])
+        for broken in self.scenario.final(state.memory, ghosts):
+            self._report(broken, state, [])
+        if outcome is not None:
+            self.result.outcomes.add(outcome(state.memory, ghosts))
+
+    # ---- what may be taken alone -------------------------------------------------------
+
+    def _alone(self, state: State) -> list[Move] | None:
+        """The moves of one thread that stand for all orders; None where all must be tried."""
+        machine = self.machine
+        for t, thread in enumerate(state.threads):
+            if self._is_private(t, thread.node.kind, state):
+                return list(machine.own(state, t))
+        for t, thread in enumerate(state.threads):
+            kind, cell = thread.node.kind, thread.node.cell
+            if kind == LOAD and not self._others(state, t, cell, loads=False):
+                return list(machine.own(state, t))
+            if kind == STORE and not self._others(state, t, cell):
+                return list(machine.own(state, t))  # under SC; else it was private
+            if self.model == TSO and thread.pending:
+                # First in, first out: nothing else of this thread can come before it.
+                if not self._others(state, t, thread.pending[0][0], drained=False):
+                    return [machine.drain(state, t, 0)]
+            elif kind not in (LOAD, STORE):  # it waits, so only its drains can come next
+                met = set()
+                for i, (cell, _) in enumerate(thread.pending):
+                    if cell not in met and not self._others(state, t, cell):
+                        return [machine.drain(state, t, i)]
+                    met.add(cell)
+                for i, (cell, value) in enumerate(thread.deferred):
+                    if value is None and not self._others(state, t, cell, loads=False):
+                        return list(machine.settle(state, t, i))
+        return None
+
+    def _is_private(self, t: int, kind: str, state: State) -> bool:
+        """Whether the thread's next access touches nothing but the thread."""
+        thread = state.threads[t]
+        if kind == STORE:
+            return self.model != SC
+        if kind == END:
+            return all(value is not None for _, value in thread.deferred)
+        if kind == FENCE:
+            return not self.machine.is_blocked(thread)
+        return kind == DEFER
+
+    def _others(
+        self, state: State, t: int, cell: int, *, loads: bool = True, drained: bool = True
+    ) -> bool:
+        """Whether another thread may yet store ``cell``, or load it, while ``t`` stands still.
+
+        ``drained``: but for its stores, which may meanwhile reach memory.
+        """
+        for u in range(len(state.threads)):
+            if u != t:
+                if any(cell == where for where, _ in state.threads[u].pending):
+                    return True
+                found = self._footprint(state, u, t if drained else -1)
+                if found is None or cell in found[1] or (loads and cell in found[0]):
+                    return True
+        return False
+
+    def _footprint(self, state: State, u: int, drains: int) -> Footprint | None:
+        """What ``u`` may load and store while of thread ``drains`` only stores reach memory."""
+        thread = state.threads[u]
+        arriving = state.threads[drains].pending if drains >= 0 else ()
+        key = thread.node, thread.stale, thread.pending, state.memory, arriving
+        found = self._footprints.get(key, _UNKNOWN)
+        if found is _UNKNOWN:
+            if len(self._footprints) > _MEMO:
+                self._footprints.clear()
+            found = self._footprints[key] = self._run_ahead(state, u, arriving)
+        return found
+
+    def _run_ahead(self, state: State, u: int, arriving: Iterable[tuple[int, int]]) -> Footprint | None:
+        """The same, not looked up; None where it would take too long: it may be anything."""
+        automaton, memory, thread = self.automata[u], state.memory, state.threads[u]
+        values: dict[int, set[int]] = defaultdict(set)
+        for cell, value in (*arriving, *thread.pending):
+            values[cell].add(value)
+        stale = dict(thread.stale)
+        stores = {cell for cell, _ in thread.pending}
+        loads: dict[int, list[tuple[Node, bool]]] = defaultdict(list)
+        for cell, value in thread.deferred:
+            if value is None:
+                loads[cell] = []
+        met: set[tuple[Node, bool]] = set()
+        waiting = [(thread.node, False)]
+        while waiting:
+            here = waiting.pop()
+            if here in met:
+                continue
+            if len(met) > _RUN_AHEAD:
+                return None
+            met.add(here)
+            node, fenced = here
+            kind, cell = node.kind, node.cell
+            if node.death is not None:
+                waiting.append((node.death, fenced))
+            if kind == LOAD:
+                loads[cell].append(here)
+                seen = values[cell] | {memory[cell]}
+                if not fenced:
+                    seen.update(stale.get(cell, ()))
+                waiting.extend((automaton.after(node, value), fenced) for value in seen)
+                continue
+            if kind in (STORE, UNLOCK):
+                stores.add(cell)
+                if node.value not in values[cell]:
+                    values[cell].add(node.value)
+                    earlier = loads.get(cell, ())
+                    waiting.extend((automaton.after(n, node.value), f) for n, f in earlier)
+            elif kind == DEFER:
+                loads.setdefault(cell, [])
+            elif kind == TRYLOCK:
+                stores.add(cell)
+                waiting.extend((automaton.after(node, had), True) for had in (0, 1))
+                continue
+            if node.next is not None:
+                waiting.append((node.next, fenced or kind in (FENCE, UNLOCK)))
+        return frozenset(loads), frozenset(stores)
+
+    # ---- traces ------------------------------------------------------------------------
+
+    def _report(self, broken: Broken, state: State, steps: list[Step]) -> None:
+        if broken.property in self.result.traces:
+            return
+        path: list[Step] = list(steps)
+        at: State | None = state
+        while at is not None:
+            at, before = self._parents[at]
+            path[:0] = before
+        lines = list(self._describe(path))
+        name = self.scenario.name
+        self.result.traces[broken.property] = Trace(name, self.model, broken, lines)
+
+    def _describe(self, path: list[Step]) -> Iterator[str]:
+        for number, step in enumerate(path, 1):
+            where = self.scenario.cells[step.cell].name if step.cell >= 0 else ""
+            value = "" if step.value is None else f"= {step.value!r}"
+            who = self.programs[step.thread].name
+            yield " ".join(f"{number:4}  {who:9} {step.what} {where} {value}".split(" ")).rstrip()

@@ -1,0 +1,90 @@
+"""What must hold in every state that can be reached, each sentence a function of that name.
+
+A property returns None where it holds, and otherwise says how it does not. Nothing here knows how
+a ring or a table works inside: only what was offered, what was handed out, what the words say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tapring.ledger import Ledger
+
+
+def no_frame_torn(payload: bytes, count: int, offered: Sequence[bytes]) -> str | None:
+    """A frame that is handed out is a run of whole events, as they were offered."""
+    for start in range(len(offered) - count + 1):
+        if b"".join(offered[start : start + count]) == payload:
+            return None
+    return f"{payload!r} is no run of {count} events that were offered"
+
+
+def delivered_is_prefix_consistent(
+    payload: bytes, count: int, place: int, offered: Sequence[bytes]
+) -> str | None:
+    """Events come in the order of their offering, and ``missed`` says exactly how many are not."""
+    expected = b"".join(offered[place : place + count])
+    if payload == expected:
+        return None
+    return f"behind what was handed out and missed, {expected!r} comes next, not {payload!r}"
+
+
+def resumed_at_the_very_event(first: int, released: int, handled: int | None) -> str | None:
+    """The next reader gets nothing again that was released, and skips nothing that was not handled.
+
+    All three count captured events; ``handled`` is None where a reader's death may cost a frame.
+    """
+    if first < released:
+        return f"event {first} is handed out again, {released} were released"
+    if handled is not None and first > handled:
+        return f"events {handled} to {first} were handed out to nobody"
+    return None
+
+
+def no_overwrite_of_unread_slots(slot: int, head: int, tail: int, slots: int) -> str | None:
+    """The producer stores into no slot of a frame that it has published and nobody released."""
+    unread = {position % slots for position in range(head, tail)}
+    if slot in unread:
+        return f"slot {slot} is stored to while the slots {head} to {tail} are unread"
+    return None
+
+
+def ledger_closes(ledger: Ledger, unread: int, least: int, most: int) -> str | None:
+    """Offered is delivered, unread, dropped, oversize and errors together, and as many as it was.
+
+    ``unread`` events lie in the ring; ``least`` to ``most`` were offered (all at rest: the same).
+    """
+    parts = ledger.delivered + unread + ledger.dropped + ledger.oversize + ledger.errors
+    if ledger.offered != parts:
+        return f"{ledger} does not close with {unread} unread"
+    if not least <= parts <= most:
+        return f"{ledger} says {parts}, and {least} to {most} were offered"
+    return None
+
+
+def nothing_unseen_at_the_end(handled: int, captured: int) -> str | None:
+    """Who has seen the end, and then an empty ring, has seen everything that was published."""
+    return None if handled == captured else f"{handled} of {captured} events were seen"
+
+
+def nobody_is_evicted(errors: Sequence[object]) -> str | None:
+    """Two honest ends never find each other's positions impossible."""
+    return f"the producer found {errors[0]!r}" if errors else None
+
+
+def rows_are_whole(rows: Sequence[object], registered: Sequence[object]) -> str | None:
+    """A stable read returns no row that is not, in every word, one that was registered."""
+    for row in rows:
+        if row not in registered:
+            return f"{row} was never registered"
+    return None
+
+
+def rows_are_of_one_moment(rows: object, generation: int, table: object) -> str | None:
+    """A stable read returns the rows that the table had at that generation."""
+    return None if rows == table else f"at generation {generation}: {rows}, not {table}"
+
+
+def no_update_is_lost(snapshot: object, table: object) -> str | None:
+    """Once the table is quiet, the next batch is offered to the sessions that the table has."""
+    return None if snapshot == table else f"the engine writes to {snapshot}, the table has {table}"

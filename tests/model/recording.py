@@ -1,0 +1,265 @@
+"""Buffers that record: what tapring reads and writes goes through here, one access at a time.
+
+A run is driven by the values its loads are to return. When they are used up the run is left with
+a Pause, which says what is asked for next; the stores and fences since the last of them are what
+the thread does before it asks. ``automaton`` makes a graph of that.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from struct import calcsize
+from typing import Any, NamedTuple
+
+from tapring import layout, ring
+
+LOAD, STORE, FENCE, DEFER, TRYLOCK, UNLOCK, END = (
+    "load",
+    "store",
+    "fence",
+    "defer",
+    "trylock",
+    "unlock",
+    "end",
+)
+_PLACEHOLDER = b"......\n"  # a word that is an event of its own, so that it can be cut like one
+
+
+class Effect(NamedTuple):
+    """What a thread does without asking for anything."""
+
+    kind: str
+    cell: int = -1
+    value: int = 0
+
+
+class Pause(BaseException):
+    """The run has used up its inputs and asks for one more. Nothing of ours may swallow it."""
+
+    def __init__(self, kind: str, cell: int) -> None:
+        super().__init__(kind, cell)
+        self.kind = kind
+        self.cell = cell
+
+
+class Recorder:
+    """Hands inputs to a run and takes down its effects.
+
+    ``defers``: loads of payload are put off (DEFER), because nothing in the run depends on them
+    until it has ended; ``settled`` are their values where they are known.
+    """
+
+    def __init__(self, *, defers: bool) -> None:
+        self.defers = defers
+        self.begin(())
+
+    def begin(self, inputs: tuple[int, ...], settled: tuple[int, ...] | None = None) -> None:
+        """Start a run with these inputs."""
+        self._inputs = iter(inputs)
+        self._settled = None if settled is None else iter(settled)
+        self._pause: Pause | None = None
+        self.effects: list[Effect] = []
+
+    def load(self, cell: int) -> int:
+        """The next input, for a load whose value the run looks at."""
+        return self._ask(LOAD, cell)
+
+    def load_later(self, cell: int, size: int) -> bytes:
+        """A load of payload: its value, or a stand-in of its size."""
+        if not self.defers:
+            return self.load(cell).to_bytes(size, "little")
+        if self._settled is not None:
+            return next(self._settled).to_bytes(size, "little")
+        self._do(Effect(DEFER, cell))
+        return _PLACEHOLDER.rjust(size, b".")[-size:]
+
+    def store(self, cell: int, value: int) -> None:
+        """One store of one cell."""
+        self._do(Effect(STORE, cell, value))
+
+    def fence(self) -> None:
+        """A full barrier: what Writer, Reader and Registry are handed as theirs."""
+        self._do(Effect(FENCE))
+
+    def try_lock(self, cell: int) -> bool:
+        """A system call that takes a lock of the kernel's: a full barrier, too."""
+        self.fence()
+        return bool(self._ask(TRYLOCK, cell))
+
+    def unlock(self, cell: int) -> None:
+        """Give a lock of the kernel's back: a full barrier, too."""
+        self.fence()
+        self._do(Effect(UNLOCK, cell))
+
+    def _ask(self, kind: str, cell: int) -> int:
+        if self._pause is not None:
+            raise self._pause  # what runs while a Pause passes through is not part of the run
+        for value in self._inputs:
+            self.effects.clear()
+            return value
+        self._pause = Pause(kind, cell)
+        raise self._pause
+
+    def _do(self, effect: Effect) -> None:
+        if self._pause is None:
+            self.effects.append(effect)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A place that is loaded and stored in one move."""
+
+    name: str
+    size: int = layout.WORD
+
+
+class Words:
+    """Stands in for a ``memoryview.cast("Q")``: each access of a word is one move."""
+
+    def __init__(self, recorder: Recorder, cells: dict[int, int], first: int = 0) -> None:
+        self._recorder = recorder
+        self._cells = cells
+        self._first = first
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return Words(self._recorder, self._cells, self._first + index.start)
+        return self._recorder.load(self._cells[self._first + index])
+
+    def __setitem__(self, index: int, value: int) -> None:
+        self._recorder.store(self._cells[self._first + index], int(value))
+
+    def release(self) -> None:
+        """As a memoryview's."""
+
+
+def _fields(format_: str) -> Iterator[tuple[int, int]]:
+    offset = 0
+    for code in format_.lstrip("="):
+        size = calcsize("=" + code)
+        yield offset, size
+        offset += size
+
+
+class Data:
+    """Stands in for a ring's mapping: its slots, in the moves that the interpreter makes.
+
+    A slot's header is stored field by field, after all of it was cleared, because that is what
+    ``pack_into`` does; a slice is copied in moves of 8 bytes (fewer where they meet a place
+    in which a header may have shorter fields, so that each is a cell of its own).
+    """
+
+    def __init__(self, recorder: Recorder, starts: list[int], sizes: list[int], base: int) -> None:
+        self.recorder = recorder
+        self._starts = starts
+        self._sizes = sizes
+        self._base = base
+
+    def __len__(self) -> int:
+        return self._starts[-1] + self._sizes[-1]
+
+    def __getitem__(self, part: slice) -> bytes:
+        load = self.recorder.load_later
+        return b"".join(load(self._base + i, self._sizes[i]) for i in self._cells(part))
+
+    def __setitem__(self, part: slice, payload: bytes) -> None:
+        assert len(payload) == part.stop - part.start
+        for i in self._cells(part):
+            offset = self._starts[i] - part.start
+            chunk = payload[offset : offset + self._sizes[i]]
+            self.recorder.store(self._base + i, int.from_bytes(chunk, "little"))
+
+    def pack_header(self, start: int, *fields: int) -> None:
+        """As ``FRAME.pack_into``: everything is cleared, then the fields are stored."""
+        first = self._base + bisect_left(self._starts, start)
+        for i in range(len(fields)):
+            self.recorder.store(first + i, 0)
+        for i, value in enumerate(fields):
+            self.recorder.store(first + i, int(value))
+
+    def unpack_header(self, start: int) -> tuple[int, ...]:
+        """As ``FRAME.unpack_from``: field by field."""
+        first = self._base + bisect_left(self._starts, start)
+        count = sum(1 for _ in _fields(layout.FRAME.format))
+        return tuple(self.recorder.load(first + i) for i in range(count))
+
+    def _cells(self, part: slice) -> range:
+        first = bisect_left(self._starts, part.start)
+        last = bisect_left(self._starts, part.stop)
+        ends_whole = self._starts[last] == part.stop if last < len(self._starts) else True
+        assert self._starts[first] == part.start, "a slice begins inside a cell"
+        assert ends_whole, "a slice ends inside a cell"
+        return range(first, last)
+
+
+class RingCells:
+    """The cells of a ring: two pages of words, then the slots."""
+
+    PRODUCER = ("TAIL", "CAPTURED", "DROPPED", "OVERSIZE", "ERRORS", "ENDED")
+    CONSUMER = ("HEAD", "RELEASED", "ABANDONED", "MISSED", "GAPS")
+
+    def __init__(self, slots: int, slot_bytes: int) -> None:
+        self.slots = slots
+        self.slot_bytes = slot_bytes
+        self.names: list[Cell] = [Cell(name.lower()) for name in (*self.PRODUCER, *self.CONSUMER)]
+        self.words = {getattr(layout, name): i for i, name in enumerate(self.PRODUCER)}
+        behind = len(self.words)
+        self.page = {getattr(layout, name): behind + i for i, name in enumerate(self.CONSUMER)}
+        self.base = len(self.names)
+        header = list(_fields(layout.FRAME.format))
+        rest = [(at, layout.WORD) for at in range(layout.FRAME_BYTES, slot_bytes, layout.WORD)]
+        self._starts: list[int] = []
+        self._sizes: list[int] = []
+        for slot in range(slots):
+            for at, size in header + rest:
+                self._starts.append(layout.SLOTS + slot * slot_bytes + at)
+                self._sizes.append(size)
+                self.names.append(Cell(f"slot {slot}+{at}", size))
+        self._per_slot = len(header + rest)
+
+    def buffers(self, recorder: Recorder) -> tuple[Any, Any, Any]:
+        """The producer's page, the consumer's page and the segment, recorded by ``recorder``."""
+        return (
+            Words(recorder, self.words),
+            Words(recorder, self.page),
+            Data(recorder, self._starts, self._sizes, self.base),
+        )
+
+    def slot_of(self, cell: int) -> int | None:
+        """The slot in which ``cell`` lies; None for a word."""
+        return (cell - self.base) // self._per_slot if cell >= self.base else None
+
+    def segment(self, memory: tuple[int, ...]) -> bytearray:
+        """The bytes of a ring's segment in which ``memory`` stands."""
+        segment = bytearray(layout.ring_bytes(self.slots, self.slot_bytes))
+        with memoryview(segment) as view, view.cast("Q") as words:
+            for index, cell in self.words.items():
+                words[index] = memory[cell]
+            for index, cell in self.page.items():
+                words[layout.CONSUMER_PAGE // layout.WORD + index] = memory[cell]
+        for i, (start, size) in enumerate(zip(self._starts, self._sizes, strict=True)):
+            segment[start : start + size] = memory[self.base + i].to_bytes(size, "little")
+        return segment
+
+
+@contextmanager
+def recorded_headers() -> Iterator[None]:
+    """While this lasts, ring.py packs and unpacks the headers of a ``Data`` by its own methods."""
+    pack, unpack = ring._PACK_HEADER, ring._UNPACK_HEADER
+
+    def packs(data: Any, start: int, *fields: int) -> None:
+        own: Callable[..., None] | None = getattr(data, "pack_header", None)
+        own(start, *fields) if own else pack(data, start, *fields)
+
+    def unpacks(data: Any, start: int) -> tuple[int, ...]:
+        own: Callable[..., tuple[int, ...]] | None = getattr(data, "unpack_header", None)
+        return own(start) if own else unpack(data, start)
+
+    ring._PACK_HEADER, ring._UNPACK_HEADER = packs, unpacks
+    try:
+        yield
+    finally:
+        ring._PACK_HEADER, ring._UNPACK_HEADER = pack, unpack

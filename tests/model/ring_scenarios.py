@@ -1,0 +1,178 @@
+"""Small rings and what happens to them: the bounds within which everything is tried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from tapring import layout
+from tapring.ledger import consumer_words, producer_words
+from tapring.ring import Reader, Writer
+
+from .automaton import Broken, Program
+from .machine import MODELS, WEAK, Memory
+from .properties import ledger_closes, nothing_unseen_at_the_end
+from .recording import Cell, RingCells
+from .ring_threads import (
+    UNPACKABLE,
+    Batch,
+    Consumed,
+    Consumer,
+    Delivered,
+    Produced,
+    Producer,
+    broken,
+    judge,
+    shape,
+    stream,
+)
+
+Sizes = Sequence[Sequence[int]]
+
+
+@dataclass
+class RingScenario:
+    """A ring, the batches that are offered to it, and what its consumers do.
+
+    sizes: of each batch, the bytes of its events (multiples of 8; 0 cannot be serialized).
+    lives: a script for each consumer; with a second one, the first may die at any step.
+    barrier: whether the weak model gets the barrier that ``ordering`` puts there.
+    """
+
+    name: str
+    slots: int
+    sizes: Sizes
+    lives: Sequence[Sequence[str]]
+    producer_dies: bool = False
+    models: tuple[str, ...] = MODELS
+    writer: type[Writer] = Writer
+    reader: type[Reader] = Reader
+    barrier: bool = True
+    ring: RingCells = field(init=False)
+    batches: list[Batch] = field(init=False)
+    offered: list[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ring = RingCells(self.slots, layout.MIN_SLOT_BYTES)
+        self.batches = list(_events(self.sizes))
+        self.offered = stream(self.batches)
+
+    @property
+    def cells(self) -> list[Cell]:
+        """What the memory is made of."""
+        return self.ring.names
+
+    def memory(self) -> Memory:
+        """A new ring is empty."""
+        return (0,) * len(self.cells)
+
+    def programs(self, model: str) -> list[Program]:
+        """The producer and the consumer, with a barrier where the machine needs one."""
+        barrier = self.barrier and model == WEAK
+        producer = Producer(
+            self.ring,
+            self.batches,
+            barrier=barrier,
+            dies=self.producer_dies,
+            writer=self.writer,
+        )
+        consumer = Consumer(
+            self.ring, self.lives, self.offered, barrier=barrier, reader=self.reader
+        )
+        return [producer, consumer]
+
+    def final(self, memory: Memory, ghosts: tuple[Any, ...]) -> Iterator[Broken]:
+        """What is broken at rest: another Reader, over plain memory, empties the ring."""
+        produced, consumed = ghosts
+        segment = self.ring.segment(memory)
+        words, page = producer_words(segment), consumer_words(segment)
+        reader = Reader(words, page, segment, **shape(self.ring))
+        ledger = reader.ledger()
+        published = reader.published()
+        if consumed.saw_end:
+            yield from broken(nothing_unseen_at_the_end, consumed.handled, ledger.captured)
+        unread, consumed, wrong = self._drain(reader, consumed._replace(at=None))
+        yield from wrong
+        if not 0 <= ledger.captured - published <= (self._longest if produced.dead else 0):
+            message = f"{ledger.captured} events are counted, {published} published"
+            yield Broken(ledger_closes.__name__, message)
+        # A killed producer may have counted a frame that it never published (source.Source).
+        ledger = msgspec.structs.replace(ledger, captured=published)
+        least, most = produced.offered, self._most(produced)
+        yield from broken(ledger_closes, ledger, unread, least, most)
+        if not produced.dead:
+            lost = ledger.dropped + ledger.oversize + ledger.errors
+            located = reader._missed + (lost - reader._missed)
+            yield from broken(ledger_closes, ledger, unread, located + published, most)
+
+    def _drain(
+        self, reader: Reader, consumed: Consumed
+    ) -> tuple[int, Consumed, list[Broken]]:
+        wrong: list[Broken] = []
+        unread = 0
+        while (taken := reader.take()) is not None:
+            first = reader.released - taken.count
+            place = first + reader._missed
+            found = Delivered(taken.payload, taken.count, taken.missed, place, first, False)
+            consumed, more = judge(found, consumed, self.offered, "keep" in self.lives[0])
+            wrong += more
+            unread += taken.count
+        return unread, consumed, wrong
+
+    @property
+    def _longest(self) -> int:
+        return max(map(len, self.sizes))
+
+    def _most(self, produced: Produced) -> int:
+        """How many events can have been offered: of a dead producer, its last batch, too."""
+        if not produced.dead:
+            return produced.offered
+        return min(produced.offered + self._longest, len(self.offered))
+
+
+def _events(sizes: Sizes) -> Iterator[Batch]:
+    number = 0
+    for batch in sizes:
+        events: list[bytes | None] = []
+        for size in batch:
+            letter = bytes([ord("A") + number])
+            events.append(letter * (size - 1) if size else UNPACKABLE)
+            number += 1
+        yield events
+
+
+TAKE = "take"
+ONE = (8,)  # a slot
+TWO = (8, 8, 8)  # two slots
+
+
+def _ended(takes: int) -> tuple[tuple[str, ...], ...]:
+    return ((TAKE,) * takes + ("ended",),)
+
+
+SHORT = (
+    RingScenario("wrap-around", 3, ((8, 8), ONE, TWO, ONE), _ended(3)),
+    RingScenario("full: drops and goes on", 2, (ONE, ONE, ONE, ONE), _ended(2)),
+    RingScenario("a cut batch", 3, (ONE, (8,) * 8, ONE), _ended(2)),
+    RingScenario("oversize", 2, ((8, 88, 8), ONE), _ended(2)),
+    RingScenario("events that cannot be serialized", 2, ((0, 8), ONE, (8, 0)), _ended(2)),
+    RingScenario("close", 2, (ONE, ONE), (("ended", TAKE, "ended"),)),
+    RingScenario("a batch held, then released", 2, (ONE, ONE, ONE), (("hold",) * 2 + ("ended",),)),
+    RingScenario(
+        "reader dies and another resumes", 2, (ONE, ONE, ONE), ((TAKE, TAKE), (TAKE, "ended"))
+    ),
+    RingScenario(
+        "the same, at least once",
+        2,
+        ((8, 8), ONE, ONE),
+        (("keep", "rest", "release", "keep", "release"), (TAKE, "ended")),
+    ),
+    RingScenario("writer dies", 3, (ONE, TWO, TWO), ((TAKE,) * 3,), producer_dies=True),
+    RingScenario("both die", 2, (ONE, TWO), ((TAKE,), (TAKE,)), producer_dies=True),
+)
+LONG = (
+    RingScenario("wrap-around, longer", 4, ((8, 8), TWO, ONE, TWO, TWO, ONE), _ended(5)),
+)
