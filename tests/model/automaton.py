@@ -48,7 +48,9 @@ class Program(Protocol):
     def ghost(self) -> Any:
         """What is remembered of this thread for the properties alone."""
 
-    def observe(self, ghost: Any, label: Label, result: Any, others: Any) -> tuple[Any, list[Broken]]:
+    def observe(
+        self, ghost: Any, label: Label, result: Any, others: Any
+    ) -> tuple[Any, list[Broken]]:
         """An operation has ended with ``result``; ``DEATH`` where the thread died in it."""
 
     def issue(self, ghost: Any, cell: int, value: int, view: Any) -> tuple[Any, list[Broken]]:
@@ -107,9 +109,15 @@ class Automaton:
     def _settle(self, node: Node, settled: tuple[int, ...]) -> Any:
         """Run the operation again, now that the values of the loads it put off are known."""
         self.recorder.begin(node.inputs, settled)
-        label, private, result = self.program.run(node.label, node.private, self.recorder)
+        label, private, result = self._run(node.label, node.private)
         assert node.next is self._begin(label, private), "control depends on a load put off"
         return result
+
+    def _run(self, label: Label, private: Private) -> tuple[Label, Private, Any]:
+        try:
+            return self.program.run(label, private, self.recorder)
+        except Exception as error:  # is the result: whether it may be, the properties say
+            return None, (), error
 
     def _begin(self, label: Label, private: Private) -> Node:
         key = label, private
@@ -123,7 +131,7 @@ class Automaton:
         recorder = self.recorder
         recorder.begin(inputs)
         try:
-            after, left, result = self.program.run(label, private, recorder)
+            after, left, result = self._run(label, private)
         except Pause as pause:
             effects = recorder.effects
             last = self._node(pause.kind, pause.cell)

@@ -13,6 +13,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Protocol
 
 from .automaton import HALT, Automaton, Broken, Node, Program
@@ -112,7 +113,7 @@ class _Exploration:
         self._parents[first] = None, ()
         waiting = deque([first])
         while waiting and (until is None or until not in self.result.traces):
-            state = waiting.popleft()
+            state = waiting.popleft() if until is None else waiting.pop()
             moves = self._moves(state)
             if not moves:
                 self._finish(state, outcome)
@@ -228,7 +229,9 @@ class _Exploration:
             found = self._footprints[key] = self._run_ahead(state, u, arriving)
         return found
 
-    def _run_ahead(self, state: State, u: int, arriving: Iterable[tuple[int, int]]) -> Footprint | None:
+    def _run_ahead(
+        self, state: State, u: int, arriving: Iterable[tuple[int, int]]
+    ) -> Footprint | None:
         """The same, not looked up; None where it would take too long: it may be anything."""
         automaton, memory, thread = self.automata[u], state.memory, state.threads[u]
         values: dict[int, set[int]] = defaultdict(set)
@@ -291,8 +294,19 @@ class _Exploration:
         self.result.traces[broken.property] = Trace(name, self.model, broken, lines)
 
     def _describe(self, path: list[Step]) -> Iterator[str]:
-        for number, step in enumerate(path, 1):
-            where = self.scenario.cells[step.cell].name if step.cell >= 0 else ""
-            value = "" if step.value is None else f"= {step.value!r}"
-            who = self.programs[step.thread].name
-            yield " ".join(f"{number:4}  {who:9} {step.what} {where} {value}".split(" ")).rstrip()
+        """A line for each run of moves of one thread and one sort."""
+        number = 1
+        for (thread, what), run in groupby(path, key=lambda step: step[:2]):
+            steps = list(run)
+            cells = ", ".join(filter(None, map(self._place, steps)))
+            yield f"{number:5}  {self.programs[thread].name:9} {what:15} {cells}".rstrip()
+            number += len(steps)
+
+    def _place(self, step: Step) -> str:
+        if step.cell < 0:
+            return "" if step.value is None else repr(step.value)
+        cell = self.scenario.cells[step.cell]
+        if step.value is None:
+            return cell.name
+        text = step.value.to_bytes(8, "little") if cell.size == 8 else b""
+        return f"{cell.name} = {text if text.strip().isalnum() else step.value}"

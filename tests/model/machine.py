@@ -120,13 +120,13 @@ class Machine:
         """What the hardware may do for thread ``t``: stores reach memory, put-off loads happen."""
         thread = state.threads[t]
         met = set()
-        for i, (cell, value) in enumerate(thread.pending):
+        for i, (cell, _) in enumerate(thread.pending):
             if cell not in met:
                 yield self.drain(state, t, i)
             if not self._weak:
                 break
             met.add(cell)
-        for i, (cell, value) in enumerate(thread.deferred):
+        for i, (_, value) in enumerate(thread.deferred):
             if value is None:
                 yield from self.settle(state, t, i)
 

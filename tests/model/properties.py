@@ -62,8 +62,10 @@ def ledger_closes(ledger: Ledger, unread: int, least: int, most: int) -> str | N
     return None
 
 
-def nothing_unseen_at_the_end(handled: int, captured: int) -> str | None:
+def nothing_unseen_at_the_end(handled: int, unread: int, captured: int) -> str | None:
     """Who has seen the end, and then an empty ring, has seen everything that was published."""
+    if unread:
+        return f"{unread} of {captured} events are left behind the end"
     return None if handled == captured else f"{handled} of {captured} events were seen"
 
 

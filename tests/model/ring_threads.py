@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from tapring import layout
-from tapring.errors import RingCorrupt
 from tapring.layout import Ended
 from tapring.ring import Reader, Writer
 from tapring.snapshot import Watched
@@ -27,6 +26,7 @@ LINES = Lines()
 UNPACKABLE = None  # an event that no kind of text can serialize
 Batch = Sequence[bytes | None]
 Frozen = tuple[tuple[str, Any], ...]
+Barrier = Callable[[Recorder], Callable[[], None] | None]  # what an end is handed as its barrier
 
 
 def freeze(thing: Any) -> Frozen:
@@ -84,7 +84,7 @@ class Producer:
         cells: RingCells,
         batches: Sequence[Batch],
         *,
-        barrier: bool,
+        barrier: Barrier,
         dies: bool,
         writer: type[Writer] = Writer,
     ) -> None:
@@ -137,7 +137,7 @@ class Producer:
         return ghost._replace(tail=value) if cell == self._tail else ghost, []
 
     def _writer(self, recorder: Recorder) -> Writer:
-        fence = recorder.fence if self._barrier else None
+        fence = self._barrier(recorder)
         return self._class(*self._cells.buffers(recorder), **shape(self._cells), barrier=fence)
 
 
@@ -178,7 +178,7 @@ class Consumer:
         lives: Sequence[Sequence[str]],
         offered: Sequence[bytes],
         *,
-        barrier: bool,
+        barrier: Barrier,
         reader: type[Reader] = Reader,
     ) -> None:
         ends = (cells.words[layout.TAIL], cells.words[layout.ENDED])
@@ -200,15 +200,10 @@ class Consumer:
             return (life, 0), freeze(self._open(recorder)), None
         reader = thaw(self._class, private, self._fixed(recorder))
         script = self._lives[life]
-        try:
-            if step == "drain":
-                result = "saw the end" if reader.is_empty() else self._take(reader, keep=False)
-            else:
-                result = self._do(reader, script[step])
-        except RingCorrupt as error:
-            return None, (), error
         if step == "drain":
+            result = "saw the end" if reader.is_empty() else self._take(reader, keep=False)
             return (None if result == "saw the end" else label), freeze(reader), result
+        result = self._do(reader, script[step])
         if script[step] == "ended":
             if result:
                 return (life, "drain"), freeze(reader), None
@@ -253,8 +248,8 @@ class Consumer:
     ) -> tuple[Consumed, list[Broken]]:
         if result is DEATH:
             return ghost._replace(at=None), []
-        if isinstance(result, RingCorrupt):
-            return ghost, [Broken(no_frame_torn.__name__, str(result))]
+        if isinstance(result, Exception):
+            return ghost, [Broken(no_frame_torn.__name__, f"{type(result).__name__}: {result}")]
         if isinstance(result, int):  # a frame that was kept was released up to here
             return ghost._replace(released=result), []
         if isinstance(result, Delivered):
@@ -265,7 +260,7 @@ class Consumer:
         return ghost, []
 
     def _open(self, recorder: Recorder) -> Reader:
-        fence = recorder.fence if self._barrier else None
+        fence = self._barrier(recorder)
         return self._class(*self._cells.buffers(recorder), **shape(self._cells), barrier=fence)
 
     def _fixed(self, recorder: Recorder) -> dict[str, Any]:
@@ -275,7 +270,7 @@ class Consumer:
             "_page": page,
             "_data": data,
             "_cutter": LINES,
-            "_barrier": recorder.fence if self._barrier else None,
+            "_barrier": self._barrier(recorder),
         }
 
 
