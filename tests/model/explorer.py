@@ -173,18 +173,18 @@ class _Exploration:
             kind, cell = thread.node.kind, thread.node.cell
             if kind == LOAD and not self._others(state, t, cell, loads=False):
                 return list(machine.own(state, t))
-            if kind == STORE and not self._others(state, t, cell):
+            if kind == STORE and not self._store_matters(state, t, (cell, thread.node.value)):
                 return list(machine.own(state, t))  # under SC; else it was private
             if self.model == TSO and thread.pending:
                 # First in, first out: nothing else of this thread can come before it.
-                if not self._others(state, t, thread.pending[0][0], drained=False):
+                if not self._store_matters(state, t, thread.pending[0], drained=False):
                     return [machine.drain(state, t, 0)]
             elif kind not in (LOAD, STORE):  # it waits, so only its drains can come next
                 met = set()
-                for i, (cell, _) in enumerate(thread.pending):
-                    if cell not in met and not self._others(state, t, cell):
+                for i, store in enumerate(thread.pending):
+                    if store[0] not in met and not self._store_matters(state, t, store):
                         return [machine.drain(state, t, i)]
-                    met.add(cell)
+                    met.add(store[0])
                 for i, (cell, value) in enumerate(thread.deferred):
                     if value is None and not self._others(state, t, cell, loads=False):
                         return list(machine.settle(state, t, i))
@@ -200,6 +200,14 @@ class _Exploration:
         if kind == FENCE:
             return not self.machine.is_blocked(thread)
         return kind == DEFER
+
+    def _store_matters(
+        self, state: State, t: int, store: tuple[int, int], *, drained: bool = True
+    ) -> bool:
+        """Whether another thread may tell if a store of ``t`` comes now or later."""
+        cell, value = store
+        changes = state.memory[cell] != value
+        return self._others(state, t, cell, loads=changes, drained=drained)
 
     def _others(
         self, state: State, t: int, cell: int, *, loads: bool = True, drained: bool = True

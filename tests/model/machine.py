@@ -139,9 +139,8 @@ class Machine:
         thread = state.threads[t]
         cell, value = thread.pending[i]
         left = thread._replace(pending=thread.pending[:i] + thread.pending[i + 1 :])
-        return Move(
-            Step(t, "reaches memory", cell, value), self._commit(state, t, left, cell, value)
-        )
+        after = self._commit(state, t, left, cell, value)
+        return Move(Step(t, "reaches memory", cell, value), after)
 
     def settle(self, state: State, t: int, i: int) -> Iterator[Move]:
         """The ``i``-th load that was put off happens."""
@@ -204,7 +203,8 @@ class Machine:
         thread = state.threads[t]._replace(stale=())
         node = thread.node
         if node.kind == FENCE:
-            yield Move(Step(t, "passes a fence"), _with(state, t, thread._replace(node=node.next)))
+            after = _with(state, t, thread._replace(node=node.next))
+            yield Move(Step(t, "passes a fence"), after)
         elif node.kind == UNLOCK:
             mine = state.memory[node.cell] == t + 1
             left = 0 if mine else state.memory[node.cell]
