@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from tapring import layout
 from tapring.ring import Reader, Writer
+
+from .table_threads import ModelRegistry
 
 
 class PublishesFirst(Writer):
@@ -20,10 +25,9 @@ class PublishesFirst(Writer):
 
 
 class TrustsAStaleHead(Writer):
-    """Takes the consumer for where it was last seen *plus a lap*, once the ring has wrapped.
+    """Goes on with the consumer's position that it has cached, once the ring has wrapped.
 
-    It never loads the consumer's position again: a wrapped tail is compared with a cached head as
-    if both had been taken modulo the ring.
+    It never loads it again, and takes the slots behind the tail for free, as they once were.
     """
 
     __slots__ = ()
@@ -47,3 +51,13 @@ class ReleasesFirst(Reader):
         length = self._data.unpack_header(start)[4]  # type: ignore[attr-defined]
         self._page[layout.HEAD] = self._end + layout.slots_for(length, 1 << self._shift)
         return super().take(keep=keep)
+
+
+class ForgetsToMark(ModelRegistry):
+    """Changes rows without making the generation odd before."""
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        generation = self.words[layout.GENERATION]
+        yield
+        self._set(layout.GENERATION, generation + 2)

@@ -89,14 +89,15 @@ SHORT = (
     TableScenario("table: a row used again", ((0, "free", 1),), 1, Looker, 1, _STRONG),
     TableScenario("table: two sessions come, one goes", ((0, 1, "free"),), 1, Looker, 2, _STRONG),
     TableScenario("table: dies, the next mends it", ((0,), (1,)), 1, Looker, 1, _STRONG),
-    TableScenario("snapshot swap", ((0,),), 2, rows=1),
+    TableScenario("snapshot swap", ((0,),), 1, Engine, 1, (WEAK,)),
     TableScenario("snapshot swap, it goes again", ((0, "free"),), 2, Engine, 1, _STRONG),
-    TableScenario("snapshot swap, the changer dies", ((0,), (1,)), 2, Engine, 1, _STRONG),
+    TableScenario("snapshot swap, the changer dies", ((0,), (1,)), 1, Engine, 1, _STRONG),
 )
 LONG = (
+    TableScenario("snapshot swap, dies, two batches", ((0,), (1,)), 2, Engine, 1, _STRONG),
     TableScenario("table: a row used again", ((0, "free", 1),), 1, Looker, 1, (WEAK,)),
     TableScenario("table: two sessions come, one goes", ((0, 1, "free"),), 1, Looker, 2, (WEAK,)),
     TableScenario("table: dies, the next mends it", ((0,), (1,)), 1, Looker, 1, (WEAK,)),
-    TableScenario("snapshot swap, it goes again", ((0, "free"),), 2, Engine, 1, (WEAK,)),
+    TableScenario("snapshot swap, two batches", ((0,),), 2, Engine, 1, (WEAK,)),
     TableScenario("snapshot swap, longer", ((0, 1, "free"), (2,)), 3, Engine, 2, _STRONG),
 )

@@ -1,0 +1,173 @@
+"""The explorer of tests/model: what it must find, what it must not, and what holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from model import litmus, ring_scenarios, table_scenarios
+from model.explorer import Result, explore
+from model.litmus import Litmus
+from model.machine import MODELS, SC, TSO, WEAK
+from model.planted import ForgetsToMark, PublishesFirst, ReleasesFirst, TrustsAStaleHead
+from model.ring_scenarios import RingScenario
+from model.table_scenarios import TableScenario
+from model.table_threads import Looker
+
+SHORT = (*ring_scenarios.SHORT, *table_scenarios.SHORT)
+LAPS = ((8,), (8,), (8,))  # three frames in a ring of two slots
+TAKES = (("take", "take", "ended"),)
+
+
+def small_ring(**how: Any) -> RingScenario:
+    return RingScenario("planted", 2, LAPS, TAKES, **how)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def account(request: pytest.FixtureRequest) -> Any:
+    """What was visited is printed at the end, whatever pytest captures."""
+    results: list[Result] = []
+    yield results
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        states, seconds = sum(r.states for r in results), sum(r.seconds for r in results)
+        print("\n" + "\n".join(map(str, results)))
+        print(f"model: {states:,} states in {seconds:.1f} s")
+
+
+# ---- what holds --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scenario", "model"),
+    [(scenario, model) for scenario in SHORT for model in scenario.models],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
+def test_in_every_interleaving_and_reordering_the_properties_hold(scenario, model, account) -> None:
+    result = explore(scenario, model)
+    account.append(result)
+    assert not result.traces, "\n\n".join(map(str, result.traces.values()))
+
+
+# ---- what must be found ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("broken", ["no_frame_torn", "no_overwrite_of_unread_slots"])
+def test_a_position_published_before_its_payload_is_found(model: str, broken: str) -> None:
+    result = explore(small_ring(writer=PublishesFirst), model, until=broken)
+    assert broken in result.traces
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("broken", ["no_frame_torn", "no_overwrite_of_unread_slots"])
+def test_a_stale_consumer_position_used_after_the_wrap_is_found(model: str, broken: str) -> None:
+    result = explore(small_ring(writer=TrustsAStaleHead), model, until=broken)
+    assert broken in result.traces
+
+
+def test_a_removed_barrier_is_found_where_the_machine_reorders() -> None:
+    result = explore(small_ring(unfenced=""), WEAK, until="no_frame_torn")
+    assert "no_frame_torn" in result.traces
+
+
+@pytest.mark.parametrize("model", [SC, TSO])
+def test_without_a_barrier_all_holds_where_the_machine_keeps_the_order(model: str) -> None:
+    assert not explore(small_ring(unfenced=""), model).traces
+
+
+@pytest.mark.parametrize(
+    ("function", "broken"),
+    [
+        ("Writer.publish", "no_frame_torn"),
+        ("Reader._look_again", "no_frame_torn"),
+        ("Reader.take", "delivered_is_prefix_consistent"),
+        ("Reader.ended", "nothing_unseen_at_the_end"),
+    ],
+)
+def test_each_barrier_that_is_needed_is_missed_alone(function: str, broken: str) -> None:
+    scenario = RingScenario("a barrier less", 2, LAPS, TAKES, unfenced=function)
+    result = explore(scenario, WEAK, until=broken)
+    assert broken in result.traces
+
+
+def test_the_barrier_of_a_kept_frame_is_missed_too() -> None:
+    scenario = RingScenario("kept", 2, LAPS, (("hold", "hold"),), unfenced="Reader.release")
+    result = explore(scenario, WEAK, until="delivered_is_prefix_consistent")
+    assert "delivered_is_prefix_consistent" in result.traces
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_slots_released_before_they_were_copied_are_found(model: str) -> None:
+    result = explore(small_ring(reader=ReleasesFirst), model, until="no_frame_torn")
+    assert "no_frame_torn" in result.traces
+
+
+def test_a_table_without_its_barriers_is_found() -> None:
+    scenario = TableScenario("bare", ((0,),), 1, Looker, 1, barrier=False)
+    result = explore(scenario, WEAK, until="rows_are_whole")
+    assert "rows_are_whole" in result.traces
+
+
+def test_a_row_changed_under_an_even_generation_is_found() -> None:
+    scenario = TableScenario("unmarked", ((0, "free", 1),), 1, Looker, 1, registry=ForgetsToMark)
+    result = explore(scenario, SC, until="rows_are_of_one_moment")
+    assert "rows_are_of_one_moment" in result.traces
+
+
+def test_a_counterexample_reads_as_a_list_of_steps() -> None:
+    trace = explore(small_ring(writer=PublishesFirst), SC).traces["no_overwrite_of_unread_slots"]
+    text = str(trace)
+    assert text.startswith("planted under SC: no_overwrite_of_unread_slots does not hold\n")
+    assert "producer  stores          tail = 1, slot 0+48 = b'AAAAAAA\\n'" in text
+    assert text.endswith("=> slot 0 is stored to while the slots 0 to 1 are unread")
+
+
+# ---- the explorer itself -----------------------------------------------------------------
+
+ALLOWED = {  # the outcome that tells, and the models that allow it without and with fences
+    litmus.MP: ((1, 0), {WEAK}, set()),
+    litmus.SB: ((0, 0), {TSO, WEAK}, set()),
+    litmus.LB: ((1, 1), {WEAK}, set()),
+    litmus.RR: ((2, 1), set(), set()),
+}
+
+
+def seen(test: Litmus, model: str, *, reduced: bool = True) -> set[Any]:
+    """The loads' values in all final states: the left thread's, then the right one's."""
+
+    def values(memory: Any, ghosts: tuple[Any, ...]) -> tuple[int, ...]:
+        flat: list[int] = []
+        for ghost in ghosts:
+            parts = ghost if isinstance(ghost, tuple) else (ghost,)
+            flat += [p if isinstance(p, int) else p[0] for p in parts if p is not None]
+        return tuple(flat)
+
+    return explore(test, model, outcome=values, reduced=reduced).outcomes
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("fences", [False, True], ids=["bare", "fenced"])
+@pytest.mark.parametrize("test", ALLOWED, ids=lambda test: test[0])
+def test_a_litmus_test_has_its_textbook_verdict(test, fences: bool, model: str) -> None:
+    outcome, bare, fenced = ALLOWED[test]
+    allowed = model in (fenced if fences else bare)
+    assert (outcome in seen(Litmus(*test, fences=fences), model)) == allowed
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("fences", [False, True], ids=["bare", "fenced"])
+@pytest.mark.parametrize("test", ALLOWED, ids=lambda test: test[0])
+def test_leaving_out_orders_that_do_not_matter_loses_no_outcome(test, fences, model) -> None:
+    scenario = Litmus(*test, fences=fences)
+    assert seen(scenario, model) == seen(scenario, model, reduced=False)
+
+
+@pytest.mark.parametrize("model", [SC, TSO])
+def test_nor_does_it_lose_an_end_of_a_ring(model: str) -> None:
+    scenario = RingScenario("every order", 2, LAPS, (("take",), ("take",)))
+    ends = [
+        explore(scenario, model, reduced=reduced, outcome=lambda *end: end).outcomes
+        for reduced in (True, False)
+    ]
+    assert ends[0] == ends[1]
