@@ -86,6 +86,7 @@ class Automaton:
         self._starts: dict[tuple[Label, Private], Node] = {}
         self._deaths: dict[Label, Node | None] = {}
         self.nodes = 0
+        self.runs = 0
         self.first = self._begin(*program.start())
 
     def after(self, node: Node, value: int) -> Node:
@@ -130,6 +131,7 @@ class Automaton:
     def _unfold(self, label: Label, private: Private, inputs: tuple[int, ...]) -> Node:
         recorder = self.recorder
         recorder.begin(inputs)
+        self.runs += 1
         try:
             after, left, result = self._run(label, private)
         except Pause as pause:

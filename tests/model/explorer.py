@@ -10,20 +10,16 @@ Nothing here is random, and nothing is cut off.
 from __future__ import annotations
 
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Protocol
 
-from .automaton import HALT, Automaton, Broken, Node, Program
+from .automaton import HALT, Automaton, Broken, Program
+from .horizon import Horizon
 from .machine import MODELS, SC, TSO, WEAK, Machine, Memory, Move, State, Step
-from .recording import DEFER, END, FENCE, LOAD, STORE, TRYLOCK, UNLOCK, Cell, recorded_headers
-
-Footprint = tuple[frozenset[int], frozenset[int]]
-_MEMO = 200_000
-_RUN_AHEAD = 300  # accesses; more cost more than what they spare
-_UNKNOWN: Any = object()
+from .recording import DEFER, END, FENCE, LOAD, STORE, Cell, recorded_headers
 
 
 class Scenario(Protocol):
@@ -105,7 +101,7 @@ class _Exploration:
         self.result = Result(scenario.name, model)
         self._reduced = reduced
         self._parents: dict[State, tuple[State | None, tuple[Step, ...]]] = {}
-        self._footprints: dict[Any, Footprint] = {}
+        self._horizon = Horizon(self.automata)
 
     def run(self, until: str | None, outcome: Callable[..., Any] | None) -> Result:
         began = time.perf_counter()
@@ -220,72 +216,10 @@ class _Exploration:
             if u != t:
                 if any(cell == where for where, _ in state.threads[u].pending):
                     return True
-                found = self._footprint(state, u, t if drained else -1)
+                found = self._horizon.footprint(state, u, t if drained else -1)
                 if found is None or cell in found[1] or (loads and cell in found[0]):
                     return True
         return False
-
-    def _footprint(self, state: State, u: int, drains: int) -> Footprint | None:
-        """What ``u`` may load and store while of thread ``drains`` only stores reach memory."""
-        thread = state.threads[u]
-        arriving = state.threads[drains].pending if drains >= 0 else ()
-        key = thread.node, thread.stale, thread.pending, state.memory, arriving
-        found = self._footprints.get(key, _UNKNOWN)
-        if found is _UNKNOWN:
-            if len(self._footprints) > _MEMO:
-                self._footprints.clear()
-            found = self._footprints[key] = self._run_ahead(state, u, arriving)
-        return found
-
-    def _run_ahead(
-        self, state: State, u: int, arriving: Iterable[tuple[int, int]]
-    ) -> Footprint | None:
-        """The same, not looked up; None where it would take too long: it may be anything."""
-        automaton, memory, thread = self.automata[u], state.memory, state.threads[u]
-        values: dict[int, set[int]] = defaultdict(set)
-        for cell, value in (*arriving, *thread.pending):
-            values[cell].add(value)
-        stale = dict(thread.stale)
-        stores = {cell for cell, _ in thread.pending}
-        loads: dict[int, list[tuple[Node, bool]]] = defaultdict(list)
-        for cell, value in thread.deferred:
-            if value is None:
-                loads[cell] = []
-        met: set[tuple[Node, bool]] = set()
-        waiting = [(thread.node, False)]
-        while waiting:
-            here = waiting.pop()
-            if here in met:
-                continue
-            if len(met) > _RUN_AHEAD:
-                return None
-            met.add(here)
-            node, fenced = here
-            kind, cell = node.kind, node.cell
-            if node.death is not None:
-                waiting.append((node.death, fenced))
-            if kind == LOAD:
-                loads[cell].append(here)
-                seen = values[cell] | {memory[cell]}
-                if not fenced:
-                    seen.update(stale.get(cell, ()))
-                waiting.extend((automaton.after(node, value), fenced) for value in seen)
-                continue
-            if kind in (STORE, UNLOCK):
-                stores.add(cell)
-                if node.value not in values[cell]:
-                    values[cell].add(node.value)
-                    earlier = loads.get(cell, ())
-                    waiting.extend((automaton.after(n, node.value), f) for n, f in earlier)
-            elif kind == DEFER:
-                loads.setdefault(cell, [])
-            elif kind == TRYLOCK:
-                stores.add(cell)
-                waiting.extend((automaton.after(node, had), True) for had in (0, 1))
-                continue
-            if node.next is not None:
-                waiting.append((node.next, fenced or kind in (FENCE, UNLOCK)))
-        return frozenset(loads), frozenset(stores)
 
     # ---- traces ------------------------------------------------------------------------
 

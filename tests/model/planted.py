@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from tapring import layout
 from tapring.ring import Reader, Writer
 
-from .table_threads import ModelRegistry
+from .table import ModelRegistry
 
 
 class PublishesFirst(Writer):
