@@ -187,22 +187,51 @@ def _ended(takes: int) -> tuple[tuple[str, ...], ...]:
 
 SHORT = (
     RingScenario("wrap-around", 3, ((8, 8), ONE, TWO, ONE), _ended(3)),
+    RingScenario("wrap-around, many laps", 2, (ONE, (8, 8), ONE, (8, 8), ONE, ONE), _ended(4)),
+    RingScenario("wrap-around of an odd ring", 4, (ONE, TWO, TWO, (8,) * 12), _ended(3)),
     RingScenario("full: drops and goes on", 2, (ONE, ONE, ONE, ONE), _ended(2)),
-    RingScenario("a cut batch", 3, (ONE, (8,) * 8, ONE), _ended(2)),
-    RingScenario("oversize", 2, ((8, 88, 8), ONE), _ended(2)),
+    RingScenario("a cut batch", 3, (ONE, (8,) * 8, ONE, (8,) * 20), _ended(2)),
+    RingScenario("oversize", 2, ((8, 88, 8), ONE, (88,), ONE), _ended(2)),
     RingScenario("events that cannot be serialized", 2, ((0, 8), ONE, (8, 0)), _ended(2)),
     RingScenario("close", 2, (ONE, ONE), (("ended", TAKE, "ended"),)),
     RingScenario("a batch held, then released", 2, (ONE, ONE, ONE), (("hold",) * 2 + ("ended",),)),
+    RingScenario("at most once: the reader dies", 2, (ONE,) * 4, ((TAKE, TAKE), (TAKE, "ended"))),
     RingScenario(
-        "reader dies and another resumes", 2, (ONE, ONE, ONE), ((TAKE, TAKE), (TAKE, "ended"))
-    ),
-    RingScenario(
-        "the same, at least once",
+        "at least once: the reader dies",
         2,
         ((8, 8), ONE, ONE),
         (("keep", "rest", "release", "keep", "release"), (TAKE, "ended")),
     ),
-    RingScenario("writer dies", 3, (ONE, TWO, TWO), ((TAKE,) * 3,), producer_dies=True),
-    RingScenario("both die", 2, (ONE, TWO), ((TAKE,), (TAKE,)), producer_dies=True),
+    RingScenario(
+        "two readers die",
+        3,
+        ((8, 8), TWO, ONE),
+        (("keep", "rest"), ("keep", "release"), (TAKE, "ended")),
+    ),
+    RingScenario("the writer dies", 3, (ONE, TWO, TWO), ((TAKE,) * 3,), producer_dies=True),
+    RingScenario("both die", 2, (ONE, TWO, ONE), ((TAKE,), (TAKE,)), producer_dies=True),
 )
-LONG = (RingScenario("wrap-around, longer", 4, ((8, 8), TWO, ONE, TWO, TWO, ONE), _ended(5)),)
+LONG = (
+    RingScenario("wrap-around, longer", 4, ((8, 8), TWO, ONE, TWO, TWO, ONE), _ended(5)),
+    RingScenario("full, longer", 3, (ONE, (8, 8), TWO, ONE, (8,) * 4, ONE, ONE), _ended(5)),
+    RingScenario("a cut batch, longer", 4, ((8,) * 12, TWO, (8,) * 24, ONE, TWO), _ended(4)),
+    RingScenario(
+        "at most once, longer",
+        3,
+        (ONE, TWO, (8, 8), ONE, TWO),
+        ((TAKE,) * 3, (TAKE,) * 3, (TAKE, "ended")),
+    ),
+    RingScenario(
+        "at least once, longer",
+        3,
+        ((8, 8), TWO, (8, 8), ONE),
+        (("keep", "rest", "keep", "release", "keep"), ("keep", "rest", "release"), (TAKE, "ended")),
+    ),
+    RingScenario(
+        "both die, longer",
+        3,
+        (ONE, TWO, ONE, TWO),
+        ((TAKE, TAKE), (TAKE, TAKE), (TAKE,)),
+        producer_dies=True,
+    ),
+)

@@ -31,7 +31,8 @@ Barrier = Callable[[Recorder], Callable[[], None] | None]  # what an end is hand
 
 def freeze(thing: Any) -> Frozen:
     """What an object with slots holds of plain values: its private state."""
-    values = ((slot, getattr(thing, slot)) for slot in _slots(type(thing)))
+    slots = [slot for base in type(thing).__mro__ for slot in getattr(base, "__slots__", ())]
+    values = ((slot, getattr(thing, slot)) for slot in slots)
     return tuple((slot, value) for slot, value in values if isinstance(value, int | tuple))
 
 
@@ -41,10 +42,6 @@ def thaw(cls: type, private: Frozen, fixed: dict[str, Any]) -> Any:
     for slot, value in (*private, *fixed.items()):
         setattr(thing, slot, value)
     return thing
-
-
-def _slots(cls: type) -> list[str]:
-    return [slot for base in cls.__mro__ for slot in getattr(base, "__slots__", ())]
 
 
 def broken(check: Callable[..., str | None], *args: Any) -> list[Broken]:

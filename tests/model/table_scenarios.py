@@ -99,6 +99,7 @@ LONG = (
     TableScenario("table: two sessions come, one goes", ((0, 1, "free"),), 1, Looker, 2, (WEAK,)),
     TableScenario("table: the next one goes on", ((0,), (1,)), 1, Looker, 1, (WEAK,)),
     TableScenario("snapshot swap, two batches", ((0,),), 2, Engine, 1, (WEAK,)),
+    TableScenario("snapshot swap, the changer dies", ((0,), ("repair",)), 1, Engine, 1, (WEAK,)),
     TableScenario("snapshot swap, two rows", ((0, 1, "free"),), 2, Engine, 2, _STRONG),
     TableScenario("snapshot swap, the next goes on", ((0,), (1,)), 1, Engine, 1, _STRONG),
 )
