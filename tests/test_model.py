@@ -91,6 +91,12 @@ def test_each_barrier_that_is_needed_is_missed_alone(function: str, broken: str)
     assert broken in result.traces
 
 
+def test_the_barrier_before_the_end_is_missed_once_an_exception_came() -> None:
+    how: dict[str, Any] = {"interruptions": 1, "unfenced": "Writer.end"}
+    result = explore(RingScenario("ends", 2, ((8,),), (("ended",),), **how), WEAK)
+    assert "nothing_unseen_at_the_end" in result.traces
+
+
 def test_the_barrier_of_a_kept_frame_is_missed_too() -> None:
     scenario = RingScenario("kept", 2, LAPS, (("hold", "hold"),), unfenced="Reader.release")
     result = explore(scenario, WEAK, until="delivered_is_prefix_consistent")

@@ -45,6 +45,9 @@ class Program(Protocol):
     def dies(self, label: Label) -> tuple[Label, Private] | None:
         """Who goes on where this thread dies in operation ``label``; None: it cannot die there."""
 
+    def interrupt(self, ghost: Any) -> Any:
+        """What is remembered once an exception was thrown in before a store; None: none is."""
+
     def ghost(self) -> Any:
         """What is remembered of this thread for the properties alone."""
 
@@ -72,6 +75,7 @@ class Node:
     death: Node | None = None
     private: Private = None
     inputs: tuple[int, ...] = ()
+    offset: int = 0  # which of the effects behind the last input this is
     result: Any = None
     branches: dict[Any, Node] = field(default_factory=dict)
     number: int = 0
@@ -95,6 +99,22 @@ class Automaton:
         if found is None:
             inputs = (*node.inputs, value)
             found = node.branches[value] = self._unfold(node.label, node.private, inputs)
+        return found
+
+    def interrupted(self, node: Node) -> Node:
+        """Where the thread goes on when an exception is thrown in before the store at ``node``."""
+        found = node.branches.get(KeyboardInterrupt)
+        if found is None:
+            self.recorder.begin(node.inputs, interrupted_at=node.offset)
+            label, private, result = self._run(node.label, node.private)
+            effects = self.recorder.effects[node.offset :]
+            found = self._node(END)
+            found.label, found.result, found.next = node.label, result, self._begin(label, private)
+            for effect in reversed(effects):
+                before = self._node(*effect)
+                before.label, before.next = node.label, found
+                found = before
+            node.branches[KeyboardInterrupt] = found
         return found
 
     def ended(self, node: Node, settled: tuple[int, ...]) -> tuple[Any, Node]:
@@ -144,9 +164,10 @@ class Automaton:
             last.next = self._begin(after, left)
         last.label, last.private, last.inputs = label, private, inputs
         death = last.death = self._death(label)
-        for effect in reversed(effects):
+        for offset, effect in reversed(list(enumerate(effects))):
             node = self._node(*effect)
             node.label, node.death, node.next = label, death, last
+            node.private, node.inputs, node.offset = private, inputs, offset
             last = node
         return last
 

@@ -33,7 +33,8 @@ class Horizon:
         """What ``u`` may load and store while of thread ``drains`` only stores reach memory."""
         thread = state.threads[u]
         arriving = state.threads[drains].pending if drains >= 0 else ()
-        key = thread.node, thread.stale, thread.pending, state.memory, arriving
+        interrupts = self.automata[u].program.interrupt(thread.ghost) is not None
+        key = thread.node, interrupts, thread.stale, thread.pending, state.memory, arriving
         found = self._footprints.get(key, _UNKNOWN)
         if found is _UNKNOWN:
             if len(self._footprints) > _MEMO:
@@ -50,6 +51,7 @@ class Horizon:
         for cell, value in (*arriving, *thread.pending):
             values[cell].add(value)
         stale = dict(thread.stale)
+        interrupts = automaton.program.interrupt(thread.ghost) is not None
         latest = automaton.runs + _RUNS
         stores = {cell for cell, _ in thread.pending}
         loads: dict[int, list[tuple[Node, bool]]] = defaultdict(list)
@@ -76,6 +78,8 @@ class Horizon:
                     seen.update(stale.get(cell, ()))
                 waiting.extend((automaton.after(node, value), fenced) for value in seen)
                 continue
+            if kind == STORE and interrupts:
+                waiting.append((automaton.interrupted(node), fenced))
             if kind in (STORE, UNLOCK):
                 stores.add(cell)
                 if node.value not in values[cell]:

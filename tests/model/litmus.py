@@ -37,6 +37,9 @@ class Straight:
     def dies(self, label: Any) -> None:
         return None
 
+    def interrupt(self, ghost: Any) -> None:
+        return None
+
     def ghost(self) -> Any:
         return None
 

@@ -104,6 +104,7 @@ class Machine:
             yield from self._loads(state, t, node.cell)
         elif node.kind == STORE:
             yield from self._store(state, t)
+            yield from self._interrupt(state, t)
         elif node.kind == DEFER:
             deferred = (*thread.deferred, (node.cell, None))
             after = thread._replace(node=node.next, deferred=deferred)
@@ -187,6 +188,14 @@ class Machine:
         else:
             pending = (*thread.pending, (cell, value))
             yield Move(step, _with(state, t, after._replace(pending=pending)), tuple(broken))
+
+    def _interrupt(self, state: State, t: int) -> Iterator[Move]:
+        thread, automaton = state.threads[t], self.automata[t]
+        ghost = automaton.program.interrupt(thread.ghost)
+        # What runs after an interruption is not interrupted again.
+        if ghost is not None:
+            after = thread._replace(node=automaton.interrupted(thread.node), ghost=ghost)
+            yield Move(Step(t, "is interrupted"), _with(state, t, after))
 
     def _commit(self, state: State, t: int, thread: Thread, cell: int, value: int) -> State:
         memory, old = state.memory, state.memory[cell]

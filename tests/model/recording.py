@@ -56,9 +56,19 @@ class Recorder:
         self.defers = defers
         self.begin(())
 
-    def begin(self, inputs: tuple[int, ...], settled: tuple[int, ...] | None = None) -> None:
-        """Start a run with these inputs."""
+    def begin(
+        self,
+        inputs: tuple[int, ...],
+        settled: tuple[int, ...] | None = None,
+        interrupted_at: int | None = None,
+    ) -> None:
+        """Start a run with these inputs.
+
+        ``interrupted_at``: which of the effects behind the last input a KeyboardInterrupt precedes.
+        """
         self._inputs = iter(inputs)
+        self._left = len(inputs)
+        self._interrupted_at = interrupted_at
         self._settled = None if settled is None else iter(settled)
         self._pause: Pause | None = None
         self.effects: list[Effect] = []
@@ -99,13 +109,18 @@ class Recorder:
             raise self._pause  # what runs while a Pause passes through is not part of the run
         for value in self._inputs:
             self.effects.clear()
+            self._left -= 1
             return value
         self._pause = Pause(kind, cell)
         raise self._pause
 
     def _do(self, effect: Effect) -> None:
-        if self._pause is None:
-            self.effects.append(effect)
+        if self._pause is not None:
+            return
+        if not self._left and len(self.effects) == self._interrupted_at:
+            self._interrupted_at = None
+            raise KeyboardInterrupt
+        self.effects.append(effect)
 
 
 @dataclass(frozen=True)

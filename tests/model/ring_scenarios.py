@@ -16,7 +16,7 @@ from tapring.ledger import consumer_words, producer_words
 from tapring.ring import Reader, Writer
 
 from .automaton import Broken, Program
-from .machine import MODELS, WEAK, Memory
+from .machine import MODELS, SC, TSO, WEAK, Memory
 from .properties import (
     delivered_is_prefix_consistent,
     ledger_closes,
@@ -47,6 +47,7 @@ class RingScenario:
 
     sizes: of each batch, the bytes of its events (multiples of 8; 0 cannot be serialized).
     lives: a script for each consumer; with a second one, the first may die at any step.
+    interruptions: how often an exception may be thrown into the producer, before any store.
     unfenced: functions in which the barrier of the weak model is left out; "" in all of them.
     """
 
@@ -55,6 +56,7 @@ class RingScenario:
     sizes: Sizes
     lives: Sequence[Sequence[str]]
     producer_dies: bool = False
+    interruptions: int = 0
     models: tuple[str, ...] = MODELS
     writer: type[Writer] = Writer
     reader: type[Reader] = Reader
@@ -90,6 +92,7 @@ class RingScenario:
             self.batches,
             barrier=barrier,
             dies=self.producer_dies,
+            interruptions=self.interruptions,
             writer=self.writer,
         )
         consumer = Consumer(
@@ -209,6 +212,12 @@ SHORT = (
         (("keep", "rest"), ("keep", "release"), (TAKE, "ended")),
     ),
     RingScenario("the writer dies", 3, (ONE, TWO, TWO), ((TAKE,) * 3,), producer_dies=True),
+    RingScenario(
+        "an exception comes", 3, (ONE, TWO, ONE), _ended(2), interruptions=1, models=(SC, TSO)
+    ),
+    RingScenario(
+        "an exception, barriers", 2, (ONE, ONE), _ended(1), interruptions=1, models=(WEAK,)
+    ),
     RingScenario("both die", 2, (ONE, TWO, ONE), ((TAKE,), (TAKE,)), producer_dies=True),
 )
 LONG = (
@@ -218,14 +227,17 @@ LONG = (
     RingScenario(
         "at most once, longer",
         3,
-        (ONE, TWO, (8, 8), ONE, TWO),
-        ((TAKE,) * 3, (TAKE,) * 3, (TAKE, "ended")),
+        (ONE, TWO, ONE, TWO),
+        ((TAKE, TAKE), (TAKE,), (TAKE, "ended")),
     ),
     RingScenario(
         "at least once, longer",
         3,
         ((8, 8), TWO, (8, 8), ONE),
         (("keep", "rest", "keep", "release", "keep"), ("keep", "rest", "release"), (TAKE, "ended")),
+    ),
+    RingScenario(
+        "two exceptions come", 2, (ONE, ONE), _ended(2), interruptions=2, models=(SC, TSO)
     ),
     RingScenario(
         "both die, longer",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -68,6 +69,7 @@ class Produced(NamedTuple):
     tail: int  # the last one it stored, in its own order
     offered: int  # events of finished batches
     dead: bool
+    interruptions: int  # that may still come
 
 
 class Producer:
@@ -83,6 +85,7 @@ class Producer:
         *,
         barrier: Barrier,
         dies: bool,
+        interruptions: int = 0,
         writer: type[Writer] = Writer,
     ) -> None:
         self.reads = frozenset((cells.page[layout.HEAD], cells.words[layout.ENDED]))
@@ -90,6 +93,7 @@ class Producer:
         self._batches = batches
         self._barrier = barrier
         self._dies = dies
+        self._interruptions = interruptions
         self._class = writer
         self._tail = cells.words[layout.TAIL]
         self._head = cells.page[layout.HEAD]
@@ -102,18 +106,26 @@ class Producer:
         for slot, value in private:
             setattr(writer, slot, value)
         if label == len(self._batches):
-            writer.end(Ended.ENGINE_EXIT)
+            try:
+                writer.end(Ended.ENGINE_EXIT)
+            except KeyboardInterrupt:
+                return label, freeze(writer), []
             return None, freeze(writer), []
         watched = Watched(LINES, (SimpleNamespace(writer=writer),))  # type: ignore[arg-type]
-        watched.write(list(self._batches[label]), label + 1)
+        with suppress(KeyboardInterrupt):  # an engine that goes on with its next batch
+            watched.write(list(self._batches[label]), label + 1)
         errors = [error for _, error in watched.broken]
         return (None if errors else label + 1), freeze(writer), errors
 
     def dies(self, label: int) -> tuple[Any, Any] | None:
         return (None, ()) if self._dies else None
 
+    def interrupt(self, ghost: Produced) -> Produced | None:
+        left = ghost.interruptions
+        return ghost._replace(interruptions=left - 1) if left else None
+
     def ghost(self) -> Produced:
-        return Produced(0, 0, False)
+        return Produced(0, 0, False, self._interruptions)
 
     def observe(
         self, ghost: Produced, label: int, result: Any, others: Any
@@ -236,6 +248,9 @@ class Consumer:
     def dies(self, label: tuple[int, Any]) -> tuple[Any, Any] | None:
         life = label[0]
         return ((life + 1, "open"), ()) if life + 1 < len(self._lives) else None
+
+    def interrupt(self, ghost: Consumed) -> None:
+        return None
 
     def ghost(self) -> Consumed:
         return Consumed()

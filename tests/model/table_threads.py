@@ -41,6 +41,9 @@ class _TableThread:
     def dies(self, label: Any) -> tuple[Any, Any] | None:
         return None
 
+    def interrupt(self, ghost: Known) -> None:
+        return None
+
     def ghost(self) -> Known:
         return Known(((0, ()),))
 
