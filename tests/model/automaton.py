@@ -75,7 +75,7 @@ class Node:
     death: Node | None = None
     private: Private = None
     inputs: tuple[int, ...] = ()
-    offset: int = 0  # which of the effects behind the last input this is
+    offset: int = -1  # which of the effects behind the last input; -1: none may interrupt it
     result: Any = None
     branches: dict[Any, Node] = field(default_factory=dict)
     number: int = 0

@@ -1,9 +1,12 @@
 """Visits every state that some threads can reach under a memory model; reports what breaks.
 
-Breadth first, so that a counterexample is short. Where a thread's next move cannot matter to the
-others, nor theirs to it, it alone is taken (a persistent set of one thread: Godefroid, LNCS 1032,
-1996): what is left out are other orders of the same moves. What the others may still do is found
-by running them ahead from where they stand, with every value that their loads could return.
+Breadth first, so that a counterexample is short; depth first where one is looked for.
+
+Where a thread's next move cannot matter to the other, nor the other's to it, it alone is taken (a
+persistent set of one thread: Godefroid, LNCS 1032, 1996): what is left out are other orders of
+the same moves. What the other may still do ``horizon`` says. What thread is moved alone may also
+be one that only gains by it: a store or a fence comes into a thread's own buffer as early as can
+be, because what may follow later may follow then, too.
 Nothing here is random, and nothing is cut off.
 """
 
@@ -96,6 +99,7 @@ class _Exploration:
         self.scenario = scenario
         self.model = model
         self.programs = scenario.programs(model)
+        assert len(self.programs) == 2, "what may be taken alone is thought out for two threads"
         self.automata = [Automaton(p, defers=model == WEAK) for p in self.programs]
         self.machine = Machine(self.automata, model)
         self.result = Result(scenario.name, model)

@@ -78,7 +78,7 @@ class Horizon:
                     seen.update(stale.get(cell, ()))
                 waiting.extend((automaton.after(node, value), fenced) for value in seen)
                 continue
-            if kind == STORE and interrupts:
+            if kind == STORE and interrupts and node.offset >= 0:
                 waiting.append((automaton.interrupted(node), fenced))
             if kind in (STORE, UNLOCK):
                 stores.add(cell)

@@ -192,8 +192,8 @@ class Machine:
     def _interrupt(self, state: State, t: int) -> Iterator[Move]:
         thread, automaton = state.threads[t], self.automata[t]
         ghost = automaton.program.interrupt(thread.ghost)
-        # What runs after an interruption is not interrupted again.
-        if ghost is not None:
+        # What an operation still does after an interruption is not interrupted again.
+        if ghost is not None and thread.node.offset >= 0:
             after = thread._replace(node=automaton.interrupted(thread.node), ghost=ghost)
             yield Move(Step(t, "is interrupted"), _with(state, t, after))
 

@@ -16,7 +16,10 @@ from tapring.ledger import consumer_words, producer_words
 from tapring.ring import Reader, Writer
 
 from .automaton import Broken, Program
+from .consumer import Consumed, Consumer, Delivered, judge
+from .ends import UNPACKABLE, Batch, broken, shape, stream
 from .machine import MODELS, SC, TSO, WEAK, Memory
+from .producer import Produced, Producer
 from .properties import (
     delivered_is_prefix_consistent,
     ledger_closes,
@@ -24,19 +27,6 @@ from .properties import (
     nothing_unseen_at_the_end,
 )
 from .recording import Cell, Recorder, RingCells
-from .ring_threads import (
-    UNPACKABLE,
-    Batch,
-    Consumed,
-    Consumer,
-    Delivered,
-    Produced,
-    Producer,
-    broken,
-    judge,
-    shape,
-    stream,
-)
 
 Sizes = Sequence[Sequence[int]]
 

@@ -94,7 +94,7 @@ class ModelRegistry(Registry):
         self._table = Words(recorder, cells.words, layout.TABLE)  # type: ignore[assignment]
 
     def _create_ring(self, row: Row, slots: int, slot_bytes: int) -> None:
-        """The ring is ``ring_threads``'s."""
+        """A ring is explored apart, by ``ring_scenarios``."""
 
 
 class Live:

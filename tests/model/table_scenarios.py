@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .automaton import Broken, Program
+from .ends import broken
 from .machine import MODELS, SC, TSO, WEAK, Memory
 from .properties import no_update_is_lost
 from .recording import Cell, Recorder
-from .ring_threads import broken
 from .table_threads import Changer, Engine, Looker, ModelRegistry, TableCells
 
 

@@ -11,9 +11,9 @@ from tapring.layout import Owner, RowState
 from tapring.registry import Row
 
 from .automaton import DEATH, Broken
+from .ends import broken
 from .properties import no_update_is_lost, rows_are_of_one_moment, rows_are_whole
 from .recording import Recorder
-from .ring_threads import broken
 from .table import Left, ModelRegistry, ModelTap, TableCells, world
 
 _HONEST = (SessionBusy, SessionLimit)  # the mutex is held, or the table full: no fault of either

@@ -1,153 +1,21 @@
-"""The two ends of a ring as programs: the real Writer and Reader, one operation at a time."""
+"""The consuming end of a ring as a program: the real Reader, one operation at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from types import SimpleNamespace
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tapring import layout
-from tapring.layout import Ended
-from tapring.ring import Reader, Writer
-from tapring.snapshot import Watched
-from tapring.stages import Lines
+from tapring.ring import Reader
 
 from .automaton import DEATH, Broken
+from .ends import LINES, Barrier, Frozen, broken, freeze, shape, thaw
 from .properties import (
     delivered_is_prefix_consistent,
     no_frame_torn,
-    no_overwrite_of_unread_slots,
-    nobody_is_evicted,
     resumed_at_the_very_event,
 )
 from .recording import Recorder, RingCells
-
-LINES = Lines()
-UNPACKABLE = None  # an event that no kind of text can serialize
-Batch = Sequence[bytes | None]
-Frozen = tuple[tuple[str, Any], ...]
-Barrier = Callable[[Recorder], Callable[[], None] | None]  # what an end is handed as its barrier
-
-
-def freeze(thing: Any) -> Frozen:
-    """What an object with slots holds of plain values: its private state."""
-    slots = [slot for base in type(thing).__mro__ for slot in getattr(base, "__slots__", ())]
-    values = ((slot, getattr(thing, slot)) for slot in slots)
-    return tuple((slot, value) for slot, value in values if isinstance(value, int | tuple))
-
-
-def thaw(cls: type, private: Frozen, fixed: dict[str, Any]) -> Any:
-    """An object in that state again, over the ``fixed`` rest."""
-    thing = object.__new__(cls)
-    for slot, value in (*private, *fixed.items()):
-        setattr(thing, slot, value)
-    return thing
-
-
-def broken(check: Callable[..., str | None], *args: Any) -> list[Broken]:
-    """A property that may be broken, as the explorer reports it."""
-    message = check(*args)
-    return [] if message is None else [Broken(check.__name__, message)]
-
-
-def stream(batches: Sequence[Batch]) -> list[bytes]:
-    """The events of some batches in the order in which a session is offered them.
-
-    Those that cannot be serialized come before the rest of their batch, which is serialized whole.
-    """
-    events: list[bytes] = []
-    for batch in batches:
-        events += [b"" for event in batch if event is None]
-        events += [event + b"\n" for event in batch if event is not None]
-    return events
-
-
-class Produced(NamedTuple):
-    """What is remembered of a producer."""
-
-    tail: int  # the last one it stored, in its own order
-    offered: int  # events of finished batches
-    dead: bool
-    interruptions: int  # that may still come
-
-
-class Producer:
-    """A Writer that is offered batch after batch, as the engine's hot path does, and then ends."""
-
-    name = "producer"
-    locks = ()
-
-    def __init__(
-        self,
-        cells: RingCells,
-        batches: Sequence[Batch],
-        *,
-        barrier: Barrier,
-        dies: bool,
-        interruptions: int = 0,
-        writer: type[Writer] = Writer,
-    ) -> None:
-        self.reads = frozenset((cells.page[layout.HEAD], cells.words[layout.ENDED]))
-        self._cells = cells
-        self._batches = batches
-        self._barrier = barrier
-        self._dies = dies
-        self._interruptions = interruptions
-        self._class = writer
-        self._tail = cells.words[layout.TAIL]
-        self._head = cells.page[layout.HEAD]
-
-    def start(self) -> tuple[Any, Any]:
-        return 0, freeze(self._writer(Recorder(defers=False)))
-
-    def run(self, label: int, private: Frozen, recorder: Recorder) -> tuple[Any, Any, Any]:
-        writer = self._writer(recorder)
-        for slot, value in private:
-            setattr(writer, slot, value)
-        if label == len(self._batches):
-            try:
-                writer.end(Ended.ENGINE_EXIT)
-            except KeyboardInterrupt:
-                return label, freeze(writer), []
-            return None, freeze(writer), []
-        watched = Watched(LINES, (SimpleNamespace(writer=writer),))  # type: ignore[arg-type]
-        with suppress(KeyboardInterrupt):  # an engine that goes on with its next batch
-            watched.write(list(self._batches[label]), label + 1)
-        errors = [error for _, error in watched.broken]
-        return (None if errors else label + 1), freeze(writer), errors
-
-    def dies(self, label: int) -> tuple[Any, Any] | None:
-        return (None, ()) if self._dies else None
-
-    def interrupt(self, ghost: Produced) -> Produced | None:
-        left = ghost.interruptions
-        return ghost._replace(interruptions=left - 1) if left else None
-
-    def ghost(self) -> Produced:
-        return Produced(0, 0, False, self._interruptions)
-
-    def observe(
-        self, ghost: Produced, label: int, result: Any, others: Any
-    ) -> tuple[Produced, list[Broken]]:
-        if result is DEATH:
-            return ghost._replace(dead=True), []
-        if label < len(self._batches):
-            ghost = ghost._replace(offered=ghost.offered + len(self._batches[label]))
-        return ghost, broken(nobody_is_evicted, result)
-
-    def issue(
-        self, ghost: Produced, cell: int, value: int, view: Callable[[int], int]
-    ) -> tuple[Produced, list[Broken]]:
-        slot = self._cells.slot_of(cell)
-        if slot is not None:
-            head, slots = view(self._head), self._cells.slots
-            return ghost, broken(no_overwrite_of_unread_slots, slot, head, ghost.tail, slots)
-        return ghost._replace(tail=value) if cell == self._tail else ghost, []
-
-    def _writer(self, recorder: Recorder) -> Writer:
-        fence = self._barrier(recorder)
-        return self._class(*self._cells.buffers(recorder), **shape(self._cells), barrier=fence)
 
 
 class Delivered(NamedTuple):
@@ -302,14 +170,3 @@ def judge(
     behind = found.first + count
     released = found.first if found.kept else behind
     return ghost._replace(at=place + count, handled=behind, released=released), wrong
-
-
-def shape(cells: RingCells) -> dict[str, Any]:
-    """How a Writer or a Reader of this ring is made."""
-    return {
-        "slots": cells.slots,
-        "slot_bytes": cells.slot_bytes,
-        "stage": 0,
-        "kind": LINES.code,
-        "cutter": LINES,
-    }

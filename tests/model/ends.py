@@ -1,0 +1,61 @@
+"""What a ring's two ends have in common: private state kept and put back, events, shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tapring.stages import Lines
+
+from .automaton import Broken
+from .recording import Recorder, RingCells
+
+LINES = Lines()
+UNPACKABLE = None  # an event that no kind of text can serialize
+Batch = Sequence[bytes | None]
+Frozen = tuple[tuple[str, Any], ...]
+Barrier = Callable[[Recorder], Callable[[], None] | None]  # what an end is handed as its barrier
+
+
+def freeze(thing: Any) -> Frozen:
+    """What an object with slots holds of plain values: its private state."""
+    slots = [slot for base in type(thing).__mro__ for slot in getattr(base, "__slots__", ())]
+    values = ((slot, getattr(thing, slot)) for slot in slots)
+    return tuple((slot, value) for slot, value in values if isinstance(value, int | tuple))
+
+
+def thaw(cls: type, private: Frozen, fixed: dict[str, Any]) -> Any:
+    """An object in that state again, over the ``fixed`` rest."""
+    thing = object.__new__(cls)
+    for slot, value in (*private, *fixed.items()):
+        setattr(thing, slot, value)
+    return thing
+
+
+def broken(check: Callable[..., str | None], *args: Any) -> list[Broken]:
+    """A property that may be broken, as the explorer reports it."""
+    message = check(*args)
+    return [] if message is None else [Broken(check.__name__, message)]
+
+
+def stream(batches: Sequence[Batch]) -> list[bytes]:
+    """The events of some batches in the order in which a session is offered them.
+
+    Those that cannot be serialized come before the rest of their batch, which is serialized whole.
+    """
+    events: list[bytes] = []
+    for batch in batches:
+        events += [b"" for event in batch if event is None]
+        events += [event + b"\n" for event in batch if event is not None]
+    return events
+
+
+def shape(cells: RingCells) -> dict[str, Any]:
+    """How a Writer or a Reader of this ring is made."""
+    return {
+        "slots": cells.slots,
+        "slot_bytes": cells.slot_bytes,
+        "stage": 0,
+        "kind": LINES.code,
+        "cutter": LINES,
+    }
