@@ -2,11 +2,12 @@
 
 Breadth first, so that a counterexample is short; depth first where one is looked for.
 
-Where a thread's next move cannot matter to the other, nor the other's to it, it alone is taken (a
+Where a thread's next move cannot matter to the other, nor the other's to it, it alone is tried (a
 persistent set of one thread: Godefroid, LNCS 1032, 1996): what is left out are other orders of
-the same moves. What the other may still do ``horizon`` says. What thread is moved alone may also
-be one that only gains by it: a store or a fence comes into a thread's own buffer as early as can
-be, because what may follow later may follow then, too.
+the same moves. What the other may still do ``horizon`` says. A store that goes into its thread's
+own buffer, and a fence that has nothing to wait for, come as early as they can: whatever may
+follow them later may follow them then.
+
 Nothing here is random, and nothing is cut off.
 """
 
