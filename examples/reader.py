@@ -72,7 +72,7 @@ def read(path: str, number: int) -> str:
             done, missed = page[RELEASED] - captured, offered - captured - page[MISSED]
             right = pos == head < end <= tail <= head + slots and of == stage and kind in (1, 2)
             right = right and 0 <= done <= (head == start and count) and missed >= 0 < count
-            check(right and captured + count <= words[CAPTURED], f"{path} is damaged or no text")
+            check(right and count <= length, f"{path} is damaged or no text")
             wrapped = data[SLOTS : max(0, last - len(data)) + SLOTS]
             rest = memoryview((data[at + 48 : last] + wrapped).split(b"\n", done)[-1])
             while rest:

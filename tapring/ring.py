@@ -302,7 +302,6 @@ class Reader:
     __slots__ = (
         "_abandoned",
         "_barrier",
-        "_captured",
         "_cutter",
         "_data",
         "_end",
@@ -349,7 +348,6 @@ class Reader:
         self._cutter = cutter
         self._barrier = barrier
         self._head = self._end = self._tail = self._resumed_at = page[_HEAD]
-        self._captured = 0  # as of the tail that was seen last, or later
         self._kept = (0, 0)  # of the frame that is kept: captured behind it, missed before it
         self.released = page[_RELEASED]
         self._missed = page[layout.MISSED]
@@ -382,7 +380,7 @@ class Reader:
             position != head
             or end > self._tail
             or missed < 0
-            or not 0 < count <= self._captured - captured
+            or not 0 < count <= length  # no kind has an event of no bytes
             or stage != self._stage
             or kind != self._kind
         ):
@@ -504,7 +502,6 @@ class Reader:
         if self._barrier is not None:
             self._barrier()
         self._tail = tail
-        self._captured = self._words[_CAPTURED]
         return True
 
     def _rest_of(

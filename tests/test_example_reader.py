@@ -310,7 +310,6 @@ def test_what_it_cannot_read_is_one_line_and_exit_code_3(tap, reader, name) -> N
         ("ring", layout.EPOCH, 7, "is another's"),
         ("ring", layout.TAIL, 1 << 40, "is damaged or no text"),
         ("ring", layout.SLOTS // 8, 7, "is damaged or no text"),
-        ("ring", layout.CAPTURED, 0, "is damaged or no text"),
     ],
 )
 def test_what_cannot_be_right_is_refused(tap, reader, name, segment, word, value, message) -> None:

@@ -115,9 +115,10 @@ def left_behind(name: str) -> list[str]:
 @contextmanager
 def without_patience() -> Iterator[None]:
     """Do not wait for a registry that is still being made: none is, here."""
-    before = registry._READY_TIMEOUT_S
-    registry._READY_TIMEOUT_S = 0.0
+    patience = registry.Registry.attach.__func__.__kwdefaults__
+    before = dict(patience)
+    patience["patience_s"] = 0.0
     try:
         yield
     finally:
-        registry._READY_TIMEOUT_S = before
+        patience.update(before)

@@ -58,7 +58,7 @@ class Consumer:
         barrier: Barrier,
         reader: type[Reader] = Reader,
     ) -> None:
-        ends = (cells.words[layout.TAIL], cells.words[layout.ENDED])
+        ends = [cells.words[word] for word in (layout.TAIL, layout.ENDED)]
         self.reads = frozenset((*ends, *cells.page.values(), *range(cells.base, len(cells.names))))
         self._cells = cells
         self._lives = lives
