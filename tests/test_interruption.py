@@ -39,6 +39,8 @@ def time_limit() -> None:
 
 @pytest.fixture(params=[ctrl_c, time_limit], ids=["Ctrl-C", "time-limit"])
 def throw(request) -> Iterator[Callable[[], None]]:
+    if not traces_every_bytecode():
+        pytest.skip("this CPython does not trace every bytecode")
     before = signal.signal(signal.SIGUSR1, timed_out)
     yield request.param
     signal.signal(signal.SIGUSR1, before)
@@ -61,6 +63,7 @@ def thrown_at(step: int, throw: Callable[[], None], work: Callable[[], object]) 
         return at_opcode
 
     before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # without one such frame, CPython 3.13 has none later
     sys.settrace(at_call)
     try:
         work()
@@ -76,6 +79,15 @@ def in_finalizer(frame: FrameType | None) -> bool:
     while frame and frame.f_code.co_name != "__del__":
         frame = frame.f_back
     return frame is not None
+
+
+def traces_every_bytecode() -> bool:
+    """Whether this Python does so, also once the same code ran untraced: 3.13.0 does not."""
+    met = []
+    for _ in range(3):
+        met.append(thrown_at(0, ctrl_c, lambda: tapring.array("i4")))
+        tapring.array("i4")
+    return all(met)
 
 
 class Account:
@@ -216,7 +228,7 @@ def test_a_session_is_taken_up_by_a_later_batch(tap, name, throw) -> None:
     assert len(forgotten_descriptors(name)) < step / 20
 
 
-def test_a_session_ends_when_it_is_closed_again(tap, name, throw) -> None:
+def test_a_session_ends_when_it_is_closed_again(tap, name, throw, wait_for) -> None:
     for step in itertools.count():
         handle = tap.register("raw", buffer_bytes=4096)
         offer(tap, [step])
@@ -228,8 +240,9 @@ def test_a_session_ends_when_it_is_closed_again(tap, name, throw) -> None:
             assert list(session) in ([b"%d" % step], [b"%d" % step, b"%d" % (step + 1)])
             assert session.ended_by == "closed"
             assert session.stats.offered == session.stats.delivered == handle.offered
-        assert tap.snapshot() is None
-        assert names(f"tapring.{name}.") == [f"tapring.{name}.{tap.lane}"]
+        # Where somebody else looked at the table just then, its ring goes some batches later.
+        lane = [f"tapring.{name}.{tap.lane}"]
+        wait_for(lambda lane=lane: not tap.snapshot() and names(f"tapring.{name}.") == lane)
         if not met:
             break
     assert step > 100
