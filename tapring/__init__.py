@@ -18,8 +18,8 @@ from .errors import (
     TapError,
     VersionMismatch,
 )
+from .lane import StageInfo
 from .opening import attach_session, capture, close_session
-from .registry import StageInfo
 from .session import Session, Stats
 from .snapshot import Snapshot
 from .source import Frame

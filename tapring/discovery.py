@@ -16,10 +16,11 @@ import msgspec
 from . import layout
 from .errors import EngineNotFound, SharedMemoryFull, TapError, suggest
 from .housekeeping import lanes_of, sweep, sweep_lane
+from .lane import StageInfo
 from .layout import Owner, RowState
 from .ledger import consumer_words, producer_words, read_ledger
 from .memory import Segment, names
-from .registry import Registry, Row, StageInfo
+from .registry import Registry, Row
 
 _OWNERS: Final[dict[int, str]] = {
     Owner.ENGINE: "engine",

@@ -129,7 +129,7 @@ class Segment:
             _check_kind_and_owner(name, os.lstat(path), own)
             fd = os.open(path, _OPEN)
         except FileNotFoundError:
-            raise FileNotFoundError(errno.ENOENT, "there is no such segment", name) from None
+            raise FileNotFoundError(errno.ENOENT, "there is no segment", name) from None
         except OSError as error:
             if error.errno is None:
                 raise  # not the kernel's: a signal handler's TimeoutError, say, is one too

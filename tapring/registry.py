@@ -16,14 +16,12 @@ from __future__ import annotations
 
 import os
 import secrets
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
-from msgspec import Meta
 
 from . import layout
 from .errors import (
@@ -36,43 +34,14 @@ from .errors import (
     SharedMemoryFull,
     VersionMismatch,
 )
+from .lane import READY_TIMEOUT_S, LaneInfo, first_page, read_info, write_header
 from .layout import EngineState, Owner, RowState
 from .memory import DEFAULT_MODE, Segment, let_go_of_descriptors, names, unlink
 from .ordering import publish_barrier
 
 TABLE_TIMEOUT_S: Final = 5.0
-_READY_TIMEOUT_S: Final = 1.0
-_BEGUN_S: Final = 0.05
 _POLL_S: Final = 0.001
 _WORD_MASK: Final = (1 << 64) - 1
-
-
-# What another process wrote is checked as it is decoded: none of it is used to allocate, to
-# divide or to print before.
-_Name = Annotated[str, Meta(pattern=rf"^{layout.ENGINE_PATTERN}\Z")]
-_Bytes = Annotated[int, Meta(ge=1, le=layout.MAX_PAYLOAD_BYTES)]
-_SlotBytes = Annotated[int, Meta(ge=layout.MIN_SLOT_BYTES, le=layout.MAX_SLOT_BYTES)]
-
-
-class StageInfo(msgspec.Struct, frozen=True):
-    """A stage as its registry describes it; ``dtype`` is ``""`` but for ``array``."""
-
-    name: _Name
-    kind: _Name
-    dtype: str = ""
-
-
-class LaneInfo(msgspec.Struct, frozen=True):
-    """What a lane was created with: who it is, its stages, its limits."""
-
-    engine: str
-    lane: str
-    stages: tuple[StageInfo, ...]
-    max_sessions: int
-    max_duration_ns: Annotated[int, Meta(ge=1, le=(1 << 63) - 1)]
-    buffer_bytes: _Bytes
-    max_buffer_bytes: _Bytes
-    slot_bytes: _SlotBytes
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -134,11 +103,11 @@ class Registry:
             segment.close()
             unlink(name)
             raise
-        registry._write_header(described)
+        write_header(registry.words, segment.size, info, described)
         return registry
 
     @classmethod
-    def attach(cls, engine: str, lane: str, *, patience_s: float = _READY_TIMEOUT_S) -> Registry:
+    def attach(cls, engine: str, lane: str, *, patience_s: float = READY_TIMEOUT_S) -> Registry:
         """Open the registry of a lane, waiting ``patience_s`` for one that is still being made.
 
         Raises EngineNotFound, NotPermitted, RingCorrupt, VersionMismatch, SharedMemoryFull.
@@ -149,7 +118,7 @@ class Registry:
         except FileNotFoundError:
             raise EngineNotFound(f"the engine {engine} has no lane {lane} (any more)") from None
         try:
-            info = _read_info(segment, engine, lane, patience_s)
+            info = read_info(segment, engine, lane, patience_s)
             return cls(segment, info, writable=False)
         except BaseException:
             segment.close()
@@ -475,59 +444,6 @@ class Registry:
         named = {layout.segment_name(self.info.engine, self.info.lane, r.id) for r in self.rows()}
         return [ring for ring in names(self.segment.name + ".") if ring not in named]
 
-    def _write_header(self, described: bytes) -> None:
-        info = self.info
-        offset = layout.info_offset(info.max_sessions)
-        with self.words.cast("B") as view:
-            view[offset : offset + len(described)] = described
-        words = self.words
-        words[layout.FORMAT] = layout.VERSION
-        words[layout.SEGMENT_BYTES] = self.segment.size
-        words[layout.EPOCH] = secrets.randbits(64)
-        words[layout.ROWS] = info.max_sessions
-        words[layout.INFO_BYTES] = len(described)
-        words[layout.CLOCK_MONOTONIC_NS] = time.monotonic_ns()
-        words[layout.CLOCK_WALL_NS] = time.time_ns()
-        words[layout.PID] = os.getpid()
-        words[layout.ENGINE_STATE] = EngineState.RUNNING
-        words[layout.NEXT_ID] = 1
-        if publish_barrier is not None:
-            publish_barrier()
-        words[layout.MAGIC] = layout.REGISTRY_MAGIC
-
-
-def _read_info(segment: Segment, engine: str, lane: str, patience_s: float) -> LaneInfo:
-    _wait_until_ready(segment, patience_s)
-    with _segment_words(segment) as words:
-        version, size, rows, length = (
-            words[layout.FORMAT],
-            words[layout.SEGMENT_BYTES],
-            words[layout.ROWS],
-            words[layout.INFO_BYTES],
-        )
-    if version != layout.VERSION:
-        raise VersionMismatch(
-            f"{segment.name} is of version {version} of the protocol, this tapring reads "
-            f"{layout.VERSION}; use the tapring of the engine's environment"
-        )
-    offset = layout.info_offset(rows) if 0 < rows <= layout.MAX_ROWS else segment.size
-    if (
-        size != segment.size
-        or size % layout.WORD
-        or length > layout.MAX_INFO_BYTES
-        or offset + length > size
-    ):
-        raise RingCorrupt(
-            f"the registry {segment.name} is truncated or damaged; restart its engine"
-        )
-    try:
-        info = msgspec.json.decode(os.pread(segment.fd, length, offset), type=LaneInfo)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RingCorrupt(f"the registry {segment.name} is damaged: {error}") from None
-    if (info.engine, info.lane, info.max_sessions) != (engine, lane, rows):
-        raise RingCorrupt(f"the registry {segment.name} says that it is {info.engine}.{info.lane}")
-    return info
-
 
 def check_ring(segment: Segment, row: Row, owner: int) -> None:
     """Raise RingCorrupt unless ``segment`` is the ring that ``row`` describes, of user ``owner``.
@@ -538,7 +454,7 @@ def check_ring(segment: Segment, row: Row, owner: int) -> None:
         raise RingCorrupt(
             f"{segment.name} belongs to user {segment.owner}, the engine to user {owner}"
         )
-    with _segment_words(segment) as words:
+    with first_page(segment) as words:
         if words[layout.MAGIC] != layout.RING_MAGIC:
             raise RingCorrupt(f"{segment.name} is no ring of tapring")
         if words[layout.FORMAT] != layout.VERSION:
@@ -555,32 +471,6 @@ def check_ring(segment: Segment, row: Row, owner: int) -> None:
                 f"{segment.name} is {segment.size} bytes long, which is not the "
                 f"{row.slots} slots of {row.slot_bytes} bytes that were announced"
             )
-
-
-@contextmanager
-def _segment_words(segment: Segment) -> Iterator[memoryview]:
-    """The first page of a segment as read-only words, for as long as the block lasts."""
-    data = os.pread(segment.fd, layout.PAGE, 0)
-    if len(data) < layout.PAGE:
-        raise RingCorrupt(f"the segment {segment.name} is truncated: {len(data)} bytes")
-    with memoryview(data) as view, view.cast("Q") as words:
-        yield words
-
-
-def _wait_until_ready(segment: Segment, patience_s: float) -> None:
-    if not segment.is_locked(layout.LOCK_ENGINE):  # its engine died, or has just begun
-        patience_s = min(patience_s, _BEGUN_S)
-    deadline = time.monotonic() + patience_s
-    while True:
-        magic = int.from_bytes(os.pread(segment.fd, layout.WORD, 0), sys.byteorder)
-        if magic == layout.REGISTRY_MAGIC:
-            segment.size = os.fstat(segment.fd).st_size
-            return
-        if magic:
-            raise RingCorrupt(f"{segment.name} is no registry of tapring")
-        if time.monotonic() >= deadline:
-            raise EngineNotFound(f"the lane {segment.name} is still being made, or never will be")
-        time.sleep(_POLL_S)
 
 
 def _row(index: int, words: memoryview) -> Row:

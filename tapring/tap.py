@@ -39,9 +39,10 @@ from .errors import (
 )
 from .housekeeping import sweep
 from .interruption import was_thrown_in
+from .lane import LaneInfo, StageInfo
 from .layout import Ended, EngineState, Owner, Verdict
 from .memory import DEFAULT_MODE
-from .registry import LaneInfo, Registry, Row, StageInfo
+from .registry import Registry, Row
 from .snapshot import Gate, Live, Snapshot, Watched
 from .stages import Kind, make_stages
 

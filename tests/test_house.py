@@ -10,7 +10,7 @@ import pytest
 import tapring
 
 PACKAGE = Path(tapring.__file__).parent
-CORE = {"errors", "layout", "ledger", "ring", "stages", "registry", "memory", "ordering"}
+CORE = {"errors", "lane", "layout", "ledger", "ring", "stages", "registry", "memory", "ordering"}
 MAY_IMPORT = {
     "layout": set(),
     "errors": set(),
@@ -20,9 +20,10 @@ MAY_IMPORT = {
     "ring": {"layout", "errors", "ordering", "ledger"},
     "stages": {"errors", "interruption"},
     "memory": {"errors"},
-    "registry": {"layout", "errors", "ordering", "memory"},
+    "lane": {"layout", "errors", "ordering", "memory"},
+    "registry": {"layout", "errors", "ordering", "memory", "lane"},
     "housekeeping": {"layout", "errors", "memory", "registry", "ledger"},
-    "discovery": {"layout", "errors", "memory", "registry", "ledger", "housekeeping"},
+    "discovery": {"layout", "errors", "memory", "lane", "registry", "ledger", "housekeeping"},
     "snapshot": CORE | {"interruption"},
     "tap": CORE | {"snapshot", "housekeeping", "interruption"},
     "source": CORE | {"housekeeping"},
@@ -40,7 +41,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
     "__init__": {
         "errors",
-        "registry",
+        "lane",
         "discovery",
         "snapshot",
         "source",

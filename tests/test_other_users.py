@@ -23,8 +23,9 @@ import pytest
 import tapring
 from tapring import layout
 from tapring.discovery import sweep
+from tapring.lane import LaneInfo, StageInfo
 from tapring.memory import Segment
-from tapring.registry import LaneInfo, Registry, StageInfo
+from tapring.registry import Registry
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tapring import layout
-from tapring.registry import LaneInfo, StageInfo
+from tapring.lane import LaneInfo, StageInfo
 from tapring.stages import Array, Blobs, Json, Lines
 
 TEXT = (Path(__file__).resolve().parent.parent / "docs" / "protocol.md").read_text()
