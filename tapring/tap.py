@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import re
 import secrets
 import sys
 import warnings
@@ -29,8 +28,6 @@ from typing import Final
 
 from . import layout
 from .errors import (
-    BufferLimit,
-    DurationLimit,
     SessionBusy,
     SessionLimit,
     StageNotFound,
@@ -41,6 +38,7 @@ from .housekeeping import sweep
 from .interruption import was_thrown_in
 from .lane import LaneInfo, StageInfo
 from .layout import Ended, EngineState, Owner, Verdict
+from .limits import check_duration, check_limits, check_name, check_size
 from .memory import DEFAULT_MODE
 from .registry import Registry, Row
 from .snapshot import Gate, Live, Snapshot, Watched
@@ -49,7 +47,7 @@ from .stages import Kind, make_stages
 DISABLE: Final = "TAPRING_DISABLE"
 
 _NO_GENERATION: Final = memoryview(bytes(layout.WORD)).cast("Q")
-_NEVER_NS: Final = 1 << 63
+_NEVER_NS: Final = 1 << 63  # no clock comes so far
 _NS: Final = 1_000_000_000
 # A consumer holds the mutex for microseconds; an engine that registers waits no longer than this
 # for a stopped one, and never on the hot path.
@@ -145,8 +143,8 @@ class Tap:
         mode: int = DEFAULT_MODE,
         strict: bool = False,
     ) -> None:
-        _check_name(name)
-        _check_limits(max_sessions, max_duration, buffer_bytes, max_buffer_bytes, slot_bytes)
+        check_name(name)
+        check_limits(max_sessions, max_duration, buffer_bytes, max_buffer_bytes, slot_bytes)
         self.name = name
         self.max_sessions = max_sessions
         self.max_duration = float(max_duration)
@@ -227,17 +225,9 @@ class Tap:
         """
         if stage not in self._stages:
             raise StageNotFound(self._no_stage(stage))
-        if duration is not None and not 0 < duration <= self.max_duration:
-            raise DurationLimit(
-                f"a session of {duration:g} s was asked for; this Tap allows more than 0 and "
-                f"at most {self.max_duration:g} s (max_duration)"
-            )
+        check_duration(duration, self.max_duration)
         size = self.buffer_bytes if buffer_bytes is None else buffer_bytes
-        if not layout.MIN_SLOTS * self._slot_bytes <= size <= self.max_buffer_bytes:
-            raise BufferLimit(
-                f"a ring of {size} bytes was asked for; this Tap allows "
-                f"{layout.MIN_SLOTS * self._slot_bytes} to {self.max_buffer_bytes} bytes"
-            )
+        check_size(size, self._slot_bytes, self.max_buffer_bytes)
         with self._gate.hold():
             return self._register(stage, round((duration or 0) * _NS), size)
 
@@ -532,40 +522,6 @@ class Tap:
         self._warned.add(message)
         with suppress(TapWarning):  # a process may turn warnings into errors and still goes on
             warnings.warn(f"tapring: {message}", TapWarning, stacklevel=4)
-
-
-def _check_name(name: object) -> None:
-    if not isinstance(name, str) or not re.fullmatch(layout.ENGINE_PATTERN, name):
-        raise ValueError(
-            f"an engine's name matches {layout.ENGINE_PATTERN} (such as 'detector-1'), "
-            f"{name!r} does not"
-        )
-
-
-def _check_limits(
-    max_sessions: int,
-    max_duration: float,
-    buffer_bytes: int,
-    max_buffer_bytes: int,
-    slot_bytes: int,
-) -> None:
-    if not 1 <= max_sessions <= layout.MAX_ROWS:
-        raise ValueError(f"max_sessions is 1 to {layout.MAX_ROWS}, not {max_sessions!r}")
-    if not 0 < max_duration < _NEVER_NS / _NS / 2:
-        raise ValueError(f"max_duration is a positive number of seconds, not {max_duration!r}")
-    if not layout.MIN_SLOT_BYTES <= slot_bytes <= layout.MAX_SLOT_BYTES or slot_bytes & (
-        slot_bytes - 1
-    ):
-        raise ValueError(
-            f"slot_bytes is a power of two from {layout.MIN_SLOT_BYTES} to "
-            f"{layout.MAX_SLOT_BYTES}, not {slot_bytes!r}"
-        )
-    smallest = layout.MIN_SLOTS * slot_bytes
-    if not smallest <= buffer_bytes <= max_buffer_bytes <= layout.MAX_PAYLOAD_BYTES:
-        raise ValueError(
-            f"{smallest} <= buffer_bytes <= max_buffer_bytes <= {layout.MAX_PAYLOAD_BYTES} "
-            f"must hold, not for {buffer_bytes!r} and {max_buffer_bytes!r}"
-        )
 
 
 _taps: weakref.WeakSet[Tap] = weakref.WeakSet()
