@@ -485,7 +485,7 @@ class Tap:
             for live in watched.lives:
                 if live.writer is not writer:
                     continue
-                if live.reason is None:  # one that has ended meanwhile is not broken
+                if live.open and live.reason is None:  # one that has ended meanwhile is not broken
                     self._fault(f"session {live.row.id} is evicted: {error}")
                 self._end_session(live, Ended.EVICTED)
 
