@@ -395,9 +395,9 @@ class Tap:
             self._to_free.append(row)
         return refusal
 
-    def _free_rows(self, registry: Registry) -> None:
+    def _free_rows(self, registry: Registry, timeout_s: float = 0.0) -> None:
         """Free the rows of ended sessions; where the table is held, some batches later."""
-        self._to_free = [row for row in self._to_free if not registry.free(row)]
+        self._to_free = [row for row in self._to_free if not registry.free(row, timeout_s)]
         if self._to_free:
             self._seen = _AGAIN
             self._paused = _BATCHES_BEFORE_REPAIR
@@ -436,6 +436,8 @@ class Tap:
             registry = self._registry
         if registry is None:
             return None
+        # What somebody who looked at the table kept from being freed would count against the cap.
+        self._free_rows(registry, _REGISTER_TIMEOUT_S)
         try:
             row = registry.register(
                 stage=self.stages.index(stage),

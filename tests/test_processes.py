@@ -725,7 +725,7 @@ def test_threads_share_a_ring_that_is_too_small_and_the_account_is_exact(start, 
         assert not tap.faults
         tap.close()
     """)
-    with tapring.capture(name, stage="raw", buffer_bytes=8 << 10) as session:
+    with tapring.capture(name, stage="raw", buffer_bytes=1 << 10) as session:
         tell(process)
         missed, lines = 0, []
         for frame in session.frames():

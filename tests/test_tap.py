@@ -45,6 +45,14 @@ def test_the_cap_on_sessions_holds(name) -> None:
         assert tap.active_sessions == 2
 
 
+def test_a_row_that_could_not_be_freed_at_once_does_not_count_against_the_cap(name) -> None:
+    with tapring.Tap(name, max_sessions=1) as tap:
+        handle = tap.register("raw")
+        with Registry.attach(name, tap.lane) as other, other.table(1.0):
+            handle.close()
+        assert tap.register("raw") is not None
+
+
 def test_closing_a_handle_frees_its_row_at_once(name) -> None:
     with tapring.Tap(name, max_sessions=1) as tap:
         first = tap.register("raw")
