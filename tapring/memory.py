@@ -131,8 +131,7 @@ class Segment:
         except FileNotFoundError:
             raise FileNotFoundError(errno.ENOENT, "there is no segment", name) from None
         except OSError as error:
-            if error.errno is None:
-                raise  # not the kernel's: a signal handler's TimeoutError, say, is one too
+            _raise_unless_the_kernels(error)
             raise _refusal(name, error) from None
         segment = cls(name, fd, 0, 0)  # which closes it, whatever comes
         try:
@@ -160,8 +159,7 @@ class Segment:
                 _reserve(self.fd, offset, length)
             mapped = mmap.mmap(self.fd, length, mmap.MAP_SHARED, access, offset=offset)
         except (OSError, ValueError) as error:
-            if isinstance(error, OSError) and error.errno is None:
-                raise
+            _raise_unless_the_kernels(error)
             raise SharedMemoryFull(_no_memory(self.name, length, error)) from None
         self._maps.append(mapped)
         return mapped
@@ -176,8 +174,7 @@ class Segment:
         try:
             _reserve(self.fd, 0, self.size)
         except OSError as error:
-            if error.errno is None:
-                raise
+            _raise_unless_the_kernels(error)
             raise SharedMemoryFull(_no_memory(self.name, self.size, error)) from None
 
     def is_linked(self) -> bool:
@@ -208,9 +205,7 @@ class Segment:
         maps, self._maps = self._maps, []
         for mapped in maps:
             mapped.close()
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
+        self.close_descriptor()
 
     def let_go(self) -> None:
         """As ``close``, but what has views stays mapped for as long as they live.
@@ -247,8 +242,7 @@ def unlink(name: str) -> bool:
     try:
         os.unlink(f"{DIRECTORY}/{name}")
     except OSError as error:
-        if error.errno is None:
-            raise
+        _raise_unless_the_kernels(error)
         return False
     return True
 
@@ -283,6 +277,12 @@ def let_go_of_descriptors(prefix: str) -> None:
             with suppress(OSError):
                 if os.readlink(f"/proc/self/fd/{entry}").startswith(f"{DIRECTORY}/{prefix}"):
                     os.dup2(nothing.fileno(), int(entry), inheritable=False)
+
+
+def _raise_unless_the_kernels(error: Exception) -> None:
+    """Pass on an OSError without a number: a signal handler's own TimeoutError, say."""
+    if isinstance(error, OSError) and error.errno is None:
+        raise error
 
 
 def _check_kind_and_owner(name: str, status: os.stat_result, own: bool) -> None:

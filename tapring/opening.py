@@ -79,10 +79,7 @@ def attach_session(
     SessionNotFound, SessionBusy where it is read already, the others of ``capture``, and
     ValueError for an address without an id.
     """
-    engine, lane, named = split_address(address)
-    session = named if session is None else session
-    if session is None:
-        raise ValueError(f"{address!r} names no session: ENGINE:ID does, such as {engine}:7")
+    engine, lane, session = _split_with_id(address, session)
     _check_delivery(delivery)
     registry, row = _find_session(engine, lane, session, wait)
     try:
@@ -100,9 +97,7 @@ def close_session(address: str) -> None:
     Raises EngineNotFound, SessionNotFound, SessionBusy (the table is held), NotPermitted where
     the session is somebody's own, and ValueError for an address without an id.
     """
-    engine, lane, session = split_address(address)
-    if session is None:
-        raise ValueError(f"{address!r} names no session: ENGINE:ID does, such as {engine}:7")
+    engine, lane, session = _split_with_id(address)
     registry, row = _find_session(engine, lane, session, 0.0)
     with registry:
         if row.owner != Owner.NOBODY:
@@ -113,6 +108,14 @@ def close_session(address: str) -> None:
             )
         if not registry.free(row, TABLE_TIMEOUT_S):
             raise SessionBusy(f"the session table of {registry.address} is held; try again")
+
+
+def _split_with_id(address: str, session: int | None = None) -> tuple[str, str | None, int]:
+    engine, lane, named = split_address(address)
+    session = named if session is None else session
+    if session is None:
+        raise ValueError(f"{address!r} names no session: ENGINE:ID does, such as {engine}:7")
+    return engine, lane, session
 
 
 def _check_delivery(delivery: str) -> None:

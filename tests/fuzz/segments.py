@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,13 +44,7 @@ HEADER_WORDS = (
     layout.MISUSE,
     *(layout.verdict(row) for row in range(4)),
 )
-RING_WORDS = (
-    layout.MAGIC,
-    layout.SEGMENT_BYTES,
-    layout.EPOCH,
-    layout.RING_ID,
-    layout.RING_SLOTS,
-    layout.RING_SLOT_BYTES,
+PRODUCER_WORDS = (
     layout.TAIL,
     layout.CAPTURED,
     layout.DROPPED,
@@ -56,9 +52,19 @@ RING_WORDS = (
     layout.ERRORS,
     layout.ENDED,
 )
+RING_WORDS = (
+    layout.MAGIC,
+    layout.SEGMENT_BYTES,
+    layout.EPOCH,
+    layout.RING_ID,
+    layout.RING_SLOTS,
+    layout.RING_SLOT_BYTES,
+    *PRODUCER_WORDS,
+)
 CONSUMER_WORDS = (layout.HEAD, layout.RELEASED, layout.ABANDONED, layout.MISSED, layout.GAPS)
 
-HEADER_FIELDS = ((0, 8), (8, 8), (16, 8), (24, 8), (32, 4), (36, 4), (40, 2), (42, 2), (44, 4))
+_SIZES = [struct.calcsize(f"={each}") for each in layout.FRAME.format.removeprefix("=")]
+HEADER_FIELDS = tuple(zip(itertools.accumulate(_SIZES[:-1], initial=0), _SIZES, strict=True))
 PAYLOADS = (
     b"",
     b"[" * 1200,

@@ -18,20 +18,13 @@ from tapring.ring import Writer
 from tapring.stages import Blobs, Json, Kind, Lines, array
 
 from .choices import Choices
+from .segments import PRODUCER_WORDS
 
 SLOT_BYTES, MOST_SLOTS = 64, 24
 GUARD = b"\xa5" * layout.PAGE
 RECORD = np.dtype([("at", "<u8"), ("text", "S24")])
 KINDS = (Lines(), Json(), Blobs(), array(RECORD))
 SHAPES = (2, 3, 8, MOST_SLOTS)
-OWN = (
-    layout.TAIL,
-    layout.CAPTURED,
-    layout.DROPPED,
-    layout.OVERSIZE,
-    layout.ERRORS,
-    layout.ENDED,
-)
 HEADER = layout.FRAME.unpack_from
 
 MEMORY = mmap.mmap(-1, layout.ring_bytes(MOST_SLOTS, SLOT_BYTES) + len(GUARD))
@@ -139,7 +132,7 @@ class _Game:
         assert ledger.offered == self.writer.offered
         assert ledger.captured == self.writer.captured
         self.check_unread()
-        for word in OWN:
+        for word in PRODUCER_WORDS:
             self.words[word] = 0
         assert MEMORY[: layout.CONSUMER_PAGE] == bytes(layout.PAGE), "others' words were written"
         guard = len(MEMORY) - self.size
