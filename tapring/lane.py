@@ -31,11 +31,15 @@ _SlotBytes = Annotated[int, Meta(ge=layout.MIN_SLOT_BYTES, le=layout.MAX_SLOT_BY
 
 
 class StageInfo(msgspec.Struct, frozen=True):
-    """A stage as its registry describes it; ``dtype`` is ``""`` but for ``array``."""
+    """A stage as its registry describes it; ``dtype`` is ``""`` but for ``array``.
+
+    ``redact`` are the paths that the engine takes out of each event.
+    """
 
     name: _Name
     kind: _Name
     dtype: str = ""
+    redact: tuple[str, ...] = ()
 
 
 class LaneInfo(msgspec.Struct, frozen=True):

@@ -27,7 +27,7 @@ A segment is created with its magic word 0; its creator writes the magic last. :
     | page 0 | magic version bytes epoch id slots slot_bytes|  who registered the session, once
     |   +256 | tail                                         |  producer
     |   +384 | captured                                     |  producer
-    |   +512 | dropped oversize errors ended                |  producer
+    |   +512 | dropped oversize errors ended sampled_out    |  producer
     +--------+----------------------------------------------+
     | page 1 | head                                         |  consumer
     |   +128 | released abandoned missed gaps               |  consumer
@@ -55,7 +55,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final
 
-VERSION: Final = 2
+VERSION: Final = 3
 PAGE: Final = 4096
 WORD: Final = 8
 
@@ -103,6 +103,7 @@ ROW_OWNER: Final = 6  # Owner
 ROW_OPENED_NS: Final = 7  # CLOCK_MONOTONIC
 ROW_DURATION_NS: Final = 8  # 0: as long as the engine allows
 ROW_PID: Final = 9  # who registered it; for people
+ROW_SAMPLE: Final = 10  # one batch in so many is offered; 0 and 1: all are
 MAX_ID: Final = 1 << 55  # a verdict holds an id and 8 bits more
 MAX_INFO_BYTES: Final = 1 << 20
 MAX_ROWS: Final = 64  # verdicts and rows of 64 sessions fill what their pages leave
@@ -117,6 +118,7 @@ DROPPED: Final = 512 // WORD  # events that found no room
 OVERSIZE: Final = DROPPED + 1  # events larger than the ring
 ERRORS: Final = DROPPED + 2  # events that could not be serialized
 ENDED: Final = DROPPED + 3  # Ended
+SAMPLED_OUT: Final = DROPPED + 4  # events of batches that sampling left out, not offered
 
 # ---- ring, page 1: the consumer's (indices within that page) -------------------------------
 HEAD: Final = 0  # slots; everything before it may be overwritten

@@ -21,6 +21,7 @@ class Ledger(msgspec.Struct, frozen=True):
     dropped: int
     oversize: int
     errors: int
+    sampled_out: int = 0  # apart: in batches that were not offered
 
     @property
     def offered(self) -> int:
@@ -52,4 +53,5 @@ def read_ledger(words: Words, page: Words) -> Ledger:
         dropped=words[layout.DROPPED],
         oversize=words[layout.OVERSIZE],
         errors=words[layout.ERRORS],
+        sampled_out=words[layout.SAMPLED_OUT],
     )

@@ -56,6 +56,12 @@ def check_duration(duration: float | None, longest: float) -> None:
         )
 
 
+def check_sample(sample: int) -> None:
+    """Raise ValueError unless one batch in ``sample`` can be offered."""
+    if type(sample) is not int or not 0 < sample < 1 << 63:
+        raise ValueError(f"a sample is one batch in a whole number from 1 on, not {sample!r}")
+
+
 def check_size(size: int, slot_bytes: int, largest: int) -> None:
     """Raise BufferLimit unless a ring may have ``size`` bytes."""
     smallest = layout.MIN_SLOTS * slot_bytes

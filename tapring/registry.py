@@ -58,6 +58,7 @@ class Row(msgspec.Struct, frozen=True):
     opened_ns: int
     duration_ns: int
     pid: int
+    sample: int = 0
 
 
 class Registry:
@@ -201,6 +202,7 @@ class Registry:
         slot_bytes: int,
         duration_ns: int,
         owner: Owner,
+        sample: int = 1,
         timeout_s: float = TABLE_TIMEOUT_S,
     ) -> Row:
         """Claim a row, make its ring, open it for the engine. A consumer holds its byte then.
@@ -228,6 +230,7 @@ class Registry:
                     slot_bytes=slot_bytes,
                     opened_ns=time.monotonic_ns(),
                     duration_ns=duration_ns,
+                    sample=sample,
                 )
                 with self._changing():
                     self._write_row(row)
@@ -410,6 +413,7 @@ class Registry:
         self._set(first + layout.ROW_OPENED_NS, row.opened_ns)
         self._set(first + layout.ROW_DURATION_NS, row.duration_ns)
         self._set(first + layout.ROW_PID, row.pid)
+        self._set(first + layout.ROW_SAMPLE, row.sample)
         if publish_barrier is not None:
             publish_barrier()
         self._set(first + layout.ROW_STATE, row.state)
@@ -486,6 +490,7 @@ def _row(index: int, words: memoryview) -> Row:
         opened_ns=words[layout.ROW_OPENED_NS],
         duration_ns=words[layout.ROW_DURATION_NS],
         pid=words[layout.ROW_PID],
+        sample=words[layout.ROW_SAMPLE],
     )
 
 

@@ -91,6 +91,7 @@ class Writer:
         "apart",
         "at",
         "dropped",
+        "sampled_out",
     )
 
     def __init__(
@@ -123,6 +124,7 @@ class Writer:
         self.at = (0, 0)
         self.dropped = 0
         self.apart = (0, 0)
+        self.sampled_out = 0
 
     @property
     def offered(self) -> int:
@@ -201,6 +203,11 @@ class Writer:
         self.dropped = dropped = self.dropped + count
         self._words[_DROPPED] = dropped
 
+    def skip(self, count: int) -> None:
+        """Count ``count`` events that sampling left out; they are not offered."""
+        self.sampled_out = sampled_out = self.sampled_out + count
+        self._words[layout.SAMPLED_OUT] = sampled_out
+
     def fail(self, count: int) -> None:
         """Count ``count`` events that could not be serialized."""
         apart, errors = self.apart
@@ -214,6 +221,7 @@ class Writer:
         words[_DROPPED] = self.dropped
         words[layout.OVERSIZE] = self.oversize
         words[layout.ERRORS] = self.errors
+        words[layout.SAMPLED_OUT] = self.sampled_out
         words[_CAPTURED] = captured
         if self._barrier is not None:
             self._barrier()
@@ -429,6 +437,11 @@ class Reader:
     def is_empty(self) -> bool:
         """Whether nothing is published that was not taken."""
         return self._end == self._tail and not self._look_again()
+
+    def fill(self) -> float:
+        """How much of the ring is used, 0.0 to 1.0."""
+        used = self._words[_TAIL] - self._head
+        return min(1.0, max(0.0, used / self._slots))
 
     def next_time_ns(self) -> int | None:
         """The time of the frame that ``take`` would return, or None."""

@@ -172,13 +172,14 @@ class Gate:
 class Live:
     """A session that this engine writes to."""
 
-    __slots__ = ("deadline_ns", "open", "reason", "row", "segment", "writer")
+    __slots__ = ("deadline_ns", "open", "reason", "row", "segment", "turn", "writer")
 
     def __init__(self, row: Row, segment: Segment, writer: Writer, deadline_ns: int) -> None:
         self.row = row
         self.segment = segment
         self.writer = writer
         self.deadline_ns = deadline_ns
+        self.turn = 0  # of a sampled session: batches since the last that was offered
         self.reason: Ended | None = None  # why it ends, from before it does
         self.open = True
 
@@ -240,20 +241,20 @@ class Live:
 
 
 class Watched:
-    """One stage and the sessions that watch it."""
+    """One stage and the sessions that watch it. ``due`` are the writers of this batch."""
 
-    __slots__ = ("broken", "kind", "lives", "writers")
+    __slots__ = ("broken", "due", "kind", "lives", "writers")
 
     def __init__(self, kind: Kind, lives: tuple[Live, ...]) -> None:
         self.kind = kind
         self.lives = lives
-        self.writers = tuple(live.writer for live in lives)
+        self.writers = self.due = tuple(live.writer for live in lives)
         self.broken: list[tuple[Writer, Exception]] = []
 
     def write(self, batch: Any, time_ns: int) -> None:
         """Serialize ``batch`` once, unless no ring has room, and publish it in each that has."""
         packed = None
-        for writer in self.writers:
+        for writer in self.due:
             # Loaded one by one, and not as ``offered``, because that would cost 40 ns.
             at = writer.at
             dropped = writer.dropped
@@ -282,7 +283,7 @@ class Watched:
                     self.broken.append((writer, error))
                     continue
                 self._count_unwritten(batch, writer, at[1] + dropped + apart[0])
-                for other in self.writers[self.writers.index(writer) + 1 :]:
+                for other in self.due[self.due.index(writer) + 1 :]:
                     other.drop(self.kind.count(batch))
                 raise
 
@@ -299,3 +300,39 @@ class Watched:
                 writer.drop(self.kind.count(batch))
             except Exception as error:
                 self.broken.append((writer, error))
+
+
+class Sampled(Watched):
+    """A stage some of whose sessions are offered one batch in so many; the first at once.
+
+    A class of its own, so that a stage without such sessions pays nothing for them. A batch that
+    no session is due for is counted, and not serialized.
+    """
+
+    __slots__ = ()
+
+    def write(self, batch: Any, time_ns: int) -> None:
+        """As ``Watched.write``, for the sessions that this batch's turn is."""
+        due: list[Writer] = []
+        skipped: list[Writer] = []
+        for live in self.lives:
+            turn = live.turn
+            live.turn = turn + 1 if turn + 1 < live.row.sample else 0
+            (skipped if turn else due).append(live.writer)
+        if skipped:
+            count = self.kind.count(batch)
+            for writer in skipped:
+                try:
+                    writer.skip(count)
+                except ValueError as error:  # the session was closed from inside this offer
+                    self.broken.append((writer, error))
+        self.due = tuple(due)
+        super().write(batch, time_ns)
+
+
+def watch(kind: Kind, lives: tuple[Live, ...]) -> Watched | None:
+    """What an offer to a stage is given to; None where nobody watches it."""
+    if not lives:
+        return None
+    sampled = any(live.row.sample > 1 for live in lives)
+    return Sampled(kind, lives) if sampled else Watched(kind, lives)

@@ -28,7 +28,7 @@ Packed = tuple[Any, int, int]
 
 _STAGE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _NEWLINE: Final = b"\n"
-_NOT_DECODED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+NOT_DECODED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _without_newline: Final = itemgetter(slice(None, -1))
 
 
@@ -166,7 +166,7 @@ class Json(_Text):
     def unpack(self, payload: bytes, count: int) -> tuple[list[Any], int]:
         try:
             events = self._decoder.decode_lines(payload)
-        except _NOT_DECODED:
+        except NOT_DECODED:
             events = list(self._decode_what_can_be(payload))
         return events, len(events) - count
 
@@ -187,7 +187,7 @@ class Json(_Text):
         for line in io.BytesIO(payload):
             try:
                 yield self._decoder.decode(line)
-            except _NOT_DECODED:
+            except NOT_DECODED:
                 yield line.rstrip(_NEWLINE)
 
 

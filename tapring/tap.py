@@ -38,10 +38,11 @@ from .housekeeping import sweep
 from .interruption import was_thrown_in
 from .lane import LaneInfo, StageInfo
 from .layout import Ended, EngineState, Owner, Verdict
-from .limits import check_duration, check_limits, check_name, check_size
+from .limits import check_duration, check_limits, check_name, check_sample, check_size
 from .memory import DEFAULT_MODE
 from .registry import Registry, Row
-from .snapshot import Gate, Live, Snapshot, Watched
+from .removal import Redact, Removing, without
+from .snapshot import Gate, Live, Snapshot, Watched, watch
 from .stages import Kind, make_stages
 
 DISABLE: Final = "TAPRING_DISABLE"
@@ -93,6 +94,11 @@ class Handle:
         return self._live.writer.offered
 
     @property
+    def sampled_out(self) -> int:
+        """Events of the batches that sampling left out; they do not count as offered."""
+        return self._live.writer.sampled_out
+
+    @property
     def open(self) -> bool:
         """Whether the session goes on."""
         return self._live.open
@@ -120,6 +126,10 @@ class Tap:
         largest it may ask for. 4 MiB holds 20,000 events of 200 bytes and fits a second-level
         cache; 64 MiB is a container's whole /dev/shm by default.
     slot_bytes: a power of two from 64 to 4096; a frame fills whole slots.
+    redact: paths (``["password", "user.email"]``) of fields that never enter shared memory, of any
+        stage, or by stage (``{"decoded": ["password"]}``). A line that is no JSON object is then
+        withheld, and counts among the errors. An engine that has stages of other kinds, from
+        which nothing can be taken out, names the stages that it means.
     mode: permission bits of the registry; a ring is always its user's alone. Whom it lets in
         beside the user and root, tapring itself refuses.
     strict: raise where an engine in production would rather go on: shared memory that cannot be
@@ -140,6 +150,7 @@ class Tap:
         buffer_bytes: int = 4 << 20,
         max_buffer_bytes: int = 64 << 20,
         slot_bytes: int = 256,
+        redact: Redact = (),
         mode: int = DEFAULT_MODE,
         strict: bool = False,
     ) -> None:
@@ -154,7 +165,7 @@ class Tap:
         self.reason: str | None = None
         self._slot_bytes = slot_bytes
         self._mode = mode
-        self._stages = make_stages(stages or {})
+        self._stages = without(make_stages(stages or {}), redact)
         self._closed = False
         self._warned: set[str] = set()
         self._faults = 0
@@ -216,10 +227,12 @@ class Tap:
         *,
         duration: float | None = None,
         buffer_bytes: int | None = None,
+        sample: int = 1,
     ) -> Handle | None:
         """Open a session of ``stage`` that this engine owns, for a consumer that gets its id.
 
         duration: seconds, up to and by default ``max_duration``. buffer_bytes: of its ring.
+        sample: one batch in so many is offered to it.
         Returns None at the cap, where the memory cannot be had, and while inert or closed.
         Raises StageNotFound, DurationLimit, BufferLimit: errors of the caller.
         """
@@ -228,8 +241,9 @@ class Tap:
         check_duration(duration, self.max_duration)
         size = self.buffer_bytes if buffer_bytes is None else buffer_bytes
         check_size(size, self._slot_bytes, self.max_buffer_bytes)
+        check_sample(sample)
         with self._gate.hold():
-            return self._register(stage, round((duration or 0) * _NS), size)
+            return self._register(stage, round((duration or 0) * _NS), size, sample)
 
     def close(self) -> None:
         """End all sessions, remove the lane. Consumers drain what they have not read."""
@@ -288,7 +302,7 @@ class Tap:
 
     def _create_registry(self) -> Registry:
         sweep(self.name, own=True)
-        stages = tuple(StageInfo(n, k.name, k.describe()) for n, k in self._stages.items())
+        stages = tuple(_described(name, kind) for name, kind in self._stages.items())
         while True:
             info = LaneInfo(
                 engine=self.name,
@@ -411,7 +425,7 @@ class Tap:
         stages: dict[str, Watched | None] = {}
         for index, (name, kind) in enumerate(self._stages.items()):
             lives = tuple(live for live in self._live.values() if live.row.stage == index)
-            stages[name] = Watched(kind, lives) if lives else None
+            stages[name] = watch(kind, lives)
         self._current = Snapshot(self, self._gate, stages)
 
     def _stamp(self, now: int) -> Snapshot | None:
@@ -429,7 +443,7 @@ class Tap:
 
     # ---- sessions ----------------------------------------------------------------------
 
-    def _register(self, stage: str, duration_ns: int, size: int) -> Handle | None:
+    def _register(self, stage: str, duration_ns: int, size: int, sample: int) -> Handle | None:
         registry = self._registry
         if registry is None and self._seen == _NEW_LANE:
             self._refresh()
@@ -445,6 +459,7 @@ class Tap:
                 slot_bytes=self._slot_bytes,
                 duration_ns=duration_ns,
                 owner=Owner.ENGINE,
+                sample=sample,
                 timeout_s=_REGISTER_TIMEOUT_S,
             )
         except SessionLimit:
@@ -524,6 +539,11 @@ class Tap:
         self._warned.add(message)
         with suppress(TapWarning):  # a process may turn warnings into errors and still goes on
             warnings.warn(f"tapring: {message}", TapWarning, stacklevel=4)
+
+
+def _described(name: str, kind: Kind) -> StageInfo:
+    removed = tuple(path.text for path in kind.paths) if isinstance(kind, Removing) else ()
+    return StageInfo(name, kind.name, kind.describe(), removed)
 
 
 _taps: weakref.WeakSet[Tap] = weakref.WeakSet()

@@ -1,0 +1,105 @@
+"""Fields that an engine removes never enter shared memory, whatever the engine's objects are."""
+
+import copy
+import dataclasses
+import enum
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+import tapring
+
+SECRET = "R4W-VALUE"
+
+
+class Key(enum.Enum):
+    PASSWORD = "password"
+
+
+class User(msgspec.Struct, rename={"word": "password"}):
+    name: str
+    word: str
+
+
+@dataclasses.dataclass
+class Login:
+    password: str
+    ok: bool
+
+
+def in_shared_memory(name: str) -> bytes:
+    return b"".join(p.read_bytes() for p in Path("/dev/shm").glob(f"tapring.{name}.*"))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"password": SECRET, "n": 1},
+        {"user": {"password": SECRET}},
+        {"user": ({"password": SECRET}, [{"password": SECRET}])},
+        {Key.PASSWORD: SECRET},
+        User("root", SECRET),
+        {"user": User("root", SECRET)},
+        Login(SECRET, True),
+        [Login(SECRET, True)],
+        msgspec.Raw(b'{"pass\\u0077ord":"%s","x":1}' % SECRET.encode()),
+        {"user": msgspec.Raw(b'{"password":1,"password":"%s"}' % SECRET.encode())},
+        msgspec.Raw(b'{"password":"%s' % SECRET.encode()),
+        {"ips": [SECRET, "b"]},
+    ],
+)
+def test_the_value_is_nowhere_in_shared_memory(name, event) -> None:
+    with tapring.Tap(name, redact=["password", "user.password", "ips.0"]) as tap:
+        with tapring.capture(name) as session:
+            tap.snapshot().offer("decoded", [event, {"n": 2}])
+            assert SECRET.encode() not in in_shared_memory(name)
+            assert session.read(5, timeout=5)[-1] == {"n": 2}
+            assert session.stats.offered == 2
+
+
+def test_lines_are_looked_into_too_and_what_is_no_json_object_is_withheld(name) -> None:
+    lines = [f'{{"password":"{SECRET}","n":1}}', f"password {SECRET}", f'"{SECRET}"', '{"n":2}']
+    for batch in (lines, "\n".join(lines).encode()):
+        with tapring.Tap(name, redact="password") as tap:
+            with tapring.capture(name, stage="raw") as session:
+                tap.snapshot().offer("raw", batch)
+                assert SECRET.encode() not in in_shared_memory(name)
+                assert session.read(9, timeout=5) == [b'{"n":1}', b'{"n":2}']
+                assert session.stats.errors == 2
+
+
+def test_the_engines_own_objects_stay_as_they_are(name) -> None:
+    event = {"password": SECRET, "user": {"password": SECRET}}
+    before = copy.deepcopy(event)
+    with tapring.Tap(name, redact="password,user.password") as tap:
+        with tapring.capture(name) as session:
+            tap.snapshot().offer("decoded", [event])
+            assert session.read(1, timeout=5) == [{"user": {}}]
+    assert event == before
+
+
+def test_a_stage_that_is_not_named_passes_as_it_is_and_the_lane_says_which_are(name) -> None:
+    with tapring.Tap(name, redact={"decoded": ["password"], "raw": []}) as tap:
+        with tapring.capture(name, stage="raw") as session:
+            tap.snapshot().offer("raw", ["plain text"])
+            assert session.read(1, timeout=5) == [b"plain text"]
+        (info,) = tapring.engines(name)
+    assert info.stages["decoded"].redact == ("password",)
+    assert info.stages["raw"].redact == ()
+
+
+@pytest.mark.parametrize(
+    ("redact", "said"),
+    [
+        (["a..b"], "empty name"),
+        ({"decodde": ["a"]}, "no stage.*decoded"),
+        (["a"], "stage 'blobs', which is of kind bytes.*redact={'decoded'"),
+        ({"points": ["x"]}, "of kind array"),
+    ],
+)
+def test_what_cannot_be_removed_is_refused_when_the_tap_is_made(name, redact, said) -> None:
+    stages = {"blobs": "bytes", "points": tapring.array(np.dtype([("x", "f4")]))}
+    with pytest.raises(ValueError, match=said):
+        tapring.Tap(name, stages=stages, redact=redact)
