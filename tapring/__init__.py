@@ -3,12 +3,14 @@
 What is listed here is what is supported; ``docs/`` explains it.
 """
 
+from .account import Stats
 from .discovery import EngineInfo, SessionInfo, engines
 from .errors import (
     BufferLimit,
     DurationLimit,
     EngineNotFound,
     NotPermitted,
+    NotRedactable,
     RingCorrupt,
     SessionBusy,
     SessionLimit,
@@ -20,7 +22,9 @@ from .errors import (
 )
 from .lane import StageInfo
 from .opening import attach_session, capture, close_session
-from .session import Session, Stats
+from .redact import Redactor
+from .select import Select
+from .session import Session
 from .snapshot import Snapshot
 from .source import Frame
 from .stages import array
@@ -36,7 +40,10 @@ __all__ = [
     "Frame",
     "Handle",
     "NotPermitted",
+    "NotRedactable",
+    "Redactor",
     "RingCorrupt",
+    "Select",
     "Session",
     "SessionBusy",
     "SessionInfo",

@@ -19,11 +19,12 @@ from typing import Any, Final
 import click
 import msgspec
 
+from .account import Stats
 from .command_line import Address, Duration, Size, fail, say
 from .discovery import split_address
 from .errors import TapError
 from .opening import attach_session, capture
-from .session import AT_MOST_ONCE, DELIVERIES, Session, Stats
+from .session import AT_MOST_ONCE, DELIVERIES, Session
 from .sinks import FORMATS, STDOUT, Output, make_format
 
 EXIT_ENGINE_DIED: Final = 4

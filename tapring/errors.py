@@ -14,6 +14,7 @@
     +-- RingCorrupt          what lies in shared memory cannot be right
     +-- VersionMismatch      the segment is of another version of the protocol
     +-- NotPermitted         the segment belongs to another user
+    +-- NotRedactable        the events are not of the form that redaction was asked for
 
 A message says what was asked, what is true, and what to do. Wrong arguments, which only the
 caller can mend, are ``ValueError`` and ``TypeError``.
@@ -71,6 +72,10 @@ class VersionMismatch(TapError):
 
 class NotPermitted(TapError):
     """A segment belongs to another user, or may not be opened by this one."""
+
+
+class NotRedactable(TapError):
+    """Redaction by paths was asked for, and the events are lines that are not JSON."""
 
 
 def suggest(wrong: str, known: Iterable[str]) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import time
 from time import monotonic_ns
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from . import layout
 from .discovery import find, split_address
@@ -20,8 +22,12 @@ from .errors import (
     suggest,
 )
 from .layout import Owner
+from .limits import check_sample
+from .redact import Redactor
 from .registry import TABLE_TIMEOUT_S, Registry, Row
+from .select import Select
 from .session import AT_MOST_ONCE, DELIVERIES, Session
+from .sieve import OnDecodeError, make_sieve
 from .source import CLOSE_TIMEOUT_S, Source
 
 _NS: Final = 1_000_000_000
@@ -37,6 +43,11 @@ def capture(
     wait: float = 0.0,
     keep: bool = False,
     delivery: str = AT_MOST_ONCE,
+    sample: int = 1,
+    select: Select | None = None,
+    redact: Redactor | None = None,
+    type: Any = None,  # noqa: A002
+    on_decode_error: OnDecodeError | None = None,
 ) -> Session:
     """Open a session of ``stage`` on every lane of an engine, or on one, and read them as one.
 
@@ -46,10 +57,16 @@ def capture(
     attaches to one of its ``addresses`` goes on at the very event, until its duration is over or
     ``close_session`` ends it. delivery: ``"at-most-once"`` or ``"at-least-once"``, which is what a
     killed consumer's successor does not see, or sees again: the events that it had in hand.
+    sample: the engine offers one *batch* in so many and does not serialize the others, which
+    ``stats.sampled_out`` counts (``Select(sample=...)`` takes one *event* in so many, here).
+
+    select, redact: what is kept, and what is hidden, before anything is handed out. type: decode
+    the events of a ``json`` or ``lines`` stage into it (a msgspec.Struct, say); one that cannot be
+    is counted in ``stats.decode_errors`` and given, with the error, to ``on_decode_error``.
 
     Raises EngineNotFound, StageNotFound, SessionLimit, SessionBusy, DurationLimit, BufferLimit,
     SharedMemoryFull, RingCorrupt, VersionMismatch, NotPermitted, and ValueError for arguments
-    that are wrong whatever the engine.
+    that are wrong whatever the engine, or that the stage's kind cannot be asked.
     """
     engine, lane, session = split_address(address)
     if session is not None:
@@ -57,11 +74,17 @@ def capture(
     if duration is not None and not 0 < duration < math.inf:
         raise ValueError(f"a duration is a positive number of seconds, not {duration!r}")
     _check_delivery(delivery)
-    owner = Owner.NOBODY if keep else Owner.CONSUMER
-    sources = _open_sessions(_find(engine, lane, wait), stage, duration, buffer_bytes, owner)
+    check_sample(sample)
+    asked = _Asked(stage, duration, buffer_bytes, Owner.NOBODY if keep else Owner.CONSUMER, sample)
+    sources = _open_sessions(_find(engine, lane, wait), asked)
+    try:
+        sieve = make_sieve(sources[0].kind, select, redact, type, on_decode_error)
+    except BaseException:
+        _end(sources)
+        raise
     # A kept session's duration is the engine's to end: a consumer's own would begin anew.
     deadline = None if duration is None or keep else monotonic_ns() + round(duration * _NS)
-    return Session(sources, deadline_ns=deadline, delivery=delivery)
+    return Session(sources, deadline_ns=deadline, delivery=delivery, sieve=sieve)
 
 
 def attach_session(
@@ -70,14 +93,18 @@ def attach_session(
     *,
     wait: float = 0.0,
     delivery: str = AT_MOST_ONCE,
+    select: Select | None = None,
+    redact: Redactor | None = None,
+    type: Any = None,  # noqa: A002
+    on_decode_error: OnDecodeError | None = None,
 ) -> Session:
     """Read a session that was registered or kept: ``ENGINE[.LANE]:ID``, or its id apart.
 
-    It goes on at the very event after the last one that the consumer before it had released
-    (``delivery`` as in ``capture``). Without a lane, the first lane that has a session of that
-    id; also of an engine that died, as long as nobody has swept its lane. Raises EngineNotFound,
-    SessionNotFound, SessionBusy where it is read already, the others of ``capture``, and
-    ValueError for an address without an id.
+    It goes on at the very event after the last one that the consumer before it had released.
+    ``delivery``, ``select``, ``redact``, ``type`` and ``on_decode_error`` are as in ``capture``.
+    Without a lane, the first lane that has a session of that id; also of an engine that died, as
+    long as nobody has swept its lane. Raises EngineNotFound, SessionNotFound, SessionBusy where it
+    is read already, the others of ``capture``, and ValueError for an address without an id.
     """
     engine, lane, session = _split_with_id(address, session)
     _check_delivery(delivery)
@@ -85,10 +112,16 @@ def attach_session(
     try:
         registry.take_reader(row)
         row = registry.row_of(session)  # it may have ended, and its row be another's, meanwhile
-        return Session([Source(registry, row, owned=False)], delivery=delivery)
+        source = Source(registry, row, owned=False)
     except BaseException:
         registry.close()
         raise
+    try:
+        sieve = make_sieve(source.kind, select, redact, type, on_decode_error)
+    except BaseException:
+        source.close()
+        raise
+    return Session([source], delivery=delivery, sieve=sieve)
 
 
 def close_session(address: str) -> None:
@@ -157,20 +190,24 @@ def _row_of(registries: list[Registry], session: int) -> tuple[Registry, Row]:
     return registries[-1], registries[-1].row_of(session)
 
 
-def _open_sessions(
-    registries: list[Registry],
-    stage: str,
-    duration: float | None,
-    buffer_bytes: int | None,
-    owner: Owner,
-) -> list[Source]:
+class _Asked(msgspec.Struct, frozen=True):
+    """What is asked of each lane's session."""
+
+    stage: str
+    duration: float | None
+    buffer_bytes: int | None
+    owner: Owner
+    sample: int
+
+
+def _open_sessions(registries: list[Registry], asked: _Asked) -> list[Source]:
     """A session on each lane; a lane that closes meanwhile is left out, unless it is the last."""
     sources: list[Source] = []
     gone: EngineNotFound | None = None
     try:
         while registries:
             try:
-                sources.append(_open_session(registries[0], stage, duration, buffer_bytes, owner))
+                sources.append(_open_session(registries[0], asked))
             except EngineNotFound as error:
                 gone = error
                 registries[0].close()
@@ -178,36 +215,34 @@ def _open_sessions(
         if not sources and gone:
             raise gone
     except BaseException:
-        for source in sources:
-            source.registry.free(source.row, CLOSE_TIMEOUT_S)
-            source.close()
+        _end(sources)
         for registry in registries:
             registry.close()
         raise
     return sources
 
 
-def _open_session(
-    registry: Registry,
-    stage: str,
-    duration: float | None,
-    buffer_bytes: int | None,
-    owner: Owner,
-) -> Source:
+def _end(sources: list[Source]) -> None:
+    for source in sources:
+        source.registry.free(source.row, CLOSE_TIMEOUT_S)
+        source.close()
+
+
+def _open_session(registry: Registry, asked: _Asked) -> Source:
     info = registry.info
     stages = [each.name for each in info.stages]
-    if stage not in stages:
+    if asked.stage not in stages:
         raise StageNotFound(
-            f"the engine {info.engine} has no stage {stage!r}{suggest(stage, stages)}; "
-            f"its stages: {', '.join(stages)}"
+            f"the engine {info.engine} has no stage {asked.stage!r}"
+            f"{suggest(asked.stage, stages)}; its stages: {', '.join(stages)}"
         )
-    duration_ns = round((duration or 0) * _NS)
+    duration_ns = round((asked.duration or 0) * _NS)
     if duration_ns > info.max_duration_ns:
         raise DurationLimit(
-            f"{duration:g} s were asked for; the engine {info.engine} allows a session "
+            f"{asked.duration:g} s were asked for; the engine {info.engine} allows a session "
             f"{info.max_duration_ns / _NS:g} s at most"
         )
-    size = info.buffer_bytes if buffer_bytes is None else buffer_bytes
+    size = info.buffer_bytes if asked.buffer_bytes is None else asked.buffer_bytes
     smallest = layout.MIN_SLOTS * info.slot_bytes
     if not smallest <= size <= info.max_buffer_bytes:
         raise BufferLimit(
@@ -215,14 +250,15 @@ def _open_session(
             f"{smallest} to {info.max_buffer_bytes} bytes"
         )
     row = registry.register(
-        stage=stages.index(stage),
+        stage=stages.index(asked.stage),
         slots=size // info.slot_bytes,
         slot_bytes=info.slot_bytes,
         duration_ns=duration_ns,
-        owner=owner,
+        owner=asked.owner,
+        sample=asked.sample,
     )
     try:
-        return Source(registry, row, owned=owner == Owner.CONSUMER)
+        return Source(registry, row, owned=asked.owner == Owner.CONSUMER)
     except BaseException:
         registry.free(row, CLOSE_TIMEOUT_S)
         raise

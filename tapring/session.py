@@ -20,17 +20,17 @@ import math
 import os
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
-from itertools import chain, islice
-from operator import length_hint
+from itertools import chain
 from time import monotonic_ns
 from typing import Any, Final
 
-import msgspec
-
+from .account import Stats, account
 from .errors import TapError
+from .hand import Hand
 from .ring import Taken
+from .sieve import KeptAway, Sieve, Sifted
 from .source import Frame, Source
 
 AT_MOST_ONCE: Final = "at-most-once"
@@ -42,31 +42,6 @@ _FIRST_SLEEP_S: Final = 50e-6
 _LONGEST_SLEEP_S: Final = 5e-3
 
 
-class Stats(msgspec.Struct, frozen=True):
-    """The account of a session. Counts are events; ``bytes`` and ``lag_ns`` say their unit.
-
-    ``offered == delivered + unread + dropped + oversize + errors`` at every quiet moment.
-
-    offered: offered to the session since it was opened. captured: written into the ring.
-    delivered: handed out. unread: captured and not delivered. dropped: found the ring full.
-    oversize: larger than the ring. errors: could not be serialized. bytes: payload delivered.
-    gaps: places at which events were missing. split: lines more than their frames said.
-    lag_ns: age of the oldest frame that is not read yet, 0 while there is none.
-    """
-
-    offered: int = 0
-    captured: int = 0
-    delivered: int = 0
-    unread: int = 0
-    dropped: int = 0
-    oversize: int = 0
-    errors: int = 0
-    bytes: int = 0
-    gaps: int = 0
-    split: int = 0
-    lag_ns: int = 0
-
-
 class Session:
     """A capture that is being read. Made by ``capture`` and ``attach_session``.
 
@@ -75,7 +50,12 @@ class Session:
     the session ends; ``ended_by`` then says why: ``duration``, ``expired`` (the engine's own
     limit), ``engine-exit``, ``engine-death``, ``closed`` (by its owner), ``evicted``, or what
     ``end`` was given; in a forked child ``fork``, since the session stays its parent's.
-    Iterating, ``frames`` and ``read`` may be mixed.
+    Iterating, ``frames`` and ``read`` may be mixed; so may ``async for``, ``aframes`` and
+    ``aread``, which give the event loop its turn while nothing is there and after each frame.
+
+    What is handed out has passed the selection and redaction that the session was opened with;
+    ``away`` counts what they kept, by the step. ``on_idle`` is called, where it is set, each time
+    before the session sleeps because nothing is there to be read.
     """
 
     def __init__(
@@ -84,28 +64,34 @@ class Session:
         *,
         deadline_ns: int | None = None,
         delivery: str = AT_MOST_ONCE,
+        sieve: Sieve | None = None,
     ) -> None:
         self._made_in = os.getpid()
         self._sources = sources
+        self._sieve = sieve
+        self._missed = 0  # events missing before the next frame that is handed out
         self._keep = delivery == AT_LEAST_ONCE
         self._in_hand: Source | None = None  # whose frame is kept until it was handled
         self._open = list(sources)
         self._deadline_ns = deadline_ns
-        self._rest: Iterator[Any] = iter(())
-        self._rest_of: tuple[Source, Taken] | None = None
+        self._hand: Hand | None = None
         self._bytes = 0
         self._split = 0
         self._stop: str | None = None
         self._failure: TapError | None = None
         self._final: Stats | None = None
         self.ended_by: str | None = None
+        self.on_idle: Callable[[], object] | None = None
+        self.away = KeptAway() if sieve is None else sieve.away
         first = sources[0]
         self.engine = first.registry.info.engine
         self.lanes = tuple(source.registry.info.lane for source in sources)
         self.ids = tuple(source.row.id for source in sources)
         self.stage = first.registry.info.stages[first.row.stage].name
-        self.kind = first.kind.name
-        self.dtype = getattr(first.kind, "dtype", None)
+        kind = first.kind if sieve is None else sieve.kind
+        self.kind = kind.name
+        self.dtype = getattr(kind, "dtype", None)
+        self.sample = max(first.row.sample, 1)
         _sessions.add(self)
 
     @property
@@ -124,23 +110,20 @@ class Session:
         """The account so far; after ``close``, the last one."""
         return self._final or self._account()
 
+    @property
+    def fill(self) -> float:
+        """How full the fullest ring is, 0.0 to 1.0: at 1.0 the engine drops."""
+        return max((source.reader.fill() for source in self._open), default=0.0)
+
     def __iter__(self) -> Iterator[Any]:
         return chain.from_iterable(self._batches())
 
     def frames(self, *, limit: int | None = None) -> Iterator[Frame]:
         """Frames until the session ends, or until ``limit`` events: the last is cut to fit."""
         left = math.inf if limit is None else limit
-        while left > 0 and (got := self._next_frame(keep=limit is not None)) is not None:
-            source, taken = got
-            frame = source.frame(taken)
-            if limit is not None:
-                frame = self._cut(source, frame, int(left))
-                if not self._keep:
-                    self._settle()  # but for what was cut off: that is the next consumer's
-                left -= frame.count
-                if not left and self.ended_by is None:
-                    self.ended_by = "limit"
-            self._bytes += len(frame.payload)
+        while left > 0 and (got := self._next_frame(None, limit is not None)) is not None:
+            frame = self._handed_out(*got, left)
+            left -= frame.count
             yield frame
 
     def read(self, n: int, timeout: float | None = None) -> list[Any]:
@@ -154,25 +137,62 @@ class Session:
         if self._in_hand is not None:
             self._settle()
         while n > 0:
-            if not length_hint(self._rest):
+            if self._hand is None or not self._hand.remaining():
                 if events and self._keep:
                     break  # to take the next frame would release these, which nobody has handled
                 try:
-                    got = self._take(0 if events else until, keep=True)
+                    hand = self._next_hand(0 if events else until, keep=True)
                 except TapError as error:
                     if not events:
                         raise
                     self._failure = error  # raised by the next call: these events come first
                     break
-                if got is None:
+                if hand is None:
                     break
-                self._unpack(*got)
-            part = list(islice(self._rest, n)) if self.dtype is None else self._records(n)
+            else:
+                hand = self._hand
+            part = hand.take(n)
             n -= len(part) if self.dtype is None else sum(map(len, part))
             events += part
         if not self._keep:
             self._settle()
         return events
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        """As iterating; other tasks run while nothing is there, and between frames."""
+        self._release_in_hand()
+        hand = self._hand
+        while True:
+            if hand is not None:
+                for event in hand.events:
+                    yield event
+            await self._ready()
+            hand = self._next_hand(0)
+            if hand is None and self.ended_by is not None:
+                return
+
+    async def aframes(self, *, limit: int | None = None) -> AsyncIterator[Frame]:
+        """As ``frames``, for an event loop."""
+        left = math.inf if limit is None else limit
+        while left > 0:
+            await self._ready()
+            got = self._next_frame(0, limit is not None)
+            if got is not None:
+                frame = self._handed_out(*got, left)
+                left -= frame.count
+                yield frame
+            elif self.ended_by is not None:
+                return
+
+    async def aread(self, n: int, timeout: float | None = None) -> list[Any]:
+        """As ``read``, for an event loop."""
+        until = None if timeout is None else monotonic_ns() + round(timeout * _NS)
+        while True:
+            await self._ready(until)
+            events = self.read(n, timeout=0)
+            late = until is not None and monotonic_ns() >= until
+            if events or n <= 0 or late or self.ended_by is not None:
+                return events
 
     def end(self, reason: str) -> None:
         """Make reading end soon, with this ``ended_by``. May be called from a signal handler."""
@@ -216,6 +236,12 @@ class Session:
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self.close(handled=error is None)
 
+    async def __aenter__(self) -> Session:
+        return self
+
+    async def __aexit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self.close(handled=error is None)
+
     def __del__(self) -> None:
         # Without this the descriptor, and so the reader's lock, would outlive a forgotten Session.
         with suppress(Exception):
@@ -226,55 +252,81 @@ class Session:
         self._made_in = os.getpid()
         if self._final is None:
             self._final, self.ended_by = Stats(), "fork"
-            self._in_hand, self._rest, self._rest_of = None, iter(()), None
+            self._in_hand = self._hand = None
             for source in self._sources:
                 source.let_go()
 
     # ---- taking frames -----------------------------------------------------------------
 
     def _batches(self) -> Iterator[Iterator[Any]]:
+        self._release_in_hand()
+        if self._hand is not None:
+            yield self._hand.events
+        while (hand := self._next_hand(None)) is not None:
+            yield hand.events
+
+    def _release_in_hand(self) -> None:
+        """At most once: release what ``read`` left of a frame, which is handed out next."""
         if self._in_hand is not None and not self._keep:
             self._in_hand.reader.release()
             self._in_hand = None
-        yield self._rest
-        while (got := self._take(None)) is not None:
-            self._unpack(*got)
-            yield self._rest
 
-    def _unpack(self, source: Source, taken: Taken) -> None:
-        events, more = source.kind.unpack(taken.payload, taken.count)
-        if more:
-            self._split += abs(more)
-        self._bytes += len(taken.payload)
-        self._rest_of = source, taken
-        self._rest = iter(events)
+    def _next_hand(self, until: int | None, keep: bool = False) -> Hand | None:
+        """The next frame of which something is left, in hand; what is left of the last is gone."""
+        got = self._sifted(until, keep)
+        if got is None:
+            return None
+        source, taken, sifted = got
+        kind = source.kind if self._sieve is None else self._sieve.kind
+        self._hand = hand = Hand(source, taken, sifted, kind)
+        self._split += hand.split
+        self._bytes += len(sifted.payload)
+        return hand
 
-    def _cut(self, source: Source, frame: Frame, left: int) -> Frame:
-        if frame.count <= left:
-            return frame
-        rest = bytes(source.kind.split(frame.payload, frame.count, left)[1])
-        self._unpack(source, Taken(rest, frame.count - left, 0, 0))
-        return frame.take(left)
-
-    def _next_frame(self, keep: bool) -> tuple[Source, Taken] | None:
+    def _next_frame(self, until: int | None, keep: bool) -> tuple[Source, Taken, Sifted] | None:
         """The next frame; first what is left of one whose events were only partly read."""
-        if self._rest_of is None:
-            return self._take(None, keep)
-        source, taken = self._rest_of
-        self._rest_of = None
-        left = list(self._rest)
-        if not left:
-            return self._take(None, keep)
-        payload, count, _ = source.kind.pack(left if self.dtype is None else left[0])
-        self._bytes -= len(payload)
-        self._rest = iter(())
-        return source, Taken(bytes(payload), count, taken.time_ns, 0)
+        hand = self._hand
+        if hand is not None:
+            self._hand = None
+            if hand.remaining():
+                rest = hand.rest()
+                self._bytes -= len(rest.payload)
+                return hand.source, hand.taken, rest
+        return self._sifted(until, keep)
 
-    def _records(self, n: int) -> list[Any]:
-        records = next(self._rest)
-        if len(records) > n:
-            self._rest = iter([records[n:]])
-        return [records[:n]]
+    def _sifted(self, until: int | None, keep: bool) -> tuple[Source, Taken, Sifted] | None:
+        """The next frame of which something is left, and what that is."""
+        while (got := self._take(until, keep)) is not None:
+            source, taken = got
+            self._missed += taken.missed
+            if self._sieve is None:
+                return source, taken, Sifted(taken.payload, taken.count)
+            sifted = self._sieve.sift(taken.payload, taken.count, taken.time_ns)
+            if sifted.count:
+                return source, taken, sifted
+        return None
+
+    def _handed_out(self, source: Source, taken: Taken, sifted: Sifted, left: float) -> Frame:
+        """A frame of what is left of ``taken``, cut to ``left`` events."""
+        kind = source.kind if self._sieve is None else self._sieve.kind
+        frame = source.frame(taken, sifted, self._missed, kind)
+        self._missed = 0
+        if left < math.inf:
+            frame = self._cut(source, taken, sifted, frame, int(left))
+        self._bytes += len(frame.payload)
+        return frame
+
+    def _cut(self, source: Source, taken: Taken, sifted: Sifted, frame: Frame, left: int) -> Frame:
+        if frame.count > left:
+            self._hand = hand = Hand(source, taken, sifted, frame.kind)
+            hand.take(left)
+            self._bytes += len(hand.rest().payload)
+            frame = frame.take(left)
+        if not self._keep:
+            self._settle()  # but for what was cut off: that is the next consumer's
+        if frame.count == left and self.ended_by is None:
+            self.ended_by = "limit"
+        return frame
 
     def _take(self, until: int | None, keep: bool = False) -> tuple[Source, Taken] | None:
         """The next frame of the lane that is furthest behind; None at the end, or at ``until``."""
@@ -300,9 +352,39 @@ class Session:
                 return None
             if until is not None and monotonic_ns() >= until:
                 return None
+            if self.on_idle is not None:
+                self.on_idle()
             time.sleep(sleep)
             sleep = min(2 * sleep, _LONGEST_SLEEP_S)
         return None
+
+    async def _ready(self, until: int | None = None) -> None:
+        """Give the loop its turn, and wait until something can be taken or the session has ended.
+
+        At ``until`` at the latest.
+        """
+        from asyncio import sleep
+
+        await sleep(0)
+        pause = _FIRST_SLEEP_S
+        while self._goes_on() and self._failure is None and not self._has_news():
+            if until is not None and monotonic_ns() >= until:
+                return
+            if self.on_idle is not None:
+                self.on_idle()
+            await sleep(pause)
+            pause = min(2 * pause, _LONGEST_SLEEP_S)
+
+    def _has_news(self) -> bool:
+        """Whether ``_take`` would find a frame, an end or an error."""
+        if self._hand is not None and self._hand.remaining():
+            return True
+        try:
+            return not self._open or any(
+                not source.reader.is_empty() or source.ended_by() for source in self._open
+            )
+        except TapError:
+            return True  # raised again by who takes
 
     def _goes_on(self) -> bool:
         if self.ended_by is None:
@@ -338,15 +420,7 @@ class Session:
     # ---- the account -------------------------------------------------------------------
 
     def _rest_count(self) -> int:
-        left = length_hint(self._rest)
-        if not left or self._rest_of is None:
-            return 0
-        count = self._rest_of[1].count
-        if self.dtype is None:
-            return min(left, count)
-        records = list(self._rest)
-        self._rest = iter(records)
-        return min(sum(map(len, records)), count)
+        return 0 if self._hand is None else self._hand.left()
 
     def _settle(self) -> None:
         """Release what was handed out of the frame in hand."""
@@ -358,36 +432,24 @@ class Session:
 
     def _abandon_rest(self) -> None:
         left = self._rest_count()
-        if left and self._rest_of is not None:
-            source = self._rest_of[0]
-            events = list(self._rest)
-            self._bytes -= len(source.kind.pack(events if self.dtype is None else events[0])[0])
+        if left and self._hand is not None:
+            self._bytes -= len(self._hand.rest().payload)
             if self._in_hand is None and not self._keep:
-                source.reader.note_abandoned(left)
-        self._rest = iter(())
+                self._hand.source.reader.note_abandoned(left)
+        self._hand = None
 
     def _account(self) -> Stats:
-        ledgers = [source.ledger() for source in self._sources]
         in_hand = self._in_hand.reader.kept if self._in_hand else 0
         rest = 0 if self._keep and not in_hand else self._rest_count()
         times = [time_ns for source in self._open if (time_ns := source.oldest_ns())]
-        captured = sum(ledger.captured for ledger in ledgers)
-        delivered = sum(ledger.delivered for ledger in ledgers) + in_hand - rest
-        dropped = sum(ledger.dropped for ledger in ledgers)
-        oversize = sum(ledger.oversize for ledger in ledgers)
-        errors = sum(ledger.errors for ledger in ledgers)
-        return Stats(
-            offered=captured + dropped + oversize + errors,
-            captured=captured,
-            delivered=delivered,
-            unread=captured - delivered,
-            dropped=dropped,
-            oversize=oversize,
-            errors=errors,
-            bytes=self._bytes,
+        return account(
+            [source.ledger() for source in self._sources],
+            in_hand=in_hand - rest,
+            bytes_=self._bytes,
             gaps=sum(source.reader.gaps for source in self._sources),
             split=self._split,
             lag_ns=max(0, monotonic_ns() - min(times)) if times else 0,
+            away=self.away,
         )
 
 

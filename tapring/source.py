@@ -17,6 +17,7 @@ from .memory import Segment
 from .ordering import publish_barrier
 from .registry import Registry, Row, check_ring
 from .ring import Reader, Taken
+from .sieve import Sifted
 from .stages import Kind, kind_from
 
 CLOSE_TIMEOUT_S: Final = 1.0
@@ -106,10 +107,10 @@ class Source:
         words = registry.words
         self._to_wall = words[layout.CLOCK_WALL_NS] - words[layout.CLOCK_MONOTONIC_NS]
 
-    def frame(self, taken: Taken) -> Frame:
-        """What was taken, as it is handed out."""
+    def frame(self, taken: Taken, sifted: Sifted, missed: int, kind: Kind) -> Frame:
+        """What is left of what was taken, as it is handed out."""
         time_ns = taken.time_ns + self._to_wall
-        return Frame(taken.payload, taken.count, time_ns, taken.missed, self._lane, self.kind)
+        return Frame(sifted.payload, sifted.count, time_ns, missed, self._lane, kind)
 
     def oldest_ns(self) -> int | None:
         """The time of the oldest unread frame, or None; of a corrupt ring, None."""

@@ -1,0 +1,99 @@
+"""Events of each kind as JSON objects, so that every format and filter sees the same ones.
+
+What an event looks like as bytes of a format is ``formats``'s.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any, Final
+
+import msgspec
+
+from .stages import NOT_DECODED
+
+_encode: Final = msgspec.json.Encoder().encode
+_json_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_WRAPPERS: Final = ({"line"}, {"line_base64"})
+
+
+def object_of_line(line: bytes) -> bytes:
+    """The JSON object that stands for a text line without its newline.
+
+    A line that is a JSON object stands for itself, as it is; any other is the text of
+    ``{"line": text}``, or of ``{"line_base64": ...}`` where it is no UTF-8. An object whose only
+    key is one of these two is wrapped, too, so that what was wrapped can be told.
+    """
+    if line.lstrip()[:1] == b"{":
+        try:
+            line.decode()  # a Raw's inside is not looked at
+            keys = _json_object.decode(line).keys()
+        except NOT_DECODED:
+            return wrapped_line(line)
+        if keys not in _WRAPPERS:
+            return line
+    return wrapped_line(line)
+
+
+def wrapped_line(line: bytes) -> bytes:
+    """The JSON object that holds a line as text, or in base64 where it is no UTF-8."""
+    try:
+        return _encode({"line": line.decode()})
+    except UnicodeDecodeError:
+        return _encode({"line_base64": _base64(line)})
+
+
+def object_of_blob(blob: bytes) -> bytes:
+    """The JSON object that holds an event of a ``bytes`` stage."""
+    return _encode({"base64": _base64(blob)})
+
+
+def flat(events: list[Any]) -> list[Any]:
+    """A frame's events one by one: an array's records as dictionaries."""
+    if len(events) == 1 and hasattr(events[0], "dtype"):
+        return record_dicts(events[0])
+    return events
+
+
+def record_dicts(array: Any) -> list[dict[str, Any]]:
+    """The records of a numpy array as dictionaries of what JSON can hold.
+
+    Times are ISO 8601, complex numbers pairs, bytes text where they are UTF-8 and else
+    ``{"base64": ...}``; NaN stays a float, which JSON writes as null. Elements without fields
+    are ``{"value": ...}``.
+    """
+    if array.dtype.names is None:
+        return [{"value": value} for value in _column(array)]
+    columns = {name: _column(array[name]) for name in array.dtype.names}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _column(values: Any) -> list[Any]:
+    if values.ndim > 1:
+        return [_column(each) for each in values]
+    if values.dtype.names is not None:
+        return record_dicts(values)
+    kind = values.dtype.kind
+    if kind in "Mm":
+        return [None if text == "NaT" else text for text in values.astype(str).tolist()]
+    if kind == "S":
+        return [_text(value) for value in values.tolist()]
+    if kind == "V":
+        return [_base64(value.tobytes()) for value in values]
+    if kind == "c":
+        return [[float(value.real), float(value.imag)] for value in values]
+    if kind == "f":
+        return [float(value) for value in values]
+    listed: list[Any] = values.tolist()
+    return listed
+
+
+def _text(value: bytes) -> Any:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"base64": _base64(value)}
+
+
+def _base64(value: bytes) -> str:
+    return base64.b64encode(value).decode()

@@ -1,0 +1,113 @@
+"""Redaction: raw values become tokens that are equal where the values are, in one capture."""
+
+import copy
+import re
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tapring
+from tapring import Redactor
+from tapring.redact import PREFIX
+
+TOKEN = re.compile(r"tapring:redacted:[0-9a-f]{16}")
+
+
+def redacted(paths: str, event, **options):
+    return Redactor(paths, **options).redact(copy.deepcopy(event))
+
+
+def test_a_value_becomes_a_token() -> None:
+    event = redacted("src_ip,user.email", {"src_ip": "10.0.0.1", "user": {"email": "a@x", "id": 1}})
+    assert TOKEN.fullmatch(event["src_ip"])
+    assert TOKEN.fullmatch(event["user"]["email"])
+    assert event["user"]["id"] == 1
+
+
+def test_equal_values_are_equal_within_a_capture_and_not_across_two() -> None:
+    one, two = Redactor("a,b,c"), Redactor("a,b,c")
+    first = one.redact({"a": "x", "b": "x", "c": "y"})
+    assert first["a"] == first["b"] != first["c"]
+    assert one.redact({"a": "x"})["a"] == first["a"]
+    assert two.redact({"a": "x"})["a"] != first["a"]
+
+
+@pytest.mark.parametrize("value", [1, 1.5, True, False, None, {}, [], {"k": [1]}, "", 2**70, "é\n"])
+def test_whatever_the_value_it_is_redacted(value) -> None:
+    event = redacted("v", {"v": value})
+    assert TOKEN.fullmatch(event["v"])
+    assert redacted("v.deep", {"v": value}) in ({"v": value},)
+
+
+def test_equal_is_what_json_calls_equal() -> None:
+    token = Redactor("x").token
+    assert token(8080) == token(8080.0) == token("8080")
+    assert token({"a": 1, "b": [2.0]}) == token({"b": [2], "a": 1})
+    assert token(True) != token(1)
+    assert token(None) == token("null")
+    assert token(1e300) != token(1.0000000000000002e300)
+
+
+def test_a_typo_is_known() -> None:
+    redactor = Redactor("usr.email,src_ip")
+    redactor.redact({"user": {"email": "a"}, "src_ip": "1"})
+    assert redactor.unmatched == ("usr.email",)
+    assert not redactor.regex_unmatched
+    assert Redactor(regex="x").regex_unmatched
+
+
+def test_a_regex_hides_its_matches_in_lines_or_its_groups_alone() -> None:
+    whole = Redactor(regex=r"\d+\.\d+\.\d+\.\d+")
+    text = whole.redact_text("from 10.0.0.1 to 10.0.0.2, 10.0.0.1")
+    tokens = TOKEN.findall(text)
+    assert len(tokens) == 3
+    assert tokens[0] == tokens[2] != tokens[1]
+    assert "10.0" not in text
+    grouped = Redactor(regex=r"user (\w+)(?: of (\w+))?").redact_text("user root of wheel; user x")
+    assert re.fullmatch(rf"user {TOKEN.pattern} of {TOKEN.pattern}; user {TOKEN.pattern}", grouped)
+    nested = Redactor(regex=r"((a)b)c").redact_text("abc")
+    assert re.fullmatch(rf"{TOKEN.pattern}c", nested)
+
+
+def test_a_regex_reaches_every_string_number_and_key_of_an_event() -> None:
+    event = {"t": "id 4711", "n": 4711, "f": 4711.5, "in": [{"4711": ["x4711"]}], "ok": True}
+    text = msgspec.json.encode(redacted("", event, regex="4711"))
+    assert b"4711" not in re.sub(rb"[0-9a-f]{16}", b"", text)
+    assert msgspec.json.decode(text)["ok"] is True
+
+
+@pytest.mark.parametrize("bad", ["(", "[a", "a{2,1}", "*"])
+def test_what_is_no_regex_is_refused_with_the_reason(bad) -> None:
+    with pytest.raises(ValueError, match="no regular expression"):
+        Redactor(regex=bad)
+
+
+def test_nothing_to_redact_is_refused() -> None:
+    with pytest.raises(ValueError, match="src_ip"):
+        Redactor()
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(json_values, json_values)
+def test_tokens_are_equal_where_values_are(one, other) -> None:
+    token = Redactor("x").token
+    again = msgspec.json.decode(msgspec.json.encode(one))
+    assert token(one) == token(again)
+    if token(one) == token(other):
+        same = msgspec.json.encode(one, order="sorted").strip(b'"')
+        assert isinstance(one, float | dict | list) or same == msgspec.json.encode(other).strip(
+            b'"'
+        )
+
+
+def test_a_token_is_what_is_published_of_it() -> None:
+    assert PREFIX == "tapring:redacted:"
+    assert tapring.Redactor is Redactor
