@@ -1,6 +1,7 @@
 """Formats and outputs: frames become bytes; the bytes reach their place whole."""
 
 import base64
+import io
 import json
 import os
 
@@ -26,7 +27,12 @@ def ndjson(kind, batch) -> list:
     return [json.loads(line) for line in text.splitlines()]
 
 
-text_lines = st.lists(st.binary(max_size=20).map(lambda b: b.replace(b"\n", b"")), max_size=5)
+json_lines = st.dictionaries(
+    st.sampled_from(["line", "line_base64", "a"]), st.integers() | st.text(), max_size=2
+).map(lambda event: json.dumps(event).encode())
+text_lines = st.lists(
+    st.binary(max_size=20).map(lambda b: b.replace(b"\n", b"")) | json_lines, max_size=5
+)
 
 
 @given(text_lines)
@@ -36,10 +42,12 @@ def test_ndjson_of_lines_is_json_whatever_the_line(lines) -> None:
     assert len(found) == len(lines)
     for event, line in zip(found, lines, strict=True):
         assert isinstance(event, dict)
-        if "line" in event:
+        if event.keys() == {"line"}:
             assert event["line"].encode() == line
-        elif "line_base64" in event:
+        elif event.keys() == {"line_base64"}:
             assert base64.b64decode(event["line_base64"]) == line
+        else:
+            assert event == json.loads(line)
 
 
 def test_a_line_that_is_a_json_object_passes_as_it_is() -> None:
@@ -48,6 +56,16 @@ def test_a_line_that_is_a_json_object_passes_as_it_is() -> None:
     assert payload.split(b"\n")[0] == b'{"a":  1}'
     assert [json.loads(line) for line in payload.splitlines()[1:]] == [
         {"line": line.decode()} for line in lines[1:]
+    ]
+
+
+def test_an_object_that_looks_like_a_wrapped_line_is_wrapped() -> None:
+    lines = [b'{"line": 1}', b'{"line_base64":"AA=="}', b'{"line":1,"a":2}', b'{"a":"\xff"}']
+    assert ndjson(Lines(), lines) == [
+        {"line": '{"line": 1}'},
+        {"line": '{"line_base64":"AA=="}'},
+        {"line": 1, "a": 2},
+        {"line_base64": base64.b64encode(lines[3]).decode()},
     ]
 
 
@@ -100,6 +118,8 @@ def test_the_default_format_goes_by_the_reader_and_the_kind() -> None:
     assert b" a=1" in make_format(None, "json", terminal=True)(event)
     with pytest.raises(ValueError, match="ndjson, pretty, raw"):
         make_format("xml", "json", terminal=False)
+    with pytest.raises(ValueError, match=r"parquet needs a file .* -o events\.parquet"):
+        make_format("parquet", "json", terminal=False)
 
 
 @given(text_lines)
@@ -119,6 +139,55 @@ def test_pretty_shows_gaps_and_nested_events() -> None:
     assert "\x1b" not in fourth
     coloured = make_format("pretty", "json", terminal=True, colour=True)
     assert b"\x1b[36ma\x1b[0m=1" in coloured(frame(Json(), [{"a": 1}]))
+
+
+def test_a_screenful_is_the_time_and_the_event_indented() -> None:
+    show = make_format("pretty", "json", terminal=True, screenful=True)
+    text = show(frame(Json(), [{"a": {"b": [1, "x\x9b"]}}, "s"], 2)).decode()
+    lines = text.splitlines()
+    assert "2 events missed here" in lines[0]
+    assert lines[2:9] == [
+        "{",
+        '  "a": {',
+        '    "b": [',
+        "      1,",
+        '      "x\\x9b"',
+        "    ]",
+        "  }",
+    ]
+    assert lines[-1] == '"s"'
+    shown = make_format("pretty", "lines", terminal=True, screenful=True)
+    assert shown(frame(Lines(), [b"\x1b[2J", b'{"a":1}'])).decode().split("\n")[1::2] == [
+        "\\x1b[2J",
+        "{",
+        "}",
+    ]
+    coloured = make_format("pretty", "json", terminal=True, colour=True, screenful=True)
+    text = coloured(frame(Json(), [{"k": "v: 1", "n": -1.5, "w": None}])).decode()
+    for painted in (
+        '\x1b[36m"k"\x1b[0m: \x1b[32m"v: 1"\x1b[0m',
+        ": \x1b[35m-1.5\x1b[0m",
+        "\x1b[34mnull\x1b[0m",
+    ):
+        assert painted in text
+
+
+def test_msgpack_is_an_object_an_event() -> None:
+    msgpack = pytest.importorskip("msgpack")
+
+    def unpacked(kind, batch) -> list:
+        data = make_format("msgpack", kind.name, terminal=False)(frame(kind, batch))
+        return list(msgpack.Unpacker(io.BytesIO(data), strict_map_key=False))
+
+    assert unpacked(Lines(), [b"text", b"\xff", b""]) == ["text", b"\xff", ""]
+    assert unpacked(Blobs(), [b"text", b"\x00"]) == [b"text", b"\x00"]
+    records = np.array([(1, 2.5)], [("a", "i2"), ("b", "f4")])
+    assert unpacked(Array(records.dtype), records) == [{"a": 1, "b": 2.5}]
+    big = {"n": [2**64], "s": "x"}
+    events = [{"a": [None, True, 1.5]}, 2**64 - 1, big, msgspec.Raw(b"{nul}")]
+    *held, text, broken = unpacked(Json(), events)
+    assert held == events[:2]
+    assert (text.code, json.loads(text.data), broken) == (74, big, b"{nul}")
 
 
 def test_an_output_is_private_whole_and_closed_twice(tmp_path) -> None:

@@ -1,0 +1,260 @@
+"""Sinks: a capture's frames on their way into files, or into what is open already.
+
+Which format and which path may be is decided in ``sinks`` itself; here it is done.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from .compression import make_compressor
+from .formats import Format
+from .frames import FrameLike
+from .meta import VERSION, Pace, write_meta
+from .output import FLUSH_S, CaptureFile, Output
+from .rotation import Rotation, next_number, numbered_path
+
+Facts = Callable[[], dict[str, Any]]
+
+
+class FileWriter(Protocol):
+    """What puts frames into one file in one format."""
+
+    file: CaptureFile
+
+    def write(self, frame: FrameLike, most: int | None) -> bool:
+        """Append a frame; False, and nothing done, if the file would pass ``most`` bytes."""
+
+    def close(self, *, complete: bool, meta: Facts) -> None:
+        """End the file; ``meta`` is what there is to say of it. Raises OSError."""
+
+
+class ByteFile:
+    """Events as bytes, one after the other, perhaps compressed."""
+
+    def __init__(self, path: str, encode: Format, compression: str | None) -> None:
+        self.file = CaptureFile(path, compression)
+        self._encode = encode
+        self._compressed = compression is not None
+
+    def write(self, frame: FrameLike, most: int | None) -> bool:
+        """Append a frame; False, and nothing done, if the file would pass ``most`` bytes.
+
+        How large a compressed frame is shows only afterwards: such a file is full once it has
+        ``most`` bytes.
+        """
+        data = self._encode(frame)
+        if most is not None and self.file.accepted:
+            size = self.file.size + (1 if self._compressed else len(data))
+            if size > most:
+                return False
+        self.file.write(data, frame.count)
+        return True
+
+    def close(self, *, complete: bool, meta: Facts) -> None:
+        """End the file. Raises OSError."""
+        self.file.close(complete=complete)
+
+
+class StreamSink:
+    """Standard output, a FIFO, a device: bytes as they come. No name changes and no meta.
+
+    ``events`` are those of whole frames that were written.
+    """
+
+    def __init__(
+        self, output: Output, format_: str, encode: Format, compression: str | None
+    ) -> None:
+        self.path = output.path
+        self.format = format_
+        self.is_terminal = output.is_terminal
+        self.events = 0
+        self.bytes = 0
+        self.files: list[str] = []
+        self.unfinished: str | None = None
+        self.meta_error: OSError | None = None
+        self._output = output
+        self._encode = encode
+        self._compressor = make_compressor(compression)
+        self._waiting = 0
+        self._flushed_at = -FLUSH_S
+        self._closed = False
+
+    def write(self, frame: FrameLike) -> None:
+        """Write a frame. Raises BrokenPipeError once nobody reads it, and OSError."""
+        data = self._encode(frame)
+        if self._compressor is None:
+            self._put(data, frame.count)
+            return
+        self._put(self._compressor.compress(data), 0)
+        self._waiting += frame.count
+        self.tick()
+
+    def tick(self) -> None:
+        """Flush what waits in the compressor, where that is due. Raises OSError."""
+        if self._compressor is None or not self._waiting:
+            return
+        now = time.monotonic()
+        if now - self._flushed_at >= FLUSH_S:
+            self._flushed_at = now
+            self._put(self._compressor.flush(), self._waiting)
+            self._waiting = 0
+
+    def close(self, *, complete: bool = True) -> None:
+        """End what is compressed, and close; standard output stays open. Raises OSError."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._compressor is not None and complete:
+                self._put(self._compressor.finish(), self._waiting)
+        finally:
+            self._output.close()
+
+    def _put(self, data: bytes, events: int) -> None:
+        self._output.write(data)
+        self.bytes += len(data)
+        self.events += events
+
+
+class FileSink:
+    """A capture in one file, or with ``rotation`` in numbered ones, each with its meta.
+
+    ``open_file`` makes the writer for a path. The first file is opened at once, so that what
+    cannot be written is known before anything is captured.
+    """
+
+    is_terminal = False
+
+    def __init__(
+        self,
+        path: str,
+        format_: str,
+        open_file: Callable[[str], FileWriter],
+        *,
+        rotation: Rotation | None,
+        facts: Facts,
+    ) -> None:
+        self.path = path
+        self.format = format_
+        self.files: list[str] = []
+        self.unfinished: str | None = None
+        self.meta_error: OSError | None = None
+        self._open_file = open_file
+        self._rotation = rotation
+        self._most = rotation.bytes if rotation else None
+        self._facts = facts
+        self._ended_events = 0
+        self._ended_bytes = 0
+        self._writer: FileWriter | None = None
+        self._over_at: float | None = None
+        self._number = 0
+        self._closed = False
+        self._begin()
+
+    @property
+    def events(self) -> int:
+        """Events that can be read from the files."""
+        return self._ended_events + (self._writer.file.events if self._writer else 0)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes in the files."""
+        return self._ended_bytes + (self._writer.file.size if self._writer else 0)
+
+    def write(self, frame: FrameLike) -> None:
+        """Write a frame, into the next file where that is due.
+
+        Raises OSError, and ValueError once the sink is closed.
+        """
+        if self._closed:
+            raise ValueError(f"the capture in {self.path} is closed")
+        if self._rotation is not None:
+            self.tick()
+        writer = self._writer or self._begin()
+        before = writer.file.accepted
+        if not writer.write(frame, self._most):
+            self._end(complete=True)
+            writer, before = self._begin(), 0
+            writer.write(frame, None)
+        if frame.count:
+            self._pace.note(before, frame.timestamp)
+            if self._over_at is None and self._rotation and self._rotation.seconds:
+                self._over_at = time.monotonic() + self._rotation.seconds
+
+    def tick(self) -> None:
+        """Nothing waits to be read: flush what is due; end a file whose time is over."""
+        if self._over_at is not None and time.monotonic() >= self._over_at:
+            self._end(complete=True)
+        elif self._writer is not None:
+            self._writer.file.tick()
+
+    def close(self, *, complete: bool = True) -> None:
+        """End the file that is open and write its meta; an incomplete one keeps ``.part``.
+
+        Raises OSError where the end could not be written; the sink is closed then, too.
+        """
+        self._closed = True
+        self._end(complete=complete)
+
+    def _begin(self) -> FileWriter:
+        self._pace = Pace()
+        self._over_at = None
+        if self._rotation is None:
+            self._writer = self._open_file(self.path)
+            return self._writer
+        self._number = next_number(self.path)
+        while (writer := self._begun(numbered_path(self.path, self._number))) is None:
+            self._number += 1
+        self._writer = writer
+        return writer
+
+    def _begun(self, path: str) -> FileWriter | None:
+        """The writer of a numbered file; None where another capture took the number meanwhile."""
+        try:
+            writer = self._open_file(path)
+        except FileExistsError:
+            return None
+        if os.path.lexists(path):
+            writer.file.discard()
+            return None
+        return writer
+
+    def _end(self, *, complete: bool) -> None:
+        writer, self._writer = self._writer, None
+        self._over_at = None
+        if writer is None:
+            return
+        file = writer.file
+        if not (file.accepted or file.failed) and (self._rotation or not complete):
+            file.discard()
+            return
+        try:
+            writer.close(complete=complete, meta=lambda: self._meta(file.accepted))
+        finally:
+            self._account_for(writer.file)
+
+    def _account_for(self, file: CaptureFile) -> None:
+        self._ended_events += file.events
+        self._ended_bytes += file.size
+        if file.complete:
+            self.files.append(file.name)
+        else:
+            self.unfinished = file.name
+        about = {
+            "file": os.path.basename(file.name),
+            "bytes": file.size,
+            "complete": file.complete,
+        }
+        # First for the reader, and last so that what the caller says does not hide it.
+        error = write_meta(file.name, {**about, **self._meta(file.events), **about})
+        self.meta_error = self.meta_error or error
+
+    def _meta(self, events: int) -> dict[str, Any]:
+        """What there is to say of the current file, with ``events`` in it, but for its size."""
+        part = {"part": self._number} if self._rotation else {}
+        own = {"tapring_capture": VERSION, **part, "events": events, **self._pace.facts(events)}
+        return {**own, **self._facts(), **own}

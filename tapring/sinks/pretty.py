@@ -1,0 +1,91 @@
+"""Events for people at a terminal: a line or a screenful each, and nothing that it would obey."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any, Final
+
+import msgspec
+
+from ..records import flat, object_of_line
+from .frames import FrameLike
+
+_encode: Final = msgspec.json.Encoder().encode
+_NS: Final = 1_000_000_000
+_COLOURS: Final = {"dim": "2", "key": "36", "gap": "33", "text": "32", "number": "35", "word": "34"}
+_TOKENS: Final = re.compile(
+    r'(?P<key>"(?:[^"\\]|\\.)*"(?=:))|(?P<text>"(?:[^"\\]|\\.)*")'
+    r"|(?P<number>-?\d[\d.eE+-]*)|(?P<word>true|false|null)"
+)
+
+
+class Pretty:
+    """One event a line with its time, for people; what a terminal would obey is made visible.
+
+    With ``screenful``, a line with the time and below it the event as indented JSON.
+    """
+
+    def __init__(self, *, colour: bool, screenful: bool = False) -> None:
+        self._codes = {name: f"\x1b[{code}m" if colour else "" for name, code in _COLOURS.items()}
+        self._off = "\x1b[0m" if colour else ""
+        self._show = self._screenful if screenful else self._line
+
+    def __call__(self, frame: FrameLike) -> bytes:
+        """The text of ``frame``, a line that counts what was lost before it in front."""
+        seconds, ns = divmod(frame.timestamp, _NS)
+        clock = time.strftime("%H:%M:%S", time.localtime(seconds))
+        stamp = self._painted("dim", f"{clock}.{ns // 1_000_000:03d}")
+        shown = []
+        if frame.missed:
+            gap = self._painted("gap", f"... {frame.missed:,} events missed here ...")
+            shown.append(f"{gap}\n")
+        shown += [self._show(stamp, event) for event in flat(frame.events())]
+        return "".join(shown).encode("utf-8", "backslashreplace")
+
+    def _line(self, stamp: str, event: Any) -> str:
+        if isinstance(event, bytes):
+            said = _visible(_text(event))
+        elif isinstance(event, dict) and event:
+            said = " ".join(
+                f"{self._painted('key', _visible(str(key)))}={_short(value)}"
+                for key, value in event.items()
+            )
+        else:
+            said = _short(event)
+        return f"{stamp} {said}\n"
+
+    def _screenful(self, stamp: str, event: Any) -> str:
+        if isinstance(event, bytes):
+            if object_of_line(event) != event:
+                return f"{stamp}\n{_visible(_text(event))}\n"
+            text = event
+        else:
+            text = _encode(event)
+        lines = msgspec.json.format(text, indent=2).decode("utf-8", "backslashreplace").split("\n")
+        said = "\n".join(_TOKENS.sub(self._paint, _visible(line)) for line in lines)
+        return f"{stamp}\n{said}\n"
+
+    def _paint(self, token: re.Match[str]) -> str:
+        return self._painted(token.lastgroup or "dim", token[0])
+
+    def _painted(self, name: str, text: str) -> str:
+        return f"{self._codes[name]}{text}{self._off}"
+
+
+def _text(event: bytes) -> str:
+    return event.decode("utf-8", "backslashreplace")
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, str) and value.isprintable() and value and not set(value) & set(' "='):
+        return value
+    return _visible(_encode(value).decode())
+
+
+def _visible(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )

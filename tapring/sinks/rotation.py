@@ -1,0 +1,61 @@
+"""Which file is next: a capture in numbered files of a size or a time each."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from .compression import split_suffix
+
+_DIGITS: Final = 6  # so that a listing sorts them
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """When a file of a capture ends and the next begins; at frames, so no event is cut.
+
+    bytes: before the frame with which the file would be larger; a compressed file, once it is
+    as large (what waits in the compressor comes on top). seconds: this long after its first
+    event. With both, at what comes first. Raises ValueError for neither, and for what is not
+    positive.
+    """
+
+    bytes: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        limits = [each for each in (self.bytes, self.seconds) if each is not None]
+        if not limits or min(limits) <= 0:
+            raise ValueError(
+                f"a rotation is by a positive number of bytes or seconds, such as 100 MiB or "
+                f"3600 s, not by {self.bytes} bytes and {self.seconds} seconds"
+            )
+
+
+def split_path(path: str) -> tuple[str, str]:
+    """A path before and from its suffixes: ``("a/events", ".ndjson.gz")``."""
+    plain, _ = split_suffix(path)
+    stem, _ = os.path.splitext(plain)
+    return stem, path[len(stem) :]
+
+
+def next_number(path: str) -> int:
+    """One more than the highest that a file of the capture ``path`` has, finished or not.
+
+    Raises OSError where its folder cannot be read.
+    """
+    stem, suffix = split_path(path)
+    folder, name = os.path.split(stem)
+    numbered = re.compile(rf"{re.escape(name)}\.(\d{{{_DIGITS},}}){re.escape(suffix)}(?:\..+)?")
+    found = [
+        int(match[1]) for each in os.listdir(folder or ".") if (match := numbered.fullmatch(each))
+    ]
+    return max(found, default=0) + 1
+
+
+def numbered_path(path: str, number: int) -> str:
+    """``events.ndjson.gz`` as ``events.000001.ndjson.gz``."""
+    stem, suffix = split_path(path)
+    return f"{stem}.{number:0{_DIGITS}d}{suffix}"
