@@ -1,7 +1,7 @@
 """``python -m tapring.attach`` = ``tapring attach``: see an engine's events, learn what was lost.
 
-Arguments, signals, the summary and the exit codes live here; reading is ``session``'s, bytes are
-``sinks``'s.
+Arguments, signals and the exit codes live here; reading, selecting and redacting are
+``session``'s, bytes and files ``sinks``'s, what is said at the end ``summary``'s.
 """
 
 from __future__ import annotations
@@ -11,98 +11,209 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 import msgspec
 
-from .account import Stats
-from .command_line import Address, Duration, Size, fail, say
+from . import __version__
+from .command_line import (
+    Address,
+    Count,
+    Duration,
+    EventRate,
+    Expression,
+    OnePath,
+    Paths,
+    Regex,
+    Size,
+    SizeOrTime,
+    fail,
+    say,
+)
 from .discovery import split_address
 from .errors import TapError
 from .opening import attach_session, capture
-from .session import AT_MOST_ONCE, DELIVERIES, Session
-from .sinks import FORMATS, STDOUT, Output, make_format
+from .progress import Progress, shown
+from .redact import Redactor
+from .select import Select
+from .session import AT_LEAST_ONCE, AT_MOST_ONCE, DELIVERIES, Session
+from .sinks import FORMATS, STDOUT, Rotation, Sink, check_output, open_sink
+from .summary import Report
 
 EXIT_ENGINE_DIED: Final = 4
 _CANNOT: Final = TapError.exit_code
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for, as the options of the same names say."""
+
+    stage: str | None
+    duration: float | None
+    limit: int | None
+    grep: str | None
+    where: str | None
+    sample: int
+    by: str | None
+    sample_batches: int | None
+    rate: str | None
+    fields: str | None
+    redact: tuple[str, ...]
+    redact_regex: str | None
+    format_: str | None
+    expand: bool
+    color: bool
+    output: str
+    rotate: Rotation | None
+    buffer: int | None
+    wait: bool
+    session_id: int | None
+    delivery: str
+    progress: bool
+    summary: str
+
+
+def _options(command: _Command) -> _Command:
+    """The options, grouped as --help shows them: what, which, hidden, how, where to."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+_OPTIONS: Final = (
+    click.option("--stage", default=None, help="The stage to read.  [default: decoded]"),
+    click.option(
+        "--duration",
+        type=Duration(),
+        default=None,
+        help="End after this long (30s, 5m). 0, the default: when interrupted, or at the "
+        "engine's limit.",
+    ),
+    click.option(
+        "--limit", type=Count(), default=None, help="End after this many selected events."
+    ),
+    click.option("--grep", type=Regex(), help="Keep events whose text matches this."),
+    click.option(
+        "--where",
+        type=Expression(),
+        help="Keep events of which this JMESPath holds: level=='error' && user.name=='root'",
+    ),
+    click.option("--sample", type=Count(), default=1, metavar="N", help="Keep one event in N."),
+    click.option(
+        "--by",
+        type=OnePath(),
+        help="With --sample: all events of one value of this field (user.id), or none.",
+    ),
+    click.option(
+        "--sample-batches",
+        type=Count(),
+        metavar="N",
+        help="Have the engine offer one batch in N; it does not serialize the others.",
+    ),
+    click.option("--rate", type=EventRate(), help="Keep at most so many: 100/s, 30/m, 5/h."),
+    click.option("--fields", type=Paths(), help="Of each event only these: user.name,src_ip"),
+    click.option(
+        "--redact",
+        type=Paths(),
+        multiple=True,
+        help="Put a token for the values of these: src_ip,user.email,ips.0,users.*.email. Equal "
+        "values have equal tokens, in this capture alone.",
+    ),
+    click.option(
+        "--redact-regex",
+        type=Regex(),
+        help="Put a token for what this matches (or its groups), in lines and in all strings.",
+    ),
+    click.option(
+        "--format",
+        "format_",
+        type=click.Choice(FORMATS),
+        default=None,
+        help="Default: by the suffix of -o; pretty on a terminal; elsewhere lines as they are, "
+        "ndjson for other stages.",
+    ),
+    click.option("--expand", is_flag=True, help="Pretty: an event over several lines."),
+    click.option(
+        "--color/--no-color",
+        default=not os.environ.get("NO_COLOR"),
+        help="Pretty on a terminal has colours unless NO_COLOR is set.",
+    ),
+    click.option(
+        "-o",
+        "--output",
+        default=STDOUT,
+        metavar="PATH",
+        help="Write to a file, compressed if it ends in .gz or .zst; it is called PATH.part "
+        "until it is complete, and PATH.meta.json says what is in it.",
+    ),
+    click.option(
+        "--rotate",
+        type=SizeOrTime(),
+        help="Begin another file after so much (100MB) or so long (10m): PATH's name with 000001, "
+        "000002 ... in it.",
+    ),
+    click.option("--buffer", type=Size(), default=None, help="Size of the ring, such as 16MiB."),
+    click.option("--wait", is_flag=True, help="Wait for the engine to appear."),
+    click.option("--session", "session_id", type=Count(), help="Read a registered session."),
+    click.option(
+        "--delivery",
+        type=click.Choice(DELIVERIES),
+        default=AT_MOST_ONCE,
+        show_default=True,
+        help="Of a session that outlives this: what the next one does not see, or sees again, of "
+        "the events that a killed one had in hand.",
+    ),
+    click.option(
+        "--progress/--no-progress",
+        default=True,
+        help="Say how far it is, while standard error is a terminal that the events do not go to.",
+    ),
+    click.option(
+        "--summary",
+        type=click.Choice(["text", "json", "none"]),
+        default="text",
+        show_default=True,
+        help="What standard error says at the end.",
+    ),
+)
 
 
 @click.command("attach")
 @click.argument("address", type=Address())
-@click.option("--stage", default=None, help="The stage to read.  [default: decoded]")
-@click.option(
-    "--duration",
-    type=Duration(),
-    default=None,
-    help="End after this long (30s, 5m). 0, the default: when interrupted, or at the engine's "
-    "limit.",
-)
-@click.option("--limit", type=click.IntRange(1), default=None, help="End after this many events.")
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(FORMATS),
-    default=None,
-    help="Default: pretty on a terminal; elsewhere lines as they are, ndjson for other stages.",
-)
-@click.option("-o", "--output", default=STDOUT, metavar="PATH", help="Write to a file.")
-@click.option("--buffer", type=Size(), default=None, help="Size of the ring, such as 16MiB.")
-@click.option("--wait", is_flag=True, help="Wait for the engine to appear.")
-@click.option("--session", "session_id", type=click.IntRange(1), help="Read a registered session.")
-@click.option(
-    "--delivery",
-    type=click.Choice(DELIVERIES),
-    default=AT_MOST_ONCE,
-    show_default=True,
-    help="Of a session that outlives this: what the next one does not see, or sees again, of the "
-    "events that a killed one had in hand.",
-)
-@click.option(
-    "--summary",
-    type=click.Choice(["text", "json", "none"]),
-    default="text",
-    show_default=True,
-    help="What standard error says at the end.",
-)
-def command(
-    address: str,
-    stage: str | None,
-    duration: float | None,
-    limit: int | None,
-    format_: str | None,
-    output: str,
-    buffer: int | None,
-    wait: bool,
-    session_id: int | None,
-    delivery: str,
-    summary: str,
-) -> None:
+@_options
+def command(address: str, **given: Any) -> None:
     """Show the events of the engine at ADDRESS, live.
 
     ADDRESS is ENGINE, ENGINE.LANE (one of its processes) or ENGINE:ID (a session that the engine
     registered or that tapring open made; otherwise one is opened on every lane). Nothing here
     slows the engine: what does not fit into the ring is dropped and counted.
 
+    An event passes --grep, --where, --sample, --rate, --redact, --fields and --limit in this
+    order, whatever theirs on the command line.
+
     \b
     Exit codes: 0 the capture completed, also without events; 2 wrong usage;
     3 it could not start or could not write; 4 the engine died during the capture.
     """
-    _, _, named = split_address(address)
-    if named is not None and session_id not in (None, named):
-        raise click.UsageError(f"ADDRESS says session {named} and --session says {session_id}")
-    if session_id or named:
-        _refuse_with_session(stage=stage, duration=duration, buffer=buffer)
+    options = Options(**given)
+    _refuse_contradictions(address, options)
+    select, redact = _selection(options)
     try:
-        session = _open(address, stage, duration, buffer, wait, session_id, delivery)
+        check_output(options.output, options.format_, options.rotate)
+        session = _open(address, options, select, redact)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     except (TapError, OSError, MemoryError) as error:
         fail(error)
     except KeyboardInterrupt:
         fail("interrupted before the capture began")
-    sys.exit(_run(session, output, format_, limit, summary))
+    sys.exit(_Capture(session, options, select, redact).run())
 
 
 def main() -> None:
@@ -110,71 +221,155 @@ def main() -> None:
     command(prog_name="python -m tapring.attach")
 
 
-def _refuse_with_session(**options: Any) -> None:
-    for name, value in options.items():
-        if value is not None:
-            raise click.UsageError(
-                f"--{name} is set by who registered the session; leave it out, or leave the "
-                f"session's id out to open one of your own"
-            )
+def _refuse_contradictions(address: str, options: Options) -> None:
+    _, _, named = split_address(address)
+    if named is not None and options.session_id not in (None, named):
+        raise click.UsageError(
+            f"ADDRESS says session {named} and --session says {options.session_id}"
+        )
+    if options.session_id or named:
+        for name in ("stage", "duration", "buffer", "sample_batches"):
+            if getattr(options, name) is not None:
+                raise click.UsageError(
+                    f"--{name.replace('_', '-')} is set by who registered the session; leave it "
+                    f"out, or leave the session's id out to open one of your own"
+                )
+    if options.by is not None and options.sample == 1:
+        raise click.UsageError(
+            f"--by {options.by} says by what to sample, and --sample N, one in how many, is "
+            f"missing: --sample 10 --by {options.by}"
+        )
+    if options.expand and options.format_ not in (None, "pretty"):
+        raise click.UsageError(
+            f"--expand is of --format pretty and contradicts --format {options.format_}"
+        )
 
 
-def _open(
-    address: str,
-    stage: str | None,
-    duration: float | None,
-    buffer: int | None,
-    wait: bool,
-    session_id: int | None,
-    delivery: str,
-) -> Session:
-    patience = math.inf if wait else 0.0
-    if session_id is not None or split_address(address)[2] is not None:
-        return attach_session(address, session_id, wait=patience, delivery=delivery)
+def _selection(options: Options) -> tuple[Select, Redactor | None]:
+    select = Select(
+        grep=options.grep,
+        where=options.where,
+        sample=options.sample,
+        by=options.by,
+        rate=options.rate,
+        fields=options.fields or (),
+    )
+    if not options.redact and options.redact_regex is None:
+        return select, None
+    return select, Redactor(options.redact, regex=options.redact_regex)
+
+
+def _open(address: str, options: Options, select: Select, redact: Redactor | None) -> Session:
+    patience = math.inf if options.wait else 0.0
+    if options.session_id is not None or split_address(address)[2] is not None:
+        return attach_session(
+            address,
+            options.session_id,
+            wait=patience,
+            delivery=options.delivery,
+            select=select,
+            redact=redact,
+        )
     return capture(
         address,
-        stage=stage or "decoded",
-        duration=duration or None,
-        buffer_bytes=buffer,
+        stage=options.stage or "decoded",
+        duration=options.duration or None,
+        buffer_bytes=options.buffer,
         wait=patience,
-        delivery=delivery,
+        delivery=options.delivery,
+        sample=options.sample_batches or 1,
+        select=select,
+        redact=redact,
     )
 
 
-def _run(session: Session, path: str, format_: str | None, limit: int | None, summary: str) -> int:
-    """Read to the end, whatever ends it; say what came of it; return the exit code."""
-    started = time.monotonic()
-    failure: Exception | None = None
-    with session:
+class _Capture:
+    """A capture from its session to its summary, whatever ends it."""
+
+    def __init__(
+        self, session: Session, options: Options, select: Select, redact: Redactor | None
+    ) -> None:
+        self._session = session
+        self._options = options
+        self._started = time.monotonic()
+        self._failure: Exception | None = None
+        self._sink = self._open_sink()
+        self._report = Report(session, select, redact, self._sink, __version__)
+
+    def run(self) -> int:
+        """Read to the end; say what came of it; return the exit code."""
+        session, sink = self._session, self._sink
+        with session, _signals(session):
+            self._guarded(self._copy)
+            session.close(handled=self._failure is None)
+            self._guarded(lambda: sink.close(complete=self._failure is None))
+        if self._failure is not None:
+            say(self._failure)
+        self._summarize()
+        if self._failure is not None:
+            return _CANNOT
+        return EXIT_ENGINE_DIED if session.ended_by == "engine-death" else 0
+
+    def _open_sink(self) -> Sink:
+        session, options = self._session, self._options
         try:
-            output = Output(path)
-        except OSError as error:
+            return open_sink(
+                options.output,
+                "pretty" if options.expand else options.format_,
+                kind=session.kind,
+                dtype=session.dtype,
+                colour=options.color,
+                screenful=options.expand,
+                rotation=options.rotate,
+                describe=lambda: self._report.meta(self._seconds()),
+            )
+        except (ValueError, OSError) as error:
             session.close()
+            if isinstance(error, ValueError):
+                raise click.UsageError(str(error)) from None
             fail(error)
-        with output, _signals(session):
-            try:
-                _copy(session, output, format_, limit)
-            except BrokenPipeError:
-                session.ended_by = "output-closed"
-                _silence_stdout()
-            except (TapError, OSError, MemoryError) as error:
-                session.ended_by, failure = "error", error
-            except KeyboardInterrupt:
-                session.ended_by = "interrupt"
-    if failure is not None:
-        say(failure)
-    _summarize(session, time.monotonic() - started, summary)
-    if failure is not None:
-        return _CANNOT
-    return EXIT_ENGINE_DIED if session.ended_by == "engine-death" else 0
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """Do ``step``; whatever ends it early, the summary comes."""
+        try:
+            step()
+        except BrokenPipeError:
+            self._session.ended_by = "output-closed"
+            _silence_stdout()
+        except (TapError, OSError, MemoryError, ValueError) as error:
+            self._session.ended_by = "error"
+            self._failure = self._failure or error
+        except KeyboardInterrupt:
+            self._session.ended_by = "interrupt"
+
+    def _copy(self) -> None:
+        session, sink, options = self._session, self._sink, self._options
+        at_once = options.delivery == AT_LEAST_ONCE
+        with shown(session, sink, options.limit, wanted=options.progress) as progress:
+            session.on_idle = lambda: _tick(sink, progress)
+            for frame in session.frames(limit=options.limit):
+                sink.write(frame)
+                if at_once:  # it is released when the next is asked for
+                    sink.flush()
+                if progress is not None:
+                    progress.tick()
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._started
+
+    def _summarize(self) -> None:
+        style = self._options.summary
+        if style == "json":
+            facts = self._report.facts(self._seconds())
+            click.echo(msgspec.json.encode({"tapring_summary": facts}).decode(), err=True)
+        elif style == "text":
+            click.echo(self._report.words(self._seconds()), err=True)
 
 
-def _copy(session: Session, output: Output, format_: str | None, limit: int | None) -> None:
-    terminal = output.is_terminal
-    colour = terminal and not os.environ.get("NO_COLOR")
-    encode = make_format(format_, session.kind, terminal=terminal, colour=colour)
-    for frame in session.frames(limit=limit):
-        output.write(encode(frame))
+def _tick(sink: Sink, progress: Progress | None) -> None:
+    sink.tick()
+    if progress is not None:
+        progress.tick()
 
 
 @contextmanager
@@ -198,68 +393,6 @@ def _silence_stdout() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
-
-
-def _summarize(session: Session, seconds: float, style: str) -> None:
-    if style == "json":
-        line = msgspec.json.encode({"tapring_summary": _facts(session, seconds)})
-        click.echo(line.decode(), err=True)
-    elif style == "text":
-        click.echo(_words(session, seconds), err=True)
-
-
-def _facts(session: Session, seconds: float) -> dict[str, Any]:
-    stats = msgspec.structs.asdict(session.stats)
-    del stats["lag_ns"]
-    return {
-        **stats,
-        "redaction_dropped": 0,
-        "filtered": 0,
-        "duration_ms": round(seconds * 1000),
-        "engine": session.engine,
-        "lanes": list(session.lanes),
-        "stage": session.stage,
-        "ended_by": session.ended_by,
-    }
-
-
-def _words(session: Session, seconds: float) -> str:
-    stats = session.stats
-    first = (
-        f"tapring: {_events(stats.delivered)} of {session.engine}/{session.stage} "
-        f"in {seconds:.1f} s, ended by {session.ended_by}; {_losses(stats)}"
-    )
-    lines = [first]
-    if stats.dropped:
-        lines.append(
-            "tapring: the ring was full when they came: a larger --buffer bridges bursts, "
-            "a quicker output or --limit helps a constant stream"
-        )
-    if stats.split:
-        lines.append(f"tapring: {stats.split:,} lines more than events: some had a newline inside")
-    return "\n".join(lines)
-
-
-def _losses(stats: Stats) -> str:
-    parts = [
-        (stats.dropped, "dropped"),
-        (stats.oversize, "larger than the ring"),
-        (stats.errors, "not serializable"),
-    ]
-    unread = f"; {stats.unread:,} more lay unread in the ring" if stats.unread else ""
-    lost = sum(count for count, _ in parts)
-    if not lost:
-        return "nothing was lost" + unread
-    said = ", ".join(f"{count:,} {what}" for count, what in parts if count)
-    places = f" in {stats.gaps:,} place{'s' * (stats.gaps != 1)}" if stats.gaps else ""
-    return (
-        f"{lost:,} of {stats.offered:,} ({100 * lost / stats.offered:.1f} %) were lost"
-        f"{places}: {said}{unread}"
-    )
-
-
-def _events(count: int) -> str:
-    return f"{count:,} event{'s' * (count != 1)}"
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, NoReturn
 
 import click
@@ -11,6 +13,10 @@ import click
 from . import layout
 from .discovery import split_address
 from .errors import TapError
+from .paths import Path, parse_paths
+from .redact import compile_regex
+from .select import Rate, Where
+from .sinks import Rotation
 
 _UNITS_S: Final = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _POWERS: Final = dict(enumerate("kmgt", start=1))
@@ -69,6 +75,105 @@ class Size(click.ParamType[int]):
             self.fail(f"{value!r} is no size; 16MiB, 64k and 1048576 are", param, ctx)
         size: int = round(float(match[1]) * _UNITS_BYTES[match[2]])
         return size
+
+
+class Count(click.ParamType[int]):
+    """A whole number from 1 on."""
+
+    name = "n"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number."""
+        if isinstance(value, int):
+            return value
+        if not value.isascii() or not value.isdigit() or not 0 < int(value[:20]) < 1 << 55:
+            self.fail(f"{value!r} is no whole number from 1 on; 10 and 1000 are", param, ctx)
+        return int(value)
+
+
+class Regex(click.ParamType[str]):
+    """A regular expression."""
+
+    name = "regex"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check that ``value`` is one."""
+        return _checked(self, compile_regex, value, param, ctx)
+
+
+class Expression(click.ParamType[str]):
+    """A JMESPath expression."""
+
+    name = "expression"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check that ``value`` is one."""
+        return _checked(self, Where, value, param, ctx)
+
+
+class EventRate(click.ParamType[str]):
+    """``100/s``, ``30/m``, ``5/h``."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check that ``value`` is one."""
+        return _checked(self, Rate, value, param, ctx)
+
+
+class Paths(click.ParamType[str]):
+    """Dotted paths with commas between them: ``src_ip,user.email``."""
+
+    name = "paths"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check that ``value`` is such."""
+        return _checked(self, parse_paths, value, param, ctx)
+
+
+class OnePath(click.ParamType[str]):
+    """A dotted path: ``user.id``."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check that ``value`` is one."""
+        return _checked(self, Path, value, param, ctx)
+
+
+class SizeOrTime(click.ParamType[Rotation]):
+    """``100MB`` or ``10m``: a size needs a B or an i in its unit, or is k or g."""
+
+    name = "size|time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Rotation:
+        """The rotation that it means; ``10m`` are ten minutes."""
+        if isinstance(value, Rotation):
+            return value
+        text = value.strip().lower()
+        if text.isdigit():
+            self.fail(f"{value!r} says no unit; 100MB (a size) and 10m (a time) do", param, ctx)
+        with suppress(click.BadParameter, ValueError):
+            return Rotation(seconds=Duration().convert(text, param, ctx))
+        with suppress(click.BadParameter, ValueError):
+            return Rotation(bytes=Size().convert(text, param, ctx))
+        return self.fail(f"{value!r} is no size and no time; 100MB and 10m are", param, ctx)
+
+
+def _checked(
+    type_: click.ParamType[str],
+    check: Callable[[str], object],
+    value: str,
+    param: click.Parameter | None,
+    ctx: click.Context | None,
+) -> str:
+    try:
+        check(value)
+    except ValueError as error:
+        type_.fail(str(error), param, ctx)
+    return value
 
 
 class EngineName(click.ParamType[str]):

@@ -20,7 +20,7 @@ import math
 import os
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import suppress
 from itertools import chain
 from time import monotonic_ns
@@ -92,6 +92,7 @@ class Session:
         self.kind = kind.name
         self.dtype = getattr(kind, "dtype", None)
         self.sample = max(first.row.sample, 1)
+        self.engine_redacts = first.registry.info.stages[first.row.stage].redact
         _sessions.add(self)
 
     @property
@@ -114,6 +115,19 @@ class Session:
     def fill(self) -> float:
         """How full the fullest ring is, 0.0 to 1.0: at 1.0 the engine drops."""
         return max((source.reader.fill() for source in self._open), default=0.0)
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds until it ends by its duration, or by the engine's limit; 0 once that is over."""
+        ends = [source.ends_ns() for source in self._sources]
+        if self._deadline_ns is not None:
+            ends.append(self._deadline_ns)
+        return max(0.0, (min(ends) - monotonic_ns()) / _NS)
+
+    @property
+    def seen_keys(self) -> Collection[str]:
+        """Names of fields that selection and redaction have met, as dotted paths: a few hundred."""
+        return () if self._sieve is None else self._sieve.seen_keys
 
     def __iter__(self) -> Iterator[Any]:
         return chain.from_iterable(self._batches())

@@ -21,6 +21,7 @@ from .select import Select
 from .stages import NOT_DECODED, Array, Blobs, Kind, Lines
 
 _NEWLINE: Final = b"\n"
+_KEYS_TO_SEE: Final = 200
 OnDecodeError = Callable[[bytes, Exception], object]
 
 
@@ -59,6 +60,7 @@ class Sieve(Protocol):
     """Sifts frames of one stage."""
 
     away: KeptAway
+    seen_keys: dict[str, None]
 
     @property
     def kind(self) -> Kind:
@@ -108,6 +110,7 @@ class _Steps:
     def __init__(self, select: Select) -> None:
         self._select = select
         self.away = KeptAway()
+        self.seen_keys: dict[str, None] = {}
 
     def _sampled(self, at: Sequence[int]) -> Sequence[int]:
         """Sampling by turn; by value it is ``_passing``'s."""
@@ -120,6 +123,8 @@ class _Steps:
 
     def _passing(self, events: list[Any]) -> list[int]:
         """The indices of the decoded ``events`` that where and sampling by value let pass."""
+        if events and len(self.seen_keys) < _KEYS_TO_SEE:
+            _note_keys(events[0], "", self.seen_keys)
         where, sample = self._select.where, self._select.sample
         passing = list(range(len(events)))
         if where is not None:
@@ -381,6 +386,19 @@ def _field_names(kind: Array, select: Select) -> list[str]:
         path.found = True
     asked = {path.segments[0] for path in select.fields.paths}
     return [name for name in there if name in asked]
+
+
+def _note_keys(event: Any, before: str, seen: dict[str, None]) -> None:
+    """Note the paths of ``event``, so that a typo in one can be told."""
+    if isinstance(event, list):
+        for each in event[:1]:
+            _note_keys(each, before, seen)
+    elif isinstance(event, dict):
+        for key, value in event.items():
+            if len(seen) >= _KEYS_TO_SEE:
+                return
+            seen[before + key] = None
+            _note_keys(value, f"{before}{key}.", seen)
 
 
 def _is_nested(event: Any) -> bool:

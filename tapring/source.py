@@ -119,6 +119,11 @@ class Source:
         except RingCorrupt:
             return None
 
+    def ends_ns(self) -> int:
+        """When the engine ends the session at the latest, by CLOCK_MONOTONIC."""
+        longest = self.registry.info.max_duration_ns
+        return self.row.opened_ns + min(self.row.duration_ns or longest, longest)
+
     def ended_by(self) -> str | None:
         """Why no more will be written, or None. Raises where the engine refused the session.
 

@@ -17,6 +17,7 @@ _MODULES: Final = {
     "ls": ".ls",
     "open": ".open",
     "pipe": "..pipe",
+    "replay": ".replay",
 }
 
 

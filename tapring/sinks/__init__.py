@@ -81,6 +81,9 @@ class Sink(Protocol):
         To be called at least once a second. Raises OSError.
         """
 
+    def flush(self) -> None:
+        """Make what was written readable, whatever becomes of this process. Raises OSError."""
+
     def close(self, *, complete: bool = True) -> None:
         """End what was written. A file that is not ``complete`` keeps its temporary name.
 
@@ -125,7 +128,15 @@ def open_sink(
         "kind": kind,
         "dtype": _description(dtype),
     }
-    return FileSink(place, name, opener, rotation=rotation, facts=lambda: {**describe(), **about})
+    folder = os.path.dirname(path)
+    return FileSink(
+        place,
+        name,
+        opener,
+        rotation=rotation,
+        facts=lambda: {**describe(), **about},
+        folder=folder if os.path.realpath(folder) == os.path.dirname(place) else None,
+    )
 
 
 def format_of(path: str, format_: str | None, kind: str | None, terminal: bool) -> str:
@@ -184,8 +195,8 @@ def _check_stream(path: str, name: str | None, rotation: Rotation | None) -> Non
         )
     if rotation is not None:
         raise ValueError(
-            f"a capture in several files needs a name for them, and -o {path} is {what}; "
-            f"give one, such as -o events.ndjson"
+            f"--rotate makes several files, and -o {path} is {what}; "
+            f"give them a name, such as -o events.ndjson"
         )
 
 

@@ -100,6 +100,11 @@ class StreamSink:
         now = time.monotonic()
         if now - self._flushed_at >= FLUSH_S:
             self._flushed_at = now
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits in the compressor. Raises OSError."""
+        if self._compressor is not None and self._waiting:
             self._put(self._compressor.flush(), self._waiting)
             self._waiting = 0
 
@@ -123,7 +128,8 @@ class StreamSink:
 class FileSink:
     """A capture in one file, or with ``rotation`` in numbered ones, each with its meta.
 
-    ``open_file`` makes the writer for a path. The first file is opened at once, so that what
+    ``open_file`` makes the writer for a path; ``folder`` is how names of its folder begin where
+    that is not how ``path`` does. The first file is opened at once, so that what
     cannot be written is known before anything is captured.
     """
 
@@ -137,12 +143,14 @@ class FileSink:
         *,
         rotation: Rotation | None,
         facts: Facts,
+        folder: str | None = None,
     ) -> None:
         self.path = path
         self.format = format_
         self.files: list[str] = []
         self.unfinished: str | None = None
         self.meta_error: OSError | None = None
+        self._folder = os.path.dirname(path) if folder is None else folder
         self._open_file = open_file
         self._rotation = rotation
         self._most = rotation.bytes if rotation else None
@@ -191,6 +199,11 @@ class FileSink:
             self._end(complete=True)
         elif self._writer is not None:
             self._writer.file.tick()
+
+    def flush(self) -> None:
+        """Make what was written readable, whatever becomes of this process. Raises OSError."""
+        if self._writer is not None:
+            self._writer.file.flush()
 
     def close(self, *, complete: bool = True) -> None:
         """End the file that is open and write its meta; an incomplete one keeps ``.part``.
@@ -241,9 +254,9 @@ class FileSink:
         self._ended_events += file.events
         self._ended_bytes += file.size
         if file.complete:
-            self.files.append(file.name)
+            self.files.append(self._shown(file.name))
         else:
-            self.unfinished = file.name
+            self.unfinished = self._shown(file.name)
         about = {
             "file": os.path.basename(file.name),
             "bytes": file.size,
@@ -252,6 +265,10 @@ class FileSink:
         # First for the reader, and last so that what the caller says does not hide it.
         error = write_meta(file.name, {**about, **self._meta(file.events), **about})
         self.meta_error = self.meta_error or error
+
+    def _shown(self, name: str) -> str:
+        """The name of a file, beginning as the capture's path was given."""
+        return os.path.join(self._folder, os.path.basename(name))
 
     def _meta(self, events: int) -> dict[str, Any]:
         """What there is to say of the current file, with ``events`` in it, but for its size."""

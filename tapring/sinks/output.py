@@ -118,10 +118,14 @@ class CaptureFile:
         if self._compressor is None or self.events == self.accepted:
             return
         now = time.monotonic()
-        if now - self._flushed_at < FLUSH_S:
-            return
-        self._flushed_at = now
-        self._end_with(self._compressor.flush)
+        if now - self._flushed_at >= FLUSH_S:
+            self._flushed_at = now
+            self.flush()
+
+    def flush(self) -> None:
+        """Make all that was written readable, whatever becomes of this process. Raises OSError."""
+        if self._compressor is not None and self.events != self.accepted:
+            self._end_with(self._compressor.flush)
 
     def close(self, *, complete: bool) -> None:
         """End the file and, where all went well and it is ``complete``, give it its name.
