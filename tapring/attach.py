@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Final, TypeVar
 
 import click
@@ -37,6 +34,7 @@ from .command_line import (
 )
 from .discovery import split_address
 from .errors import TapError
+from .interrupts import Interrupts, silence_stdout
 from .opening import attach_session, capture
 from .progress import Progress, shown
 from .redact import Redactor
@@ -299,7 +297,7 @@ class _Capture:
     def run(self) -> int:
         """Read to the end; say what came of it; return the exit code."""
         session, sink = self._session, self._sink
-        with session, _signals(session):
+        with session, Interrupts(lambda: session.end("interrupt")):
             self._guarded(self._copy)
             session.close(handled=self._failure is None)
             self._guarded(lambda: sink.close(complete=self._failure is None))
@@ -335,7 +333,7 @@ class _Capture:
             step()
         except BrokenPipeError:
             self._session.ended_by = "output-closed"
-            _silence_stdout()
+            silence_stdout()
         except (TapError, OSError, MemoryError, ValueError) as error:
             self._session.ended_by = "error"
             self._failure = self._failure or error
@@ -370,29 +368,6 @@ def _tick(sink: Sink, progress: Progress | None) -> None:
     sink.tick()
     if progress is not None:
         progress.tick()
-
-
-@contextmanager
-def _signals(session: Session) -> Iterator[None]:
-    """SIGINT and SIGTERM end the session normally; the second one at once."""
-
-    def stop(signum: int, _frame: FrameType | None) -> None:
-        session.end("interrupt")
-        signal.signal(signum, signal.default_int_handler)
-
-    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-
-def _silence_stdout() -> None:
-    # The interpreter flushes standard output when it ends and would complain of the closed pipe.
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from .discovery import split_address
 from .errors import TapError
 from .paths import Path, parse_paths
 from .redact import compile_regex
-from .select import Rate, Where
+from .select import Rate
 from .sinks import Rotation
+from .where import Where
 
 _UNITS_S: Final = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _POWERS: Final = dict(enumerate("kmgt", start=1))

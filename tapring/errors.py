@@ -15,6 +15,7 @@
     +-- VersionMismatch      the segment is of another version of the protocol
     +-- NotPermitted         the segment belongs to another user
     +-- NotRedactable        the events are not of the form that redaction was asked for
+    +-- RecordingError       a file cannot be read as a recording
 
 A message says what was asked, what is true, and what to do. Wrong arguments, which only the
 caller can mend, are ``ValueError`` and ``TypeError``.
@@ -76,6 +77,10 @@ class NotPermitted(TapError):
 
 class NotRedactable(TapError):
     """Redaction by paths was asked for, and the events are lines that are not JSON."""
+
+
+class RecordingError(TapError):
+    """A file cannot be read as a recording: the message says which, why, and what to do."""
 
 
 def suggest(wrong: str, known: Iterable[str]) -> str:

@@ -65,17 +65,18 @@ _ADVICE: Final = {
 class Segment:
     """An open shared-memory segment: a descriptor, its size in bytes, and what was mapped of it.
 
-    A context manager; closing twice is fine. ``close`` does not unlink.
+    A context manager, which an exception leaves with ``let_go``; closing twice is fine.
+    ``close`` does not unlink.
     """
 
     any_opened: ClassVar[bool] = False  # so that forks of who has none cost nothing
 
     def __init__(self, name: str, fd: int, size: int, owner: int) -> None:
+        self._maps: list[mmap.mmap] = []
+        self.fd = fd  # first of what is known, since nobody else closes it
         self.name = name
-        self.fd = fd
         self.size = size
         self.owner = owner  # user id
-        self._maps: list[mmap.mmap] = []
 
     @classmethod
     def create(
@@ -233,8 +234,11 @@ class Segment:
     def __enter__(self) -> Segment:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.let_go()
 
 
 def unlink(name: str) -> bool:

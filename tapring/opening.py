@@ -114,7 +114,7 @@ def attach_session(
         row = registry.row_of(session)  # it may have ended, and its row be another's, meanwhile
         source = Source(registry, row, owned=False)
     except BaseException:
-        registry.close()
+        registry.let_go()
         raise
     try:
         sieve = make_sieve(source.kind, select, redact, type, on_decode_error)
@@ -162,7 +162,7 @@ def _find_session(engine: str, lane: str | None, session: int, wait: float) -> t
         registry, row = _row_of(registries, session)
     except BaseException:
         for registry in registries:
-            registry.close()
+            registry.let_go()
         raise
     for other in registries:
         if other is not registry:
@@ -217,7 +217,7 @@ def _open_sessions(registries: list[Registry], asked: _Asked) -> list[Source]:
     except BaseException:
         _end(sources)
         for registry in registries:
-            registry.close()
+            registry.let_go()
         raise
     return sources
 

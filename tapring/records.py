@@ -1,11 +1,14 @@
 """Events of each kind as JSON objects, so that every format and filter sees the same ones.
 
+What makes an object of a line or a blob stands beside what takes it apart again.
+
 What an event looks like as bytes of a format is ``formats``'s.
 """
 
 from __future__ import annotations
 
 import base64
+import binascii
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +16,7 @@ import msgspec
 from .stages import NOT_DECODED
 
 _encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder().decode
 _json_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _WRAPPERS: Final = ({"line"}, {"line_base64"})
 
@@ -35,6 +39,17 @@ def object_of_line(line: bytes) -> bytes:
     return wrapped_line(line)
 
 
+def line_of_object(text: bytes) -> bytes:
+    """The line of which ``object_of_line`` made ``text``: as it is, unless wrapped."""
+    if b'"line' not in text:
+        return text
+    try:
+        line = unwrapped_line(_decode(text))
+    except NOT_DECODED:
+        return text
+    return text if line is None else line
+
+
 def wrapped_line(line: bytes) -> bytes:
     """The JSON object that holds a line as text, or in base64 where it is no UTF-8."""
     try:
@@ -43,9 +58,28 @@ def wrapped_line(line: bytes) -> bytes:
         return _encode({"line_base64": _base64(line)})
 
 
+def unwrapped_line(event: Any) -> bytes | None:
+    """The line in a decoded object that ``wrapped_line`` made; None for anything else."""
+    if not isinstance(event, dict) or len(event) != 1:
+        return None
+    ((key, value),) = event.items()
+    if key == "line_base64":
+        line = _unbase64(value)
+    else:
+        line = value.encode() if key == "line" and isinstance(value, str) else None
+    return None if line is None or b"\n" in line else line
+
+
 def object_of_blob(blob: bytes) -> bytes:
     """The JSON object that holds an event of a ``bytes`` stage."""
     return _encode({"base64": _base64(blob)})
+
+
+def unwrapped_blob(event: Any) -> bytes | None:
+    """The event in a decoded object that ``object_of_blob`` made; None for anything else."""
+    if isinstance(event, dict) and event.keys() == {"base64"}:
+        return _unbase64(event["base64"])
+    return None
 
 
 def flat(events: list[Any]) -> list[Any]:
@@ -97,3 +131,10 @@ def _text(value: bytes) -> Any:
 
 def _base64(value: bytes) -> str:
     return base64.b64encode(value).decode()
+
+
+def _unbase64(text: Any) -> bytes | None:
+    try:
+        return base64.b64decode(text, validate=True) if isinstance(text, str) else None
+    except (binascii.Error, ValueError):
+        return None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import warnings
 from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any, Final
@@ -130,7 +131,9 @@ class Redactor:
 def compile_regex(regex: str | re.Pattern[str]) -> re.Pattern[str]:
     """``regex`` compiled. Raises ValueError that says where it is wrong, with an example."""
     try:
-        compiled = re.compile(regex)
+        with warnings.catch_warnings():  # of sets that may be nested in a Python to come
+            warnings.simplefilter("ignore", FutureWarning)
+            compiled = re.compile(regex)
     except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(
             f"{regex!r} is no regular expression ({error}); 'fail(ed|ure)' is, and a literal "

@@ -64,7 +64,7 @@ class Row(msgspec.Struct, frozen=True):
 class Registry:
     """An open registry. ``words`` is all of it; only an engine's own may be written through.
 
-    A context manager; closing twice is fine.
+    A context manager, which an exception leaves with ``let_go``; closing twice is fine.
     """
 
     def __init__(self, segment: Segment, info: LaneInfo, *, writable: bool) -> None:
@@ -101,7 +101,7 @@ class Registry:
                 raise FileExistsError(f"the lane {info.lane} was swept while it was made")
             registry = cls(segment, info, writable=True)
         except BaseException:
-            segment.close()
+            segment.let_go()
             unlink(name)
             raise
         write_header(registry.words, segment.size, info, described)
@@ -122,7 +122,7 @@ class Registry:
             info = read_info(segment, engine, lane, patience_s)
             return cls(segment, info, writable=False)
         except BaseException:
-            segment.close()
+            segment.let_go()
             raise
 
     def rows(self) -> list[Row]:
@@ -287,7 +287,10 @@ class Registry:
         self.segment.close()
 
     def let_go(self) -> None:
-        """In a forked child: let go of the segment, and leave the locks to the parent."""
+        """As ``close``, but what has views stays mapped for as long as they live.
+
+        In a forked child, which leaves the locks to its parent, and where an exception came.
+        """
         self.words.release()
         self._table.release()
         self.segment.let_go()
@@ -295,8 +298,11 @@ class Registry:
     def __enter__(self) -> Registry:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.let_go()
 
     @contextmanager
     def table(self, timeout_s: float) -> Iterator[None]:

@@ -1,6 +1,6 @@
 """The engine that plays recordings again: each batch when it is due, or when there is room for it.
 
-What a file holds is ``recording``'s; what the command line says is ``cli.replay``'s.
+What a file holds is ``recordings``'s; what the command line says is ``cli.replay``'s.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 from .discovery import SessionInfo, engines
-from .errors import TapError
-from .recording import Recording, RecordingError
+from .errors import RecordingError, TapError
+from .recordings import Recording
 from .snapshot import Snapshot
 from .stages import Kind
 from .tap import Tap

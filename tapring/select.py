@@ -12,7 +12,7 @@ passes. That is what makes them fast; they are never asked to say that one does.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -20,14 +20,13 @@ import msgspec
 
 from .paths import NOTHING, Path, Tree, parse_paths
 from .redact import compile_regex
+from .where import Where, searcher
 
 _canonical: Final = msgspec.json.Encoder(order="sorted").encode
 _SPECIAL: Final = frozenset(".^$*+?{}[]\\|()")
 _PERIODS_NS: Final = {"s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _SLICES: Final = 10  # of a period: so evenly is a rate spread
 _RATE: Final = re.compile(r"(\d+)/(s|m|h|sec|min|hour)")
-# In JSON text each of these is written as itself, or as \u and four digits.
-_VERBATIM: Final = re.compile(r"[^\x00-\x1f\"\\/\x7f-\U0010ffff]+")
 
 
 class Select:
@@ -97,7 +96,7 @@ class Grep:
         literal = _literal_in(self.pattern)
         self._literal = literal
         self._is_literal = literal == self.pattern.pattern.encode("utf-8", "surrogateescape")
-        self._search = _searcher(literal) if literal else None
+        self._search = searcher(literal) if literal else None
 
     def certainly_not(self, text: bytes) -> bool:
         """Whether no part of ``text`` can match."""
@@ -110,50 +109,6 @@ class Grep:
         if self._literal and self._literal not in text:
             return False
         return self.pattern.search(text.decode("utf-8", "surrogateescape")) is not None
-
-
-class Where:
-    """A JMESPath expression (jmespath.org), compiled once, that must be true of an event.
-
-    True is JMESPath's: not false, null, or an empty string, array or object. An event for which
-    the expression fails, as a function of an absent field does, does not pass; ``failed`` counts
-    them.
-    """
-
-    def __init__(self, expression: str) -> None:
-        import jmespath
-        from jmespath.exceptions import JMESPathError
-
-        self.text = expression
-        self.failed = 0
-        self._error: type[Exception] = JMESPathError
-        try:
-            compiled = jmespath.compile(expression)
-        except (JMESPathError, RecursionError) as error:
-            said = " ".join(str(error).split())
-            raise ValueError(
-                f"{expression!r} is no JMESPath expression ({said}); "
-                f"level=='error' && user.name=='root' is"
-            ) from None
-        self._search_event = compiled.search
-        needed = [text.encode() for text in _needed(compiled.parsed)]
-        # Any character may also stand in JSON as \\u and four digits.
-        self._searches = [_searcher(text) for text in (*needed, rb"\u")] if needed else None
-
-    def certainly_not(self, text: bytes) -> bool:
-        """Whether the expression can be true of no event whose JSON is part of ``text``."""
-        if self._searches is None:
-            return False
-        return not any(search(text) for search in self._searches)
-
-    def holds(self, event: Any) -> bool:
-        """Whether the expression is true of ``event`` (decoded JSON)."""
-        try:
-            found = self._search_event(event)
-        except (self._error, TypeError, ValueError, AttributeError, RecursionError):
-            self.failed += 1
-            return False
-        return not (found is None or found is False or (found != 0 and not found))
 
 
 class Sample:
@@ -242,38 +197,3 @@ def _literal_in(pattern: re.Pattern[str]) -> bytes:
     runs = re.split(r".[*?][?+]?|\+[?+]?|[.^$]", text, flags=re.DOTALL)
     longest = max(runs, key=len)
     return longest.encode("utf-8", "surrogateescape")
-
-
-def _needed(node: dict[str, Any]) -> tuple[str, ...]:
-    """Texts of which the JSON of an event must contain one, for the expression to be true of it.
-
-    () where none is known. ``node`` is a node of jmespath's parsed expression.
-    """
-    kind, children = node["type"], node["children"]
-    if kind == "and_expression":
-        return max(map(_needed, children), key=lambda texts: min(map(len, texts), default=0))
-    if kind == "or_expression":
-        each = [_needed(child) for child in children]
-        return tuple(text for texts in each for text in texts) if all(each) else ()
-    if kind == "comparator" and node["value"] == "eq":
-        return _needed_of_equal(*children)
-    return ()
-
-
-def _needed_of_equal(one: dict[str, Any], other: dict[str, Any]) -> tuple[str, ...]:
-    for literal, path in ((one, other), (other, one)):
-        if literal["type"] == "literal" and path["type"] in ("field", "subexpression"):
-            value = literal["value"]
-            parts = _VERBATIM.findall(value) if isinstance(value, str) else []
-            if parts:
-                return (max(parts, key=len),)
-    return ()
-
-
-def _searcher(literal: bytes) -> Callable[[bytes], object]:
-    """A search for ``literal``.
-
-    The regex engine takes 57 to 122 ns for 206 bytes, bytes.find 56 to 177 (CPython 3.11, eleven
-    literals, rare and frequent); one regex for several literals takes 1,100.
-    """
-    return re.compile(re.escape(literal)).search

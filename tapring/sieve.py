@@ -199,7 +199,7 @@ class _TextSieve(_Steps):
     def _look_into(self, lines: list[bytes], at: Sequence[int]) -> tuple[Sequence[int], list[Any]]:
         where = self._select.where
         if where is not None:
-            maybe = [i for i in at if not where.certainly_not(lines[i])]
+            maybe = where.candidates(lines, at)
             self.away.where += len(at) - len(maybe)
             at = maybe
         at, events = self._decoded(lines, at)

@@ -6,6 +6,7 @@ exception. The engine goes on after each, with the same Tap.
 """
 
 import ctypes
+import gc
 import itertools
 import os
 import signal
@@ -247,6 +248,38 @@ def test_a_session_ends_when_it_is_closed_again(tap, name, throw, wait_for) -> N
             break
     assert step > 100
     assert len(forgotten_descriptors(name)) < step / 20
+
+
+def test_a_look_at_who_can_be_tapped_is_left_at_once(name, throw) -> None:
+    """What is mapped has views then, in the exception's frames: nothing else comes of that."""
+    with tapring.Tap(name) as tap:
+        tap.register("raw")
+        for step in itertools.count(0, 7):  # thousands
+            if not thrown_at(step, throw, lambda: tapring.engines(name)):
+                break
+        assert step > 1000
+        (info,) = tapring.engines(name)
+        assert [session.stage for session in info.sessions] == ["raw"]
+    assert len(forgotten_descriptors(name)) < step / 7 / 20
+
+
+@pytest.mark.parametrize("throw", [ctrl_c], indirect=True)
+def test_a_capture_is_left_at_once_and_its_session_ends(name, throw) -> None:
+    with tapring.Tap(name) as tap:
+
+        def capture() -> None:
+            with tapring.capture(name, stage="raw", buffer_bytes=8192) as session:
+                offer(tap, [1, 2, 3])
+                session.read(2, timeout=0)
+
+        for step in itertools.count(0, 23):  # thousands
+            if not thrown_at(step, throw, capture):
+                break
+        assert step > 1000
+        gc.collect()
+        (info,) = tapring.engines(name)
+        assert not info.sessions
+    assert len(forgotten_descriptors(name)) < step / 23 / 20
 
 
 def forgotten_descriptors(name: str) -> list[int]:

@@ -231,6 +231,65 @@ def test_many_captures_that_start_at_once_never_share_a_file(tmp_path, spawn) ->
     assert names(tmp_path) == ["x.ndjson", "x.ndjson.meta.json"]
 
 
+def test_what_is_written_says_of_which_capture_it_is_until_it_is_complete(tmp_path) -> None:
+    asked = []
+    options = {"kind": "lines", "describe": lambda: asked.append(1) or {"stage": "raw"}}
+    part = tmp_path / "x.log.part"
+    sink = open_sink(str(tmp_path / "x.log"), None, **options)
+    assert (names(tmp_path), asked) == ([part.name], []), "there may be nothing to tell yet"
+    sink.tick()
+    assert meta_of(part) == {
+        "tapring_capture": 1,
+        "file": part.name,
+        "format": "raw",
+        "compression": None,
+        "kind": "lines",
+        "dtype": "",
+        "stage": "raw",
+        "events": None,
+        "complete": False,
+    }
+    sink.write(frame(Lines(), [b"a"]))
+    assert len(asked) == 1
+    sink.close()
+    assert names(tmp_path) == ["x.log", "x.log.meta.json"]
+    nothing = open_sink(str(tmp_path / "y.log"), None, **options)
+    nothing.tick()
+    nothing.close(complete=False)
+    assert names(tmp_path) == ["x.log", "x.log.meta.json"]
+
+
+def test_each_rotated_file_says_so_while_it_is_written(tmp_path) -> None:
+    sink = open_sink(str(tmp_path / "x.log"), None, kind="lines", rotation=Rotation(bytes=1))
+    for n in range(1, 4):
+        sink.write(frame(Lines(), [b"abc"]))
+        part = tmp_path / f"x.00000{n}.log.part"
+        assert meta_of(part)["part"] == n
+        assert len(list(tmp_path.glob("*.part*"))) == 2
+    sink.close()
+    assert len(names(tmp_path)) == 6
+
+
+def test_an_empty_part_goes_with_what_was_said_of_it(tmp_path, spawn) -> None:
+    process = spawn(WRITER + "sink.tick(); print(flush=True); signal.pause()",
+                    str(tmp_path / "x.ndjson"), stdout=-1)  # fmt: skip
+    process.stdout.readline()
+    process.kill()
+    process.wait()
+    assert names(tmp_path) == ["x.ndjson.part", "x.ndjson.part.meta.json"]
+    open_sink(str(tmp_path / "x.ndjson"), None, kind="json").close(complete=False)
+    assert names(tmp_path) == []
+
+
+def test_an_early_meta_that_cannot_be_written_is_no_error(tmp_path) -> None:
+    (tmp_path / "x.log.part.meta.json").mkdir()
+    sink = open_sink(str(tmp_path / "x.log"), None, kind="lines")
+    sink.write(frame(Lines(), [b"a"]))
+    sink.close()
+    assert sink.meta_error is None
+    assert meta_of(tmp_path / "x.log")["complete"]
+
+
 # ---- killed --------------------------------------------------------------------------------
 
 
@@ -253,8 +312,13 @@ def test_a_killed_capture_can_be_read_up_to_its_last_flush(suffix, tmp_path, spa
     process.wait()
     assert safe == (1000 if "json." in suffix else 1010)
     part = tmp_path / f"{path.name}.part"
-    assert names(tmp_path) == [part.name]
+    assert names(tmp_path) == [part.name, part.name + ".meta.json"]
     assert readable(part, suffix) == list(range(safe))
+    meta = meta_of(part)
+    assert (meta["file"], meta["complete"], meta["events"]) == (part.name, False, None)
+    assert "pace" not in meta
+    open_sink(str(path), None, kind="array" if suffix == ".npy" else "json", dtype=POINT).close()
+    assert meta_of(tmp_path / f"{part.name}.1") == meta, "it goes where what it tells of goes"
 
 
 def readable(part: Path, suffix: str) -> list[int]:
@@ -301,7 +365,7 @@ def test_a_compressed_file_is_flushed_about_once_a_second(tmp_path, monkeypatch)
 # ---- full ----------------------------------------------------------------------------------
 
 FILL = """
-import os, random
+import json, os, random
 text = random.Random(1)
 def put(n):
     batch = [(k, k) if kind.name == "array" else
@@ -318,7 +382,8 @@ try:
 except OSError as error:
     print(error.strerror)
 sink.close()
-print(sink.events, sink.bytes, sink.files, bool(sink.meta_error), n)
+early = json.load(open(sys.argv[1] + ".part.meta.json"))
+print(sink.events, sink.bytes, sink.files, bool(sink.meta_error) and early["complete"], n)
 sys.stdout.flush()
 os.write(1, open(sys.argv[1] + ".part", "rb").read())
 """
@@ -336,8 +401,8 @@ def test_a_full_disk_leaves_whole_frames_and_their_exact_number(suffix, tmp_path
         pytest.skip(f"no mount namespace can be had here: {ended.stderr.decode()}")
     assert ended.returncode == 0, ended.stderr
     said, about, left = ended.stdout.split(b"\n", 2)
-    events, size, files, no_meta, written = about.decode().split(" ")
-    assert (said, files, no_meta) == (b"No space left on device", "[]", "True")
+    events, size, files, complete, written = about.decode().split(" ")
+    assert (said, files, complete) == (b"No space left on device", "[]", "False")
     assert int(size) == len(left)
     assert int(events) == int(written) > 500
     part = tmp_path / "left"
@@ -591,7 +656,7 @@ def test_what_goes_together_is_not_refused(path, format_, tmp_path, monkeypatch)
 def test_a_rotation_needs_files(tmp_path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for path in ("-", "/dev/null", str(tmp_path / "fifo")):
-        with pytest.raises(ValueError, match=r"needs a name .*-o events\.ndjson"):
+        with pytest.raises(ValueError, match=r"give them a name, .*-o events\.ndjson"):
             check_output(path, None, Rotation(bytes=1))
 
 

@@ -18,9 +18,10 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapring import recording as module
-from tapring.recording import Pace, RecordingError, line_of, open_recording
-from tapring.records import object_of_line
+from tapring.errors import RecordingError
+from tapring.recordings import open_recording, runs, source
+from tapring.recordings.meta import Pace
+from tapring.records import line_of_object, object_of_line
 from tapring.sinks.formats import make_format
 from tapring.sinks.npy import NpyFile
 from tapring.sinks.parquet import ParquetFile
@@ -152,7 +153,7 @@ any_line = (st.binary(max_size=30) | json_lines).map(lambda line: line.replace(b
 
 @given(any_line)
 def test_a_line_that_was_wrapped_is_unwrapped(line) -> None:
-    assert line_of(object_of_line(line)) == line
+    assert line_of_object(object_of_line(line)) == line
 
 
 @given(st.lists(any_line, max_size=8), st.integers(1, 40), st.booleans())
@@ -161,7 +162,7 @@ def test_lines_are_read_alike_however_the_pieces_fall(tmp_path_factory, lines, s
     path = tmp_path_factory.mktemp("pieces") / "events.log"
     path.write_bytes(b"\n".join(lines) + b"\n" * ended)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_PIECE_BYTES", size)
+        patch.setattr(source, "PIECE_BYTES", size)
         assert events_of(open_recording(str(path))) == lines
 
 
@@ -196,8 +197,8 @@ def test_what_was_no_json_in_a_capture_of_json_is_counted(tmp_path) -> None:
 
 
 def test_a_line_longer_than_any_ring_is_counted_and_not_kept(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(module, "MAX_EVENT_BYTES", 20)
-    monkeypatch.setattr(module, "_PIECE_BYTES", 8)
+    monkeypatch.setattr(runs, "MAX_EVENT_BYTES", 20)
+    monkeypatch.setattr(source, "PIECE_BYTES", 8)
     path = tmp_path / "events.log"
     path.write_bytes(b"first\n" + b"x" * 100 + b"\nlast\n" + b"y" * 100)
     recording = open_recording(str(path))
@@ -232,10 +233,10 @@ import os, signal, sys
 from tapring.sinks.output import CaptureFile
 file = CaptureFile(sys.argv[1], {"gz": "gzip", "zst": "zstd"}.get(sys.argv[1][-3:].lstrip(".")))
 for block in range(3):
-    file._flushed_at = -10.0
+    file._clock._last = -10.0
     file.write(b"".join(b'{"n": %d, "x": "%s"}\\n' % (n, os.urandom(20).hex().encode())
                         for n in range(block * 500, (block + 1) * 500)), 500)
-file._flushed_at = float("inf")
+file._clock._last = float("inf")
 for n in range(1500, 9000):
     file.write(b'{"n": %d, "x": "%s"}\\n' % (n, os.urandom(20).hex().encode()), 1)
 os.kill(os.getpid(), signal.SIGKILL)
@@ -309,6 +310,22 @@ def test_the_journal_of_a_killed_parquet_capture_is_read(tmp_path) -> None:
     assert offsets == [number * 10 for number in range(len(JSON))]
 
 
+def test_a_journal_is_what_a_capture_for_parquet_left_whatever_its_name(tmp_path) -> None:
+    rows = b'{"tapring_time":5,"n":1}\n{"tapring_time":7,"tapring_rest":[2]}\n{"n":3}\n'
+    path = tmp_path / "events.d.ndjson.part"
+    path.write_bytes(rows)
+    assert len(decoded(open_recording(str(path)))) == 3
+    write_meta(path, "json", "parquet", complete=False, events=None)
+    recording = open_recording(str(path))
+    assert (decoded(recording), recording.skipped) == ([{"n": 1}, [2]], 1)
+    path = tmp_path / "events.parquet.ndjson"
+    path.write_bytes(rows)
+    assert decoded(open_recording(str(path))) == [{"n": 1}, [2]]
+    assert len(decoded(open_recording(str(path), "ndjson"))) == 3
+    write_meta(path, "json", "ndjson")
+    assert len(decoded(open_recording(str(path)))) == 3
+
+
 def test_parquet_knows_its_pace_by_itself(tmp_path) -> None:
     path = tmp_path / "events.parquet"
     file = ParquetFile(str(path), "json")
@@ -366,7 +383,7 @@ def test_npy_of_numpy_is_read_whatever_its_version(dtype, tmp_path) -> None:
     recording = open_recording(str(tmp_path / "a.npy"))
     batches = [events for _, events in recording.batches()]
     assert np.array_equal(np.concatenate(batches), records)
-    assert max(map(len, batches)) <= module.RECORDS
+    assert max(map(len, batches)) <= runs.RECORDS
     assert recording.complete
 
 

@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 
 import tapring
 from tapring.cli import main
+from tapring.errors import RecordingError
 from tapring.memory import names
-from tapring.recording import RecordingError, open_recording
+from tapring.recordings import open_recording
 from tapring.replay import (
     LINGER_S,
     PATIENCE_S,
@@ -143,6 +144,29 @@ def test_real_events_come_again_whole_through_a_small_ring(
     assert Started(name, "raw", log, "--fast", "--no-print").events() == openssh_lines
     found = Started(f"{name}-s", "decoded", events, "--fast", "--no-print").events()
     assert found == [json.loads(line) for line in sysmon.splitlines()]
+
+
+@pytest.mark.parametrize("ending", ["ndjson", "parquet"])
+def test_what_a_killed_capture_left_comes_again_as_what_it_was(
+    ending, name, run_cli, tmp_path, wait_for
+) -> None:
+    path = tmp_path / f"events.{ending}"
+    part = Path(f"{path}.part" if ending == "ndjson" else f"{path}.ndjson.part")
+    lines = [b"plain", b'{"a":1}', b'{"line": "x"}', b"", b"\xff\x00", b"last"]
+    command = [sys.executable, "-m", "tapring", "attach", name, "--stage", "own", "-o", str(path)]
+    with tapring.Tap(name, stages={"own": "lines"}) as tap:
+        with subprocess.Popen(command, stderr=-1) as attached:
+            wait_for(tap.snapshot)
+            tap.snapshot().offer("own", lines)
+            wait_for(lambda: part.exists() and part.read_bytes().count(b"\n") == len(lines))
+            attached.kill()
+        tap.close()
+    assert {each.name for each in tmp_path.iterdir()} == {part.name, f"{part.name}.meta.json"}
+    result = run_cli("replay", str(part), "--fast", "--summary", "json")
+    assert result.stdout.splitlines() == lines
+    summary = summary_of(result)
+    assert (summary["engine"], summary["stage"]) == (f"{name}-replay", "own")
+    assert not summary["complete"]
 
 
 def test_a_replay_captured_again_is_the_same_file(name, run_cli, tmp_path) -> None:

@@ -1,6 +1,7 @@
 """Selection: each step keeps what it says, and rules out nothing that would pass."""
 
 import re
+import warnings
 
 import jmespath
 import msgspec
@@ -8,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapring.select import Grep, Rate, Sample, Select, Where
+from tapring.select import Grep, Rate, Sample, Select
+from tapring.where import Where
 
 
 @pytest.mark.parametrize(
@@ -43,7 +45,9 @@ pieces = st.sampled_from([*"abc.*+?^$|()[]{}\\1-", "ab", "(?i)", ".*?"])
 @given(st.lists(pieces, max_size=6).map("".join), st.text("abc1-", max_size=8))
 def test_grep_never_rules_out_what_the_regex_matches(pattern, text) -> None:
     try:
-        expected = re.search(pattern, text) is not None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            expected = re.search(pattern, text) is not None
     except re.error:
         with pytest.raises(ValueError, match="no regular expression"):
             Grep(pattern)
@@ -96,19 +100,68 @@ def escaped(event) -> bytes:
     st.dictionaries(st.sampled_from("ab"), st.text('xyz/"\\\né', max_size=3) | st.integers()),
     st.sampled_from("ab"),
     st.text('xyz/"\\é', max_size=3),
-    st.sampled_from(["{0}", "{0} && n", "{0} || b=='x'", "b=='y' && {0}", "!({0})", "{0} || n"]),
+    st.sampled_from(
+        [
+            "{0}",
+            "@.join('', [a, b]) == '{1}'",
+            "{0} && n",
+            "{0} || b=='x'",
+            "b=='y' && {0}",
+            "!({0})",
+            "{0} || n",
+        ]
+    ),
 )
 def test_where_never_rules_out_what_the_expression_holds_for(event, key, value, form) -> None:
     literal = value.replace("\\", "\\\\").replace("'", "\\'")
-    expression = form.format(f"{key}=='{literal}'")
-    found = jmespath.search(expression, event)
-    expected = found is not False and (found == 0 or bool(found))
+    expression = form.format(f"{key}=='{literal}'", literal)
+    try:
+        found = jmespath.search(expression, event)
+    except jmespath.exceptions.JMESPathTypeError:
+        found = None
+    expected = found is not None and found is not False and (found == 0 or bool(found))
     where = Where(expression)
     assert where.holds(event) == expected
     if expected:
         assert not where.certainly_not(msgspec.json.encode(event))
         if not any('"' in str(part) for part in event.values()):
             assert not where.certainly_not(escaped(event))
+
+
+scalars = st.none() | st.booleans() | st.integers(-1, 3) | st.floats(-1, 3) | st.sampled_from("ax")
+comparisons = st.builds(
+    "{} {} {}".format,
+    st.sampled_from(["a", "b", "a.b", "a.b.c", "@", "a[0]"]),
+    st.sampled_from(["==", "!=", "<", "<=", ">", ">="]),
+    st.sampled_from(["'a'", "`0`", "`1`", "`1.5`", "`true`", "`null`", '`"x"`', "b"]),
+)
+expressions = st.recursive(
+    comparisons | st.sampled_from(["a", "a.b", "b"]),
+    lambda inner: (
+        st.builds("({} && {})".format, inner, inner)
+        | st.builds("({} || {})".format, inner, inner)
+        | st.builds("!{}".format, inner)
+    ),
+    max_leaves=4,
+)
+nested = st.recursive(
+    scalars,
+    lambda inner: st.dictionaries(st.sampled_from("abc"), inner) | st.lists(inner, max_size=2),
+    max_leaves=6,
+)
+
+
+@given(expressions, st.dictionaries(st.sampled_from("ab"), nested) | nested)
+def test_where_says_what_jmespath_says(expression, event) -> None:
+    where = Where(expression)
+    try:
+        found = jmespath.search(expression, event)
+    except (TypeError, AttributeError):
+        found = None
+        assert not where.holds(event)
+        assert where.failed == 1
+        return
+    assert where.holds(event) == (found is not False and (found == 0 or bool(found)))
 
 
 def test_an_event_for_which_the_expression_fails_is_counted() -> None:

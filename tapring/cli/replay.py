@@ -1,20 +1,18 @@
 """``tapring replay``: a capture as an engine, so that what was seen once can be seen again.
 
-Arguments, signals, progress, the summary and the exit codes live here; what is played when is
-``replay``'s, what a file holds ``recording``'s.
+Arguments, progress, the summary and the exit codes live here; what is played when is
+``replay``'s, what a file holds ``recordings``'s.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import signal
 import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -22,7 +20,8 @@ import msgspec
 
 from ..command_line import EngineName, fail, say
 from ..errors import TapError
-from ..recording import FORMATS, STDIN, Recording, open_recording
+from ..interrupts import Interrupts, silence_stdout
+from ..recordings import FORMATS, STDIN, Recording, open_recording
 from ..replay import LONGEST_SESSION_S, Replay, default_name, stages_of
 from ..sinks.formats import make_format
 from ..sinks.output import Output
@@ -96,7 +95,7 @@ def command(
     _keep_standard_descriptors_taken()
     printing = sys.stdout is not None and (not sys.stdout.isatty() if shown is None else shown)
     # From here on, so that who has seen the engine can end it in good order.
-    with _Signals() as signals:
+    with Interrupts() as interrupts:
         try:
             recordings = _open_all(files, format_, stage)
             stages = stages_of(recordings)
@@ -113,7 +112,7 @@ def command(
                 loop=loop,
                 shown=_Printer(stages) if printing else _print_nothing,
             )
-            signals.end(replay)
+            interrupts.ends(replay.interrupt)
             sys.exit(_play(replay, tap, recordings, printing, summary))
 
 
@@ -215,36 +214,6 @@ def _print_nothing(_stage: str, _events: Any) -> None:
     """Where standard output is a terminal, or stays empty."""
 
 
-class _Signals:
-    """SIGINT and SIGTERM end a replay normally, also one that is to come; the second at once."""
-
-    def __init__(self) -> None:
-        self._replay: Replay | None = None
-        self._came = False
-
-    def __enter__(self) -> _Signals:
-        self._before = {
-            each: signal.signal(each, self._stop) for each in (signal.SIGINT, signal.SIGTERM)
-        }
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for each, handler in self._before.items():
-            signal.signal(each, handler)
-
-    def end(self, replay: Replay) -> None:
-        """Have them end ``replay``."""
-        self._replay = replay
-        if self._came:
-            replay.interrupt()
-
-    def _stop(self, signum: int, _frame: FrameType | None) -> None:
-        signal.signal(signum, signal.default_int_handler)
-        self._came = True
-        if self._replay is not None:
-            self._replay.interrupt()
-
-
 def _play(
     replay: Replay, tap: Tap, recordings: Sequence[Recording], printing: bool, summary: str
 ) -> int:
@@ -256,7 +225,7 @@ def _play(
             ended_by = replay.run()
         except BrokenPipeError:
             ended_by = "output-closed"
-            _silence_stdout()
+            silence_stdout()
         except (TapError, OSError, MemoryError) as error:
             ended_by, failure = "error", error
     if failure is not None and not replay.events:
@@ -267,13 +236,6 @@ def _play(
     seconds = time.monotonic() - started
     _summarize(_facts(replay, tap, recordings, ended_by, seconds), summary)
     return 0 if failure is None else TapError.exit_code
-
-
-def _silence_stdout() -> None:
-    # The interpreter flushes standard output when it ends and would complain of the closed pipe.
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 @contextmanager

@@ -13,7 +13,14 @@ from typing import Any, Final, Protocol
 
 from .compression import ZSTD, need, split_suffix
 from .files import ByteFile, FileSink, FileWriter, StreamSink
-from .formats import FILE_FORMATS, FORMATS, Format, default_format, make_format
+from .formats import (
+    FILE_FORMATS,
+    FORMAT_BY_SUFFIX,
+    FORMATS,
+    Format,
+    default_format,
+    make_format,
+)
 from .frames import FrameLike
 from .npy import NpyFile, check_kind
 from .output import STDOUT, CaptureFile, Output
@@ -36,17 +43,6 @@ __all__ = [
     "open_sink",
 ]
 
-_BY_SUFFIX: Final = {
-    ".ndjson": "ndjson",
-    ".jsonl": "ndjson",
-    ".json": "ndjson",
-    ".msgpack": "msgpack",
-    ".mpk": "msgpack",
-    ".parquet": "parquet",
-    ".npy": "npy",
-    ".log": "raw",
-    ".txt": "raw",
-}
 # Text may be called what its reader likes: lines that are JSON are ndjson, a log may be for eyes.
 _ALSO_UNDER: Final = {"ndjson": {"raw"}, "raw": {"ndjson", "pretty"}}
 
@@ -164,7 +160,7 @@ def check_output(path: str, format_: str | None, rotation: Rotation | None = Non
 
 def _suffix_format(path: str) -> str | None:
     plain, _ = split_suffix(path)
-    return _BY_SUFFIX.get(os.path.splitext(plain)[1].lower())
+    return FORMAT_BY_SUFFIX.get(os.path.splitext(plain)[1].lower())
 
 
 def _check_suffix(path: str, format_: str | None) -> None:

@@ -15,7 +15,7 @@ _SUFFIXES: Final = {".gz": GZIP, ".zst": ZSTD}
 # behind loses events, so speed goes first.
 GZIP_LEVEL: Final = 4
 ZSTD_LEVEL: Final = 3  # zstd's own default: 1,400 MB/s on the same lines, and smaller than gzip's
-_GZIP_FORMAT: Final = zlib.MAX_WBITS | 16
+GZIP_FORMAT: Final = zlib.MAX_WBITS | 16
 
 
 class Compressor(Protocol):
@@ -58,7 +58,7 @@ def need(module: str, extra: str, wanted: str) -> None:
 
 class _Gzip:
     def __init__(self) -> None:
-        self._stream = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_FORMAT)
+        self._stream = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, GZIP_FORMAT)
         self.compress = self._stream.compress
 
     def flush(self) -> bytes:

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 from .compression import make_compressor
 from .formats import Format
 from .frames import FrameLike
-from .meta import VERSION, Pace, write_meta
-from .output import FLUSH_S, CaptureFile, Output
+from .meta import VERSION, Pace, remove_meta, write_meta
+from .output import CaptureFile, FlushClock, Output
 from .rotation import Rotation, next_number, numbered_path
 
 Facts = Callable[[], dict[str, Any]]
@@ -80,7 +80,7 @@ class StreamSink:
         self._encode = encode
         self._compressor = make_compressor(compression)
         self._waiting = 0
-        self._flushed_at = -FLUSH_S
+        self._clock = FlushClock()
         self._closed = False
 
     def write(self, frame: FrameLike) -> None:
@@ -95,11 +95,7 @@ class StreamSink:
 
     def tick(self) -> None:
         """Flush what waits in the compressor, where that is due. Raises OSError."""
-        if self._compressor is None or not self._waiting:
-            return
-        now = time.monotonic()
-        if now - self._flushed_at >= FLUSH_S:
-            self._flushed_at = now
+        if self._waiting and self._clock.is_due():
             self.flush()
 
     def flush(self) -> None:
@@ -131,6 +127,9 @@ class FileSink:
     ``open_file`` makes the writer for a path; ``folder`` is how names of its folder begin where
     that is not how ``path`` does. The first file is opened at once, so that what
     cannot be written is known before anything is captured.
+
+    A file has a meta from its first frame on, so that what a killed capture leaves says of which
+    stage it is. It is not written with the file, when there may be nothing yet to ask ``facts``.
     """
 
     is_terminal = False
@@ -160,6 +159,7 @@ class FileSink:
         self._writer: FileWriter | None = None
         self._over_at: float | None = None
         self._number = 0
+        self._early: str | None = None  # the file that has the meta of one that is not complete
         self._closed = False
         self._begin()
 
@@ -182,11 +182,11 @@ class FileSink:
             raise ValueError(f"the capture in {self.path} is closed")
         if self._rotation is not None:
             self.tick()
-        writer = self._writer or self._begin()
+        writer = self._announced(self._writer or self._begin())
         before = writer.file.accepted
         if not writer.write(frame, self._most):
             self._end(complete=True)
-            writer, before = self._begin(), 0
+            writer, before = self._announced(self._begin()), 0
             writer.write(frame, None)
         if frame.count:
             self._pace.note(before, frame.timestamp)
@@ -198,7 +198,7 @@ class FileSink:
         if self._over_at is not None and time.monotonic() >= self._over_at:
             self._end(complete=True)
         elif self._writer is not None:
-            self._writer.file.tick()
+            self._announced(self._writer).file.tick()
 
     def flush(self) -> None:
         """Make what was written readable, whatever becomes of this process. Raises OSError."""
@@ -236,11 +236,28 @@ class FileSink:
             return None
         return writer
 
+    def _announced(self, writer: FileWriter) -> FileWriter:
+        """The same writer, once there is a meta beside its file."""
+        if self._early is None:
+            self._early = name = writer.file.name
+            about = {"file": os.path.basename(name), "complete": False}
+            # Where it cannot be written, the one at the end cannot either, and that is reported.
+            write_meta(name, {**about, **self._about(events=None), **about})
+        return writer
+
     def _end(self, *, complete: bool) -> None:
         writer, self._writer = self._writer, None
+        early, self._early = self._early, None
         self._over_at = None
         if writer is None:
             return
+        try:
+            self._finish(writer, early, complete)
+        finally:
+            if early is not None:
+                remove_meta(early)
+
+    def _finish(self, writer: FileWriter, early: str | None, complete: bool) -> None:
         file = writer.file
         if not (file.accepted or file.failed) and (self._rotation or not complete):
             file.discard()
@@ -248,9 +265,9 @@ class FileSink:
         try:
             writer.close(complete=complete, meta=lambda: self._meta(file.accepted))
         finally:
-            self._account_for(writer.file)
+            self._account_for(writer.file, early)
 
-    def _account_for(self, file: CaptureFile) -> None:
+    def _account_for(self, file: CaptureFile, early: str | None) -> None:
         self._ended_events += file.events
         self._ended_bytes += file.size
         if file.complete:
@@ -263,7 +280,8 @@ class FileSink:
             "complete": file.complete,
         }
         # First for the reader, and last so that what the caller says does not hide it.
-        error = write_meta(file.name, {**about, **self._meta(file.events), **about})
+        meta = {**about, **self._meta(file.events), **about}
+        error = write_meta(file.name, meta, instead=file.name == early)
         self.meta_error = self.meta_error or error
 
     def _shown(self, name: str) -> str:
@@ -272,6 +290,9 @@ class FileSink:
 
     def _meta(self, events: int) -> dict[str, Any]:
         """What there is to say of the current file, with ``events`` in it, but for its size."""
+        return self._about(events=events, **self._pace.facts(events))
+
+    def _about(self, **more: Any) -> dict[str, Any]:
         part = {"part": self._number} if self._rotation else {}
-        own = {"tapring_capture": VERSION, **part, "events": events, **self._pace.facts(events)}
+        own = {"tapring_capture": VERSION, **part, **more}
         return {**own, **self._facts(), **own}

@@ -19,6 +19,19 @@ FORMATS: Final = ("ndjson", "pretty", "raw", "msgpack", "parquet", "npy")
 FILE_FORMATS: Final = ("parquet", "npy")
 """Formats that need a regular file; the others are bytes one after the other."""
 
+FORMAT_BY_SUFFIX: Final = {
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".json": "ndjson",
+    ".msgpack": "msgpack",
+    ".mpk": "msgpack",
+    ".parquet": "parquet",
+    ".npy": "npy",
+    ".log": "raw",
+    ".txt": "raw",
+}
+"""What a file's name means, once the suffix of its compression is off."""
+
 EXT_JSON: Final = 74
 """The code ('J') of a MessagePack ext that holds an event as JSON text."""
 

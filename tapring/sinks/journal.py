@@ -44,6 +44,15 @@ def row_of(time_ns: int, text: bytes) -> tuple[bytes, dict[str, Any] | None]:
     return b'{"%b":%d,"%b":%b}\n' % (_TIME, time_ns, _REST, text), None
 
 
+def event_of(row: bytes) -> tuple[int, Any]:
+    """The time and the event of a row. Raises ValueError for what ``row_of`` did not make."""
+    held = _decode(row)
+    time_ns = held.pop(TIME, None) if type(held) is dict else None
+    if type(time_ns) is not int:
+        raise ValueError(f"a row of a capture's journal begins with {TIME}, this one does not")
+    return time_ns, held.get(REST, held)
+
+
 def is_plain(event: Any) -> bool:
     """Whether the event is an object that has none of the keys that are ours."""
     return type(event) is dict and TIME not in event and REST not in event
@@ -54,9 +63,7 @@ def read(lines: Iterable[bytes]) -> Iterator[tuple[int, Any]]:
     for line in lines:
         if not line.endswith(b"\n"):
             return
-        row = _decode(line)
-        time_ns = row.pop(TIME)
-        yield time_ns, row.get(REST, row)
+        yield event_of(line)
 
 
 _TIME: Final = TIME.encode()

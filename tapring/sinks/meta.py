@@ -64,11 +64,12 @@ class Pace:
         }
 
 
-def write_meta(path: str, meta: Mapping[str, Any]) -> OSError | None:
+def write_meta(path: str, meta: Mapping[str, Any], *, instead: bool = False) -> OSError | None:
     """Write ``meta`` beside the file ``path``; the error if that could not be done.
 
     The events are what a capture is for: where there is no room for this, too, they stay, and
-    what an older file of the name said of itself goes.
+    what an older file of the name said of itself goes. Not so where this is ``instead`` of what
+    was said of the very same file: that stays then.
     """
     name = path + META
     unfinished = f"{name}.{os.urandom(4).hex()}"  # another capture may end here at this moment
@@ -77,12 +78,24 @@ def write_meta(path: str, meta: Mapping[str, Any]) -> OSError | None:
         with open(fd, "wb") as file:
             file.write(_one_a_line(meta))
         os.rename(unfinished, name)
-    except OSError as error:
-        for each in (unfinished, name):
+    except BaseException as error:  # an interrupt, too, leaves no half of one
+        for each in (unfinished,) if instead else (unfinished, name):
             with suppress(OSError):
                 os.unlink(each)
+        if not isinstance(error, OSError):
+            raise
         return error
     return None
+
+
+def remove_meta(path: str) -> None:
+    """Remove what is said of the file ``path``, which is not there any more.
+
+    If there is such a file again, it is another capture's, and so is what is said of it.
+    """
+    if not os.path.lexists(path):
+        with suppress(OSError):
+            os.unlink(path + META)
 
 
 def encode_meta(meta: Mapping[str, Any]) -> bytes:

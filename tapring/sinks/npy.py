@@ -14,7 +14,7 @@ from typing import Any, Final
 from .frames import FrameLike
 from .output import CaptureFile
 
-_MAGIC: Final = b"\x93NUMPY"
+MAGIC: Final = b"\x93NUMPY"
 _COUNT_DIGITS: Final = 20
 _ALIGN: Final = 64  # as numpy does, so that the records can be mapped
 
@@ -77,10 +77,10 @@ def header(descr: str, count: int) -> bytes:
     text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': ({count},), }}"
     text += " " * (_COUNT_DIGITS - len(str(count)))
     version, size, encoded = _versioned(text)
-    start = len(_MAGIC) + 2 + struct.calcsize(size)
+    start = len(MAGIC) + 2 + struct.calcsize(size)
     padding = -(start + len(encoded) + 1) % _ALIGN
     length = len(encoded) + padding + 1
-    return b"".join((_MAGIC, version, struct.pack(size, length), encoded, b" " * padding, b"\n"))
+    return b"".join((MAGIC, version, struct.pack(size, length), encoded, b" " * padding, b"\n"))
 
 
 def _versioned(text: str) -> tuple[bytes, str, bytes]:

@@ -65,6 +65,21 @@ class Output:
         self.close()
 
 
+class FlushClock:
+    """When a compressor is to be flushed: at its first events at once, then about once a second."""
+
+    def __init__(self) -> None:
+        self._last = -FLUSH_S
+
+    def is_due(self) -> bool:
+        """Whether it is; who asks flushes then."""
+        now = time.monotonic()
+        if now - self._last < FLUSH_S:
+            return False
+        self._last = now
+        return True
+
+
 class CaptureFile:
     """A regular file of whole frames, compressed by ``compression`` (None: not).
 
@@ -86,7 +101,7 @@ class CaptureFile:
         self.complete = False
         self.failed = False
         self._good = 0
-        self._flushed_at = -FLUSH_S
+        self._clock = FlushClock()
 
     @property
     def name(self) -> str:
@@ -115,11 +130,7 @@ class CaptureFile:
 
     def tick(self) -> None:
         """Flush what waits in the compressor, where that is due. Raises OSError."""
-        if self._compressor is None or self.events == self.accepted:
-            return
-        now = time.monotonic()
-        if now - self._flushed_at >= FLUSH_S:
-            self._flushed_at = now
+        if self.events != self.accepted and self._clock.is_due():
             self.flush()
 
     def flush(self) -> None:

@@ -133,6 +133,8 @@ def _keep(name: str, size: int) -> None:
     """Give what a dead capture left, and what it said of it, a number that nothing has."""
     if not size:
         os.unlink(name)
+        with suppress(OSError):
+            os.unlink(name + META)
         return
     kept = next(each for n in count(1) if not os.path.lexists(each := f"{name}.{n}"))
     os.rename(name, kept)
