@@ -335,6 +335,8 @@ class _Capture:
             self._session.ended_by = "output-closed"
             silence_stdout()
         except (TapError, OSError, MemoryError, ValueError) as error:
+            if isinstance(error, OSError) and error.filename is None:
+                error.filename = self._sink.path if self._sink.path != STDOUT else None
             self._session.ended_by = "error"
             self._failure = self._failure or error
         except KeyboardInterrupt:

@@ -46,9 +46,9 @@ class Progress:
         parts = [f"{events:,}{of} events", f"{rate:,.0f}/s", f"{stats.dropped:,} dropped"]
         if stats.filtered:
             parts.append(f"{stats.filtered:,} kept away")
-        parts.append(f"ring {self._session.fill:.0%} full")
-        parts.append(f"{_span(self._session.remaining_s)} left at most")
-        return "tapring: " + ", ".join(parts)
+        parts.append(f"ring {self._session.fill:.0%}")
+        parts.append(f"{_span(self._session.remaining_s)} left")
+        return ", ".join(parts)  # within 80 columns
 
 
 @contextmanager

@@ -1,0 +1,339 @@
+"""The capture's command: each option on a real engine, bad values, and every way out."""
+
+import gzip
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tapring
+
+SHOP = """
+import sys, time, numpy, tapring
+dtype = numpy.dtype([("n", "i4"), ("x", "f8")])
+tap = tapring.Tap(
+    sys.argv[1], stages={"blobs": "bytes", "points": tapring.array(dtype)}, max_duration=100,
+)
+print(1, flush=True)
+n = 0
+while True:
+    watched = tap.snapshot()
+    if watched:
+        ns = range(n, n + 8)
+        users = [{"id": i % 4, "name": "u%d" % (i % 4)} for i in ns]
+        watched.offer("decoded", [{"n": i, "user": user} for i, user in zip(ns, users)])
+        watched.offer("raw", ["line %d of u%d" % (i, i % 4) for i in ns])
+        watched.offer("blobs", [b"\\x00%d" % i for i in ns])
+        watched.offer("points", numpy.array([(i, 0.5) for i in ns], dtype))
+        n += 8
+    time.sleep(0.002)
+"""
+TOKEN = re.compile(rb"tapring:redacted:[0-9a-f]{16}")
+
+
+@pytest.fixture
+def shop(spawn, name):
+    spawn(SHOP, name, stdout=subprocess.PIPE).stdout.readline()
+    return name
+
+
+@pytest.fixture
+def attach(shop, run_cli, tmp_path):
+    def run(*options: str, code: int = 0, **more: object):
+        result = run_cli("attach", shop, "--summary", "json", *options, cwd=tmp_path, **more)
+        assert result.returncode == code, result.stderr
+        assert b"Traceback" not in result.stderr
+        return result
+
+    return run
+
+
+def summary_of(result) -> dict:
+    (line,) = [x for x in result.stderr.splitlines() if x.startswith(b'{"tapring_summary"')]
+    summary = json.loads(line)["tapring_summary"]
+    parts = ("delivered", "unread", "dropped", "oversize", "errors")
+    assert summary["offered"] == sum(summary[part] for part in parts)
+    return summary
+
+
+def events_of(result) -> list:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_the_steps_of_a_selection_are_counted_apart(attach) -> None:
+    result = attach("--grep", "u[12]", "--where", "n > `9`", "--sample", "2", "--limit", "5")
+    events = events_of(result)
+    assert len(events) == 5
+    assert all(event["n"] > 9 and event["user"]["id"] in (1, 2) for event in events)
+    summary = summary_of(result)
+    assert set(summary["filtered_by"]) == {"grep", "where", "sample"}
+    assert sum(summary["filtered_by"].values()) == summary["filtered"]
+    assert summary["written"] == 5
+    assert summary["sample"] == {"one_in": 2}
+
+
+def test_a_sample_by_a_field_keeps_its_values_whole(attach) -> None:
+    result = attach("--sample", "2", "--by", "n", "--limit", "9")
+    assert len(events_of(result)) == 9
+    assert summary_of(result)["sample"] == {"one_in": 2, "by": "n"}
+    result = attach("--sample", "1", "--by", "user.id", "--limit", "4", code=2)
+    assert b"--sample 10 --by user.id" in result.stderr
+
+
+def test_a_rate_keeps_at_most_so_many(attach) -> None:
+    result = attach("--rate", "3/h", "--duration", "300ms")
+    assert 1 <= len(events_of(result)) <= 6  # two hours may meet in it
+    assert summary_of(result)["filtered_by"]["rate"] > 0
+
+
+def test_batches_sampled_out_by_the_engine_are_no_part_of_the_ledger(attach) -> None:
+    result = attach("--sample-batches", "5", "--limit", "16")
+    numbers = [event["n"] // 8 for event in events_of(result)]
+    assert numbers[0] % 5 == numbers[-1] % 5
+    assert numbers[-1] - numbers[0] == 5
+    summary = summary_of(result)
+    assert summary["sampled_out"] >= 32
+    assert summary["sample_batches"] == {"one_in": 5}
+
+
+def test_redacted_values_are_tokens_and_typos_are_told(attach, tmp_path) -> None:
+    result = attach("--redact", "user.name,usr.name", "--fields", "user", "--limit", "8")
+    assert all(
+        re.search(TOKEN, line) and b'"u' not in line[9:] for line in result.stdout.splitlines()
+    )
+    assert len(set(re.findall(TOKEN, result.stdout))) == 4
+    assert summary_of(result)["redact_unmatched"] == ["usr.name"]
+    result = attach("--redact", "user.nam", "--limit", "1", "--summary", "text")
+    assert (
+        b"--redact user.nam: no event that was kept had it; did you mean 'user.name'"
+        in result.stderr
+    )
+    result = attach("--stage", "raw", "--redact-regex", r"of (u\d)", "--limit", "4")
+    assert all(
+        re.fullmatch(rb"line \d+ of " + TOKEN.pattern, x) for x in result.stdout.splitlines()
+    )
+
+
+def test_paths_into_lines_that_are_no_json_are_refused_with_the_reason(attach) -> None:
+    result = attach("--stage", "raw", "--redact", "user", "--limit", "4", code=3)
+    assert b"--redact-regex" in result.stderr
+    assert result.stdout == b""
+    assert summary_of(result)["ended_by"] == "error"
+
+
+@pytest.mark.parametrize(
+    ("file", "options"),
+    [
+        ("a.ndjson", []),
+        ("a.ndjson.gz", []),
+        ("a.ndjson.zst", []),
+        ("a.msgpack", []),
+        ("a.parquet", []),
+        ("a.npy", ["--stage", "points"]),
+        ("a.log", ["--stage", "raw"]),
+        ("a.raw", ["--stage", "blobs", "--format", "raw"]),
+    ],
+)
+def test_a_file_is_complete_and_has_its_meta(attach, tmp_path, file, options) -> None:
+    for needed in {"parquet": ["pyarrow"], "zst": ["zstandard"]}.get(file.rpartition(".")[2], []):
+        pytest.importorskip(needed)
+    summary = summary_of(attach("--limit", "20", "-o", file, *options))
+    assert summary["written"] == 20
+    assert summary["files"] == [file]
+    assert {path.name for path in tmp_path.iterdir()} == {file, f"{file}.meta.json"}
+    meta = json.loads((tmp_path / f"{file}.meta.json").read_bytes())
+    assert meta["complete"]
+    assert meta["events"] == 20
+    assert meta["summary"]["ended_by"] == "limit"
+    assert (tmp_path / file).stat().st_mode & 0o777 == 0o600
+    if file.endswith(".npy"):
+        assert len(np.load(tmp_path / file)) == 20
+
+
+def test_a_meta_tells_the_selection_and_the_paths_but_no_value(attach, tmp_path) -> None:
+    attach(
+        "--redact",
+        "user.name",
+        "--where",
+        "n > `2`",
+        "--sample",
+        "3",
+        "--limit",
+        "4",
+        "-o",
+        "m.ndjson",
+    )
+    meta = json.loads((tmp_path / "m.ndjson.meta.json").read_bytes())
+    assert meta["selection"] == {"where": "n > `2`", "sample": 3}
+    assert meta["redact"] == ["user.name"]
+    assert meta["sample"] == {"one_in": 3}
+    assert meta["engine_redacts"] == []
+    assert {"tapring", "protocol", "python", "msgspec"} == set(meta["versions"])
+    assert b"redacted:" not in (tmp_path / "m.ndjson.meta.json").read_bytes()
+    assert str(tmp_path) not in json.dumps(meta)
+
+
+def test_rotation_makes_numbered_files_of_whole_events(attach, tmp_path) -> None:
+    summary = summary_of(attach("--limit", "200", "-o", "r.ndjson", "--rotate", "2kB"))
+    assert len(summary["files"]) > 2
+    numbers = []
+    for file in summary["files"]:
+        lines = (tmp_path / file).read_bytes().splitlines()
+        assert sum(map(len, lines)) <= 2000
+        numbers += [json.loads(line)["n"] for line in lines]
+    assert numbers == list(range(numbers[0], numbers[0] + 200))
+    again = summary_of(attach("--limit", "8", "-o", "r.ndjson", "--rotate", "10m"))
+    assert again["files"] == [f"r.{len(summary['files']) + 1:06d}.ndjson"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--grep", "("], "'(' is no regular expression"),
+        (["--redact-regex", "[a"], "no regular expression"),
+        (["--where", "a=="], "'a==' is no JMESPath expression"),
+        (["--where", "nofunction("], "level=='error'"),
+        (["--sample", "0"], "'0' is no whole number from 1 on; 10"),
+        (["--sample", "ten"], "'ten' is no whole number"),
+        (["--sample-batches", "-1"], "no whole number"),
+        (["--limit", "1.5"], "no whole number"),
+        (["--rate", "5"], "'5' is no rate; 100/s"),
+        (["--rate", "5/w"], "100/s"),
+        (["--fields", "a..b"], "'a..b' has an empty name"),
+        (["--fields", ""], "empty name"),
+        (["--redact", "a,,b"], "empty name"),
+        (["--redact", "a\\"], "backslash"),
+        (["--sample", "2", "--by", "a,b"], "several paths"),
+        (["--rotate", "10"], "'10' says no unit; 100MB"),
+        (["--rotate", "soon", "-o", "x"], "no size and no time; 100MB"),
+        (["--rotate", "10m"], "--rotate makes several files, and -o - is standard output"),
+        (["--format", "parquet"], "--format parquet needs a file"),
+        (["-o", "x.parquet", "--format", "ndjson"], "--format ndjson and -o x.parquet contradict"),
+        (["-o", "x.parquet.gz"], "compresses itself"),
+        (["--expand", "--format", "raw"], "--expand is of --format pretty and contradicts"),
+        (["--by", "a"], "--sample 10 --by a"),
+        (["--session", "1", "--sample-batches", "3"], "--sample-batches is set by who registered"),
+        (["--stage", "blobs", "--where", "a"], "of kind bytes"),
+        (["--stage", "points", "--redact", "a"], "--fields"),
+        (["--stage", "points", "--fields", "y"], "it has n, x"),
+        (["-o", "x.npy"], "npy is for stages of kind array"),
+    ],
+)
+def test_a_bad_value_is_exit_2_with_what_was_expected(attach, tmp_path, options, said) -> None:
+    result = attach("--limit", "1", *options, code=2)
+    assert said in result.stderr.decode()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_exit_3_and_has_a_summary(attach) -> None:
+    result = attach("--format", "ndjson", "-o", "/dev/full", code=3)
+    assert b"No space left on device" in result.stderr
+    assert summary_of(result)["written"] == 0
+    assert summary_of(result)["ended_by"] == "error"
+
+
+def test_a_file_that_may_not_grow_stays_whole_and_counted(shop, tmp_path) -> None:
+    script = "trap '' XFSZ; ulimit -f 32; exec \"$@\""
+    options = ["--no-progress", "--summary", "json", "-o", str(tmp_path / "x.ndjson")]
+    # The ring is a file, too: small enough for the limit.
+    options += ["--buffer", "4k"]
+    result = subprocess.run(
+        ["bash", "-c", script, "-", sys.executable, "-m", "tapring", "attach", shop, *options],
+        capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert result.returncode == 3, result.stderr
+    summary = summary_of(result)
+    assert summary["unfinished"].endswith("x.ndjson.part")
+    lines = (tmp_path / "x.ndjson.part").read_bytes().splitlines()
+    assert len(lines) == summary["written"] > 0
+    assert [json.loads(line)["n"] for line in lines[:2]]
+    assert not (tmp_path / "x.ndjson").exists()
+
+
+@pytest.mark.parametrize("file", ["k.ndjson", "k.ndjson.gz"])
+def test_a_capture_at_least_once_that_is_killed_loses_nothing_it_released(
+    shop, tmp_path, file, wait_for
+) -> None:
+    with tapring.capture(shop, keep=True) as session:
+        (address,) = session.addresses
+    command = [sys.executable, "-m", "tapring", "attach", address, "--delivery", "at-least-once"]
+    with subprocess.Popen([*command, "-o", file], cwd=tmp_path, stderr=-3) as process:
+        part = tmp_path / f"{file}.part"
+        wait_for(lambda: part.exists() and part.stat().st_size > 200)
+        process.kill()
+    with tapring.attach_session(address) as session:
+        (following,) = session.read(1, timeout=30)
+    tapring.close_session(address)
+    replayed = subprocess.run(
+        [sys.executable, "-m", "tapring", "replay", str(part), "--summary", "none"],
+        capture_output=True, timeout=60, check=True,
+    )  # fmt: skip
+    numbers = [json.loads(line)["n"] for line in replayed.stdout.splitlines()]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert following["n"] <= numbers[-1] + 1
+
+
+def on_a_terminal(command: list[str], until: bytes, **environment: str) -> bytes:
+    """What a command writes to a terminal that is its standard error and output."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        command, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm", **environment}
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while until not in shown:
+            try:
+                shown += os.read(ours, 4096)
+            except OSError:
+                break
+        process.send_signal(signal.SIGINT)
+        try:
+            while part := os.read(ours, 4096):
+                shown += part
+        except OSError:
+            pass
+        assert process.wait(60) == 0
+    os.close(ours)
+    return shown
+
+
+def test_progress_is_shown_while_the_events_go_to_a_file(shop, tmp_path) -> None:
+    command = [sys.executable, "-m", "tapring", "attach", shop, "--where", "n > `5`"]
+    shown = on_a_terminal([*command, "-o", str(tmp_path / "p.ndjson")], b" left")
+    assert re.search(rb"events, [\d,]+/s, 0 dropped, \d+ kept away, ring \d+%", shown)
+    assert b"ended by interrupt" in shown
+    assert json.loads((tmp_path / "p.ndjson").read_bytes().splitlines()[0])["n"] == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "coloured"),
+    [([], {}, True), (["--no-color"], {}, False), ([], {"NO_COLOR": "1"}, False)],
+)
+def test_pretty_has_colours_on_a_terminal_unless_told_not_to(
+    shop, options, environment, coloured
+) -> None:
+    command = [sys.executable, "-m", "tapring", "attach", shop, "--limit", "1", "--expand"]
+    shown = on_a_terminal([*command, *options], b"ended by", **environment)
+    assert (b"\x1b[36m" in shown) == coloured
+    assert b'"user"' in shown
+    assert shown.count(b"\n") > 6
+
+
+def test_an_interrupted_capture_is_complete(shop, tmp_path, wait_for) -> None:
+    command = [sys.executable, "-m", "tapring", "attach", shop, "--summary", "json"]
+    with subprocess.Popen([*command, "-o", "i.ndjson.gz"], cwd=tmp_path, stderr=-1) as process:
+        wait_for(lambda: list(tmp_path.glob("i.*")))
+        process.send_signal(signal.SIGTERM)
+        err = process.stderr.read()
+    assert process.returncode == 0, err
+    summary = json.loads(err)["tapring_summary"]
+    lines = gzip.decompress(Path(tmp_path / "i.ndjson.gz").read_bytes()).splitlines()
+    assert len(lines) == summary["written"]
+    assert summary["ended_by"] == "interrupt"
