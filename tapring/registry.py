@@ -58,7 +58,7 @@ class Row(msgspec.Struct, frozen=True):
     opened_ns: int
     duration_ns: int
     pid: int
-    sample: int = 0
+    sample: int = 1
 
 
 class Registry:

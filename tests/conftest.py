@@ -68,6 +68,12 @@ def living_children() -> list[psutil.Process]:
     return found
 
 
+def pytest_collection_finish() -> None:
+    """What the modules have made stays: looking through it twice a test takes 70 ms."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
     """No segment, no process, no descriptor outlives the test that made it."""

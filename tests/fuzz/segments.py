@@ -28,6 +28,7 @@ ROW_WORDS = (
     layout.ROW_OPENED_NS,
     layout.ROW_DURATION_NS,
     layout.ROW_PID,
+    layout.ROW_SAMPLE,
 )
 HEADER_WORDS = (
     layout.MAGIC,
@@ -51,6 +52,7 @@ PRODUCER_WORDS = (
     layout.OVERSIZE,
     layout.ERRORS,
     layout.ENDED,
+    layout.SAMPLED_OUT,
 )
 RING_WORDS = (
     layout.MAGIC,

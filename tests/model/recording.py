@@ -213,7 +213,7 @@ class Data:
 class RingCells:
     """The cells of a ring: two pages of words, then the slots."""
 
-    PRODUCER = ("TAIL", "CAPTURED", "DROPPED", "OVERSIZE", "ERRORS", "ENDED")
+    PRODUCER = ("TAIL", "CAPTURED", "DROPPED", "OVERSIZE", "ERRORS", "ENDED", "SAMPLED_OUT")
     CONSUMER = ("HEAD", "RELEASED", "ABANDONED", "MISSED", "GAPS")
 
     def __init__(self, slots: int, slot_bytes: int) -> None:

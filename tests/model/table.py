@@ -46,6 +46,7 @@ class TableCells:
         first = {layout.NEXT_ID: 1, layout.ENGINE_STATE: layout.EngineState.RUNNING}
         for row in map(layout.row, range(self.rows)):
             first |= {row + layout.ROW_OWNER: Owner.NOBODY, row + layout.ROW_PID: os.getpid()}
+            first |= {row + layout.ROW_SAMPLE: 1}
         return (*(int(first.get(word, 0)) for word in self.words), 0, 1)
 
     def open_rows(self, view: Callable[[int], int]) -> tuple[Row, ...]:
