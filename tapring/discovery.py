@@ -30,7 +30,10 @@ _OWNERS: Final[dict[int, str]] = {
 
 
 class SessionInfo(msgspec.Struct, frozen=True):
-    """A session as anybody may see it. Counts are events, ``fill`` is a share of the ring."""
+    """A session as anybody may see it. Counts are events, ``fill`` is a share of the ring.
+
+    One batch in ``sample`` is offered to it; the others' events are ``sampled_out``.
+    """
 
     id: int
     stage: str
@@ -41,6 +44,8 @@ class SessionInfo(msgspec.Struct, frozen=True):
     dropped: int
     oversize: int
     errors: int
+    sample: int
+    sampled_out: int
     fill: float
     buffer_bytes: int
     age_s: float
@@ -195,6 +200,8 @@ def _session_info(registry: Registry, row: Row) -> SessionInfo:
         dropped=ledger.dropped,
         oversize=ledger.oversize,
         errors=ledger.errors,
+        sample=max(row.sample, 1),
+        sampled_out=ledger.sampled_out,
         fill=min(1.0, max(0, used) / max(1, row.slots)),
         buffer_bytes=row.slots * row.slot_bytes,
         age_s=(time.monotonic_ns() - row.opened_ns) / 1e9,

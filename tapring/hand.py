@@ -21,20 +21,29 @@ class Hand:
     of after sifting; a frame that was not sifted has no ``places``.
     """
 
-    __slots__ = ("_kept", "_sifted", "events", "kind", "source", "split", "taken")
+    __slots__ = ("_listed", "_sifted", "events", "kind", "source", "split", "taken")
 
-    def __init__(self, source: Source, taken: Taken, sifted: Sifted, kind: Kind) -> None:
+    def __init__(
+        self, source: Source, taken: Taken, kind: Kind, sifted: Sifted | None = None
+    ) -> None:
         self.source = source
-        self.kind = kind
         self.taken = taken
+        self.kind = kind
         self._sifted = sifted
-        events = sifted.events
-        self.split = 0
-        if events is None:
-            events, more = kind.unpack(sifted.payload, sifted.count)
-            self.split = abs(more)
-        self.events: Iterator[Any] = iter(events)
-        self._kept = sifted.count if kind.name == "array" else len(events)
+        if sifted is None or sifted.events is None:
+            of = taken if sifted is None else sifted
+            listed, self.split = kind.unpack(of.payload, of.count)
+        else:
+            listed, self.split = sifted.events, 0
+        # Not the list: an iterator lets go of it at its end, before the next one is made, which
+        # then has its place in the cache (4 % of iterating).
+        self._listed = len(listed)
+        self.events: Iterator[Any] = iter(listed)
+
+    @property
+    def payload(self) -> bytes:
+        """All of it, handed out or not."""
+        return self.taken.payload if self._sifted is None else self._sifted.payload
 
     def take(self, n: int) -> list[Any]:
         """At most ``n`` of the events that are left; of an ``array``: one array of them."""
@@ -58,22 +67,31 @@ class Hand:
         """Events of the frame, sifted away or not, behind the last one that was handed out."""
         remaining = self.remaining()
         count = self.taken.count
-        if not remaining or self._sifted.places is None:
+        if not remaining or self._sifted is None or self._sifted.places is None:
             return min(remaining, count)
-        return max(0, count - self._done(self._kept - remaining))
+        return max(0, count - self._done(self._sifted, self._kept() - remaining))
 
     def rest(self) -> Sifted:
         """The payload of what is left, to be handed out otherwise."""
         remaining = self.remaining()
-        payload, places = self._sifted.payload, self._sifted.places
-        handed = self._kept - remaining
+        payload, kept = self.payload, self._kept()
+        handed = kept - remaining
         if handed:
-            payload = self.kind.split(payload, self._kept, handed)[1]
-        if places is not None:
-            places = places[handed:]
-        return Sifted(bytes(payload), remaining, places, before=self._done(handed))
+            payload = self.kind.split(payload, kept, handed)[1]
+        sifted = self._sifted
+        if sifted is None or sifted.places is None:
+            return Sifted(bytes(payload), remaining)
+        places = sifted.places[handed:]
+        return Sifted(bytes(payload), remaining, places, before=self._done(sifted, handed))
 
-    def _done(self, handed: int) -> int:
+    def _kept(self) -> int:
+        """Events that were there before any was handed out."""
+        if self.kind.name != "array":
+            return self._listed
+        return self.taken.count if self._sifted is None else self._sifted.count
+
+    @staticmethod
+    def _done(sifted: Sifted, handed: int) -> int:
         """Events of the frame that were done with once ``handed`` of these were."""
-        places = self._sifted.places
-        return places[handed - 1] + 1 if places and handed else self._sifted.before
+        assert sifted.places is not None
+        return sifted.places[handed - 1] + 1 if handed else sifted.before

@@ -107,6 +107,11 @@ class Source:
         words = registry.words
         self._to_wall = words[layout.CLOCK_WALL_NS] - words[layout.CLOCK_MONOTONIC_NS]
 
+    def whole_frame(self, taken: Taken) -> Frame:
+        """What was taken, as it is handed out."""
+        time_ns = taken.time_ns + self._to_wall
+        return Frame(taken.payload, taken.count, time_ns, taken.missed, self._lane, self.kind)
+
     def frame(self, taken: Taken, sifted: Sifted, missed: int, kind: Kind) -> Frame:
         """What is left of what was taken, as it is handed out."""
         time_ns = taken.time_ns + self._to_wall

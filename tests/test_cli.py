@@ -217,6 +217,20 @@ def test_ls_lists_engines_and_sessions_as_json(engine, name, run_cli) -> None:
     assert [session["read"] for session in listed["sessions"]] == [False, True]
 
 
+def test_a_kept_session_may_be_sampled_and_ls_says_so(engine, name, run_cli) -> None:
+    opened = run_cli("open", name, "--sample-batches", "4")
+    assert opened.returncode == 0, opened.stderr
+    address = opened.stdout.decode().strip()
+    result = run_cli("attach", address, "--limit", "8", "--summary", "json")
+    assert summary_of(result)["sample_batches"] == {"one_in": 4}
+    (listed,) = json.loads(run_cli("ls", name).stdout)
+    (kept,) = [session for session in listed["sessions"] if session["owner"] == "kept"]
+    assert kept["sample"] == 4
+    assert kept["sampled_out"] > 0
+    assert run_cli("close", address).returncode == 0
+    assert "'0' is no whole number" in error_of(run_cli("open", name, "--sample-batches", "0"), 2)
+
+
 def test_ls_says_what_to_do_when_nothing_runs(run_cli, name) -> None:
     result = run_cli("ls", name)
     assert json.loads(result.stdout) == []

@@ -88,7 +88,12 @@ def _listed(engine: EngineInfo, rates: Rates) -> dict[str, Any]:
     stage_rates = _stage_rates(engine, rates)
     fields: dict[str, Any] = msgspec.to_builtins(engine)
     fields["stages"] = [
-        {"name": stage.name, "kind": stage.kind, "events_per_s": stage_rates[stage.name]}
+        {
+            "name": stage.name,
+            "kind": stage.kind,
+            "redact": stage.redact,
+            "events_per_s": stage_rates[stage.name],
+        }
         for stage in engine.stages.values()
     ]
     for listed in fields["sessions"]:

@@ -6,7 +6,7 @@ import math
 
 import click
 
-from ..command_line import Address, Duration, Size, fail
+from ..command_line import Address, Count, Duration, Size, fail
 from ..errors import TapError
 from ..opening import capture
 
@@ -21,9 +21,21 @@ from ..opening import capture
     help="End it after this long (30s, 5m).  [default: the engine's limit]",
 )
 @click.option("--buffer", type=Size(), default=None, help="Size of the ring, such as 16MiB.")
+@click.option(
+    "--sample-batches",
+    type=Count(),
+    default=1,
+    metavar="N",
+    help="Have the engine offer one batch in N; it does not serialize the others.",
+)
 @click.option("--wait", is_flag=True, help="Wait for the engine to appear.")
 def command(
-    address: str, stage: str, duration: float | None, buffer: int | None, wait: bool
+    address: str,
+    stage: str,
+    duration: float | None,
+    buffer: int | None,
+    sample_batches: int,
+    wait: bool,
 ) -> None:
     """Open a session that is kept, and print its address: one of each lane of ADDRESS.
 
@@ -37,6 +49,7 @@ def command(
             stage=stage,
             duration=duration or None,
             buffer_bytes=buffer,
+            sample=sample_batches,
             wait=math.inf if wait else 0.0,
             keep=True,
         )

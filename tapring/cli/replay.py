@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from ..command_line import EngineName, fail, say
+from ..command_line import Count, EngineName, fail, say
 from ..errors import TapError
 from ..interrupts import Interrupts, silence_stdout
 from ..recordings import FORMATS, STDIN, Recording, open_recording
@@ -52,7 +52,7 @@ _STREAMED: Final = ("ndjson", "raw", "msgpack")
 @click.option("--fast", is_flag=True, help="As fast as whoever watches can read.")
 @click.option("--loop", is_flag=True, help="Over and over, until interrupted.")
 @click.option("--wait", is_flag=True, help="Begin, and begin again, when somebody watches.")
-@click.option("--limit", type=click.IntRange(1), default=None, help="End after this many events.")
+@click.option("--limit", type=Count(), default=None, help="End after this many events.")
 @click.option(
     "--print/--no-print",
     "shown",
