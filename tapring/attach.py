@@ -19,14 +19,14 @@ import msgspec
 
 from . import __version__
 from .command_line import (
+    EXPRESSION,
+    ONE_PATH,
+    PATHS,
+    RATE,
+    REGEX,
     Address,
     Count,
     Duration,
-    EventRate,
-    Expression,
-    OnePath,
-    Paths,
-    Regex,
     Size,
     SizeOrTime,
     fail,
@@ -96,16 +96,16 @@ _OPTIONS: Final = (
     click.option(
         "--limit", type=Count(), default=None, help="End after this many selected events."
     ),
-    click.option("--grep", type=Regex(), help="Keep events whose text matches this."),
+    click.option("--grep", type=REGEX, help="Keep events whose text matches this."),
     click.option(
         "--where",
-        type=Expression(),
+        type=EXPRESSION,
         help="Keep events of which this JMESPath holds: level=='error' && user.name=='root'",
     ),
     click.option("--sample", type=Count(), default=1, metavar="N", help="Keep one event in N."),
     click.option(
         "--by",
-        type=OnePath(),
+        type=ONE_PATH,
         help="With --sample: all events of one value of this field (user.id), or none.",
     ),
     click.option(
@@ -114,18 +114,18 @@ _OPTIONS: Final = (
         metavar="N",
         help="Have the engine offer one batch in N; it does not serialize the others.",
     ),
-    click.option("--rate", type=EventRate(), help="Keep at most so many: 100/s, 30/m, 5/h."),
-    click.option("--fields", type=Paths(), help="Of each event only these: user.name,src_ip"),
+    click.option("--rate", type=RATE, help="Keep at most so many: 100/s, 30/m, 5/h."),
+    click.option("--fields", type=PATHS, help="Of each event only these: user.name,src_ip"),
     click.option(
         "--redact",
-        type=Paths(),
+        type=PATHS,
         multiple=True,
         help="Put a token for the values of these: src_ip,user.email,ips.0,users.*.email. Equal "
         "values have equal tokens, in this capture alone.",
     ),
     click.option(
         "--redact-regex",
-        type=Regex(),
+        type=REGEX,
         help="Put a token for what this matches (or its groups), in lines and in all strings.",
     ),
     click.option(

@@ -92,54 +92,27 @@ class Count(click.ParamType[int]):
         return int(value)
 
 
-class Regex(click.ParamType[str]):
-    """A regular expression."""
+class Checked(click.ParamType[str]):
+    """A text that ``check`` accepts; it raises ValueError, which says what it expected."""
 
-    name = "regex"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check that ``value`` is one."""
-        return _checked(self, compile_regex, value, param, ctx)
-
-
-class Expression(click.ParamType[str]):
-    """A JMESPath expression."""
-
-    name = "expression"
+    def __init__(self, name: str, check: Callable[[str], object]) -> None:
+        self.name = name
+        self._check = check
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check that ``value`` is one."""
-        return _checked(self, Where, value, param, ctx)
+        """``value``, checked."""
+        try:
+            self._check(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
 
 
-class EventRate(click.ParamType[str]):
-    """``100/s``, ``30/m``, ``5/h``."""
-
-    name = "rate"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check that ``value`` is one."""
-        return _checked(self, Rate, value, param, ctx)
-
-
-class Paths(click.ParamType[str]):
-    """Dotted paths with commas between them: ``src_ip,user.email``."""
-
-    name = "paths"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check that ``value`` is such."""
-        return _checked(self, parse_paths, value, param, ctx)
-
-
-class OnePath(click.ParamType[str]):
-    """A dotted path: ``user.id``."""
-
-    name = "path"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check that ``value`` is one."""
-        return _checked(self, Path, value, param, ctx)
+REGEX: Final = Checked("regex", compile_regex)
+EXPRESSION: Final = Checked("jmespath", Where)
+RATE: Final = Checked("rate", Rate)
+PATHS: Final = Checked("paths", parse_paths)
+ONE_PATH: Final = Checked("path", Path)
 
 
 class SizeOrTime(click.ParamType[Rotation]):
@@ -161,20 +134,6 @@ class SizeOrTime(click.ParamType[Rotation]):
         with suppress(click.BadParameter, ValueError):
             return Rotation(bytes=Size().convert(text, param, ctx))
         return self.fail(f"{value!r} is no size and no time; 100MB and 10m are", param, ctx)
-
-
-def _checked(
-    type_: click.ParamType[str],
-    check: Callable[[str], object],
-    value: str,
-    param: click.Parameter | None,
-    ctx: click.Context | None,
-) -> str:
-    try:
-        check(value)
-    except ValueError as error:
-        type_.fail(str(error), param, ctx)
-    return value
 
 
 class EngineName(click.ParamType[str]):
