@@ -434,6 +434,11 @@ class Reader:
         """Events of the kept frame that are not released."""
         return self._kept[0] - self.released if self._end != self._head else 0
 
+    @property
+    def has_more_seen(self) -> bool:
+        """Whether there was more than was taken when the producer's position was last read."""
+        return self._end != self._tail
+
     def is_empty(self) -> bool:
         """Whether nothing is published that was not taken."""
         return self._end == self._tail and not self._look_again()

@@ -40,6 +40,7 @@ _NS: Final = 1_000_000_000
 # 50 us is what the shortest sleep takes anyway; 5 ms costs an idle consumer 0.5 % of a core.
 _FIRST_SLEEP_S: Final = 50e-6
 _LONGEST_SLEEP_S: Final = 5e-3
+_FRAMES_BETWEEN_TURNS: Final = 64  # 400 us of filtered frames; a turn takes 1
 
 
 class Session:
@@ -54,8 +55,8 @@ class Session:
     ``aread``, which give the event loop its turn while nothing is there and after each frame.
 
     What is handed out has passed the selection and redaction that the session was opened with;
-    ``away`` counts what they kept, by the step. ``on_idle`` is called, where it is set, each time
-    before the session sleeps because nothing is there to be read.
+    ``away`` counts what they kept, by the step. ``on_idle`` is called, where it is set, before
+    each sleep while nothing is there to be read, and at times while all that comes is filtered.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Session:
         self._made_in = os.getpid()
         self._sources = sources
         self._sieve = sieve
+        self._sifted_away = 0  # frames of which nothing was left
         self._missed = 0  # events missing before the next frame that is handed out
         self._keep = delivery == AT_LEAST_ONCE
         self._in_hand: Source | None = None  # whose frame is kept until it was handled
@@ -333,6 +335,11 @@ class Session:
             sifted = self._sieve.sift(taken.payload, taken.count, taken.time_ns)
             if sifted.count:
                 return source, taken, sifted
+            self._sifted_away += 1
+            if self.on_idle is not None and self._sifted_away % _FRAMES_BETWEEN_TURNS == 0:
+                self.on_idle()
+            if until is not None and not source.reader.has_more_seen and monotonic_ns() >= until:
+                return None  # what was there is looked through; more may come for ever
         return None
 
     def _handed_out(self, source: Source, taken: Taken, sifted: Sifted, left: float) -> Frame:

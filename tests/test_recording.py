@@ -10,11 +10,9 @@ from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
-import msgpack
 import msgspec
 import numpy as np
 import pytest
-import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +25,9 @@ from tapring.sinks.npy import NpyFile
 from tapring.sinks.parquet import ParquetFile
 from tapring.source import Frame
 from tapring.stages import Array, Blobs, Json, Lines
+
+msgpack = pytest.importorskip("msgpack")
+zstandard = pytest.importorskip("zstandard")
 
 POINT = np.dtype([("n", "i4"), ("when", "M8[ms]"), ("xy", "f8", (2,))])
 LINES = [b"plain", b'{"a":  1}', b'{"line": "x"}', b"", b" ", b"\xff\x00", "é".encode(), b"[1]\r"]

@@ -142,6 +142,37 @@ def test_a_gap_before_a_frame_that_was_filtered_away_is_told_with_the_next(tap, 
     session.close()
 
 
+FLOOD = """
+import sys, tapring
+tap = tapring.Tap(sys.argv[1])
+print(1, flush=True)
+batch = ["nothing of interest"] * 50
+while True:
+    watched = tap.snapshot()
+    if watched:
+        watched.offer("raw", batch)
+"""
+
+
+def test_a_timeout_holds_while_all_that_comes_is_filtered_away(name, spawn) -> None:
+    spawn(FLOOD, name, stdout=subprocess.PIPE).stdout.readline()
+    ticks = []
+    # A regex without a literal is slower than the engine: the ring is never empty.
+    with tapring.capture(name, stage="raw", select=Select(grep="n[aeiou]ver")) as session:
+        session.on_idle = lambda: ticks.append(session.away.grep)
+        assert session.read(1, timeout=0.2) == []
+        assert session.ended_by is None
+        assert session.stats.filtered > 10_000
+    assert ticks[-1] > 10_000, "who shows how far it is has no turn"
+
+
+def test_without_a_timeout_what_is_there_is_looked_through(tap, name) -> None:
+    with tapring.capture(name, stage="raw", select=Select(grep="^yes")) as session:
+        for line in ("no", "no", "yes"):
+            tap.snapshot().offer("raw", [line] * 3)
+        assert session.read(9, timeout=0) == [b"yes"] * 3
+
+
 def test_what_cannot_be_decoded_is_withheld_where_redaction_is_asked_for(tap, name) -> None:
     lines = [
         b'{"user":"root"}',
