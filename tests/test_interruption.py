@@ -181,6 +181,46 @@ def test_a_full_ring_drops_once(tap, name, throw, room) -> None:
         assert step > 100
 
 
+def test_a_sampled_session_beside_another_counts_a_batch_once_or_never_saw_it(
+    tap, name, throw
+) -> None:
+    account = Account(tap, tap.register("raw", buffer_bytes=1 << 20))
+    sampled = tap.register("raw", buffer_bytes=1 << 20, sample=3)
+    for step in itertools.count():
+        before = sampled.offered, sampled.sampled_out
+        numbers = account.batch(5)
+        with account.interrupted(numbers):
+            met = thrown_at(step, throw, lambda numbers=numbers: offer(tap, numbers))
+        counted = sampled.offered - before[0], sampled.sampled_out - before[1]
+        assert counted in ((0, 0), (5, 0), (0, 5))
+        if not met:
+            break
+    assert step > 100
+    account.settle(name)
+    with tapring.attach_session(name, sampled.id) as session:
+        sampled.close()
+        read = list(session)
+        stats = session.stats
+    assert len(read) == stats.delivered == stats.captured
+    assert (stats.offered, stats.sampled_out) == (sampled.offered, sampled.sampled_out)
+
+
+def test_a_batch_whose_fields_are_being_removed_is_counted_once(name, throw) -> None:
+    with tapring.Tap(name, redact="b") as tap, tap.register("decoded") as handle:
+        for step in itertools.count():
+            before = handle.offered
+            events = [{"a": 1, "b": 2}, {"b": {"a": 1}}]
+            met = thrown_at(step, throw, lambda e=events: tap.snapshot().offer("decoded", e))
+            assert handle.offered - before in (0, 2)
+            if not met:
+                break
+        assert step > 100
+        with tapring.attach_session(name, handle.id) as session:
+            read = session.read(1 << 20, timeout=0)
+            assert read == [{"a": 1}, {}] * (len(read) // 2)
+            assert session.stats.offered == handle.offered
+
+
 def test_an_event_that_cannot_be_serialized_is_counted_once(name, throw) -> None:
     with tapring.Tap(name) as tap, tap.register("decoded", buffer_bytes=1 << 20) as handle:
         for step in itertools.count(0, 11):  # thousands, in telling whose exception it was
@@ -250,6 +290,8 @@ def test_a_session_ends_when_it_is_closed_again(tap, name, throw, wait_for) -> N
     assert len(forgotten_descriptors(name)) < step / 20
 
 
+# A handler's own TimeoutError is an OSError to a consumer, which asks for what may be gone.
+@pytest.mark.parametrize("throw", [ctrl_c], indirect=True)
 def test_a_look_at_who_can_be_tapped_is_left_at_once(name, throw) -> None:
     """What is mapped has views then, in the exception's frames: nothing else comes of that."""
     with tapring.Tap(name) as tap:
