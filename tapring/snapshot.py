@@ -334,5 +334,6 @@ def watch(kind: Kind, lives: tuple[Live, ...]) -> Watched | None:
     """What an offer to a stage is given to; None where nobody watches it."""
     if not lives:
         return None
-    sampled = any(live.row.sample > 1 for live in lives)
+    # No generator: an interrupt while one is closed would be lost.
+    sampled = [live for live in lives if live.row.sample > 1]
     return Sampled(kind, lives) if sampled else Watched(kind, lives)
