@@ -76,6 +76,11 @@ class Options:
     progress: bool
     summary: str
 
+    @property
+    def wanted(self) -> str | None:
+        """The format, where it was said."""
+        return "pretty" if self.expand else self.format_
+
 
 def _options(command: _Command) -> _Command:
     """The options, grouped as --help shows them: what, which, hidden, how, where to."""
@@ -203,7 +208,7 @@ def command(address: str, **given: Any) -> None:
     _refuse_contradictions(address, options)
     select, redact = _selection(options)
     try:
-        check_output(options.output, options.format_, options.rotate)
+        check_output(options.output, options.wanted, options.rotate)
         session = _open(address, options, select, redact)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
@@ -313,7 +318,7 @@ class _Capture:
         try:
             return open_sink(
                 options.output,
-                "pretty" if options.expand else options.format_,
+                options.wanted,
                 kind=session.kind,
                 dtype=session.dtype,
                 colour=options.color,

@@ -78,6 +78,7 @@ def capture(
     asked = _Asked(stage, duration, buffer_bytes, Owner.NOBODY if keep else Owner.CONSUMER, sample)
     sources = _open_sessions(_find(engine, lane, wait), asked)
     try:
+        _check_alike(sources, stage)
         sieve = make_sieve(sources[0].kind, select, redact, type, on_decode_error)
     except BaseException:
         _end(sources)
@@ -220,6 +221,19 @@ def _open_sessions(registries: list[Registry], asked: _Asked) -> list[Source]:
             registry.let_go()
         raise
     return sources
+
+
+def _check_alike(sources: list[Source], stage: str) -> None:
+    """Raise ValueError where lanes differ in what a stage carries: a Session is of one kind."""
+    kinds = {
+        (source.kind.name, source.kind.describe()): source.registry.address for source in sources
+    }
+    if len(kinds) > 1:
+        said = ", ".join(f"{kind} {of}".strip() + f" in {at}" for (kind, of), at in kinds.items())
+        raise ValueError(
+            f"the lanes differ in what stage {stage!r} carries ({said}); capture one of them "
+            f"at a time, ENGINE.LANE"
+        )
 
 
 def _end(sources: list[Source]) -> None:

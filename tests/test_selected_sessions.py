@@ -247,6 +247,19 @@ def test_what_a_kind_cannot_be_asked_is_refused_and_leaves_no_session(
     assert [engine.sessions for engine in tapring.engines(name)] == [()]
 
 
+def test_lanes_that_differ_in_a_stage_are_captured_one_at_a_time(name) -> None:
+    with (
+        tapring.Tap(name, stages={"x": "json"}) as one,
+        tapring.Tap(name, stages={"x": "bytes"}),
+    ):
+        with pytest.raises(ValueError, match="lanes differ in what stage 'x' carries.*json in"):
+            tapring.capture(name, stage="x")
+        assert [engine.sessions for engine in tapring.engines(name)] == [(), ()]
+        with tapring.capture(f"{name}.{one.lane}", stage="x", select=Select(grep="a")) as session:
+            one.snapshot().offer("x", ["a", "b"])
+            assert session.read(2, timeout=5) == ["a"]
+
+
 def test_fields_of_an_array_make_a_thinner_array(tap, name) -> None:
     select = Select(fields="name,t", where="t > `17`")
     with tapring.capture(name, stage="points", select=select) as session:
