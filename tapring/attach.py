@@ -294,15 +294,18 @@ class _Capture:
     ) -> None:
         self._session = session
         self._options = options
+        self._select = select
+        self._redact = redact
         self._started = time.monotonic()
         self._failure: Exception | None = None
-        self._sink = self._open_sink()
-        self._report = Report(session, select, redact, self._sink, __version__)
 
     def run(self) -> int:
         """Read to the end; say what came of it; return the exit code."""
-        session, sink = self._session, self._sink
+        session = self._session
+        # Before there is a file: a signal just then would leave an empty one behind.
         with session, Interrupts(lambda: session.end("interrupt")):
+            self._sink = sink = self._open_sink()
+            self._report = Report(session, self._select, self._redact, sink, __version__)
             self._guarded(self._copy)
             session.close(handled=self._failure is None)
             self._guarded(lambda: sink.close(complete=self._failure is None))
