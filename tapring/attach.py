@@ -19,12 +19,12 @@ import msgspec
 
 from . import __version__
 from .command_line import (
+    ADDRESS,
     EXPRESSION,
     ONE_PATH,
     PATHS,
     RATE,
     REGEX,
-    Address,
     Count,
     Duration,
     Size,
@@ -188,7 +188,7 @@ _OPTIONS: Final = (
 
 
 @click.command("attach")
-@click.argument("address", type=Address())
+@click.argument("address", type=ADDRESS)
 @_options
 def command(address: str, **given: Any) -> None:
     """Show the events of the engine at ADDRESS, live.

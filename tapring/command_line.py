@@ -28,20 +28,6 @@ _UNITS_BYTES: Final = (
 )
 
 
-class Address(click.ParamType[str]):
-    """``ENGINE``, ``ENGINE.LANE`` or ``ENGINE[.LANE]:ID``."""
-
-    name = "address"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check that ``value`` is an address."""
-        try:
-            split_address(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        return str(value)
-
-
 class Duration(click.ParamType[float]):
     """``30s``, ``1m30s``, ``500ms``, ``2h``; a plain number is seconds."""
 
@@ -108,6 +94,7 @@ class Checked(click.ParamType[str]):
         return str(value)
 
 
+ADDRESS: Final = Checked("address", split_address)  # ENGINE[.LANE][:ID]
 REGEX: Final = Checked("regex", compile_regex)
 EXPRESSION: Final = Checked("jmespath", Where)
 RATE: Final = Checked("rate", Rate)
@@ -146,6 +133,11 @@ class EngineName(click.ParamType[str]):
         if not re.fullmatch(layout.ENGINE_PATTERN, value):
             self.fail(f"{value!r} is no engine's name, such as detector or detector-1", param, ctx)
         return str(value)
+
+
+def events_in_words(count: int) -> str:
+    """``1 event``, ``2,000 events``."""
+    return f"{count:,} event{'s' * (count != 1)}"
 
 
 def say(error: object) -> None:

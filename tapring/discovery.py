@@ -200,7 +200,7 @@ def _session_info(registry: Registry, row: Row) -> SessionInfo:
         dropped=ledger.dropped,
         oversize=ledger.oversize,
         errors=ledger.errors,
-        sample=max(row.sample, 1),
+        sample=row.sample,
         sampled_out=ledger.sampled_out,
         fill=min(1.0, max(0, used) / max(1, row.slots)),
         buffer_bytes=row.slots * row.slot_bytes,

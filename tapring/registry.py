@@ -496,7 +496,7 @@ def _row(index: int, words: memoryview) -> Row:
         opened_ns=words[layout.ROW_OPENED_NS],
         duration_ns=words[layout.ROW_DURATION_NS],
         pid=words[layout.ROW_PID],
-        sample=words[layout.ROW_SAMPLE],
+        sample=words[layout.ROW_SAMPLE] or 1,
     )
 
 

@@ -93,7 +93,7 @@ class Session:
         kind = first.kind if sieve is None else sieve.kind
         self.kind = kind.name
         self.dtype = getattr(kind, "dtype", None)
-        self.sample = max(first.row.sample, 1)
+        self.sample = first.row.sample
         self.engine_redacts = first.registry.info.stages[first.row.stage].redact
         _sessions.add(self)
 

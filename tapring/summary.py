@@ -11,6 +11,7 @@ import msgspec
 
 from . import layout
 from .account import Stats
+from .command_line import events_in_words
 from .errors import suggest
 from .redact import Redactor
 from .select import Select
@@ -79,7 +80,7 @@ class Report:
         """The summary in lines, each beginning with ``tapring:``."""
         session, stats = self.session, self.session.stats
         first = (
-            f"{_events(self.sink.events)} of {session.engine}/{session.stage} "
+            f"{events_in_words(self.sink.events)} of {session.engine}/{session.stage} "
             f"in {seconds:.1f} s, ended by {session.ended_by}; {_losses(stats)}"
         )
         lines = [first, *self._words_of_selection(stats)]
@@ -185,7 +186,3 @@ def _losses(stats: Stats) -> str:
         f"{lost:,} of {stats.offered:,} ({100 * lost / stats.offered:.1f} %) were lost"
         f"{places}: {said}{unread}"
     )
-
-
-def _events(count: int) -> str:
-    return f"{count:,} event{'s' * (count != 1)}"

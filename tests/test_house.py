@@ -87,7 +87,16 @@ MAY_IMPORT = {
         "sinks",
         "where",
     },
-    "summary": {"account", "errors", "layout", "redact", "select", "session", "sinks"},
+    "summary": {
+        "account",
+        "command_line",
+        "errors",
+        "layout",
+        "redact",
+        "select",
+        "session",
+        "sinks",
+    },
     "progress": {"session", "sinks"},
     "attach": {
         "__init__",  # its version

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from ..command_line import Address, fail
+from ..command_line import ADDRESS, fail
 from ..errors import TapError
 from ..opening import close_session
 
 
 @click.command("close")
-@click.argument("addresses", metavar="ADDRESS...", nargs=-1, required=True, type=Address())
+@click.argument("addresses", metavar="ADDRESS...", nargs=-1, required=True, type=ADDRESS)
 def command(addresses: tuple[str, ...]) -> None:
     """End kept sessions: those of tapring open. Who reads one drains what is left.
 

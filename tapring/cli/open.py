@@ -6,13 +6,13 @@ import math
 
 import click
 
-from ..command_line import Address, Count, Duration, Size, fail
+from ..command_line import ADDRESS, Count, Duration, Size, fail
 from ..errors import TapError
 from ..opening import capture
 
 
 @click.command("open")
-@click.argument("address", type=Address())
+@click.argument("address", type=ADDRESS)
 @click.option("--stage", default="decoded", show_default=True, help="The stage to capture.")
 @click.option(
     "--duration",

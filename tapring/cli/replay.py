@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from ..command_line import Count, EngineName, fail, say
+from ..command_line import Count, EngineName, events_in_words, fail, say
 from ..errors import TapError
 from ..interrupts import Interrupts, silence_stdout
 from ..recordings import FORMATS, STDIN, Recording, open_recording
@@ -285,7 +285,7 @@ def _say_what_is_missing(recordings: Sequence[Recording]) -> None:
         if not recording.complete:
             click.echo(
                 f"tapring: {recording.path} is incomplete, as a killed capture leaves it: "
-                f"{_events(recording.read)} were read, up to the last whole one",
+                f"{events_in_words(recording.read)} were read, up to the last whole one",
                 err=True,
             )
 
@@ -322,11 +322,8 @@ def _words(facts: Mapping[str, Any]) -> str:
     loops = f" {facts['loops']:,} times over" if facts["loops"] > 1 else ""
     skipped = f"; {facts['skipped']:,} could not be read" if facts["skipped"] else ""
     return (
-        f"tapring: replayed {_events(facts['events'])} of {facts['file']}{more}{loops} as engine "
-        f"{facts['engine']} in {facts['duration_ms'] / 1000:.1f} s, ended by {facts['ended_by']}; "
+        f"tapring: replayed {events_in_words(facts['events'])} of {facts['file']}{more}{loops} "
+        f"as engine {facts['engine']} in {facts['duration_ms'] / 1000:.1f} s, "
+        f"ended by {facts['ended_by']}; "
         f"{facts['watched']:,} watched{skipped}"
     )
-
-
-def _events(count: int) -> str:
-    return f"{count:,} event{'s' * (count != 1)}"
