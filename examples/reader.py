@@ -13,7 +13,7 @@ from fcntl import F_OFD_GETLK, F_OFD_SETLK, F_UNLCK, F_WRLCK, fcntl
 from glob import glob
 from struct import Struct
 
-VERSION, REGISTRY, RING, PAGE, SLOTS = 3, 0x01676E6972706174, 0x02676E6972706174, 4096, 8192
+VERSION, REGISTRY, RING, PAGE, SLOTS = 4, 0x01676E6972706174, 0x02676E6972706174, 4096, 8192
 STATE, VERDICTS, ROWS, TAIL, CAPTURED, DROPPED, ENDED = 64, 128, 544, 32, 48, 64, 67
 HEAD, RELEASED, ABANDONED, MISSED, GAPS = 0, 16, 17, 18, 19  # words of the consumer's page
 WHY = ("", "engine-exit", "expired", "closed", "evicted")

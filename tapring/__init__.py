@@ -4,6 +4,7 @@ What is listed here is what is supported; ``docs/`` explains it.
 """
 
 from .account import Stats
+from .cost import Cost, SessionCost
 from .discovery import EngineInfo, SessionInfo, engines
 from .errors import (
     BufferLimit,
@@ -20,6 +21,7 @@ from .errors import (
     TapError,
     VersionMismatch,
 )
+from .handle import Handle
 from .lane import StageInfo
 from .opening import attach_session, capture, close_session
 from .redact import Redactor
@@ -28,12 +30,13 @@ from .session import Session
 from .snapshot import Snapshot
 from .source import Frame
 from .stages import array
-from .tap import Handle, Tap, TapWarning
+from .tap import Tap, TapWarning
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BufferLimit",
+    "Cost",
     "DurationLimit",
     "EngineInfo",
     "EngineNotFound",
@@ -46,6 +49,7 @@ __all__ = [
     "Select",
     "Session",
     "SessionBusy",
+    "SessionCost",
     "SessionInfo",
     "SessionLimit",
     "SessionNotFound",

@@ -21,9 +21,10 @@ class Stats(msgspec.Struct, frozen=True):
     could not be decoded for the selection or into the type; the others were handed out.
     unread: captured and not delivered. dropped: found the ring full. oversize: larger than the
     ring. errors: could not be serialized. sampled_out: in batches that the engine left out before
-    it offered them. bytes: payload handed out. gaps: places at which events were missing. split:
-    lines more than their frames said. lag_ns: age of the oldest frame that is not read yet, 0
-    while there is none.
+    it offered them, as it was asked to; shed: because they would have cost more of its time than
+    its budget is (a tenth of a second behind). bytes: payload handed out. gaps: places at which
+    events were missing. split: lines more than their frames said. lag_ns: age of the oldest frame
+    that is not read yet, 0 while there is none.
     """
 
     offered: int = 0
@@ -37,6 +38,7 @@ class Stats(msgspec.Struct, frozen=True):
     redaction_dropped: int = 0
     decode_errors: int = 0
     sampled_out: int = 0
+    shed: int = 0
     bytes: int = 0
     gaps: int = 0
     split: int = 0
@@ -71,6 +73,7 @@ def account(
         redaction_dropped=away.redaction,
         decode_errors=away.decoding,
         sampled_out=sum(ledger.sampled_out for ledger in ledgers),
+        shed=sum(ledger.shed for ledger in ledgers),
         bytes=bytes_,
         gaps=gaps,
         split=split,

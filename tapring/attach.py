@@ -42,6 +42,7 @@ from .select import Select
 from .session import AT_LEAST_ONCE, AT_MOST_ONCE, DELIVERIES, Session
 from .sinks import FORMATS, STDOUT, Rotation, Sink, check_output, open_sink
 from .summary import Report
+from .waiting import POLL, WAKES
 
 EXIT_ENGINE_DIED: Final = 4
 _CANNOT: Final = TapError.exit_code
@@ -73,6 +74,7 @@ class Options:
     wait: bool
     session_id: int | None
     delivery: str
+    wake: str
     progress: bool
     summary: str
 
@@ -163,6 +165,14 @@ _OPTIONS: Final = (
     ),
     click.option("--buffer", type=Size(), default=None, help="Size of the ring, such as 16MiB."),
     click.option("--wait", is_flag=True, help="Wait for the engine to appear."),
+    click.option(
+        "--wake",
+        type=click.Choice(WAKES),
+        default=POLL,
+        show_default=True,
+        help="How to wait: poll (nothing for the engine to do), doorbell (15 us; a system call of "
+        "the engine's for each batch that finds this asleep), spin (2 us, and a whole core).",
+    ),
     click.option("--session", "session_id", type=Count(), help="Read a registered session."),
     click.option(
         "--delivery",
@@ -270,6 +280,7 @@ def _open(address: str, options: Options, select: Select, redact: Redactor | Non
             options.session_id,
             wait=patience,
             delivery=options.delivery,
+            wake=options.wake,
             select=select,
             redact=redact,
         )
@@ -281,6 +292,7 @@ def _open(address: str, options: Options, select: Select, redact: Redactor | Non
         wait=patience,
         delivery=options.delivery,
         sample=options.sample_batches or 1,
+        wake=options.wake,
         select=select,
         redact=redact,
     )

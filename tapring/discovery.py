@@ -18,7 +18,7 @@ from .errors import EngineNotFound, SharedMemoryFull, TapError, suggest
 from .housekeeping import lanes_of, sweep, sweep_lane
 from .lane import StageInfo
 from .layout import Owner, RowState
-from .ledger import consumer_words, producer_words, read_ledger
+from .ledger import consumer_words, producer_words, read_ledger, served_share
 from .memory import Segment, names
 from .registry import Registry, Row
 
@@ -32,7 +32,9 @@ _OWNERS: Final[dict[int, str]] = {
 class SessionInfo(msgspec.Struct, frozen=True):
     """A session as anybody may see it. Counts are events, ``fill`` is a share of the ring.
 
-    One batch in ``sample`` is offered to it; the others' events are ``sampled_out``.
+    One batch in ``sample`` is offered to it; the others' events are ``sampled_out``. Of these
+    batches it is offered the share ``served``; the others' events are ``shed``, because the engine
+    has a budget. ``cost_ns`` is what a batch that it is offered takes of the engine's time.
     """
 
     id: int
@@ -46,13 +48,21 @@ class SessionInfo(msgspec.Struct, frozen=True):
     errors: int
     sample: int
     sampled_out: int
+    shed: int
+    served: float
+    cost_ns: int
     fill: float
     buffer_bytes: int
     age_s: float
 
 
 class EngineInfo(msgspec.Struct, frozen=True):
-    """A lane of a running engine, its limits, its faults, and who is tapping it."""
+    """A lane of a running engine, its limits, its faults, and who is tapping it.
+
+    ``idle_ns`` is what a batch costs it while nobody watches, ``batch_ns`` what the offers of one
+    do, ``share`` the part of its time that this makes, and ``budget`` the part that it may be;
+    None: any. As of the last 0.1 s in which it was watched.
+    """
 
     name: str
     lane: str
@@ -65,6 +75,10 @@ class EngineInfo(msgspec.Struct, frozen=True):
     max_buffer_bytes: int
     faults: int
     misuse: int
+    idle_ns: int
+    batch_ns: int
+    share: float
+    budget: float | None
 
 
 def find(engine: str, lane: str | None = None, session: int | None = None) -> list[Registry]:
@@ -180,6 +194,10 @@ def _engine_info(registry: Registry) -> EngineInfo:
         max_buffer_bytes=info.max_buffer_bytes,
         faults=words[layout.FAULTS],
         misuse=words[layout.MISUSE],
+        idle_ns=words[layout.COST_IDLE_NS],
+        batch_ns=words[layout.COST_BATCH_NS],
+        share=words[layout.COST_SHARE_PPM] / layout.PPM,
+        budget=words[layout.BUDGET_PPM] / layout.PPM or None,
     )
 
 
@@ -189,6 +207,7 @@ def _session_info(registry: Registry, row: Row) -> SessionInfo:
         pages = segment.map(0, layout.SLOTS, writable=False)
         with producer_words(pages) as words, consumer_words(pages) as page:
             ledger = read_ledger(words, page)
+            cost_ns, served = words[layout.COST_NS], served_share(words)
             used = words[layout.TAIL] - page[layout.HEAD]
     return SessionInfo(
         id=row.id,
@@ -202,6 +221,9 @@ def _session_info(registry: Registry, row: Row) -> SessionInfo:
         errors=ledger.errors,
         sample=row.sample,
         sampled_out=ledger.sampled_out,
+        shed=ledger.shed,
+        served=served,
+        cost_ns=cost_ns,
         fill=min(1.0, max(0, used) / max(1, row.slots)),
         buffer_bytes=row.slots * row.slot_bytes,
         age_s=(time.monotonic_ns() - row.opened_ns) / 1e9,

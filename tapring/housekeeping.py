@@ -18,10 +18,10 @@ from . import layout
 from .errors import TapError
 from .ledger import Ledger, consumer_words, producer_words, read_ledger
 from .memory import DIRECTORY, Segment, names, unlink
-from .registry import Registry, Row
+from .registry import Registry, Row, names_of_sessions
 
 _NAME: Final = re.compile(
-    rf"{layout.NAME_PREFIX}\.({layout.ENGINE_PATTERN})\.({layout.LANE_PATTERN})(?:\.(\d+))?"
+    rf"(?:{re.escape(layout.SEMAPHORE_PREFIX)})?{layout.NAME_PREFIX}\.({layout.ENGINE_PATTERN})\.({layout.LANE_PATTERN})(?:\.(\d+))?"
 )
 
 
@@ -71,7 +71,7 @@ def sweep_lane(
     try:
         segment = Segment.attach(name, own=own)
     except FileNotFoundError:
-        return _remove(names(name + "."), "the registry of its lane is gone", dry_run)
+        return _remove(names_of_sessions(name), "the registry of its lane is gone", dry_run)
     except TapError:
         return []
     with segment:
@@ -80,13 +80,15 @@ def sweep_lane(
             return _sweep_living(engine, lane, dry_run, patience_s)
         if segment.is_locked(layout.LOCK_ROWS, layout.MAX_ROWS):
             return []
-        return _remove([*names(name + "."), name], "its engine has died", dry_run)
+        # The registry first: who attaches meanwhile sees by it why a ring has gone.
+        return _remove([name, *names_of_sessions(name)], "its engine has died", dry_run)
 
 
 def lanes_of(engine: str | None) -> list[tuple[str, str]]:
     """Engine and lane of every name of ours in shared memory, sorted."""
     prefix = f"{layout.NAME_PREFIX}.{engine}." if engine else f"{layout.NAME_PREFIX}."
-    matches = (_NAME.fullmatch(name) for name in names(prefix))
+    found = [*names(prefix), *names(layout.SEMAPHORE_PREFIX + prefix)]
+    matches = (_NAME.fullmatch(name) for name in found)
     return sorted({(match[1], match[2]) for match in matches if match})
 
 
@@ -96,11 +98,11 @@ def _sweep_living(engine: str, lane: str, dry_run: bool, patience_s: float) -> l
         Registry.attach(engine, lane, patience_s=0.0) as registry,  # an engine may be sweeping
         registry.table(patience_s),
     ):
-        dead, rings = registry.dead_rows(), registry.nameless_rings()
+        dead, nameless = registry.dead_rows(), registry.nameless()
         removed = [_of_session(registry, row) for row in dead]
         if not dry_run:
             registry.sweep_rows()
-        return removed + _remove(rings, "no session has it", dry_run)
+        return removed + _remove(nameless, "no session has it", dry_run)
     return []
 
 

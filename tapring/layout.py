@@ -13,6 +13,7 @@ A segment is created with its magic word 0; its creator writes the magic last. :
     | page 0 | magic version bytes epoch rows info_bytes    |  engine, once
     |        | monotonic_ns wall_ns pid                     |
     |   +512 | state faults misuse                          |  engine
+    |   +768 | idle_ns batch_ns share_ppm budget_ppm        |  engine
     |  +1024 | verdict[row]: id << 8 | Verdict              |  engine
     +--------+----------------------------------------------+
     | page 1 | generation next_id                           |  holder of the table's mutex
@@ -28,9 +29,12 @@ A segment is created with its magic word 0; its creator writes the magic last. :
     |   +256 | tail                                         |  producer
     |   +384 | captured                                     |  producer
     |   +512 | dropped oversize errors ended sampled_out    |  producer
+    |        | shed                                         |
+    |   +640 | cost_ns served_ppm                           |  producer
     +--------+----------------------------------------------+
     | page 1 | head                                         |  consumer
     |   +128 | released abandoned missed gaps               |  consumer
+    |   +256 | waiting                                      |  consumer
     +--------+----------------------------------------------+
     | page 2 | slot 0 | slot 1 | ...                        |  producer
     +--------+----------------------------------------------+
@@ -47,6 +51,9 @@ A segment is created with its magic word 0; its creator writes the magic last. :
 ``captured`` events in the frames before this one: ``RELEASED`` minus it are released of this one.
 ``length``   payload bytes; ``count`` events in it; ``flags`` is 0.
 
+A DOORBELL is a POSIX semaphore ``tapring.ENGINE.LANE.ID`` (a file ``sem.NAME``), made by the
+consumer of that session, which may be one of several that it sleeps for: a row names its bell.
+
 Byte ranges of the registry's descriptor carry open-file-description locks; their offsets are the
 ``LOCK_`` constants (a lock needs no byte that exists).
 """
@@ -55,7 +62,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final
 
-VERSION: Final = 3
+VERSION: Final = 4
 PAGE: Final = 4096
 WORD: Final = 8
 
@@ -63,6 +70,7 @@ REGISTRY_MAGIC: Final = int.from_bytes(b"tapring\x01", "little")
 RING_MAGIC: Final = int.from_bytes(b"tapring\x02", "little")
 
 NAME_PREFIX: Final = "tapring"
+SEMAPHORE_PREFIX: Final = "sem."  # before the name of a semaphore's file, as the C library has it
 ENGINE_PATTERN: Final = r"[a-z0-9][a-z0-9_-]{0,62}"
 LANE_PATTERN: Final = r"[0-9a-f]{8}"
 
@@ -82,6 +90,12 @@ _ENGINE_LIVE: Final = 512 // WORD
 ENGINE_STATE: Final = _ENGINE_LIVE  # EngineState
 FAULTS: Final = _ENGINE_LIVE + 1  # sessions evicted or refused because of what they hold
 MISUSE: Final = _ENGINE_LIVE + 2  # offers to no stage, or of what is no batch of its kind
+PPM: Final = 1_000_000  # shares are in millionths
+_COST: Final = 768 // WORD
+COST_IDLE_NS: Final = _COST  # of a batch while nobody watches
+COST_BATCH_NS: Final = _COST + 1  # of a batch's offers, to all stages
+COST_SHARE_PPM: Final = _COST + 2  # of the engine's time, in millionths
+BUDGET_PPM: Final = _COST + 3  # what sessions may cost of it; 0: nothing is shed
 _VERDICTS: Final = 1024 // WORD
 VERDICT_ID_SHIFT: Final = 8
 VERDICT_MASK: Final = (1 << VERDICT_ID_SHIFT) - 1
@@ -104,6 +118,9 @@ ROW_OPENED_NS: Final = 7  # CLOCK_MONOTONIC
 ROW_DURATION_NS: Final = 8  # 0: as long as the engine allows
 ROW_PID: Final = 9  # who registered it; for people
 ROW_SAMPLE: Final = 10  # one batch in so many is offered; 0 and 1: all are
+ROW_BELL_LANE: Final = 11  # the lane of the session whose doorbell is posted, as a number
+ROW_BELL_ID: Final = 12  # that session's id; 0: there is no doorbell
+ROW_BELL_EPOCH: Final = 13  # random: another one each time a doorbell is hung
 MAX_ID: Final = 1 << 55  # a verdict holds an id and 8 bits more
 MAX_INFO_BYTES: Final = 1 << 20
 MAX_ROWS: Final = 64  # verdicts and rows of 64 sessions fill what their pages leave
@@ -119,6 +136,9 @@ OVERSIZE: Final = DROPPED + 1  # events larger than the ring
 ERRORS: Final = DROPPED + 2  # events that could not be serialized
 ENDED: Final = DROPPED + 3  # Ended
 SAMPLED_OUT: Final = DROPPED + 4  # events of batches that sampling left out, not offered
+SHED: Final = DROPPED + 5  # events of batches that the engine's budget left out, not offered
+COST_NS: Final = 640 // WORD  # of a batch that is offered to this session
+SERVED_PPM: Final = COST_NS + 1  # of its batches, in millionths; the others are shed. 0: all are
 
 # ---- ring, page 1: the consumer's (indices within that page) -------------------------------
 HEAD: Final = 0  # slots; everything before it may be overwritten
@@ -126,6 +146,7 @@ RELEASED: Final = 128 // WORD  # events released, of the frame at HEAD too; stor
 ABANDONED: Final = RELEASED + 1  # of those, events that were never handed out
 MISSED: Final = RELEASED + 2  # events found missing in front of frames
 GAPS: Final = RELEASED + 3  # places where events were missing
+WAITING: Final = 256 // WORD  # a number of this sleep's own while the consumer sleeps, else 0
 CONSUMER_PAGE: Final = PAGE  # bytes from the segment's start
 SLOTS: Final = 2 * PAGE  # bytes from the segment's start
 

@@ -21,7 +21,8 @@ class Ledger(msgspec.Struct, frozen=True):
     dropped: int
     oversize: int
     errors: int
-    sampled_out: int = 0  # apart: in batches that were not offered
+    sampled_out: int = 0  # apart: in batches that were not offered, by request
+    shed: int = 0  # apart: in batches that were not offered, by the engine's budget
 
     @property
     def offered(self) -> int:
@@ -54,4 +55,10 @@ def read_ledger(words: Words, page: Words) -> Ledger:
         oversize=words[layout.OVERSIZE],
         errors=words[layout.ERRORS],
         sampled_out=words[layout.SAMPLED_OUT],
+        shed=words[layout.SHED],
     )
+
+
+def served_share(words: Words) -> float:
+    """Of the batches that a session is there for, the share that its engine offers it now."""
+    return min(1.0, words[layout.SERVED_PPM] / layout.PPM) or 1.0

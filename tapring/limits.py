@@ -47,6 +47,15 @@ def check_limits(
         )
 
 
+def check_budget(budget: float | None) -> None:
+    """Raise ValueError unless ``budget`` is a share of the engine's time; None: there is none."""
+    if budget is not None and not 0 < budget <= 1:
+        raise ValueError(
+            f"a budget is a share of the engine's time, above 0 and at most 1, such as 0.02, "
+            f"not {budget!r}"
+        )
+
+
 def check_duration(duration: float | None, longest: float) -> None:
     """Raise DurationLimit unless a session may last ``duration`` seconds; None: as it may."""
     if duration is not None and not 0 < duration <= longest:

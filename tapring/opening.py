@@ -29,6 +29,7 @@ from .select import Select
 from .session import AT_MOST_ONCE, DELIVERIES, Session
 from .sieve import OnDecodeError, make_sieve
 from .source import CLOSE_TIMEOUT_S, Source
+from .waiting import POLL, WAKES, make_waiter
 
 _NS: Final = 1_000_000_000
 _FIND_POLL_S: Final = 0.05
@@ -44,6 +45,7 @@ def capture(
     keep: bool = False,
     delivery: str = AT_MOST_ONCE,
     sample: int = 1,
+    wake: str = POLL,
     select: Select | None = None,
     redact: Redactor | None = None,
     type: Any = None,  # noqa: A002
@@ -59,6 +61,11 @@ def capture(
     killed consumer's successor does not see, or sees again: the events that it had in hand.
     sample: the engine offers one *batch* in so many and does not serialize the others, which
     ``stats.sampled_out`` counts (``Select(sample=...)`` takes one *event* in so many, here).
+    wake: how to wait while nothing is there. ``"poll"`` sleeps, longer the longer nothing comes
+    (50 us to 5 ms), and costs the engine nothing. ``"doorbell"`` sleeps on a semaphore: what comes
+    is there after some 15 us, for which the engine makes a system call (5 us) whenever it offers a
+    batch to a consumer that sleeps, and only then. ``"spin"`` looks again and again: about 2 us,
+    and a whole core.
 
     select, redact: what is kept, and what is hidden, before anything is handed out. type: decode
     the events of a ``json`` or ``lines`` stage into it (a msgspec.Struct, say); one that cannot be
@@ -74,18 +81,20 @@ def capture(
     if duration is not None and not 0 < duration < math.inf:
         raise ValueError(f"a duration is a positive number of seconds, not {duration!r}")
     _check_delivery(delivery)
+    _check_wake(wake)
     check_sample(sample)
     asked = _Asked(stage, duration, buffer_bytes, Owner.NOBODY if keep else Owner.CONSUMER, sample)
     sources = _open_sessions(_find(engine, lane, wait), asked)
     try:
         _check_alike(sources, stage)
         sieve = make_sieve(sources[0].kind, select, redact, type, on_decode_error)
+        waiter = make_waiter(wake, sources)
     except BaseException:
         _end(sources)
         raise
     # A kept session's duration is the engine's to end: a consumer's own would begin anew.
     deadline = None if duration is None or keep else monotonic_ns() + round(duration * _NS)
-    return Session(sources, deadline_ns=deadline, delivery=delivery, sieve=sieve)
+    return Session(sources, deadline_ns=deadline, delivery=delivery, sieve=sieve, waiter=waiter)
 
 
 def attach_session(
@@ -94,6 +103,7 @@ def attach_session(
     *,
     wait: float = 0.0,
     delivery: str = AT_MOST_ONCE,
+    wake: str = POLL,
     select: Select | None = None,
     redact: Redactor | None = None,
     type: Any = None,  # noqa: A002
@@ -102,13 +112,15 @@ def attach_session(
     """Read a session that was registered or kept: ``ENGINE[.LANE]:ID``, or its id apart.
 
     It goes on at the very event after the last one that the consumer before it had released.
-    ``delivery``, ``select``, ``redact``, ``type`` and ``on_decode_error`` are as in ``capture``.
+    ``delivery``, ``wake``, ``select``, ``redact``, ``type`` and ``on_decode_error`` are as in
+    ``capture``.
     Without a lane, the first lane that has a session of that id; also of an engine that died, as
     long as nobody has swept its lane. Raises EngineNotFound, SessionNotFound, SessionBusy where it
     is read already, the others of ``capture``, and ValueError for an address without an id.
     """
     engine, lane, session = _split_with_id(address, session)
     _check_delivery(delivery)
+    _check_wake(wake)
     registry, row = _find_session(engine, lane, session, wait)
     try:
         registry.take_reader(row)
@@ -119,10 +131,11 @@ def attach_session(
         raise
     try:
         sieve = make_sieve(source.kind, select, redact, type, on_decode_error)
+        waiter = make_waiter(wake, [source])
     except BaseException:
         source.close()
         raise
-    return Session([source], delivery=delivery, sieve=sieve)
+    return Session([source], delivery=delivery, sieve=sieve, waiter=waiter)
 
 
 def close_session(address: str) -> None:
@@ -150,6 +163,11 @@ def _split_with_id(address: str, session: int | None = None) -> tuple[str, str |
     if session is None:
         raise ValueError(f"{address!r} names no session: ENGINE:ID does, such as {engine}:7")
     return engine, lane, session
+
+
+def _check_wake(wake: str) -> None:
+    if wake not in WAKES:
+        raise ValueError(f"wake is one of {', '.join(map(repr, WAKES))}, not {wake!r}")
 
 
 def _check_delivery(delivery: str) -> None:

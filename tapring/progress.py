@@ -46,6 +46,8 @@ class Progress:
         parts = [f"{events:,}{of} events", f"{rate:,.0f}/s", f"{stats.dropped:,} dropped"]
         if stats.filtered:
             parts.append(f"{stats.filtered:,} kept away")
+        if stats.shed:
+            parts.append(f"{stats.shed:,} shed by the engine's budget")
         parts.append(f"ring {self._session.fill:.0%}")
         parts.append(f"{_span(self._session.remaining_s)} left")
         return ", ".join(parts)  # within 80 columns

@@ -40,6 +40,9 @@ from .memory import DEFAULT_MODE, Segment, let_go_of_descriptors, names, unlink
 from .ordering import publish_barrier
 
 TABLE_TIMEOUT_S: Final = 5.0
+BellOf = tuple[int, int, int]
+"""Whose doorbell it is: a lane, as a number, a session's id, and the epoch of its hanging."""
+NO_BELL: Final[BellOf] = (0, 0, 0)
 _POLL_S: Final = 0.001
 _WORD_MASK: Final = (1 << 64) - 1
 
@@ -59,6 +62,7 @@ class Row(msgspec.Struct, frozen=True):
     duration_ns: int
     pid: int
     sample: int = 1
+    bell: BellOf = NO_BELL
 
 
 class Registry:
@@ -179,6 +183,11 @@ class Registry:
         """The table's sequence word: odd while a row is being changed."""
         return self.words[layout.GENERATION]
 
+    @property
+    def budget(self) -> float | None:
+        """The share of its time that the engine lets sessions cost; None: any."""
+        return self.words[layout.BUDGET_PPM] / layout.PPM or None
+
     def engine_is_alive(self) -> bool:
         """Whether the engine's process lives. Not for the engine's own registry."""
         return self.segment.is_locked(layout.LOCK_ENGINE)
@@ -251,6 +260,16 @@ class Registry:
         """Give a session's liveness byte back."""
         self.segment.unlock(layout.LOCK_ROWS + row.index)
 
+    def hang_bell(self, row: Row, bell: BellOf) -> None:
+        """Have the engine post ``bell`` for a session.
+
+        A session that has ended is left as it is. Raises SessionBusy (the table).
+        """
+        with self.table(TABLE_TIMEOUT_S):
+            if self.is_open(row):
+                with self._changing():
+                    self._write_bell(layout.row(row.index), bell)
+
     def free(self, row: Row, timeout_s: float = 0.0, *, keep_ring: bool = False) -> bool:
         """End a session: free its row and unlink its ring. False where the mutex was not had."""
         try:  # around the taking, too: an exception may come between it and what is next
@@ -276,7 +295,7 @@ class Registry:
         for row in self.rows():
             self._unlink_ring(row)
         with suppress(SharedMemoryFull):  # to look for more takes a file that may not be had
-            for name in names(self.segment.name + "."):
+            for name in names_of_sessions(self.segment.name):
                 unlink(name)
         unlink(self.segment.name)
 
@@ -347,8 +366,8 @@ class Registry:
     def _claim(self, owner: Owner, epoch: int) -> Row:
         self.sweep_rows()
         if owner != Owner.ENGINE:
-            for ring in self.nameless_rings():
-                unlink(ring)
+            for name in self.nameless():
+                unlink(name)
         for index in range(self.info.max_sessions):
             first = layout.row(index)
             if self.words[first + layout.ROW_STATE] != RowState.FREE:
@@ -420,9 +439,16 @@ class Registry:
         self._set(first + layout.ROW_DURATION_NS, row.duration_ns)
         self._set(first + layout.ROW_PID, row.pid)
         self._set(first + layout.ROW_SAMPLE, row.sample)
+        self._write_bell(first, row.bell)
         if publish_barrier is not None:
             publish_barrier()
         self._set(first + layout.ROW_STATE, row.state)
+
+    def _write_bell(self, first: int, bell: BellOf) -> None:
+        for word, value in zip(
+            (layout.ROW_BELL_LANE, layout.ROW_BELL_ID, layout.ROW_BELL_EPOCH), bell, strict=True
+        ):
+            self._set(first + word, value)
 
     def _free_row(self, row: Row) -> None:
         first = layout.row(row.index)
@@ -431,7 +457,8 @@ class Registry:
                 self._set(first + layout.ROW_STATE, RowState.FREE)
 
     def _unlink_ring(self, row: Row) -> None:
-        unlink(layout.segment_name(self.info.engine, self.info.lane, row.id))
+        for name in _names_of(self.info, row):
+            unlink(name)
 
     def sweep_rows(self) -> None:
         """Free the rows whose consumer died. For who holds the ``table``."""
@@ -449,10 +476,26 @@ class Registry:
             and not self.segment.is_locked(layout.LOCK_ROWS + row.index)
         ]
 
-    def nameless_rings(self) -> list[str]:
-        """Rings of this lane that no row names: who freed or made them died. In the ``table``."""
-        named = {layout.segment_name(self.info.engine, self.info.lane, r.id) for r in self.rows()}
-        return [ring for ring in names(self.segment.name + ".") if ring not in named]
+    def nameless(self) -> list[str]:
+        """Rings and doorbells of this lane that no row names: who freed or made them died.
+
+        In the ``table``.
+        """
+        named = {name for row in self.rows() for name in _names_of(self.info, row)}
+        return [name for name in names_of_sessions(self.segment.name) if name not in named]
+
+
+def names_of_sessions(registry: str) -> list[str]:
+    """The names in /dev/shm of all rings and doorbells of the lane whose registry is ``registry``.
+
+    Raises SharedMemoryFull where this process may open no file to look.
+    """
+    return [*names(f"{registry}."), *names(f"{layout.SEMAPHORE_PREFIX}{registry}.")]
+
+
+def _names_of(info: LaneInfo, row: Row) -> tuple[str, str]:
+    ring = layout.segment_name(info.engine, info.lane, row.id)
+    return ring, layout.SEMAPHORE_PREFIX + ring
 
 
 def check_ring(segment: Segment, row: Row, owner: int) -> None:
@@ -497,6 +540,11 @@ def _row(index: int, words: memoryview) -> Row:
         duration_ns=words[layout.ROW_DURATION_NS],
         pid=words[layout.ROW_PID],
         sample=words[layout.ROW_SAMPLE] or 1,
+        bell=(
+            words[layout.ROW_BELL_LANE],
+            words[layout.ROW_BELL_ID],
+            words[layout.ROW_BELL_EPOCH],
+        ),
     )
 
 

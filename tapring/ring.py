@@ -25,7 +25,7 @@ import msgspec
 
 from . import layout
 from .errors import RingCorrupt
-from .ledger import Ledger, Slots, Words, read_ledger
+from .ledger import Ledger, Slots, Words, read_ledger, served_share
 
 Barrier = Callable[[], None]
 
@@ -37,6 +37,7 @@ _TAIL: Final = layout.TAIL
 _CAPTURED: Final = layout.CAPTURED
 _DROPPED: Final = layout.DROPPED
 _HEAD: Final = layout.HEAD
+_WAITING: Final = layout.WAITING
 _RELEASED: Final = layout.RELEASED
 _NO_PAGE: Final = memoryview(b"")
 _NO_PAGE.release()
@@ -71,7 +72,8 @@ class Writer:
     ``words``, ``page`` and ``data`` are the producer's page, the consumer's page and the whole
     segment. ``slot_bytes`` is a power of two. The counters are the session's so far, in events.
     Two are pairs, each replaced as a whole: ``at`` is (tail in slots, events captured), ``apart``
-    (events that no room would have helped, those of them that are errors).
+    (events that no room would have helped, those of them that are errors). ``limit`` is up to which
+    position frames may fill slots, as far as is known.
     """
 
     __slots__ = (
@@ -80,18 +82,20 @@ class Writer:
         "_cutter",
         "_data",
         "_kind",
-        "_limit",
         "_page",
         "_round_up",
         "_shift",
         "_size",
         "_slots",
         "_stage",
+        "_woken",
         "_words",
         "apart",
         "at",
         "dropped",
+        "limit",
         "sampled_out",
+        "shed",
     )
 
     def __init__(
@@ -119,12 +123,14 @@ class Writer:
         self._kind = kind
         self._cutter = cutter
         self._barrier = barrier
-        self._limit = slots  # head + slots, as last seen: frames end here at the latest
+        self.limit = slots  # head + slots, as last seen: frames end here at the latest
         self._blocked_head = -1  # a batch found no room while the head stood here
+        self._woken = 0  # the consumer's sleep that was last seen
         self.at = (0, 0)
         self.dropped = 0
         self.apart = (0, 0)
         self.sampled_out = 0
+        self.shed = 0
 
     @property
     def offered(self) -> int:
@@ -146,25 +152,18 @@ class Writer:
         """Events that could not be serialized."""
         return self.apart[1]
 
-    def has_room(self) -> bool:
-        """Whether a batch is worth serializing: a slot is free, and none found too few before.
-
-        Raises RingCorrupt where the consumer's position is impossible.
-        """
-        return self.at[0] < self._limit or self._look_again()
-
     def publish(self, payload: bytes, count: int, time_ns: int) -> None:
         """Write ``count`` events, packed in ``payload``, as one frame where they fit whole.
 
         Where they do not, the first that fit are written, and the others are counted as dropped,
-        or as oversize if the ring could never hold them. Raises RingCorrupt as ``has_room``.
+        or as oversize if the ring could never hold them. Raises RingCorrupt as ``look_again``.
         """
         length = len(payload)
         tail, captured = self.at
         end = tail + ((length + self._round_up) >> self._shift)
-        if end > self._limit:
-            self._look_again()
-            if end > self._limit:
+        if end > self.limit:
+            self.look_again()
+            if end > self.limit:
                 self._publish_parts(payload, count, time_ns)
                 return
         data = self._data
@@ -208,6 +207,29 @@ class Writer:
         self.sampled_out = sampled_out = self.sampled_out + count
         self._words[layout.SAMPLED_OUT] = sampled_out
 
+    def leave_out(self, count: int) -> None:
+        """Count ``count`` events that the engine's budget left out; they are not offered."""
+        self.shed = shed = self.shed + count
+        self._words[layout.SHED] = shed
+
+    def note_cost(self, cost_ns: int, served_ppm: int) -> None:
+        """Say what a batch costs, and which share of them is offered."""
+        self._words[layout.COST_NS] = cost_ns
+        self._words[layout.SERVED_PPM] = served_ppm
+
+    def is_awaited(self, barrier: Barrier) -> bool:
+        """Whether the consumer sleeps and wants to be woken; True once for each of its sleeps.
+
+        ``barrier``: a full one, on every machine. The published position has to be there before
+        the consumer's word is read (WAIT): a store before a load, which no machine keeps in order.
+        """
+        barrier()
+        waiting = self._page[_WAITING]  # WAIT
+        if waiting == self._woken:
+            return False
+        self._woken = waiting
+        return waiting != 0
+
     def fail(self, count: int) -> None:
         """Count ``count`` events that could not be serialized."""
         apart, errors = self.apart
@@ -222,6 +244,7 @@ class Writer:
         words[layout.OVERSIZE] = self.oversize
         words[layout.ERRORS] = self.errors
         words[layout.SAMPLED_OUT] = self.sampled_out
+        words[layout.SHED] = self.shed
         words[_CAPTURED] = captured
         if self._barrier is not None:
             self._barrier()
@@ -230,11 +253,11 @@ class Writer:
     def end(self, reason: layout.Ended) -> None:
         """Say that no more frames will come, and why. The first reason stands.
 
-        None do: ``has_room`` raises ValueError from here on, since it has no page to look at.
+        None do: ``look_again`` raises ValueError from here on, since it has no page to look at.
         """
         if self._words[layout.ENDED] != layout.Ended.NO:
             return
-        self._limit = 0
+        self.limit = 0
         self._page = _NO_PAGE
         self.flush()
         if self._barrier is not None:
@@ -246,27 +269,35 @@ class Writer:
         self._words.release()
         self._page.release()
 
-    def _look_again(self) -> bool:
-        """Read the consumer's position; say whether a slot is free."""
+    def look_again(self) -> bool:
+        """Read the consumer's position; say whether a batch is worth serializing.
+
+        It is if a slot is free and none has found too few while the consumer stood there. Who asks
+        first compares ``at[0]`` with ``limit``, since this takes a call and a load more.
+        Raises RingCorrupt where the consumer's position is impossible.
+        """
         head = self._page[_HEAD]  # RELEASE
+        if head == self._blocked_head:  # a stalled consumer's: this spares 60 ns a batch
+            return False
         tail = self.at[0]
-        if not self._limit - self._slots <= head <= tail:
+        if not self.limit - self._slots <= head <= tail:
             raise RingCorrupt(
                 f"the consumer's position is {head}, the producer's {tail}, "
                 f"the ring {self._slots} slots long"
             )
         if self._barrier is not None:
             self._barrier()
-        if head == self._blocked_head:
-            return False
-        self._limit = head + self._slots
-        return tail < self._limit
+        self.limit = limit = head + self._slots
+        if tail < limit:
+            return True
+        self._blocked_head = head
+        return False
 
     def _publish_parts(self, payload: bytes, count: int, time_ns: int) -> None:
         """Publish what fits of a batch that does not fit whole, and count the rest."""
         whole_ring = (self._slots << self._shift) - _FRAME_BYTES
         while count:
-            room = ((self._limit - self.at[0]) << self._shift) - _FRAME_BYTES
+            room = ((self.limit - self.at[0]) << self._shift) - _FRAME_BYTES
             if len(payload) <= room:
                 self.publish(payload, count, time_ns)
                 return
@@ -279,8 +310,8 @@ class Writer:
                 self._count_oversize()
                 payload = self._cutter.split(payload, count, 1)[1] if count > 1 else b""
             else:
-                self._blocked_head = self._limit - self._slots
-                self._limit = self.at[0]
+                self._blocked_head = self.limit - self._slots
+                self.limit = self.at[0]
                 self.drop(count)
                 return
             count -= at
@@ -443,6 +474,19 @@ class Reader:
         """Whether nothing is published that was not taken."""
         return self._end == self._tail and not self._look_again()
 
+    def say_waiting(self, sleep: int, barrier: Barrier) -> None:
+        """Say that this side is about to sleep; look once more for a frame, or an end, after it.
+
+        sleep: a number that no other sleep has. barrier: a full one, on every machine, because
+        the word has to be there before the producer's is read (WAIT).
+        """
+        self._page[_WAITING] = sleep  # WAIT
+        barrier()
+
+    def say_awake(self) -> None:
+        """Say that this side needs no waking."""
+        self._page[_WAITING] = 0
+
     def fill(self) -> float:
         """How much of the ring is used, 0.0 to 1.0."""
         used = self._words[_TAIL] - self._head
@@ -494,6 +538,10 @@ class Reader:
     def ledger(self) -> Ledger:
         """The session's account now."""
         return read_ledger(self._words, self._page)
+
+    def served(self) -> float:
+        """The share of its batches that this session is offered now; the others are shed."""
+        return served_share(self._words)
 
     def ended(self) -> int:
         """The producer's ``layout.Ended`` word. What it published before is seen after this."""

@@ -2,9 +2,8 @@
 
 Never imports ``tap``: the two meet only in shared bytes.
 
-A Session reads one ring, or one a lane of its engine, merged by time. It polls: while nothing is
-there it sleeps, 50 us at first and growing to 5 ms, so that the engine makes no system call and
-an idle consumer uses less than 1 % of a core.
+A Session reads one ring, or one a lane of its engine, merged by time. While nothing is there it
+waits, as ``waiting`` says.
 
 When a frame is released decides what a consumer's death costs. At most once: before it is handed
 out; what a killed consumer had in hand is lost to the next one. At least once: when the next is
@@ -18,7 +17,6 @@ from __future__ import annotations
 import atexit
 import math
 import os
-import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import suppress
@@ -32,14 +30,13 @@ from .hand import Hand
 from .ring import Taken
 from .sieve import KeptAway, Sieve, Sifted
 from .source import Frame, Source
+from .waiting import Poll, Waiter
 
 AT_MOST_ONCE: Final = "at-most-once"
 AT_LEAST_ONCE: Final = "at-least-once"
 DELIVERIES: Final = (AT_MOST_ONCE, AT_LEAST_ONCE)
 _NS: Final = 1_000_000_000
-# 50 us is what the shortest sleep takes anyway; 5 ms costs an idle consumer 0.5 % of a core.
-_FIRST_SLEEP_S: Final = 50e-6
-_LONGEST_SLEEP_S: Final = 5e-3
+_NEVER_NS: Final = 1 << 63  # no clock comes so far
 _FRAMES_BETWEEN_TURNS: Final = 64  # 400 us of filtered frames; a turn takes 1
 
 
@@ -66,10 +63,12 @@ class Session:
         deadline_ns: int | None = None,
         delivery: str = AT_MOST_ONCE,
         sieve: Sieve | None = None,
+        waiter: Waiter | None = None,
     ) -> None:
         self._made_in = os.getpid()
         self._sources = sources
         self._sieve = sieve
+        self._waiter = waiter or Poll()
         self._sifted_away = 0  # frames of which nothing was left
         self._missed = 0  # events missing before the next frame that is handed out
         self._keep = delivery == AT_LEAST_ONCE
@@ -94,8 +93,15 @@ class Session:
         self.kind = kind.name
         self.dtype = getattr(kind, "dtype", None)
         self.sample = first.row.sample
+        self.budget = first.registry.budget
+        self._served = 1.0
         self.engine_redacts = first.registry.info.stages[first.row.stage].redact
         _sessions.add(self)
+
+    @property
+    def wake(self) -> str:
+        """How it waits: ``"poll"``, ``"doorbell"`` or ``"spin"``."""
+        return self._waiter.wake
 
     @property
     def id(self) -> int:
@@ -117,6 +123,13 @@ class Session:
     def fill(self) -> float:
         """How full the fullest ring is, 0.0 to 1.0: at 1.0 the engine drops."""
         return max((source.reader.fill() for source in self._open), default=0.0)
+
+    @property
+    def served(self) -> float:
+        """The share of its batches that the engine offers now, 0.0 to 1.0; the others are shed."""
+        if self._final is not None:
+            return self._served
+        return min((source.reader.served() for source in self._sources), default=1.0)
 
     @property
     def remaining_s(self) -> float:
@@ -233,12 +246,15 @@ class Session:
         if os.getpid() != self._made_in:
             self._after_fork()  # a vanished thread's sessions are destroyed before that is called
         if self._conclude(handled):
+            self._waiter.give_back()
             for source in self._sources:
                 source.close()
+            self._waiter.close()
 
     def _leave(self) -> None:
         """At the interpreter's exit: all stays mapped, since a daemon thread may be reading."""
         if self._conclude(handled=False):
+            self._waiter.give_back()
             for source in self._sources:
                 source.give_back()
 
@@ -250,6 +266,7 @@ class Session:
             self._settle()
         self._abandon_rest()
         self._in_hand = None
+        self._served = self.served
         self._final = self._account()
         if self.ended_by is None:
             self.ended_by = self._stop or "closed"
@@ -372,7 +389,7 @@ class Session:
         if self._in_hand is not None:
             self._settle()
         keep = keep or self._keep
-        sleep = _FIRST_SLEEP_S
+        since = 0
         while self._goes_on():
             try:
                 source = self._open[0] if len(self._open) == 1 else self._furthest_behind()
@@ -386,13 +403,18 @@ class Session:
                 raise
             if not self._open:
                 return None
-            if until is not None and monotonic_ns() >= until:
+            now = monotonic_ns()
+            if until is not None and now >= until:
                 return None
             if self.on_idle is not None:
                 self.on_idle()
-            time.sleep(sleep)
-            sleep = min(2 * sleep, _LONGEST_SLEEP_S)
+            since = since or now
+            self._waiter.wait(self._open, since, self._wait_until(until))
         return None
+
+    def _wait_until(self, until: int | None) -> int:
+        bounds = [bound for bound in (until, self._deadline_ns) if bound is not None]
+        return min(bounds, default=_NEVER_NS)
 
     async def _ready(self, until: int | None = None) -> None:
         """Give the loop its turn, and wait until something can be taken or the session has ended.
@@ -402,14 +424,13 @@ class Session:
         from asyncio import sleep
 
         await sleep(0)
-        pause = _FIRST_SLEEP_S
+        since = monotonic_ns()
         while self._goes_on() and self._failure is None and not self._has_news():
             if until is not None and monotonic_ns() >= until:
                 return
             if self.on_idle is not None:
                 self.on_idle()
-            await sleep(pause)
-            pause = min(2 * pause, _LONGEST_SLEEP_S)
+            await self._waiter.wait_async(self._open, since, self._wait_until(until))
 
     def _has_news(self) -> bool:
         """Whether ``_take`` would find a frame, an end or an error."""

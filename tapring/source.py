@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import secrets
 from contextlib import suppress
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from .layout import Ended, Verdict
 from .ledger import Ledger, consumer_words, producer_words
 from .memory import Segment
 from .ordering import publish_barrier
-from .registry import Registry, Row, check_ring
+from .registry import BellOf, Registry, Row, check_ring
 from .ring import Reader, Taken
 from .sieve import Sifted
 from .stages import Kind, kind_from
@@ -71,7 +72,7 @@ class Source:
         self.registry = registry
         self.row = row
         self.reason = "closed"
-        self._owned = owned
+        self.owned = owned
         self._lane = info.lane
         self._dead = False
         try:
@@ -82,8 +83,8 @@ class Source:
         try:
             self._segment = Segment.attach(layout.segment_name(info.engine, info.lane, row.id))
         except FileNotFoundError:
-            if registry.engine_has_closed():
-                raise EngineNotFound(f"the engine {registry.address} has just closed") from None
+            if registry.engine_has_closed() or not registry.segment.is_linked():
+                raise EngineNotFound(f"the engine {registry.address} has just ended") from None
             raise RingCorrupt(f"session {registry.address}:{row.id} has lost its ring") from None
         try:
             check_ring(self._segment, row, registry.segment.owner)
@@ -116,6 +117,15 @@ class Source:
         """What is left of what was taken, as it is handed out."""
         time_ns = taken.time_ns + self._to_wall
         return Frame(sifted.payload, sifted.count, time_ns, missed, self._lane, kind)
+
+    def new_bell(self) -> BellOf:
+        """A doorbell of this session, as rows name it: another than any before it."""
+        return int(self._lane, 16), self.row.id, secrets.randbits(64)
+
+    @property
+    def bell_name(self) -> str:
+        """The same as its semaphore is called."""
+        return layout.segment_name(self.registry.info.engine, self._lane, self.row.id)
 
     def oldest_ns(self) -> int | None:
         """The time of the oldest unread frame, or None; of a corrupt ring, None."""
@@ -167,7 +177,7 @@ class Source:
         """Give the row back; remove the lane, too, if its engine is dead. All stays mapped."""
         registry = self.registry
         alive = registry.engine_is_alive()
-        if self._owned:
+        if self.owned:
             registry.free(self.row, CLOSE_TIMEOUT_S)
         registry.drop_reader(self.row)
         if not alive:

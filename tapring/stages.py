@@ -152,7 +152,7 @@ class Json(_Text):
         self._decoder = msgspec.json.Decoder()
 
     def count(self, batch: Any) -> int:
-        return len(_sequence(batch, self.name))
+        return len(batch if type(batch) is list else _sequence(batch, self.name))
 
     def pack(self, batch: Any) -> Packed:
         events = batch if type(batch) is list else _sequence(batch, self.name)

@@ -113,6 +113,8 @@ class Report:
                 f"the engine left out {stats.sampled_out:,} in whole batches (one in "
                 f"{self.session.sample} was offered)"
             )
+        if stats.shed:
+            lines.append(self._words_of_shedding(stats))
         if stats.redaction_dropped:
             lines.append(f"{stats.redaction_dropped:,} were withheld: no JSON that can be redacted")
         if stats.decode_errors:
@@ -124,6 +126,14 @@ class Report:
                 f"perhaps); they count as kept away"
             )
         return lines
+
+    def _words_of_shedding(self, stats: Stats) -> str:
+        of_its_time = f"{100 * (self.session.budget or 0):g} % of its time"
+        return (
+            f"the engine shed {stats.shed:,} in whole batches: what is tapped may cost "
+            f"{of_its_time} (its budget), and this session was offered {self.session.served:.0%} "
+            f"of its batches at the end; another stage or --sample-batches costs it less"
+        )
 
     def _words_of_typos(self) -> list[str]:
         found = self._unmatched()
@@ -144,6 +154,8 @@ class Report:
         if sample is not None:
             by = {} if sample.by is None else {"by": sample.by.text}
             stamped["sample"] = {"one_in": sample.one_in, **by}
+        if self.session.budget is not None:
+            stamped["budget"] = {"share": self.session.budget, "served": self.session.served}
         if self.session.sample > 1:
             stamped["sample_batches"] = {"one_in": self.session.sample}
         return stamped

@@ -1,9 +1,11 @@
-"""The engine's side: Tap, which keeps the lane and its sessions, and the Handle of a session.
+"""The engine's side: Tap, which keeps the lane and its sessions.
 
 Theory of operation. ``snapshot`` compares the registry's generation with the one it last saw
 (one load) and returns what it built then: None while nobody watches. Only when the generation
 moved is the table re-read, rings mapped or let go, and a new Snapshot made. ``offer`` serializes
-a batch once and writes it into the ring of each session of its stage.
+a batch once and writes it into the ring of each session of its stage. While watched, a batch's
+time is compared with the next at which there is something to do: a session ends, or what a batch
+costs is measured (``cost``).
 
 Nothing here waits for another process, and no exception leaves ``snapshot`` or ``offer`` unless
 the Tap is ``strict``: a session whose memory is odd is evicted and counted as a fault, a wrong
@@ -27,6 +29,7 @@ from time import monotonic_ns
 from typing import Final
 
 from . import layout
+from .cost import Cost, Meter, Timed
 from .errors import (
     SessionBusy,
     SessionLimit,
@@ -34,16 +37,20 @@ from .errors import (
     TapError,
     suggest,
 )
+from .handle import Handle
 from .housekeeping import sweep
 from .interruption import was_thrown_in
 from .lane import LaneInfo, StageInfo
 from .layout import Ended, EngineState, Owner, Verdict
-from .limits import check_duration, check_limits, check_name, check_sample, check_size
+from .limits import check_budget, check_duration, check_limits, check_name, check_sample, check_size
+from .live import Live
 from .memory import DEFAULT_MODE
 from .registry import Registry, Row
 from .removal import Redact, Removing, without
-from .snapshot import Gate, Live, Snapshot, Watched, watch
+from .shedding import Resting, Shedding, count_resting
+from .snapshot import Gate, Snapshot
 from .stages import Kind, make_stages
+from .watched import Watched, is_outdated, watch
 
 DISABLE: Final = "TAPRING_DISABLE"
 
@@ -63,57 +70,6 @@ class TapWarning(RuntimeWarning):
     """What a Tap that is not strict has to say, once each."""
 
 
-class Handle:
-    """A session that the engine registered. Closing it ends the session and frees its row.
-
-    A context manager; closing twice is fine. The counts stay readable afterwards.
-    """
-
-    def __init__(self, tap: Tap, live: Live) -> None:
-        self._tap = tap
-        self._live = live
-
-    @property
-    def id(self) -> int:
-        """The session's id: positive, unique in this lane, never used twice."""
-        return self._live.row.id
-
-    @property
-    def captured(self) -> int:
-        """Events written into the ring."""
-        return self._live.writer.captured
-
-    @property
-    def dropped(self) -> int:
-        """Events that found no room in the ring."""
-        return self._live.writer.dropped
-
-    @property
-    def offered(self) -> int:
-        """Events offered to the session, whatever became of them."""
-        return self._live.writer.offered
-
-    @property
-    def sampled_out(self) -> int:
-        """Events of the batches that sampling left out; they do not count as offered."""
-        return self._live.writer.sampled_out
-
-    @property
-    def open(self) -> bool:
-        """Whether the session goes on."""
-        return self._live.open
-
-    def close(self) -> None:
-        """End the session; its consumer drains what is left."""
-        self._tap._end_session(self._live, Ended.CLOSED)
-
-    def __enter__(self) -> Handle:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
 class Tap:
     """Makes a process an engine that can be tapped, as a new lane of ``name``.
 
@@ -130,6 +86,9 @@ class Tap:
         stage, or by stage (``{"decoded": ["password"]}``). A line that is no JSON object is then
         withheld, and counts among the errors. An engine that has stages of other kinds, from
         which nothing can be taken out, names the stages that it means.
+    budget: the share of the engine's time that sessions may cost, such as 0.02; what is over it is
+        shed: whole batches, of the dearest session first, are left out and counted. None: as much
+        as they do.
     mode: permission bits of the registry; a ring is always its user's alone. Whom it lets in
         beside the user and root, tapring itself refuses.
     strict: raise where an engine in production would rather go on: shared memory that cannot be
@@ -151,16 +110,19 @@ class Tap:
         max_buffer_bytes: int = 64 << 20,
         slot_bytes: int = 256,
         redact: Redact = (),
+        budget: float | None = None,
         mode: int = DEFAULT_MODE,
         strict: bool = False,
     ) -> None:
         check_name(name)
         check_limits(max_sessions, max_duration, buffer_bytes, max_buffer_bytes, slot_bytes)
+        check_budget(budget)
         self.name = name
         self.max_sessions = max_sessions
         self.max_duration = float(max_duration)
         self.buffer_bytes = buffer_bytes
         self.max_buffer_bytes = max_buffer_bytes
+        self.budget = budget
         self.strict = strict
         self.reason: str | None = None
         self._slot_bytes = slot_bytes
@@ -204,6 +166,11 @@ class Tap:
         """Offers to no stage of this Tap, or of what is no batch of its kind."""
         return self._misuse
 
+    @property
+    def cost(self) -> Cost:
+        """What this tap costs its engine: a batch, a stage, a session; the share of its time."""
+        return self._meter.cost
+
     def snapshot(self) -> Snapshot | None:
         """What is watched now; None while nobody watches. Call it once a batch.
 
@@ -216,8 +183,8 @@ class Tap:
         if current is None:
             return None
         now = monotonic_ns()
-        if now >= self._deadline_ns:
-            return self._expire(now)
+        if now >= self._due_ns:
+            return self._do_due(now)
         current.time_ns = now
         return current
 
@@ -254,6 +221,7 @@ class Tap:
             if self._registry is None:
                 self._seen = 0
                 return
+            count_resting(self._watched.values())
             for live in list(self._live.values()):
                 live.end(Ended.ENGINE_EXIT)
             registry, self._registry = self._registry, None
@@ -281,8 +249,13 @@ class Tap:
         self._generation = _NO_GENERATION
         self._seen = 0
         self._current: Snapshot | None = None
-        self._deadline_ns = _NEVER_NS
+        self._timed: Timed | None = None
+        self._resting: Resting | None = None
+        self._shedding = Shedding()
+        self._due_ns = self._deadline_ns = _NEVER_NS
+        self._meter = Meter(self.budget)
         self._live: dict[int, Live] = {}
+        self._watched: dict[str, Watched | None] = {}
         self._to_free: list[Row] = []
         self._odd = 0
         self._paused = 0
@@ -298,6 +271,13 @@ class Tap:
             return
         self._generation = self._registry.words[layout.GENERATION : layout.GENERATION + 1]
         self._seen = self._generation[0]
+        stage = next(iter(self._stages))
+        unread: dict[str, Watched | None] = {stage: Watched(self._stages[stage], ())}
+        rest = Resting(self, self._gate, unread)
+        self._meter.calibrate(self.snapshot, lambda: rest.offer(stage, []))
+        words = self._registry.words
+        words[layout.COST_IDLE_NS] = round(self._meter.idle_ns)
+        words[layout.BUDGET_PPM] = round((self.budget or 0) * layout.PPM)
         _close_with_the_worker()
 
     def _create_registry(self) -> Registry:
@@ -366,13 +346,16 @@ class Tap:
                 registry.repair()
             return
         generation, table = stable
+        count_resting(self._watched.values())
         rows = {row.id: row for row in table}
         for session in [session for session in self._live if session not in rows]:
             self._live[session].end(Ended.CLOSED)
             del self._live[session]
         ended = {row.id for row in self._to_free}
         for session, row in rows.items():
-            if session not in self._live and session not in ended:
+            if session in self._live:
+                self._live[session].hang_bell(registry, row)
+            elif session not in ended:
                 self._take_up(registry, row)
         self._rebuild()
         # Last, so that an exception before it makes the next batch do all this again.
@@ -394,7 +377,8 @@ class Tap:
             verdict = Verdict.TOO_LARGE
         else:
             try:
-                self._live[row.id] = Live.map_ring(registry, row, self._stages)
+                self._live[row.id] = live = Live.map_ring(registry, row, self._stages)
+                live.hang_bell(registry, row)
                 verdict = Verdict.ACCEPTED
             except Exception as error:  # whatever it is, the consumer gets its answer
                 if was_thrown_in(error):
@@ -417,29 +401,89 @@ class Tap:
             self._paused = _BATCHES_BEFORE_REPAIR
 
     def _rebuild(self) -> None:
-        if not self._live:
-            self._current = None
-            self._deadline_ns = _NEVER_NS
-            return
-        self._deadline_ns = min(live.deadline_ns for live in self._live.values())
+        """Watch for the sessions that there are by now, and measure anew what they cost."""
+        lives = self._live.values()
+        self._deadline_ns = min([live.deadline_ns for live in lives], default=_NEVER_NS)
+        self._watch()
+        self._meter.restart(self._watched, monotonic_ns())
+        self._set_due()
+        self._show_cost()
+
+    def _watch(self) -> None:
+        lives = self._live.values()
         stages: dict[str, Watched | None] = {}
         for index, (name, kind) in enumerate(self._stages.items()):
-            lives = tuple(live for live in self._live.values() if live.row.stage == index)
-            stages[name] = watch(kind, lives)
-        self._current = Snapshot(self, self._gate, stages)
+            mine = tuple([live for live in lives if live.row.stage == index])
+            stages[name] = watch(kind, mine, self._shedding)
+        self._watched = stages
+        self._shedding.share_out(lives)
+        self._timed = Timed(self, self._gate, stages, self._meter) if lives else None
+        self._resting = Resting(self, self._gate, stages) if lives else None
+        self._current = Snapshot(self, self._gate, stages) if lives else None
+
+    def _set_due(self) -> None:
+        """When ``snapshot`` has to do more than to stamp: at each batch while some are shed."""
+        if self._shedding.active:
+            self._due_ns = 0
+        else:
+            next_ns = self._meter.next_ns if self._live else _NEVER_NS
+            self._due_ns = min(self._deadline_ns, next_ns)
 
     def _stamp(self, now: int) -> Snapshot | None:
-        if now >= self._deadline_ns:
-            return self._expire(now)
+        if now >= self._due_ns:
+            return self._do_due(now)
         if self._current is not None:
             self._current.time_ns = now
         return self._current
 
-    def _expire(self, now: int) -> Snapshot | None:
+    def _do_due(self, now: int) -> Snapshot | None:
+        """End the sessions whose time is over; time this batch, or shed it, if it is one to be."""
+        if now >= self._deadline_ns:
+            self._expire(now)
+        meter = self._meter
+        if meter.window_is_over(now):
+            self._sum_up(now)
+        if self._shedding.active and not self._shedding.next_batch():
+            return self._resting
+        current = self._timed if meter.is_due(now) else self._current
+        self._set_due()
+        if current is not None:
+            current.time_ns = now
+        return current
+
+    def _expire(self, now: int) -> None:
         with self._gate.hold():
             for live in [live for live in self._live.values() if live.deadline_ns <= now]:
                 self._end_session(live, Ended.EXPIRED)
-            return self._stamp(now)
+
+    # ---- the cost ----------------------------------------------------------------------
+
+    def _sum_up(self, now: int) -> None:
+        """End a window of the meter; shed what the budget wants shed from here on."""
+        with self._gate.hold():
+            count_resting(self._watched.values())
+            self._meter.sum_up(self._watched, now)
+            outdated = [each for each in self._watched.values() if each and is_outdated(each)]
+            if outdated:
+                self._watch()
+                self._meter.open_window(self._watched, now)
+            else:
+                self._shedding.share_out(self._live.values())
+            self._set_due()
+            self._show_cost()
+
+    def _show_cost(self) -> None:
+        """Tell whoever looks at the segments."""
+        if self._registry is None:
+            return
+        cost, words = self._meter.cost, self._registry.words
+        words[layout.COST_BATCH_NS] = round(cost.batch_ns)
+        words[layout.COST_SHARE_PPM] = round(cost.share * layout.PPM)
+        for session, of_it in cost.sessions.items():
+            live = self._live.get(session)
+            if live is not None and live.open:
+                # 0 is that of an engine which has never said it.
+                live.writer.note_cost(round(of_it.ns), max(1, round(of_it.served * layout.PPM)))
 
     # ---- sessions ----------------------------------------------------------------------
 
@@ -473,7 +517,7 @@ class Tap:
         self._rebuild()
         live = self._live.get(row.id)
         if live is not None:
-            return Handle(self, live)
+            return Handle(live, self._end_session)
         self._free_rows(registry)
         if refusal is not None and self.strict:
             raise refusal
@@ -482,6 +526,7 @@ class Tap:
     def _end_session(self, live: Live, reason: Ended) -> None:
         """End ``live``. Doing it again finishes what an exception has interrupted."""
         with self._gate.hold():
+            count_resting(self._watched.values())
             live.end(reason)
             if self._registry is None:
                 return

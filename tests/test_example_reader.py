@@ -305,7 +305,7 @@ def test_what_it_cannot_read_is_one_line_and_exit_code_3(tap, reader, name) -> N
     ("segment", "word", "value", "message"),
     [
         ("registry", layout.MAGIC, 7, "is no segment of tapring"),
-        ("registry", layout.FORMAT, 99, "is of version 99; this reads 3"),
+        ("registry", layout.FORMAT, 99, f"is of version 99; this reads {layout.VERSION}"),
         ("ring", layout.MAGIC, 7, "is no segment of tapring"),
         ("ring", layout.EPOCH, 7, "is another's"),
         ("ring", layout.TAIL, 1 << 40, "is damaged or no text"),

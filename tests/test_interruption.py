@@ -20,6 +20,7 @@ from types import FrameType
 import pytest
 
 import tapring
+from tapring import cost
 from tapring.memory import names
 
 PACKAGE = str(Path(tapring.__file__).parent)
@@ -38,12 +39,21 @@ def time_limit() -> None:
     signal.raise_signal(signal.SIGUSR1)
 
 
-@pytest.fixture(params=[ctrl_c, time_limit], ids=["Ctrl-C", "time-limit"])
-def throw(request) -> Iterator[Callable[[], None]]:
+@pytest.fixture(
+    params=[(ctrl_c, False), (time_limit, False), (time_limit, True)],
+    ids=["Ctrl-C", "time-limit", "time-limit-while-timed"],
+)
+def throw(request, monkeypatch) -> Iterator[Callable[[], None]]:
+    """What throws; with no batch timed, or each one."""
     if not traces_every_bytecode():
         pytest.skip("this CPython does not trace every bytecode")
+    throws, timed = request.param
+    if timed:
+        monkeypatch.setattr(cost, "_FIRST_READINGS", 1 << 60)
+    else:
+        monkeypatch.setattr(cost.Meter, "is_due", lambda *_: False)
     before = signal.signal(signal.SIGUSR1, timed_out)
-    yield request.param
+    yield throws
     signal.signal(signal.SIGUSR1, before)
 
 
@@ -181,17 +191,24 @@ def test_a_full_ring_drops_once(tap, name, throw, room) -> None:
         assert step > 100
 
 
-def test_a_sampled_session_beside_another_counts_a_batch_once_or_never_saw_it(
-    tap, name, throw
+@pytest.mark.parametrize("left_out", ["sampled_out", "shed"])
+def test_a_session_of_some_batches_beside_another_counts_one_once_or_never_saw_it(
+    tap, name, throw, left_out, monkeypatch
 ) -> None:
     account = Account(tap, tap.register("raw", buffer_bytes=1 << 20))
-    sampled = tap.register("raw", buffer_bytes=1 << 20, sample=3)
+    sample = 3 if left_out == "sampled_out" else 1
+    sampled = tap.register("raw", buffer_bytes=1 << 20, sample=sample)
+    if left_out == "shed":
+        monkeypatch.setattr(tap._meter, "window_is_over", lambda _: False)
+        tap._live[sampled.id].served = 0.4
+        tap._watch()
+        tap._set_due()
     for step in itertools.count():
-        before = sampled.offered, sampled.sampled_out
+        before = sampled.offered, getattr(sampled, left_out)
         numbers = account.batch(5)
         with account.interrupted(numbers):
             met = thrown_at(step, throw, lambda numbers=numbers: offer(tap, numbers))
-        counted = sampled.offered - before[0], sampled.sampled_out - before[1]
+        counted = sampled.offered - before[0], getattr(sampled, left_out) - before[1]
         assert counted in ((0, 0), (5, 0), (0, 5))
         if not met:
             break
@@ -202,7 +219,10 @@ def test_a_sampled_session_beside_another_counts_a_batch_once_or_never_saw_it(
         read = list(session)
         stats = session.stats
     assert len(read) == stats.delivered == stats.captured
-    assert (stats.offered, stats.sampled_out) == (sampled.offered, sampled.sampled_out)
+    assert (stats.offered, getattr(stats, left_out)) == (
+        sampled.offered,
+        getattr(sampled, left_out),
+    )
 
 
 def test_a_batch_whose_fields_are_being_removed_is_counted_once(name, throw) -> None:
@@ -291,7 +311,7 @@ def test_a_session_ends_when_it_is_closed_again(tap, name, throw, wait_for) -> N
 
 
 # A handler's own TimeoutError is an OSError to a consumer, which asks for what may be gone.
-@pytest.mark.parametrize("throw", [ctrl_c], indirect=True)
+@pytest.mark.parametrize("throw", [(ctrl_c, False)], indirect=True, ids=["Ctrl-C"])
 def test_a_look_at_who_can_be_tapped_is_left_at_once(name, throw) -> None:
     """What is mapped has views then, in the exception's frames: nothing else comes of that."""
     with tapring.Tap(name) as tap:
@@ -305,7 +325,7 @@ def test_a_look_at_who_can_be_tapped_is_left_at_once(name, throw) -> None:
     assert len(forgotten_descriptors(name)) < step / 7 / 20
 
 
-@pytest.mark.parametrize("throw", [ctrl_c], indirect=True)
+@pytest.mark.parametrize("throw", [(ctrl_c, False)], indirect=True, ids=["Ctrl-C"])
 def test_a_capture_is_left_at_once_and_its_session_ends(name, throw) -> None:
     with tapring.Tap(name) as tap:
 

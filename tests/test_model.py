@@ -5,22 +5,42 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from model import litmus, ring_scenarios, table_scenarios
+from model import bell_scenarios, litmus, ring_scenarios, table_scenarios
+from model.bell_scenarios import BellScenario
 from model.explorer import Result, explore
 from model.litmus import Litmus
 from model.machine import MODELS, SC, TSO, WEAK
-from model.planted import ForgetsToMark, PublishesFirst, ReleasesFirst, TrustsAStaleHead
+from model.planted import (
+    AsksFirst,
+    ForgetsToMark,
+    ForgetsWhomItInterrupts,
+    LooksOnlyForFrames,
+    NamesBellsAlike,
+    NumbersNoSleep,
+    PostsAgain,
+    PostsUnasked,
+    PublishesFirst,
+    ReleasesFirst,
+    SaysItTooLate,
+    SleepsAtOnce,
+    TrustsAStaleHead,
+)
 from model.ring_scenarios import RingScenario
 from model.table_scenarios import TableScenario
 from model.table_threads import Looker
 
-SHORT = (*ring_scenarios.SHORT, *table_scenarios.SHORT)
+SHORT = (*ring_scenarios.SHORT, *bell_scenarios.SHORT, *table_scenarios.SHORT)
 LAPS = ((8,), (8,), (8,))  # three frames in a ring of two slots
 TAKES = (("take", "take", "ended"),)
+SLEEPS = (("sleep", "take", "sleep", "take"),)
 
 
 def small_ring(**how: Any) -> RingScenario:
     return RingScenario("planted", 2, LAPS, TAKES, **how)
+
+
+def small_bell(**how: Any) -> BellScenario:
+    return BellScenario("planted", 2, ((8,), (8,)), SLEEPS, **how)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -110,6 +130,71 @@ def test_slots_released_before_they_were_copied_are_found(model: str) -> None:
     assert "no_frame_torn" in result.traces
 
 
+MISSED = "nobody_sleeps_while_something_is_there"
+UNASKED = "posts_only_while_asked"
+
+
+@pytest.mark.parametrize("model", [TSO, WEAK])
+@pytest.mark.parametrize("function", ["Writer.is_awaited", "Reader.say_waiting"])
+def test_a_doorbell_without_either_of_its_barriers_is_missed(function: str, model: str) -> None:
+    result = explore(small_bell(unfenced=function), model, until=MISSED)
+    assert MISSED in result.traces
+
+
+@pytest.mark.parametrize("function", ["Writer.is_awaited", "Reader.say_waiting"])
+def test_a_doorbell_needs_no_barrier_where_nothing_is_reordered(function: str) -> None:
+    assert not explore(small_bell(unfenced=function), SC).traces
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    "bug",
+    [
+        {"doorbell": SleepsAtOnce},
+        {"doorbell": SaysItTooLate},
+        {"attended": AsksFirst},
+        {"reader": NumbersNoSleep},
+    ],
+    ids=lambda bug: next(iter(bug.values())).__name__,
+)
+def test_a_sleep_that_nobody_ends_is_found(bug: dict[str, Any], model: str) -> None:
+    assert MISSED in explore(small_bell(**bug), model, until=MISSED).traces
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_sleep_through_the_end_is_found(model: str) -> None:
+    lives = (("sleep", "take", "sleep", "sleep"),)
+    scenario = BellScenario("planted", 2, ((8,),), lives, ends=True, doorbell=LooksOnlyForFrames)
+    trace = explore(scenario, model, until=MISSED).traces[MISSED]
+    assert "the producer has ended" in trace.broken.message
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("bug", [{"attended": PostsUnasked}, {"writer": PostsAgain}], ids=str)
+def test_a_post_that_nobody_asked_for_is_found(bug: dict[str, Any], model: str) -> None:
+    assert UNASKED in explore(small_bell(**bug), model, until=UNASKED).traces
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_no_post_comes_where_nobody_ever_sleeps(model: str) -> None:
+    scenario = BellScenario("awake", 2, LAPS, (("take", "take"),))
+    posts = explore(scenario, model, outcome=lambda memory, ghosts: ghosts[0].posts).outcomes
+    assert posts == {0}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_post_that_an_exception_prevents_is_missed(model: str) -> None:
+    scenario = small_bell(attended=ForgetsWhomItInterrupts, interruptions=1)
+    assert MISSED in explore(scenario, model, until=MISSED).traces
+
+
+def test_a_bell_that_is_taken_for_the_last_one_is_found() -> None:
+    lives = (("hang", "unhang", "hang"),)
+    scenario = TableScenario("alike", lives, 1, rows=1, taken_up=True, changer=NamesBellsAlike)
+    result = explore(scenario, SC, until="the_bell_that_is_posted_hangs")
+    assert "the_bell_that_is_posted_hangs" in result.traces
+
+
 def test_a_table_without_its_barriers_is_found() -> None:
     scenario = TableScenario("bare", ((0,),), 1, Looker, 1, barrier=False)
     result = explore(scenario, WEAK, until="rows_are_whole")
@@ -170,9 +255,18 @@ def test_leaving_out_orders_that_do_not_matter_loses_no_outcome(test, fences, mo
     assert seen(scenario, model) == seen(scenario, model, reduced=False)
 
 
-@pytest.mark.parametrize("model", [SC, TSO])
-def test_nor_does_it_lose_an_end_of_a_ring(model: str) -> None:
-    scenario = RingScenario("every order", 2, LAPS, (("take",), ("take",)))
+@pytest.mark.parametrize(
+    ("scenario", "model"),
+    [
+        (RingScenario("a ring", 2, LAPS, (("take",), ("take",))), SC),
+        (RingScenario("a ring", 2, LAPS, (("take",), ("take",))), TSO),
+        (BellScenario("a doorbell", 2, ((8,),), (("sleep", "take"), ("sleep", "take"))), SC),
+        (BellScenario("a doorbell", 2, ((8,),), (("sleep", "take"), ("sleep", "take"))), TSO),
+        (BellScenario("the end", 2, ((8,),), (("sleep", "take", "sleep"),), ends=True), SC),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
+def test_nor_does_it_lose_an_end_of_a_ring(scenario: RingScenario, model: str) -> None:
     ends = [
         explore(scenario, model, reduced=reduced, outcome=lambda *end: end).outcomes
         for reduced in (True, False)

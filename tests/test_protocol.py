@@ -32,7 +32,7 @@ ENUMS = {
 # Names of the operating system, of pairs of accesses, and abbreviations.
 FOREIGN = {
     *("CLOCK_MONOTONIC", "SEEK_SET", "F_WRLCK", "F_SETLK", "F_OFD_SETLK", "F_OFD_GETLK", "SIGBUS"),
-    *("PUBLISH", "RELEASE", "END", "ENGINE", "LANE", "JSON", "UTC", "UTF", "POSIX"),
+    *("PUBLISH", "RELEASE", "END", "WAIT", "ENGINE", "LANE", "JSON", "UTC", "UTF", "POSIX"),
 }
 
 Table = tuple[str, list[str], list[list[str]]]
@@ -181,6 +181,7 @@ def test_the_names_of_segments_are_as_stated() -> None:
     assert stated == [
         layout.segment_name("ENGINE", "LANE"),
         layout.segment_name("ENGINE", "LANE", "ID"),
+        layout.SEMAPHORE_PREFIX + layout.segment_name("ENGINE", "LANE", "ID"),
     ]
 
 

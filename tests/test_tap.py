@@ -10,9 +10,9 @@ import pytest
 
 import tapring
 from tapring import layout
+from tapring.live import Live
 from tapring.memory import Segment, names, unlink
 from tapring.registry import Registry
-from tapring.snapshot import Live
 
 LINES = [b"one", b"two", b"three"]
 

@@ -119,7 +119,7 @@ def _print_table(running: list[EngineInfo], rates: Rates) -> None:
 
 
 def _engine_table(running: list[EngineInfo], rates: Rates) -> Table:
-    table = _table("ENGINE", "LANE", "PID>", "UPTIME>", "STAGES", "EVENTS/S>", "SESSIONS>")
+    table = _table("ENGINE", "LANE", "PID>", "UPTIME>", "STAGES", "EVENTS/S>", "SESSIONS>", "COST>")
     for engine in running:
         stage_rates = _stage_rates(engine, rates)
         table.add_row(
@@ -130,13 +130,24 @@ def _engine_table(running: list[EngineInfo], rates: Rates) -> Table:
             "\n".join(f"{stage.name} ({stage.kind})" for stage in engine.stages.values()),
             "\n".join(_rate(stage_rates[name]) for name in engine.stages),
             f"{len(engine.sessions)}/{engine.max_sessions}",
+            _cost(engine),
         )
     return table
 
 
 def _session_table(running: list[EngineInfo], rates: Rates) -> Table:
     table = _table(
-        "SESSION", "STAGE", "OWNER", "READ", "AGE>", "EVENTS/S>", "CAPTURED>", "DROPPED>", "FILL>"
+        "SESSION",
+        "STAGE",
+        "OWNER",
+        "READ",
+        "AGE>",
+        "EVENTS/S>",
+        "CAPTURED>",
+        "DROPPED>",
+        "SERVED>",
+        "US/BATCH>",
+        "FILL>",
     )
     for engine in running:
         for session in engine.sessions:
@@ -154,8 +165,16 @@ def _session_cells(engine: EngineInfo, session: SessionInfo, rates: Rates) -> tu
         _rate(rates.get((engine.lane, session.id))),
         f"{session.captured:,}",
         f"[red]{session.dropped:,}[/red]" if session.dropped else "0",
+        f"[yellow]{session.served:.0%}[/yellow]" if session.served < 1 else "100%",
+        f"{session.cost_ns / 1000:.1f}",
         f"{session.fill:.0%}",
     )
+
+
+def _cost(engine: EngineInfo) -> str:
+    """The share of the engine's time, and of what budget; "-" while nobody watches."""
+    share = f"{engine.share:.1%}" if engine.sessions else "-"
+    return share if engine.budget is None else f"{share} of {engine.budget:.1%}"
 
 
 def _table(*headings: str) -> Table:

@@ -207,7 +207,7 @@ def _look_at(lane: _Template) -> None:
         for row in (*registry.rows(), *(registry.stable_rows() or (0, ()))[1]):
             registry.verdict_on(row.index, row.id)
         registry.dead_rows()
-        registry.nameless_rings()
+        registry.nameless()
         registry.engine_has_closed()
         registry.row_of(1)
 

@@ -227,7 +227,7 @@ def _scene(kind, history: str) -> Scene:
 
     def offer(n: int) -> None:
         payload, count, _ = kind.pack(_batch(kind, n))
-        if writer.has_room():
+        if writer.at[0] < writer.limit or writer.look_again():
             writer.publish(payload, count, 1_000 + n)
         else:
             writer.drop(count)

@@ -171,6 +171,8 @@ class _Lane:
             layout.ROW_OWNER: choices.pick((*Owner, 4)),
             layout.ROW_OPENED_NS: choices.word((time.monotonic_ns(),)),
             layout.ROW_SAMPLE: choices.pick((0, 1, 2, choices.word((3,)))),
+            layout.ROW_BELL_LANE: choices.pick((0, choices.word((3,)))),
+            layout.ROW_BELL_ID: choices.pick((0, 0, DECOY, choices.word((3,)))),
         }
         for word, value in row.items():
             self.table[first + word] = value

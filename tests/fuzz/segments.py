@@ -29,6 +29,9 @@ ROW_WORDS = (
     layout.ROW_DURATION_NS,
     layout.ROW_PID,
     layout.ROW_SAMPLE,
+    layout.ROW_BELL_LANE,
+    layout.ROW_BELL_ID,
+    layout.ROW_BELL_EPOCH,
 )
 HEADER_WORDS = (
     layout.MAGIC,
@@ -43,6 +46,10 @@ HEADER_WORDS = (
     layout.ENGINE_STATE,
     layout.FAULTS,
     layout.MISUSE,
+    layout.COST_IDLE_NS,
+    layout.COST_BATCH_NS,
+    layout.COST_SHARE_PPM,
+    layout.BUDGET_PPM,
     *(layout.verdict(row) for row in range(4)),
 )
 PRODUCER_WORDS = (
@@ -53,6 +60,9 @@ PRODUCER_WORDS = (
     layout.ERRORS,
     layout.ENDED,
     layout.SAMPLED_OUT,
+    layout.SHED,
+    layout.COST_NS,
+    layout.SERVED_PPM,
 )
 RING_WORDS = (
     layout.MAGIC,
@@ -63,7 +73,14 @@ RING_WORDS = (
     layout.RING_SLOT_BYTES,
     *PRODUCER_WORDS,
 )
-CONSUMER_WORDS = (layout.HEAD, layout.RELEASED, layout.ABANDONED, layout.MISSED, layout.GAPS)
+CONSUMER_WORDS = (
+    layout.HEAD,
+    layout.RELEASED,
+    layout.ABANDONED,
+    layout.MISSED,
+    layout.GAPS,
+    layout.WAITING,
+)
 
 _SIZES = [struct.calcsize(f"={each}") for each in layout.FRAME.format.removeprefix("=")]
 HEADER_FIELDS = tuple(zip(itertools.accumulate(_SIZES[:-1], initial=0), _SIZES, strict=True))

@@ -94,7 +94,9 @@ class _Game:
         payload, count, _ = self.kind.pack(batch)
         before = self.writer.at[0], bytes(self.page)
         try:
-            if choices.byte() & 7 and not self.writer.has_room():
+            asks = choices.byte() & 7
+            writer = self.writer
+            if asks and writer.at[0] >= writer.limit and not writer.look_again():
                 self.writer.drop(count)
             else:
                 self.writer.publish(payload, count, 1)

@@ -5,7 +5,8 @@ and store. ``automaton`` unfolds what a thread does into a graph of single acces
 it again with the values its loads have returned; ``machine`` says in which order accesses reach
 memory under each of three memory models; ``explorer`` visits every state that this allows
 (``horizon`` says what may still come), and ``properties`` are the sentences that must hold.
-``producer``, ``consumer`` and ``table_threads`` are the programs, ``ring_scenarios`` and
-``table_scenarios`` the bounds, ``planted`` the bugs that must be found, ``litmus`` the textbook
-cases that the explorer itself must get right. ``python -m tests.model`` prints what was visited.
+``producer``, ``consumer``, ``doorbell`` and ``table_threads`` are the programs, ``ring_scenarios``,
+``bell_scenarios`` and ``table_scenarios`` the bounds, ``planted`` the bugs that must be found,
+``litmus`` the textbook cases that the explorer itself must get right. ``python -m tests.model``
+prints what was visited.
 """

@@ -7,15 +7,16 @@ lead there are printed, too.
 import sys
 import time
 
-from . import ring_scenarios, table_scenarios
+from . import bell_scenarios, ring_scenarios, table_scenarios
 from .explorer import explore
 
 
 def main() -> int:
     """Explore, print, and say whether everything holds."""
-    scenarios = (*ring_scenarios.SHORT, *table_scenarios.SHORT)
+    modules = ring_scenarios, bell_scenarios, table_scenarios
+    scenarios = [scenario for module in modules for scenario in module.SHORT]
     if "--long" in sys.argv[1:]:
-        scenarios += (*ring_scenarios.LONG, *table_scenarios.LONG)
+        scenarios += [scenario for module in modules for scenario in module.LONG]
     began = time.perf_counter()
     states = broken = 0
     for scenario in scenarios:

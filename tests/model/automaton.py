@@ -34,6 +34,7 @@ class Program(Protocol):
 
     name: str
     reads: Collection[int]  # the cells it ever loads
+    writes: Collection[int]  # the cells it ever stores, or locks, or posts
     locks: Collection[int] = ()  # the cells that are locks of the kernel, dropped at its death
 
     def start(self) -> tuple[Label, Private]:
@@ -76,6 +77,7 @@ class Node:
     private: Private = None
     inputs: tuple[int, ...] = ()
     offset: int = -1  # which of the effects behind the last input; -1: none may interrupt it
+    interrupted_at: tuple[int, int] | None = None  # as in ``Recorder.begin``
     result: Any = None
     branches: dict[Any, Node] = field(default_factory=dict)
     number: int = 0
@@ -98,22 +100,16 @@ class Automaton:
         found = node.branches.get(value)
         if found is None:
             inputs = (*node.inputs, value)
-            found = node.branches[value] = self._unfold(node.label, node.private, inputs)
+            found = self._unfold(node.label, node.private, inputs, node.interrupted_at)
+            node.branches[value] = found
         return found
 
     def interrupted(self, node: Node) -> Node:
         """Where the thread goes on when an exception is thrown in before the store at ``node``."""
         found = node.branches.get(KeyboardInterrupt)
         if found is None:
-            self.recorder.begin(node.inputs, interrupted_at=node.offset)
-            label, private, result = self._run(node.label, node.private)
-            effects = self.recorder.effects[node.offset :]
-            found = self._node(END)
-            found.label, found.result, found.next = node.label, result, self._begin(label, private)
-            for effect in reversed(effects):
-                before = self._node(*effect)
-                before.label, before.next = node.label, found
-                found = before
+            where = len(node.inputs), node.offset
+            found = self._unfold(node.label, node.private, node.inputs, where)
             node.branches[KeyboardInterrupt] = found
         return found
 
@@ -129,7 +125,7 @@ class Automaton:
 
     def _settle(self, node: Node, settled: tuple[int, ...]) -> Any:
         """Run the operation again, now that the values of the loads it put off are known."""
-        self.recorder.begin(node.inputs, settled)
+        self.recorder.begin(node.inputs, settled, node.interrupted_at)
         label, private, result = self._run(node.label, node.private)
         assert node.next is self._begin(label, private), "control depends on a load put off"
         return result
@@ -148,10 +144,17 @@ class Automaton:
             self._starts[key] = found
         return found
 
-    def _unfold(self, label: Label, private: Private, inputs: tuple[int, ...]) -> Node:
+    def _unfold(
+        self,
+        label: Label,
+        private: Private,
+        inputs: tuple[int, ...],
+        interrupted_at: tuple[int, int] | None = None,
+    ) -> Node:
         recorder = self.recorder
-        recorder.begin(inputs)
-        self.runs += 1
+        recorder.begin(inputs, interrupted_at=interrupted_at)
+        if interrupted_at is None:  # there are few of the others, and ``horizon`` follows them all
+            self.runs += 1
         try:
             after, left, result = self._run(label, private)
         except Pause as pause:
@@ -163,11 +166,16 @@ class Automaton:
             last.result = result
             last.next = self._begin(after, left)
         last.label, last.private, last.inputs = label, private, inputs
+        last.interrupted_at = interrupted_at
         death = last.death = self._death(label)
-        for offset, effect in reversed(list(enumerate(effects))):
+        done = 0  # before the exception came
+        if interrupted_at is not None and interrupted_at[0] == len(inputs):
+            done = interrupted_at[1]
+        for offset, effect in reversed(list(enumerate(effects))[done:]):
             node = self._node(*effect)
             node.label, node.death, node.next = label, death, last
-            node.private, node.inputs, node.offset = private, inputs, offset
+            if interrupted_at is None:
+                node.private, node.inputs, node.offset = private, inputs, offset
             last = node
         return last
 

@@ -36,6 +36,8 @@ class Consumed(NamedTuple):
     handled: int = 0  # captured events that were handed out
     released: int = 0  # of those, that were released for certain
     saw_end: bool = False
+    sleep: int = 0  # its number, while it says that it sleeps
+    announced: int = 0  # sleeps, by all readers
 
 
 class Consumer:
@@ -60,6 +62,7 @@ class Consumer:
     ) -> None:
         ends = [cells.words[word] for word in (layout.TAIL, layout.ENDED)]
         self.reads = frozenset((*ends, *cells.page.values(), *range(cells.base, len(cells.names))))
+        self.writes = frozenset(cells.page.values())
         self._cells = cells
         self._lives = lives
         self._offered = offered
@@ -80,7 +83,7 @@ class Consumer:
         if step == "drain":
             result = "saw the end" if reader.is_empty() else self._take(reader, keep=False)
             return (None if result == "saw the end" else label), freeze(reader), result
-        result = self._do(reader, script[step])
+        result = self._do(reader, script[step], label, recorder)
         if script[step] == "ended":
             if result:
                 return (life, "drain"), freeze(reader), None
@@ -88,7 +91,7 @@ class Consumer:
         after = None if step + 1 == len(script) else (life, step + 1)
         return after, freeze(reader), result
 
-    def _do(self, reader: Reader, what: str) -> Any:
+    def _do(self, reader: Reader, what: str, label: tuple[int, Any], recorder: Recorder) -> Any:
         if what in ("take", "keep"):
             return self._take(reader, keep=what == "keep")
         if what == "hold":

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from .automaton import HALT, Automaton, Broken, Program
 from .horizon import Horizon
 from .machine import MODELS, SC, TSO, WEAK, Machine, Memory, Move, State, Step
-from .recording import DEFER, END, FENCE, LOAD, STORE, Cell, recorded_headers
+from .recording import DEFER, END, FENCE, LOAD, STORE, WAIT, Cell, recorded_headers
 
 
 class Scenario(Protocol):
@@ -40,7 +40,7 @@ class Scenario(Protocol):
         """The threads."""
 
     def final(self, memory: Memory, ghosts: tuple[Any, ...]) -> Iterable[Broken]:
-        """What is broken once nobody moves any more."""
+        """What is broken once nobody moves any more, but to die."""
 
 
 @dataclass
@@ -116,7 +116,7 @@ class _Exploration:
         while waiting and (until is None or until not in self.result.traces):
             state = waiting.popleft() if until is None else waiting.pop()
             moves = self._moves(state)
-            if not moves:
+            if all(move.is_death for move in moves):  # it may sleep until then
                 self._finish(state, outcome)
             for move in moves:
                 after, steps = self._follow(state, move)
@@ -154,7 +154,7 @@ class _Exploration:
     def _finish(self, state: State, outcome: Callable[..., Any] | None) -> None:
         ghosts = tuple(thread.ghost for thread in state.threads)
         for t, thread in enumerate(state.threads):
-            if thread.node.kind != HALT:
+            if thread.node.kind not in (HALT, WAIT):  # of who sleeps the scenario says if he may
                 message = f"{self.programs[t].name} waits for ever at {thread.node.kind}"
                 self._report(Broken("everybody_finishes", message), state, [])
         for broken in self.scenario.final(state.memory, ghosts):
@@ -222,7 +222,10 @@ class _Exploration:
                 if any(cell == where for where, _ in state.threads[u].pending):
                     return True
                 found = self._horizon.footprint(state, u, t if drained else -1)
-                if found is None or cell in found[1] or (loads and cell in found[0]):
+                if found is None:
+                    program = self.programs[u]
+                    found = program.reads, program.writes
+                if cell in found[1] or (loads and cell in found[0]):
                     return True
         return False
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from .automaton import Automaton, Node
 from .machine import State
-from .recording import DEFER, FENCE, LOAD, STORE, TRYLOCK, UNLOCK
+from .recording import DEFER, FENCE, LOAD, POST, STORE, TRYLOCK, UNLOCK, WAIT
 
 Footprint = tuple[frozenset[int], frozenset[int]]
 # More of either cost more time than the states that they spare.
@@ -92,6 +92,10 @@ class Horizon:
                 stores.add(cell)
                 waiting.extend((automaton.after(node, had), True) for had in (0, 1))
                 continue
+            elif kind in (POST, WAIT):
+                stores.add(cell)
+                if kind == WAIT and not memory[cell]:
+                    continue  # it sleeps: who waits for a semaphore does not post it himself
             if node.next is not None:
                 waiting.append((node.next, fenced or kind in (FENCE, UNLOCK)))
         return frozenset(loads), frozenset(stores)

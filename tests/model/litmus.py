@@ -21,7 +21,7 @@ Body = Callable[[Recorder], Any]
 class Straight:
     """A thread that runs one function once; its ghost is what the function returned."""
 
-    reads = (X, Y, Z)
+    reads = writes = (X, Y, Z)
     locks = ()
 
     def __init__(self, name: str, body: Body) -> None:

@@ -23,6 +23,11 @@ WEAK allows more than Armv8 does: no order by an address, none between two loads
 that is right here is right there. One thing Armv8 orders without a fence is kept: a store waits
 for the loads whose values were looked at before it (a control dependency to a store; in Python
 each such value goes through a branch). Where nothing is looked at, nothing waits.
+
+A semaphore changes in one move, which waits until its thread's earlier stores have reached memory:
+a post releases them. No more is asked of it: a thread that has waited may under WEAK still load
+what is older than the post. (On x86 both are locked instructions; in the C library for Armv8 the
+post is a release and the wait an acquire.)
 """
 
 from __future__ import annotations
@@ -31,7 +36,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from .automaton import DEATH, HALT, Automaton, Broken, Node
-from .recording import DEFER, END, FENCE, LOAD, STORE, TRYLOCK, UNLOCK
+from .recording import DEFER, END, FENCE, LOAD, POST, STORE, TRYLOCK, UNLOCK, WAIT
 
 SC: Final = "SC"
 TSO: Final = "TSO"
@@ -73,6 +78,7 @@ class Move(NamedTuple):
     step: Step
     state: State
     broken: tuple[Broken, ...] = ()
+    is_death: bool = False
 
 
 class Machine:
@@ -113,8 +119,11 @@ class Machine:
             if all(value is not None for _, value in thread.deferred):
                 yield self._end(state, t)
         elif node.kind != HALT and not self.is_blocked(thread):
-            yield from self._synchronise(state, t)
-        if node.death is not None and node.kind in (STORE, END):
+            if node.kind in (POST, WAIT):
+                yield from self._count(state, t)
+            else:
+                yield from self._synchronise(state, t)
+        if node.death is not None and node.kind in (STORE, POST, WAIT, END):
             yield self._die(state, t)
 
     def drains(self, state: State, t: int) -> Iterator[Move]:
@@ -153,7 +162,6 @@ class Machine:
 
     def _loads(self, state: State, t: int, cell: int) -> Iterator[Move]:
         automaton = self.automata[t]
-        assert cell in automaton.program.reads, f"{automaton.program.name} loads {cell}"
         for value, thread in self._visible(state, t, cell):
             after = thread._replace(node=automaton.after(thread.node, value))
             yield Move(Step(t, "loads", cell, value), _with(state, t, after))
@@ -161,6 +169,8 @@ class Machine:
     def _visible(self, state: State, t: int, cell: int) -> Iterator[tuple[int, Thread]]:
         """The values that a load may return now, each with the thread as it then is."""
         thread = state.threads[t]
+        program = self.automata[t].program
+        assert cell in program.reads, f"{program.name} loads {cell}"
         own = [value for where, value in thread.pending if where == cell]
         if own:
             yield own[-1], thread
@@ -175,19 +185,40 @@ class Machine:
         thread = state.threads[t]
         node = thread.node
         cell, value = node.cell, node.value
+        ghost, broken = self._issue(state, t, cell, value)
+        after = thread._replace(node=node.next, ghost=ghost)
+        step = Step(t, "stores", cell, value)
+        if self._sc:
+            yield Move(step, self._commit(state, t, after, cell, value), broken)
+        else:
+            pending = (*thread.pending, (cell, value))
+            yield Move(step, _with(state, t, after._replace(pending=pending)), broken)
+
+    def _count(self, state: State, t: int) -> Iterator[Move]:
+        """A semaphore is posted, or waited for: as long as it is 0, there is no move."""
+        thread = state.threads[t]
+        node = thread.node
+        is_post = node.kind == POST
+        value = state.memory[node.cell] + (1 if is_post else -1)
+        if value < 0:
+            return
+        ghost, broken = self._issue(state, t, node.cell, value)
+        thread = thread._replace(node=node.next, ghost=ghost)
+        after = self._commit(state, t, thread, node.cell, value)
+        yield Move(Step(t, "posts" if is_post else "is woken", node.cell, value), after, broken)
+
+    def _issue(self, state: State, t: int, cell: int, value: int) -> tuple[Any, tuple[Broken, ...]]:
+        """What is remembered of a thread that is about to change a cell, and what that breaks."""
+        thread = state.threads[t]
 
         def view(cell: int) -> int:
             own = [value for where, value in thread.pending if where == cell]
             return own[-1] if own else state.memory[cell]
 
-        ghost, broken = self.automata[t].program.issue(thread.ghost, cell, value, view)
-        after = thread._replace(node=node.next, ghost=ghost)
-        step = Step(t, "stores", cell, value)
-        if self._sc:
-            yield Move(step, self._commit(state, t, after, cell, value), tuple(broken))
-        else:
-            pending = (*thread.pending, (cell, value))
-            yield Move(step, _with(state, t, after._replace(pending=pending)), tuple(broken))
+        program = self.automata[t].program
+        assert cell in program.writes, f"{program.name} stores {cell}"
+        ghost, broken = program.issue(thread.ghost, cell, value, view)
+        return ghost, tuple(broken)
 
     def _interrupt(self, state: State, t: int) -> Iterator[Move]:
         thread, automaton = state.threads[t], self.automata[t]
@@ -247,7 +278,8 @@ class Machine:
         ghost, broken = self.automata[t].program.observe(thread.ghost, label, DEATH, ghosts)
         assert thread.node.death is not None
         after = thread._replace(node=thread.node.death, deferred=(), ghost=ghost)
-        return Move(Step(t, f"dies in {label}"), _with(state, t, after), tuple(broken))
+        step = Step(t, f"dies in {label}")
+        return Move(step, _with(state, t, after), tuple(broken), is_death=True)
 
 
 def _with(state: State, t: int, thread: Thread) -> State:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
-from tapring import layout
-from tapring.ring import Reader, Writer
+from tapring import layout, live, waiting
+from tapring.registry import BellOf, Row
+from tapring.ring import Barrier, Reader, Writer
+from tapring.source import Source
+from tapring.waiting import Doorbell
+from tapring.watched import Attended, Watched
 
 from .table import ModelRegistry
+from .table_threads import Changer
 
 
 class PublishesFirst(Writer):
@@ -19,7 +25,7 @@ class PublishesFirst(Writer):
     def publish(self, payload: bytes, count: int, time_ns: int) -> None:
         tail = self.at[0]
         slots = layout.slots_for(len(payload), 1 << self._shift)
-        if tail + slots <= self._limit:
+        if tail + slots <= self.limit:
             self._words[layout.TAIL] = tail + slots
         super().publish(payload, count, time_ns)
 
@@ -32,10 +38,10 @@ class TrustsAStaleHead(Writer):
 
     __slots__ = ()
 
-    def _look_again(self) -> bool:
+    def look_again(self) -> bool:
         if self.at[0] < self._slots:
-            return super()._look_again()
-        self._limit = self.at[0] + self._slots
+            return super().look_again()
+        self.limit = self.at[0] + self._slots
         return True
 
 
@@ -53,6 +59,91 @@ class ReleasesFirst(Reader):
         return super().take(keep=keep)
 
 
+class SleepsAtOnce(Doorbell):
+    """Does not look once more for a frame, or the end, after saying that it sleeps."""
+
+    def wait(self, sources: Sequence[Source], since_ns: int, until_ns: int) -> None:
+        sleep = waiting.monotonic_ns()
+        for source in sources:
+            source.reader.say_waiting(sleep, waiting.full_barrier)
+        self._bell.wait(0.0)
+        for source in sources:
+            source.reader.say_awake()
+
+
+class LooksOnlyForFrames(Doorbell):
+    """Looks once more for a frame, but not for the end."""
+
+    def wait(self, sources: Sequence[Source], since_ns: int, until_ns: int) -> None:
+        sleep = waiting.monotonic_ns()
+        for source in sources:
+            source.reader.say_waiting(sleep, waiting.full_barrier)
+        if all(source.reader.is_empty() for source in sources):
+            self._bell.wait(0.0)
+        for source in sources:
+            source.reader.say_awake()
+
+
+class SaysItTooLate(Doorbell):
+    """Looks once more, and only then says that it sleeps."""
+
+    def wait(self, sources: Sequence[Source], since_ns: int, until_ns: int) -> None:
+        sleep = waiting.monotonic_ns()
+        if any(not source.reader.is_empty() or source.reader.ended() for source in sources):
+            return
+        for source in sources:
+            source.reader.say_waiting(sleep, waiting.full_barrier)
+        self._bell.wait(0.0)
+        for source in sources:
+            source.reader.say_awake()
+
+
+class NumbersNoSleep(Reader):
+    """Has one number for all its sleeps, which the producer then takes for one."""
+
+    __slots__ = ()
+
+    def say_waiting(self, sleep: int, barrier: Barrier) -> None:
+        super().say_waiting(1, barrier)
+
+
+class AsksFirst(Attended):
+    """Looks whether the consumer sleeps before it publishes, and not after."""
+
+    def write(self, batch: Any, time_ns: int) -> None:
+        asleep = [each for each in self.lives if each.writer.is_awaited(live.full_barrier)]
+        Watched.write(self, batch, time_ns)
+        for each in asleep:
+            each.bell.ring()  # type: ignore[union-attr]
+
+
+class ForgetsWhomItInterrupts(Attended):
+    """Wakes nobody where an exception ends an offer, whatever was published before it came."""
+
+    def write(self, batch: Any, time_ns: int) -> None:
+        Watched.write(self, batch, time_ns)
+        self._wake()
+
+
+class PostsUnasked(Attended):
+    """Posts for each batch, whether somebody sleeps or not."""
+
+    def write(self, batch: Any, time_ns: int) -> None:
+        Watched.write(self, batch, time_ns)
+        for each in self.lives:
+            each.bell.ring()  # type: ignore[union-attr]
+
+
+class PostsAgain(Writer):
+    """Forgets for which sleep it has posted already."""
+
+    __slots__ = ()
+
+    def is_awaited(self, barrier: Barrier) -> bool:
+        self._woken = 0
+        return super().is_awaited(barrier)
+
+
 class ForgetsToMark(ModelRegistry):
     """Changes rows without making the generation odd before."""
 
@@ -61,3 +152,10 @@ class ForgetsToMark(ModelRegistry):
         generation = self.words[layout.GENERATION]
         yield
         self._set(layout.GENERATION, generation + 2)
+
+
+class NamesBellsAlike(Changer):
+    """Says the same of each doorbell of a session, which the engine then takes for one."""
+
+    def new_bell(self, row: Row, number: int) -> BellOf:
+        return super().new_bell(row, 1)

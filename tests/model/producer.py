@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from tapring import layout
 from tapring.layout import Ended
 from tapring.ring import Writer
-from tapring.snapshot import Watched
+from tapring.watched import Watched
 
 from .automaton import DEATH, Broken
 from .ends import LINES, Barrier, Batch, Frozen, broken, freeze, shape
@@ -25,6 +25,7 @@ class Produced(NamedTuple):
     offered: int  # events of finished batches
     dead: bool
     interruptions: int  # that may still come
+    posts: int = 0  # of a doorbell
 
 
 class Producer:
@@ -44,6 +45,7 @@ class Producer:
         writer: type[Writer] = Writer,
     ) -> None:
         self.reads = frozenset((cells.page[layout.HEAD], cells.words[layout.ENDED]))
+        self.writes = frozenset((*cells.words.values(), *range(cells.base, len(cells.names))))
         self._cells = cells
         self._batches = batches
         self._barrier = barrier
@@ -62,15 +64,15 @@ class Producer:
             setattr(writer, slot, value)
         if label == len(self._batches):
             try:
-                writer.end(Ended.ENGINE_EXIT)
+                self._end(writer, recorder)
             except KeyboardInterrupt:
                 return label, freeze(writer), []
             return None, freeze(writer), []
-        watched = Watched(LINES, (SimpleNamespace(writer=writer),))  # type: ignore[arg-type]
+        watched = self._watched(writer, recorder)
         with suppress(KeyboardInterrupt):  # an engine that goes on with its next batch
             watched.write(list(self._batches[label]), label + 1)
         errors = [error for _, error in watched.broken]
-        return (None if errors else label + 1), freeze(writer), errors
+        return (None if errors else self._after(label)), freeze(writer), errors
 
     def dies(self, label: int) -> tuple[Any, Any] | None:
         return (None, ()) if self._dies else None
@@ -99,6 +101,17 @@ class Producer:
             head, slots = view(self._head), self._cells.slots
             return ghost, broken(no_overwrite_of_unread_slots, slot, head, ghost.tail, slots)
         return ghost._replace(tail=value) if cell == self._tail else ghost, []
+
+    def _after(self, label: int) -> int | None:
+        """What comes behind a batch: the next one, or the end."""
+        return label + 1
+
+    def _watched(self, writer: Writer, recorder: Recorder) -> Watched:
+        """What offers each batch to the writer."""
+        return Watched(LINES, (SimpleNamespace(writer=writer),))  # type: ignore[arg-type]
+
+    def _end(self, writer: Writer, recorder: Recorder) -> None:
+        writer.end(Ended.ENGINE_EXIT)
 
     def _writer(self, recorder: Recorder) -> Writer:
         fence = self._barrier(recorder)

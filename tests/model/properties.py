@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tapring.ledger import Ledger
+from tapring.registry import BellOf
 
 
 def no_frame_torn(payload: bytes, count: int, offered: Sequence[bytes]) -> str | None:
@@ -69,6 +70,21 @@ def nothing_unseen_at_the_end(handled: int, unread: int, captured: int) -> str |
     return None if handled == captured else f"{handled} of {captured} events were seen"
 
 
+def nobody_sleeps_while_something_is_there(sleep: int, unread: int, ended: int) -> str | None:
+    """At rest, a consumer that sleeps (``sleep``: the number of its sleep) has nothing to read."""
+    if sleep and (unread or ended):
+        what = f"{unread} slots are unread" if unread else "the producer has ended"
+        return f"the consumer is not woken from its sleep {sleep}, and {what}"
+    return None
+
+
+def posts_only_while_asked(posts: int, sleeps: int, ends: int) -> str | None:
+    """A doorbell is posted once for each sleep that was announced, and once for the end."""
+    if posts > sleeps + ends:
+        return f"{posts} posts for {sleeps} sleeps that were announced and {ends} ends"
+    return None
+
+
 def nobody_is_evicted(errors: object) -> str | None:
     """Two honest ends never find each other's positions impossible."""
     return f"the producer found {errors!r}" if errors else None
@@ -90,3 +106,14 @@ def rows_are_of_one_moment(rows: object, generation: int, table: object) -> str 
 def no_update_is_lost(snapshot: object, table: object) -> str | None:
     """Once the table is quiet, the next batch is offered to the sessions that the table has."""
     return None if snapshot == table else f"the engine writes to {snapshot}, the table has {table}"
+
+
+def the_bell_that_is_posted_hangs(hung: BellOf, posted: int, there: int) -> str | None:
+    """Once the table is quiet, the engine posts the semaphore that stands under the bell's name.
+
+    ``there``: 0, where nobody sleeps on it any more.
+    """
+    _, session, _ = hung  # 0: there is no bell, or the one who hung it died in the middle
+    if session and there and posted != there:
+        return f"the engine posts semaphore {posted}, the consumer sleeps on {there}"
+    return None

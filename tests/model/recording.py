@@ -16,13 +16,15 @@ from typing import Any, NamedTuple
 
 from tapring import layout, ring
 
-LOAD, STORE, FENCE, DEFER, TRYLOCK, UNLOCK, END = (
+LOAD, STORE, FENCE, DEFER, TRYLOCK, UNLOCK, POST, WAIT, END = (
     "load",
     "store",
     "fence",
     "defer",
     "trylock",
     "unlock",
+    "post",
+    "wait",
     "end",
 )
 _PLACEHOLDER = b"......\n"  # a word that is an event of its own, so that it can be cut like one
@@ -60,14 +62,15 @@ class Recorder:
         self,
         inputs: tuple[int, ...],
         settled: tuple[int, ...] | None = None,
-        interrupted_at: int | None = None,
+        interrupted_at: tuple[int, int] | None = None,
     ) -> None:
         """Start a run with these inputs.
 
-        ``interrupted_at``: which of the effects behind the last input a KeyboardInterrupt precedes.
+        ``interrupted_at``: behind how many inputs, and before which of the effects that follow
+        them, a KeyboardInterrupt comes.
         """
         self._inputs = iter(inputs)
-        self._left = len(inputs)
+        self._used = 0
         self._interrupted_at = interrupted_at
         self._settled = None if settled is None else iter(settled)
         self._pause: Pause | None = None
@@ -104,12 +107,20 @@ class Recorder:
         self.fence()
         self._do(Effect(UNLOCK, cell))
 
+    def post(self, cell: int) -> None:
+        """Add one to a semaphore."""
+        self._do(Effect(POST, cell))
+
+    def wait(self, cell: int) -> None:
+        """Wait until a semaphore is above 0, however long that takes; take one from it."""
+        self._do(Effect(WAIT, cell))
+
     def _ask(self, kind: str, cell: int) -> int:
         if self._pause is not None:
             raise self._pause  # what runs while a Pause passes through is not part of the run
         for value in self._inputs:
             self.effects.clear()
-            self._left -= 1
+            self._used += 1
             return value
         self._pause = Pause(kind, cell)
         raise self._pause
@@ -117,7 +128,7 @@ class Recorder:
     def _do(self, effect: Effect) -> None:
         if self._pause is not None:
             return
-        if not self._left and len(self.effects) == self._interrupted_at:
+        if (self._used, len(self.effects)) == self._interrupted_at:
             self._interrupted_at = None
             raise KeyboardInterrupt
         self.effects.append(effect)
@@ -213,8 +224,8 @@ class Data:
 class RingCells:
     """The cells of a ring: two pages of words, then the slots."""
 
-    PRODUCER = ("TAIL", "CAPTURED", "DROPPED", "OVERSIZE", "ERRORS", "ENDED", "SAMPLED_OUT")
-    CONSUMER = ("HEAD", "RELEASED", "ABANDONED", "MISSED", "GAPS")
+    PRODUCER = ("TAIL", "CAPTURED", "DROPPED", "OVERSIZE", "ERRORS", "ENDED", "SAMPLED_OUT", "SHED")
+    CONSUMER = ("HEAD", "RELEASED", "ABANDONED", "MISSED", "GAPS", "WAITING")
 
     def __init__(self, slots: int, slot_bytes: int) -> None:
         self.slots = slots
@@ -261,6 +272,19 @@ class RingCells:
 
 
 @contextmanager
+def replaced(*stand_ins: tuple[Any, str, Any]) -> Iterator[None]:
+    """While this lasts, names of modules stand for something else: (module, name, value)."""
+    before = [getattr(module, name) for module, name, _ in stand_ins]
+    for module, name, value in stand_ins:
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for (module, name, _), value in zip(stand_ins, before, strict=True):
+            setattr(module, name, value)
+
+
+@contextmanager
 def recorded_headers() -> Iterator[None]:
     """While this lasts, ring.py packs and unpacks the headers of a ``Data`` by its own methods."""
     pack, unpack = ring._PACK_HEADER, ring._UNPACK_HEADER
@@ -273,8 +297,5 @@ def recorded_headers() -> Iterator[None]:
         own: Callable[..., tuple[int, ...]] | None = getattr(data, "unpack_header", None)
         return own(start) if own else unpack(data, start)
 
-    ring._PACK_HEADER, ring._UNPACK_HEADER = packs, unpacks
-    try:
+    with replaced((ring, "_PACK_HEADER", packs), (ring, "_UNPACK_HEADER", unpacks)):
         yield
-    finally:
-        ring._PACK_HEADER, ring._UNPACK_HEADER = pack, unpack

@@ -17,7 +17,7 @@ from tapring.ring import Reader, Writer
 
 from .automaton import Broken, Program
 from .consumer import Consumed, Consumer, Delivered, judge
-from .ends import UNPACKABLE, Batch, broken, shape, stream
+from .ends import UNPACKABLE, Barrier, Batch, broken, shape, stream
 from .machine import MODELS, SC, TSO, WEAK, Memory
 from .producer import Produced, Producer
 from .properties import (
@@ -71,12 +71,7 @@ class RingScenario:
 
     def programs(self, model: str) -> list[Program]:
         """The producer and the consumer, with a barrier where the machine needs one."""
-
-        def barrier(recorder: Recorder) -> Callable[[], None] | None:
-            if model != WEAK or self.unfenced == "":
-                return None
-            return recorder.fence if self.unfenced is None else partial(self._fence, recorder)
-
+        barrier = self._barrier(model)
         producer = Producer(
             self.ring,
             self.batches,
@@ -89,6 +84,14 @@ class RingScenario:
             self.ring, self.lives, self.offered, barrier=barrier, reader=self.reader
         )
         return [producer, consumer]
+
+    def _barrier(self, model: str) -> Barrier:
+        def barrier(recorder: Recorder) -> Callable[[], None] | None:
+            if model != WEAK or self.unfenced == "":
+                return None
+            return recorder.fence if self.unfenced is None else partial(self._fence, recorder)
+
+        return barrier
 
     def _fence(self, recorder: Recorder) -> None:
         if sys._getframe(1).f_code.co_qualname not in (self.unfenced or "").split():

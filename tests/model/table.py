@@ -1,7 +1,8 @@
 """A session table of recorded words, and what stands around the real Registry and Tap over it.
 
-Left out is what is no shared word: the ring that a session gets, names below /dev/shm, the clock.
-The mutex is a lock of the kernel's: taken or not in one move, dropped when its holder dies.
+Left out is what is no shared word: the ring that a session gets, names below /dev/shm, the clock,
+what batches cost. The mutex is a lock of the kernel's: taken or not in one move, dropped when its
+holder dies. Of a doorbell there is the name: which semaphore it stands for, if any.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from tapring import layout, registry, tap
+import msgspec
+
+from tapring import layout, live, registry, tap, waiting
+from tapring.errors import SharedMemoryFull
 from tapring.layout import Owner, RowState
-from tapring.registry import Registry, Row
-from tapring.snapshot import Gate, Snapshot
+from tapring.registry import BellOf, Registry, Row
+from tapring.snapshot import Snapshot
 from tapring.stages import make_stages
 
-from .recording import Cell, Recorder, Words
+from .recording import Cell, Recorder, Words, replaced
 
 STAGES = make_stages({})
 _ROW_NAMES = [name for name in dir(layout) if name.startswith("ROW_")]
@@ -28,7 +32,10 @@ _ROW_WORDS = sorted(
 
 
 class TableCells:
-    """The words of a session table of ``rows`` rows, its mutex, and its consumers' liveness."""
+    """The words of a session table of ``rows`` rows, its mutex, and its consumers' liveness.
+
+    ``bell``: what stands under the name of a doorbell; 0: nothing.
+    """
 
     def __init__(self, rows: int) -> None:
         self.rows = rows
@@ -38,8 +45,8 @@ class TableCells:
             words[f"verdict {row}"] = layout.verdict(row)
             words |= {f"row {row} word {i}": layout.row(row) + i for i in _ROW_WORDS}
         self.words = {word: cell for cell, word in enumerate(words.values())}
-        self.names = [*map(Cell, words), Cell("mutex"), Cell("liveness")]
-        self.mutex, self.liveness = len(words), len(words) + 1
+        self.names = [*map(Cell, words), Cell("mutex"), Cell("liveness"), Cell("bell")]
+        self.mutex, self.liveness, self.bell = range(len(words), len(self.names))
 
     def memory(self) -> tuple[int, ...]:
         """A table of free rows, whose consumers are alive: thread 0 stands for them."""
@@ -47,7 +54,7 @@ class TableCells:
         for row in map(layout.row, range(self.rows)):
             first |= {row + layout.ROW_OWNER: Owner.NOBODY, row + layout.ROW_PID: os.getpid()}
             first |= {row + layout.ROW_SAMPLE: 1}
-        return (*(int(first.get(word, 0)) for word in self.words), 0, 1)
+        return (*(int(first.get(word, 0)) for word in self.words), 0, 1, 0)
 
     def open_rows(self, view: Callable[[int], int]) -> tuple[Row, ...]:
         """The open rows that ``view`` of the cells shows."""
@@ -98,27 +105,103 @@ class ModelRegistry(Registry):
         """A ring is explored apart, by ``ring_scenarios``."""
 
 
-class Live:
+class Bell:
+    """A doorbell that somebody has open: which semaphore it is. Nobody posts it here."""
+
+    def __init__(self, bells: Bells | None, number: int) -> None:
+        self.number = number
+        self._bells = bells
+
+    def unlink(self) -> None:
+        assert self._bells is not None
+        self._bells.put(0)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Bells:
+    """Stands in for the class ``bell.Bell``: a name, under which a semaphore may stand.
+
+    number: that of one that is made. Each access is a system call, which no other one crosses.
+    """
+
+    def __init__(self, recorder: Recorder, cell: int, number: int) -> None:
+        self._recorder = recorder
+        self._cell = cell
+        self._number = number
+
+    def make(self, name: str, owner: int) -> Bell:
+        if not self._look():
+            self.put(self._number)
+            return Bell(self, self._number)
+        return self.open(name, owner)
+
+    def open(self, name: str, owner: int) -> Bell:
+        number = self._look()
+        if not number:
+            raise SharedMemoryFull(f"there is no {name}")
+        return Bell(self, number)
+
+    def put(self, number: int) -> None:
+        """Have ``number`` stand under the name."""
+        self._recorder.fence()
+        self._recorder.store(self._cell, number)
+        self._recorder.fence()
+
+    def _look(self) -> int:
+        self._recorder.fence()
+        return self._recorder.load(self._cell)
+
+
+class Held(NamedTuple):
+    """A session that an engine has taken up, and the doorbell that it posts for it."""
+
+    row: Row
+    hung: BellOf  # as the row named it
+    bell: int  # what then stood under that name
+
+    @property
+    def as_seen(self) -> Row:
+        """The row as the engine goes by it."""
+        return msgspec.structs.replace(self.row, bell=self.hung)
+
+
+class Live(live.Live):
     """A session that an engine has taken up, without its ring."""
 
     def __init__(self, row: Row) -> None:
-        self.row = row
-        self.writer = None
-        self.deadline_ns = tap._NEVER_NS
+        super().__init__(row, None, None, tap._NEVER_NS)  # type: ignore[arg-type]
 
     @classmethod
     def map_ring(cls, registry: Registry, row: Row, stages: object) -> Live:
         return cls(row)
+
+    @classmethod
+    def of(cls, held: Held) -> Live:
+        """The session as it was left off."""
+        of_it = cls(held.row)
+        of_it.hung = held.hung
+        of_it.bell = Bell(None, held.bell) if held.bell else None  # type: ignore[assignment]
+        return of_it
+
+    @property
+    def held(self) -> Held:
+        return Held(self.row, self.hung, self.bell.number if self.bell else 0)  # type: ignore[attr-defined]
 
     def end(self, reason: int) -> None:
         """Nothing to unmap."""
 
 
 @contextmanager
-def world(recorder: Recorder, fenced: bool, number: int) -> Iterator[None]:
-    """The modules under test with the barrier recorded, and with no clock and no names."""
+def world(cells: TableCells, recorder: Recorder, fenced: bool, number: int) -> Iterator[None]:
+    """The modules under test with the barrier recorded, and with no clock and no names.
+
+    number: that of a doorbell that is made.
+    """
     clock = iter(range(1_000))
-    stand_ins = [
+    bells = Bells(recorder, cells.bell, number)
+    stand_ins = (
         (registry, "publish_barrier", recorder.fence if fenced else None),
         (registry, "unlink", lambda name: None),
         (registry, "secrets", SimpleNamespace(randbits=lambda bits: 0)),
@@ -133,15 +216,11 @@ def world(recorder: Recorder, fenced: bool, number: int) -> Iterator[None]:
         ),
         (tap, "Live", Live),
         (tap, "_BATCHES_BEFORE_REPAIR", 1),  # so that it is tried within the bounds
-    ]
-    before = [getattr(module, name) for module, name, _ in stand_ins]
-    for module, name, value in stand_ins:
-        setattr(module, name, value)
-    try:
+        (live, "Bell", bells),
+        (waiting, "Bell", bells),
+    )
+    with replaced(*stand_ins):
         yield
-    finally:
-        for (module, name, _), value in zip(stand_ins, before, strict=True):
-            setattr(module, name, value)
 
 
 class Left(NamedTuple):
@@ -150,26 +229,28 @@ class Left(NamedTuple):
     seen: int
     odd: int
     paused: int
-    live: tuple[Row, ...]
-    swapped: tuple[Row, ...]  # in the snapshot that offers go to
+    live: tuple[Held, ...]
+    swapped: tuple[Held, ...]  # in the snapshot that offers go to
     to_free: tuple[Row, ...]
 
 
 class ModelTap(tap.Tap):
     """A Tap in the state in which another left off, over a registry of the model."""
 
+    budget = None
+
     def __init__(self, table: ModelRegistry, recorder: Recorder, left: Left) -> None:
-        self._registry = None
+        self._forget_lane()
+        self._meter = _UNMEASURED
         self._stages = STAGES
-        self._gate = Gate()
         self._closed = False
         self._warned = set()
         self._faults = 0
         self.strict = False
         self.max_buffer_bytes = 1 << 20
-        self._live = {row.id: Live(row) for row in left.swapped}  # type: ignore[misc]
+        self._live = {held.row.id: Live.of(held) for held in left.swapped}  # type: ignore[misc]
         self._rebuild()
-        self._live = {row.id: Live(row) for row in left.live}  # type: ignore[misc]
+        self._live = {held.row.id: Live.of(held) for held in left.live}  # type: ignore[misc]
         self._seen, self._odd, self._paused = left.seen, left.odd, left.paused
         self._to_free = list(left.to_free)
         self._registry = table
@@ -178,14 +259,20 @@ class ModelTap(tap.Tap):
     def __del__(self) -> None:
         """Nothing of it outlives a run."""
 
+    def _show_cost(self) -> None:
+        """Nobody looks."""
+
     def left(self) -> Left:
         """The state to go on from."""
-        live = tuple(each.row for each in self._live.values())
+        live = tuple(each.held for each in self._live.values())  # type: ignore[attr-defined]
         to_free = tuple(self._to_free)
-        return Left(self._seen, self._odd, self._paused, live, _rows(self._current), to_free)
+        return Left(self._seen, self._odd, self._paused, live, _held(self._current), to_free)
 
 
-def _rows(snapshot: Snapshot | None) -> tuple[Row, ...]:
+_UNMEASURED: Any = SimpleNamespace(restart=lambda stages, now: None, next_ns=tap._NEVER_NS)
+
+
+def _held(snapshot: Snapshot | None) -> tuple[Held, ...]:
     stages = () if snapshot is None else snapshot._stages.values()
-    rows = (live.row for watched in stages if watched for live in watched.lives)
-    return tuple(sorted(rows, key=lambda row: row.index))
+    held = (live.held for watched in stages if watched for live in watched.lives)  # type: ignore[attr-defined]
+    return tuple(sorted(held, key=lambda each: each.row.index))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from .automaton import Broken, Program
 from .ends import broken
 from .machine import MODELS, SC, TSO, WEAK, Memory
-from .properties import no_update_is_lost
+from .properties import no_update_is_lost, the_bell_that_is_posted_hangs
 from .recording import Cell, Recorder
 from .table_threads import Changer, Engine, Looker, ModelRegistry, TableCells
 
@@ -18,7 +19,8 @@ from .table_threads import Changer, Engine, Looker, ModelRegistry, TableCells
 class TableScenario:
     """A table, how it is changed, and how often ``reader`` looks meanwhile.
 
-    lives: as ``Changer``'s; with a second one, the first may die at any step.
+    lives: as ``Changer``'s; with a second one, the first may die at any step. taken_up: there is a
+    session when all begins, and the engine has taken it up.
     """
 
     name: str
@@ -28,7 +30,9 @@ class TableScenario:
     rows: int = 2
     models: tuple[str, ...] = MODELS
     registry: type[ModelRegistry] = ModelRegistry
+    changer: type[Changer] = Changer
     barrier: bool = True
+    taken_up: bool = False
     table: TableCells = field(init=False)
 
     def __post_init__(self) -> None:
@@ -40,16 +44,29 @@ class TableScenario:
         return self.table.names
 
     def memory(self) -> Memory:
-        """A new table."""
-        return self.table.memory()
+        """A new table, or one with a session."""
+        return self._begun[0] if self.taken_up else self.table.memory()
 
     def programs(self, model: str) -> list[Program]:
         """Who changes the table and who reads it."""
         fenced = self.barrier and model == WEAK
-        changer = Changer(self.table, self.lives, fenced=fenced)
-        reader = self.reader(self.table, self.looks, changer.numbers, fenced=fenced)
+        changer = self.changer(self.table, self.lives, fenced=fenced)
+        numbers = [*changer.numbers, *([0] if self.taken_up else [])]
+        reader = self.reader(self.table, self.looks, numbers, fenced=fenced)
         changer.registry_class = reader.registry_class = self.registry
+        if self.taken_up:
+            _, rows, left = self._begun
+            changer.private, reader.private = rows, left
+            changer.tables = reader.tables = ((left.seen, rows),)
         return [changer, reader]
+
+    @cached_property
+    def _begun(self) -> tuple[Memory, Any, Any]:
+        """The table with a session, the session's row, the engine that has taken it up."""
+        rest = _AtRest(self.table.memory())
+        _, rows, _ = Changer(self.table, ((0,),), fenced=False).run((0, 0), (), rest)
+        _, left, _ = Engine(self.table, 1, [], fenced=False).run(1, Engine.private, rest)
+        return rest.memory, rows, left
 
     def final(self, memory: Memory, ghosts: tuple[Any, ...]) -> Iterator[Broken]:
         """At rest, a few batches more: the engine writes to the sessions that the table has."""
@@ -60,7 +77,11 @@ class TableScenario:
         engine = Engine(self.table, 1, [], fenced=False)
         for _ in range(4):  # one to repair, one to read, and as many to free what was refused
             _, left, _ = engine.run(1, left, rest)
-        yield from broken(no_update_is_lost, left.swapped, self.table.open_rows(rest.load))
+        seen = tuple(held.as_seen for held in left.swapped)
+        yield from broken(no_update_is_lost, seen, self.table.open_rows(rest.load))
+        there = rest.load(self.table.bell)
+        for held in left.swapped:
+            yield from broken(the_bell_that_is_posted_hangs, held.hung, held.bell, there)
 
 
 class _AtRest(Recorder):
@@ -69,6 +90,10 @@ class _AtRest(Recorder):
     def __init__(self, memory: Memory) -> None:
         super().__init__(defers=False)
         self._memory = list(memory)
+
+    @property
+    def memory(self) -> Memory:
+        return tuple(self._memory)
 
     def load(self, cell: int) -> int:
         return self._memory[cell]
@@ -84,15 +109,20 @@ class _AtRest(Recorder):
 
 
 _STRONG = (SC, TSO)
+_BELL = ("hang", "unhang")
 SHORT = (
     TableScenario("table: a session comes and goes", ((0, "free"),), 1, Looker, 1),
     TableScenario("table: a row used again", ((0, "free", 1),), 1, Looker, 1, _STRONG),
     TableScenario("table: two sessions come, one goes", ((0, 1, "free"),), 1, Looker, 2, _STRONG),
     TableScenario("table: its changer dies, it is mended", ((0,), ("repair",)), 1, Looker, 1),
     TableScenario("table: the next one goes on", ((0,), (1,)), 1, Looker, 1, _STRONG),
+    TableScenario("table: a bell is hung", (("hang",), ("repair",)), 1, Looker, 1, taken_up=True),
     TableScenario("snapshot swap", ((0, "free"),), 2, Engine, 1, _STRONG),
     TableScenario("snapshot swap, one batch", ((0,),), 1, Engine, 1, (WEAK,)),
     TableScenario("snapshot swap, the changer dies", ((0,), ("repair",)), 1, Engine, 1, _STRONG),
+    TableScenario("a bell is hung, and mended", (("hang",), ("repair",)), 1, rows=1, taken_up=True),
+    TableScenario("a bell is given back", (_BELL,), 2, rows=1, taken_up=True),
+    TableScenario("a bell is hung again", ((*_BELL, "hang"),), 1, rows=1, taken_up=True),
 )
 LONG = (
     TableScenario("table: a row used again", ((0, "free", 1),), 1, Looker, 1, (WEAK,)),
@@ -102,4 +132,7 @@ LONG = (
     TableScenario("snapshot swap, the changer dies", ((0,), ("repair",)), 1, Engine, 1, (WEAK,)),
     TableScenario("snapshot swap, two rows", ((0, 1, "free"),), 2, Engine, 2, _STRONG),
     TableScenario("snapshot swap, the next goes on", ((0,), (1,)), 1, Engine, 1, _STRONG),
+    TableScenario("a bell with its session", ((0, *_BELL, "free"),), 1, Engine, 1, _STRONG),
+    TableScenario("a bell given back, longer", ((*_BELL, "free"),), 2, rows=1, taken_up=True),
+    TableScenario("a bell hung again, longer", ((*_BELL, *_BELL),), 2, rows=1, taken_up=True),
 )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from tapring import layout
+from tapring import layout, waiting
 from tapring.errors import SessionBusy, SessionLimit
 from tapring.layout import Owner, RowState
-from tapring.registry import Row
+from tapring.registry import BellOf, Row
+from tapring.waiting import Doorbell
 
 from .automaton import DEATH, Broken
 from .ends import broken
@@ -30,11 +32,13 @@ class _TableThread:
     """What the threads of a table have in common."""
 
     registry_class: type[ModelRegistry] = ModelRegistry
+    private: Any = ()  # what it starts from
+    tables: tuple[tuple[int, tuple[Row, ...]], ...] = ((0, ()),)  # that there were before
 
     def __init__(self, cells: TableCells, *, fenced: bool) -> None:
         self.cells = cells
         self.fenced = fenced
-        self.reads = range(len(cells.names))
+        self.reads = self.writes = range(len(cells.names))
         self.locks: tuple[int, ...] = ()
         self._generation = cells.words[layout.GENERATION]
 
@@ -45,7 +49,7 @@ class _TableThread:
         return None
 
     def ghost(self) -> Known:
-        return Known(((0, ()),))
+        return Known(self.tables)
 
     def issue(
         self, ghost: Known, cell: int, value: int, view: Callable[[int], int]
@@ -60,7 +64,8 @@ class Changer(_TableThread):
     """Registers and frees sessions, as consumers do; may die at any step, and another goes on.
 
     lives: their scripts. A number registers a session that is like no other; "free" ends the
-    oldest; "repair" does no more than who comes by does.
+    oldest, "hang" hangs a doorbell for it and "unhang" gives that back; "repair" does no more than
+    who comes by does.
     """
 
     name = "changer"
@@ -71,7 +76,7 @@ class Changer(_TableThread):
         self.locks = (cells.mutex, cells.liveness)
 
     def start(self) -> tuple[Any, Any]:
-        return (0, 0), ()
+        return (0, 0), self.private
 
     def run(
         self, label: tuple[int, int], private: tuple[Row, ...], recorder: Recorder
@@ -80,8 +85,11 @@ class Changer(_TableThread):
         what = self._lives[life][step]
         # The sessions of the first life are its own; what it had claimed is dead in the second.
         table = self.registry_class(self.cells, recorder, life == 0)
-        with world(recorder, self.fenced, what if isinstance(what, int) else 0):
-            if what == "free":
+        number = 100 * life + step + 1  # of what is made now
+        with world(self.cells, recorder, self.fenced, number):
+            if what in ("hang", "unhang"):
+                self._handle_bell(table, private[0], what, number)
+            elif what == "free":
                 table.free(private[0], 1.0)
                 private = private[1:]
             elif what == "repair":
@@ -90,6 +98,26 @@ class Changer(_TableThread):
                 private = (*private, table.register(**session(what), timeout_s=1.0))
         after = None if step + 1 == len(self._lives[life]) else (life, step + 1)
         return after, private, None
+
+    def new_bell(self, row: Row, number: int) -> BellOf:
+        """What a row says of a doorbell."""
+        return 1, row.id, number
+
+    def _handle_bell(self, table: ModelRegistry, row: Row, what: str, number: int) -> None:
+        source: Any = SimpleNamespace(
+            registry=table,
+            row=row,
+            new_bell=lambda: self.new_bell(row, number),
+            bell_name="bell",
+            owned=False,
+        )
+        if what == "hang":
+            Doorbell([source])
+            return
+        doorbell = object.__new__(Doorbell)
+        doorbell._sources = [source]
+        doorbell._bell = waiting.Bell.open("bell", 0)
+        doorbell.give_back()
 
     def dies(self, label: tuple[int, int]) -> tuple[Any, Any] | None:
         life = label[0] + 1
@@ -115,14 +143,15 @@ class Looker(_TableThread):
 
     def __init__(self, cells: TableCells, times: int, numbers: list[int], *, fenced: bool) -> None:
         super().__init__(cells, fenced=fenced)
+        self.writes: Collection[int] = ()
         self._times = times
         self._whole = [_whole(number) for number in numbers]
 
     def start(self) -> tuple[Any, Any]:
-        return 1, ()
+        return 1, self.private
 
     def run(self, label: int, private: Any, recorder: Recorder) -> tuple[Any, Any, Any]:
-        with world(recorder, self.fenced, 0):
+        with world(self.cells, recorder, self.fenced, 0):
             found = self.registry_class(self.cells, recorder, None).stable_rows()
         result = None if found is None else (found[0], tuple(found[1]))
         return (label + 1 if label < self._times else None), (), result
@@ -146,16 +175,23 @@ class Engine(Looker):
     """A Tap that asks for its snapshot once a batch: what it swaps in is what it has read."""
 
     name = "engine"
+    private = Left(0, 0, 0, (), (), ())
 
-    def start(self) -> tuple[Any, Any]:
-        return 1, Left(0, 0, 0, (), (), ())
+    def __init__(self, cells: TableCells, *args: Any, **how: Any) -> None:
+        super().__init__(cells, *args, **how)
+        # Its own words, and what a repair needs.
+        verdicts = [cells.words[layout.verdict(row)] for row in range(cells.rows)]
+        states = [cells.words[layout.row(row) + layout.ROW_STATE] for row in range(cells.rows)]
+        faults = cells.words[layout.FAULTS]
+        self.writes = {*verdicts, *states, faults, self._generation, cells.mutex}
 
     def run(self, label: int, private: Left, recorder: Recorder) -> tuple[Any, Any, Any]:
-        with world(recorder, self.fenced, 0):
+        with world(self.cells, recorder, self.fenced, 0):
             engine = ModelTap(self.registry_class(self.cells, recorder, None), recorder, private)
             engine.snapshot()
         left = engine.left()
-        return (label + 1 if label < self._times else None), left, (left.seen, left.swapped, left)
+        result = left.seen, tuple(held.as_seen for held in left.swapped), left
+        return (label + 1 if label < self._times else None), left, result
 
     def observe(
         self, ghost: Known, label: Any, result: Any, others: Any

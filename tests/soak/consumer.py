@@ -34,6 +34,7 @@ class ConsumerOrders(msgspec.Struct, frozen=True):
     stage: str
     keep: bool
     delivery: str
+    wake: str
     buffer_bytes: int
     duration: float | None
     pause_s: float  # after a record, at most
@@ -57,7 +58,16 @@ def _command(orders: ConsumerOrders, address: str, place: Path) -> int:
     """``python -m tapring.attach``, in this process."""
     output = place / f"{os.getpid()}.out"
     sys.argv = ["attach", address, "--stage", orders.stage, "--buffer", str(orders.buffer_bytes)]
-    sys.argv += ["--format", "ndjson", "--summary", "json", "-o", str(output)]
+    sys.argv += [
+        "--wake",
+        orders.wake,
+        "--format",
+        "ndjson",
+        "--summary",
+        "json",
+        "-o",
+        str(output),
+    ]
     if orders.duration:
         sys.argv += ["--duration", f"{orders.duration}s"]
     runpy.run_module("tapring.attach", run_name="__main__", alter_sys=True)
@@ -109,7 +119,7 @@ class _Consumer:
     def _open(self, address: str) -> tapring.Session:
         orders = self._orders
         if ":" in address:
-            return tapring.attach_session(address, delivery=orders.delivery)
+            return tapring.attach_session(address, delivery=orders.delivery, wake=orders.wake)
         return tapring.capture(
             address,
             stage=orders.stage,
@@ -118,6 +128,7 @@ class _Consumer:
             wait=0.5,
             keep=orders.keep,
             delivery=orders.delivery,
+            wake=orders.wake,
         )
 
     def _read(self, session: tapring.Session) -> Iterator[Record]:

@@ -21,7 +21,8 @@ from threading import Thread
 import msgspec
 
 import tapring
-from tapring.snapshot import Live, Snapshot
+from tapring.live import Live
+from tapring.snapshot import Snapshot
 
 from . import events, processes, witness
 

@@ -160,6 +160,8 @@ def parts(consumer: Consumer, batch: int) -> Iterable[tuple[str, int, Part]]:
 
 def _read_output(found: Consumer, output: Path, errors: Path) -> None:
     """What ``tapring attach`` wrote to its file, and its summary."""
+    if not output.exists():  # it was killed
+        output = output.with_name(f"{output.name}.part")
     if output.exists():
         lines = [
             line for line in output.read_bytes().splitlines(keepends=True) if line[-1:] == b"\n"

@@ -61,7 +61,7 @@ class Field:
         old.control[witness.STOP] = 1
         wait_for_end(old.children[0], old.name)
         check_end(old.children[0], (0,), old.name)
-        left = names(f"tapring.{old.name}.")
+        left = [*names(f"tapring.{old.name}."), *names(f"sem.tapring.{old.name}.")]
         if left:
             raise Difference(f"{old.name} has closed and left {left}")
         shutil.rmtree(old.place)

@@ -26,6 +26,7 @@ _COMMANDS_SAY: Final = (  # of the same
     "has no lane",
     "has no session",
     "has just closed",
+    "has just ended",
     "(any more)",
     "sessions already",
     "is held by another process",
@@ -196,7 +197,7 @@ class Inspection:
         """What sweeping removed is what kills have left, with the account that its ring has."""
         dead = 0
         for each in self._removed:
-            lane_id, *session = each.name.split(".")[2:]
+            lane_id, *session = each.name.removeprefix("sem.").split(".")[2:]
             lane = self._lanes.get(lane_id)
             if each.reason == "its consumer has died":
                 dead += 1

@@ -11,6 +11,7 @@ from random import Random
 import msgspec
 
 from tapring.session import AT_LEAST_ONCE, AT_MOST_ONCE
+from tapring.waiting import DOORBELL, POLL, SPIN
 
 from .consumer import ConsumerOrders
 from .engine import EngineOrders
@@ -174,6 +175,7 @@ class _Drawing:
             stage=random.choice(STAGES),
             keep=keep,
             delivery=random.choice((AT_MOST_ONCE, AT_LEAST_ONCE)),
+            wake=random.choice((POLL, POLL, DOORBELL, DOORBELL, SPIN)),
             buffer_bytes=random.choice((4 << 10, 16 << 10, 64 << 10, 256 << 10)),
             duration=random.uniform(0.02, 1.0) if self._chance(0.2) else None,
             pause_s=random.choice((0.0, 0.0, 0.001, 0.02)),

@@ -265,6 +265,7 @@ class Round:
             self._removed += sweep(each.name)
             registries = [f"tapring.{each.name}.{lane.lane}" for lane in each.living_lanes()]
             left = set(names(f"tapring.{each.name}.")) - set(registries)
+            left |= set(names(f"sem.tapring.{each.name}."))
             if left:
                 raise Difference(f"left in /dev/shm after a sweep: {left}")
 

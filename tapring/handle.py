@@ -1,0 +1,64 @@
+"""A session that the engine's own code registered, as it has it in hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .layout import Ended
+from .live import Live
+
+
+class Handle:
+    """A session that the engine registered. Closing it ends the session and frees its row.
+
+    A context manager; closing twice is fine. The counts stay readable afterwards.
+    """
+
+    def __init__(self, live: Live, end: Callable[[Live, Ended], None]) -> None:
+        self._live = live
+        self._end = end
+
+    @property
+    def id(self) -> int:
+        """The session's id: positive, unique in this lane, never used twice."""
+        return self._live.row.id
+
+    @property
+    def captured(self) -> int:
+        """Events written into the ring."""
+        return self._live.writer.captured
+
+    @property
+    def dropped(self) -> int:
+        """Events that found no room in the ring."""
+        return self._live.writer.dropped
+
+    @property
+    def offered(self) -> int:
+        """Events offered to the session, whatever became of them."""
+        return self._live.writer.offered
+
+    @property
+    def sampled_out(self) -> int:
+        """Events of the batches that sampling left out; they do not count as offered."""
+        return self._live.writer.sampled_out
+
+    @property
+    def shed(self) -> int:
+        """Events of the batches that the engine's budget left out; they do not count as offered."""
+        return self._live.writer.shed
+
+    @property
+    def open(self) -> bool:
+        """Whether the session goes on."""
+        return self._live.open
+
+    def close(self) -> None:
+        """End the session; its consumer drains what is left."""
+        self._end(self._live, Ended.CLOSED)
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

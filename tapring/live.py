@@ -1,0 +1,130 @@
+"""A session as its engine has it: the ring that it maps, the doorbell, until when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import monotonic_ns
+
+from . import layout
+from .bell import Bell
+from .errors import RingCorrupt, TapError
+from .layout import Ended
+from .ledger import consumer_words, producer_words
+from .memory import Segment
+from .ordering import full_barrier, publish_barrier
+from .registry import NO_BELL, Registry, Row, check_ring
+from .ring import Writer
+from .stages import Kind
+
+
+class Live:
+    """A session that this engine writes to."""
+
+    __slots__ = (
+        "bell",
+        "deadline_ns",
+        "hung",
+        "open",
+        "reason",
+        "row",
+        "segment",
+        "served",
+        "turn",
+        "writer",
+    )
+
+    def __init__(self, row: Row, segment: Segment, writer: Writer, deadline_ns: int) -> None:
+        self.row = row
+        self.segment = segment
+        self.writer = writer
+        self.deadline_ns = deadline_ns
+        self.turn = 0  # of a sampled session: batches since the last that was offered
+        self.served = 1.0  # the share of its batches that it is offered; the others are shed
+        self.bell: Bell | None = None
+        self.hung = NO_BELL  # which that is
+        self.reason: Ended | None = None  # why it ends, from before it does
+        self.open = True
+
+    @classmethod
+    def map_ring(cls, registry: Registry, row: Row, stages: Mapping[str, Kind]) -> Live:
+        """Map the ring of ``row``. Raises where it is not the ring that the row describes."""
+        if row.stage >= len(stages):
+            raise RingCorrupt(f"there is no stage {row.stage}")
+        kind = list(stages.values())[row.stage]
+        lane = registry.info
+        segment = Segment.attach(layout.segment_name(lane.engine, lane.lane, row.id))
+        try:
+            check_ring(segment, row, registry.segment.owner)
+            segment.reserve()
+            ring = segment.map(0, segment.size, writable=True)
+            segment.close_descriptor()
+            writer = Writer(
+                producer_words(ring),
+                consumer_words(ring),
+                ring,
+                slots=row.slots,
+                slot_bytes=row.slot_bytes,
+                stage=row.stage,
+                kind=kind.code,
+                cutter=kind,
+                barrier=publish_barrier,
+            )
+        except BaseException:
+            segment.let_go()
+            raise
+        now = monotonic_ns()
+        longest = lane.max_duration_ns
+        duration = min(row.duration_ns or longest, longest)
+        return cls(row, segment, writer, min(row.opened_ns, now) + duration)
+
+    def hang_bell(self, registry: Registry, row: Row) -> None:
+        """Open the doorbell that ``row`` names, or let go of one that it no longer names.
+
+        One that cannot be opened is none: the consumer's sleep has a bound.
+        """
+        if row.bell == self.hung:
+            return
+        self.hung = row.bell
+        old, self.bell = self.bell, None
+        if old is not None:
+            old.close()
+        lane, session, _ = row.bell
+        if session:
+            name = layout.segment_name(registry.info.engine, f"{lane:08x}", session)
+            try:
+                self.bell = Bell.open(name, registry.segment.owner)
+            except TapError:
+                return
+
+    def wake(self) -> None:
+        """Post the doorbell where the consumer sleeps on it: a system call, and the only one."""
+        if self.bell is not None and self.writer.is_awaited(full_barrier):
+            self.bell.ring()
+
+    def end(self, reason: Ended) -> None:
+        """Tell the consumer that no more will come, and why; let the ring go.
+
+        Doing it again finishes what an exception has interrupted. The first reason stands.
+        """
+        if self.open:
+            self.reason = self.reason or reason
+            self.writer.end(self.reason)
+            if self.bell is not None:
+                self.bell.ring()
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Unmap the ring."""
+        if self.open:
+            self.open = False
+            self.writer.close()
+            self.segment.close()
+            if self.bell is not None:
+                self.bell.close()
+
+    def after_fork(self) -> None:
+        """In a forked child: leave the ring to the parent."""
+        if self.open:
+            self.open = False
+            self.writer.close()
+            self.segment.let_go()

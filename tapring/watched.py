@@ -1,0 +1,157 @@
+"""A stage and the sessions that watch it: a batch, serialized once, into the ring of each."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from .interruption import was_thrown_in
+from .live import Live
+from .ring import Writer
+from .stages import Kind, NotABatch
+
+
+class Turn:
+    """Whose turn it is: a session's whose share of the batches is above ``now``."""
+
+    __slots__ = ("now",)
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+
+class Watched:
+    """One stage and the sessions that watch it. ``due`` are the writers of this batch.
+
+    ``batches`` counts the batches that were offered, ``resting`` has the sizes of those that were
+    shed for all sessions and are not counted yet.
+    """
+
+    __slots__ = ("batches", "broken", "due", "kind", "lives", "resting", "writers")
+
+    def __init__(self, kind: Kind, lives: tuple[Live, ...]) -> None:
+        self.kind = kind
+        self.lives = lives
+        self.writers = self.due = tuple(live.writer for live in lives)
+        self.broken: list[tuple[Writer, Exception]] = []
+        self.batches = 0
+        self.resting: list[int] = []
+
+    def write(self, batch: Any, time_ns: int) -> None:
+        """Serialize ``batch`` once, unless no ring has room, and publish it in each that has."""
+        self.batches += 1
+        packed = None
+        for writer in self.due:
+            # Loaded one by one, and not as ``offered``, because that would cost 40 ns.
+            at = writer.at
+            dropped = writer.dropped
+            apart = writer.apart
+            try:
+                if at[0] >= writer.limit and not writer.look_again():
+                    writer.drop(self.kind.count(batch))
+                    continue
+                if packed is None:
+                    packed = self.kind.pack(batch)
+                payload, count, errors = packed
+                if errors:
+                    writer.fail(errors)
+                if count:
+                    writer.publish(payload, count, time_ns)
+            except NotABatch:
+                raise
+            except MemoryError:  # nothing is wrong with the session
+                if packed is None:
+                    packed = b"", 0, self.kind.count(batch)
+                    writer.fail(packed[2])
+                else:
+                    self._count_unwritten(batch, writer, at[1] + dropped + apart[0])
+            except BaseException as error:
+                if isinstance(error, Exception) and not was_thrown_in(error):
+                    self.broken.append((writer, error))
+                    continue
+                self._count_unwritten(batch, writer, at[1] + dropped + apart[0])
+                for other in self.due[self.due.index(writer) + 1 :]:
+                    other.drop(self.kind.count(batch))
+                raise
+
+    def _count_unwritten(self, batch: Any, writer: Writer, offered: int) -> None:
+        """Count as dropped what of ``batch`` an exception kept from being written."""
+        with suppress(ValueError):  # the session was closed from inside this offer
+            writer.drop(max(0, offered + self.kind.count(batch) - writer.offered))
+            writer.flush()
+
+    def drop(self, batch: Any) -> None:
+        """Count ``batch`` as dropped for each session."""
+        for writer in self.writers:
+            try:
+                writer.drop(self.kind.count(batch))
+            except Exception as error:
+                self.broken.append((writer, error))
+
+
+class Attended(Watched):
+    """A stage some of whose sessions want more than each batch: a share of them, or a doorbell.
+
+    A class of its own, so that a stage without such sessions pays nothing for them. A sampled
+    session is offered one batch in so many, the first at once; one that is over the engine's
+    budget a share of those. A batch that no session is due for is counted, and not serialized.
+    """
+
+    __slots__ = ("turn",)
+
+    def __init__(self, kind: Kind, lives: tuple[Live, ...], turn: Turn) -> None:
+        super().__init__(kind, lives)
+        self.turn = turn
+
+    def write(self, batch: Any, time_ns: int) -> None:
+        """As ``Watched.write``, for the sessions that are due; then wake those that sleep."""
+        self.due = self._choose(batch)
+        try:
+            super().write(batch, time_ns)
+        finally:  # an exception that comes then has not kept all of them from being written to
+            self._wake()
+
+    def _wake(self) -> None:
+        for live in self.lives:
+            try:
+                live.wake()
+            except ValueError as error:  # the session was closed from inside this offer
+                self.broken.append((live.writer, error))
+
+    def _choose(self, batch: Any) -> tuple[Writer, ...]:
+        """The writers whose turn it is; the batch is counted for the others."""
+        now = self.turn.now
+        due: list[Writer] = []
+        count = 0
+        for live in self.lives:
+            turn = live.turn
+            live.turn = turn + 1 if turn + 1 < live.row.sample else 0
+            if not turn and now < live.served:
+                due.append(live.writer)
+                continue
+            count = count or self.kind.count(batch)
+            try:
+                if turn:
+                    live.writer.skip(count)
+                else:
+                    live.writer.leave_out(count)
+            except ValueError as error:  # the session was closed from inside this offer
+                self.broken.append((live.writer, error))
+        return tuple(due)
+
+
+def watch(kind: Kind, lives: tuple[Live, ...], turn: Turn) -> Watched | None:
+    """What an offer to a stage is given to; None where nobody watches it."""
+    if not lives:
+        return None
+    return Attended(kind, lives, turn) if _want_more(lives) else Watched(kind, lives)
+
+
+def is_outdated(watched: Watched) -> bool:
+    """Whether its sessions want something else by now."""
+    return isinstance(watched, Attended) is not _want_more(watched.lives)
+
+
+def _want_more(lives: tuple[Live, ...]) -> bool:
+    # No generator: an interrupt while one is closed would be lost.
+    return bool([live for live in lives if live.row.sample > 1 or live.bell or live.served < 1.0])

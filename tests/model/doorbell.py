@@ -1,0 +1,156 @@
+"""The ends of a ring with a doorbell between them: the real Attended, Live and Doorbell.
+
+The semaphore is a cell. A wait for it has no bound here, where production has one of 20 ms, so
+that a wake-up that is missed is a consumer that sleeps for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from tapring import layout, live, waiting
+from tapring.layout import Ended
+from tapring.ring import Reader, Writer
+from tapring.waiting import Doorbell
+from tapring.watched import Attended, Turn
+
+from .automaton import DEATH, Broken
+from .consumer import Consumed, Consumer
+from .ends import LINES, Batch, broken
+from .producer import Produced, Producer
+from .properties import posts_only_while_asked
+from .recording import Recorder, RingCells, replaced
+
+FullBarrier = Callable[[Recorder], Callable[[], None]]
+_FOREVER_NS = 1 << 63
+_EVERY_BATCH: Any = SimpleNamespace(sample=1)  # a row
+_SEGMENT: Any = SimpleNamespace(close=lambda: None)
+
+
+class Bell:
+    """Stands in for a ``bell.Bell``: its semaphore is a cell."""
+
+    def __init__(self, recorder: Recorder, cell: int) -> None:
+        self._recorder = recorder
+        self._cell = cell
+
+    def ring(self) -> None:
+        """Post it."""
+        self._recorder.post(self._cell)
+
+    def wait(self, seconds: float) -> None:
+        """Sleep until it is posted."""
+        self._recorder.wait(self._cell)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Ringer(Producer):
+    """A producer that posts a doorbell for the consumer that says that it sleeps.
+
+    ends: whether it does, behind its last batch. The post that tells of the end wakes whoever
+    sleeps, and so hides that an earlier one is missing.
+    """
+
+    def __init__(
+        self,
+        cells: RingCells,
+        batches: Sequence[Batch],
+        *,
+        semaphore: int,
+        full_barrier: FullBarrier,
+        ends: bool,
+        attended: type[Attended],
+        **how: Any,
+    ) -> None:
+        super().__init__(cells, batches, **how)
+        self.reads |= {cells.page[layout.WAITING]}
+        self.writes |= {semaphore}
+        self._semaphore = semaphore
+        self._full_barrier = full_barrier
+        self._ends = ends
+        self._attended = attended
+
+    def run(self, label: int, private: Any, recorder: Recorder) -> tuple[Any, Any, Any]:
+        with replaced((live, "full_barrier", self._full_barrier(recorder))):
+            return super().run(label, private, recorder)
+
+    def observe(
+        self, ghost: Produced, label: int, result: Any, others: Any
+    ) -> tuple[Produced, list[Broken]]:
+        ghost, wrong = super().observe(ghost, label, result, others)
+        sleeps = sum(other.announced for other in others if isinstance(other, Consumed))
+        ends = int(label == len(self._batches))
+        return ghost, wrong + broken(posts_only_while_asked, ghost.posts, sleeps, ends)
+
+    def issue(
+        self, ghost: Produced, cell: int, value: int, view: Callable[[int], int]
+    ) -> tuple[Produced, list[Broken]]:
+        if cell == self._semaphore:
+            return ghost._replace(posts=ghost.posts + 1), []
+        return super().issue(ghost, cell, value, view)
+
+    def _after(self, label: int) -> int | None:
+        is_last = label + 1 == len(self._batches)
+        return None if is_last and not self._ends else label + 1
+
+    def _watched(self, writer: Writer, recorder: Recorder) -> Attended:
+        return self._attended(LINES, (self._live(writer, recorder),), Turn())
+
+    def _end(self, writer: Writer, recorder: Recorder) -> None:
+        self._live(writer, recorder).end(Ended.ENGINE_EXIT)
+
+    def _live(self, writer: Writer, recorder: Recorder) -> live.Live:
+        session = live.Live(_EVERY_BATCH, _SEGMENT, writer, _FOREVER_NS)
+        session.bell = Bell(recorder, self._semaphore)  # type: ignore[assignment]
+        return session
+
+
+class Sleeper(Consumer):
+    """A consumer whose script also says "sleep": until something is there, or the producer ends."""
+
+    def __init__(
+        self,
+        cells: RingCells,
+        *args: Any,
+        semaphore: int,
+        full_barrier: FullBarrier,
+        doorbell: type[Doorbell],
+        **how: Any,
+    ) -> None:
+        super().__init__(cells, *args, **how)
+        self.writes |= {semaphore}
+        self._semaphore = semaphore
+        self._full_barrier = full_barrier
+        self._doorbell = doorbell
+        self._waiting = cells.page[layout.WAITING]
+
+    def observe(
+        self, ghost: Consumed, label: Any, result: Any, others: Any
+    ) -> tuple[Consumed, list[Broken]]:
+        if result is DEATH:
+            ghost = ghost._replace(sleep=0)
+        return super().observe(ghost, label, result, others)
+
+    def issue(self, ghost: Consumed, cell: int, value: int, view: Any) -> tuple[Consumed, list]:
+        if cell == self._waiting:
+            announced = ghost.announced + (value != 0)
+            ghost = ghost._replace(sleep=value, announced=announced)
+        return ghost, []
+
+    def _do(self, reader: Reader, what: str, label: tuple[int, Any], recorder: Recorder) -> Any:
+        if what != "sleep":
+            return super()._do(reader, what, label, recorder)
+        life, step = label
+        doorbell = object.__new__(self._doorbell)
+        doorbell._bell = Bell(recorder, self._semaphore)  # type: ignore[assignment]
+        source: Any = SimpleNamespace(reader=reader)
+        with replaced(
+            (waiting, "full_barrier", self._full_barrier(recorder)),
+            (waiting, "monotonic_ns", lambda: 100 * life + step + 1),  # no two sleeps' alike
+        ):
+            doorbell.wait([source], 0, _FOREVER_NS)
+        return None

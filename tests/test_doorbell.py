@@ -1,0 +1,434 @@
+"""How a consumer waits: it is woken when it asked to be, and the engine pays for nothing else."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+import tapring
+from tapring import layout, waiting
+from tapring.bell import Bell
+from tapring.housekeeping import sweep
+from tapring.memory import DIRECTORY, names, unlink
+
+LINES = [b"one", b"two"]
+LONG_S = 25.0  # no sleep is as long as this but one that nobody ends
+WAKES = ("poll", "doorbell", "spin")
+
+
+@pytest.fixture
+def bounded_only_by_the_bell(monkeypatch):
+    """A sleep that nobody rings for takes longer than any test."""
+    monkeypatch.setattr(waiting, "_BOUND_S", 4 * LONG_S)
+
+
+def bells(name: str) -> list[str]:
+    return names(f"{layout.SEMAPHORE_PREFIX}{layout.NAME_PREFIX}.{name}.")
+
+
+def falls_asleep(session: tapring.Session, wait_for) -> None:
+    page = session._sources[0].reader._page
+    wait_for(lambda: page[layout.WAITING], message="the consumer never slept")
+
+
+def in_thread(work) -> threading.Thread:
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+ENGINE = """
+import sys, time, tapring
+with tapring.Tap(sys.argv[1], strict=True) as tap:
+    while tap.snapshot() is None:
+        time.sleep(0.001)
+    for i in range(int(sys.argv[2])):
+        watched = tap.snapshot()
+        if watched:
+            watched.offer("raw", [b"%d" % i])
+        if i % 50 == 0:
+            time.sleep(0.002)  # so that consumers fall asleep
+"""
+
+
+@pytest.mark.parametrize("wake", WAKES)
+def test_however_it_waits_every_event_arrives_in_order(name, spawn, wake) -> None:
+    spawn(ENGINE, name, "2000")
+    with tapring.capture(name, stage="raw", wake=wake, wait=60) as session:
+        assert session.wake == wake
+        assert list(session) == [b"%d" % i for i in range(2000)]
+    assert session.ended_by == "engine-exit"
+    assert bells(name) == []
+
+
+@pytest.mark.parametrize("wake", WAKES)
+def test_a_bounded_read_ends_in_time_however_it_waits(name, wake, bounded_only_by_the_bell) -> None:
+    with tapring.Tap(name), tapring.capture(name, stage="raw", wake=wake) as session:
+        assert session.read(1, timeout=0.05) == []
+        assert session.ended_by is None
+
+
+@pytest.mark.usefixtures("bounded_only_by_the_bell")
+def test_the_bell_wakes_who_sleeps(name, wait_for) -> None:
+    with (
+        tapring.Tap(name) as tap,
+        tapring.capture(name, stage="raw", wake="doorbell") as session,
+    ):
+        got: list[bytes] = []
+        reading = in_thread(lambda: got.extend(session.read(2, timeout=LONG_S)))
+        for _ in range(3):
+            falls_asleep(session, wait_for)
+            tap.snapshot()  # which opens the session, and then its bell
+        tap.snapshot().offer("raw", LINES)
+        reading.join(LONG_S / 2)
+        assert got == LINES
+
+
+@pytest.mark.usefixtures("bounded_only_by_the_bell")
+@pytest.mark.parametrize("end", ["tap closes", "session closes", "session expires"])
+def test_the_bell_tells_of_the_end_too(name, wait_for, end) -> None:
+    with tapring.Tap(name) as tap:
+        handle = tap.register("raw", duration=0.5 if end == "session expires" else None)
+        with tapring.attach_session(name, handle.id, wake="doorbell") as session:
+            tap.snapshot()
+            reading = in_thread(lambda: list(session))
+            falls_asleep(session, wait_for)
+            if end == "tap closes":
+                tap.close()
+            elif end == "session closes":
+                handle.close()
+            else:
+                wait_for(lambda: tap.snapshot() is None)
+            reading.join(LONG_S / 2)
+            assert session.ended_by in {"engine-exit", "closed", "expired"}
+
+
+@pytest.mark.usefixtures("bounded_only_by_the_bell")
+def test_one_bell_serves_all_lanes(name, wait_for) -> None:
+    with tapring.Tap(name) as one, tapring.Tap(name) as other:
+        with tapring.capture(name, stage="raw", wake="doorbell") as session:
+            assert len(session.lanes) == 2
+            assert len(bells(name)) == 1
+            for tap in (one, other):
+                tap.snapshot()
+            for tap in (one, other, other, one):
+                got: list[bytes] = []
+                reading = in_thread(lambda got=got: got.extend(session.read(2, timeout=LONG_S)))
+                falls_asleep(session, wait_for)
+                tap.snapshot().offer("raw", LINES)
+                reading.join(LONG_S / 2)
+                assert got == LINES
+
+
+def test_an_engine_that_was_killed_is_noticed_without_a_bell(name, spawn) -> None:
+    engine = spawn(ENGINE, name, "50")
+    with tapring.capture(name, stage="raw", wake="doorbell", wait=60) as session:
+        session.read(1)
+        engine.send_signal(signal.SIGSTOP)
+        session.read(100, timeout=0.1)
+        engine.kill()
+        list(session)
+    assert session.ended_by == "engine-death"
+    assert bells(name) == []
+
+
+@pytest.mark.usefixtures("bounded_only_by_the_bell")
+def test_an_event_loop_is_woken_and_goes_on_meanwhile(name, wait_for) -> None:
+    async def read(session: tapring.Session, tap: tapring.Tap) -> tuple[list[bytes], int]:
+        turns = 0
+        reading = asyncio.ensure_future(session.aread(2, timeout=LONG_S))
+        page = session._sources[0].reader._page
+        while not page[layout.WAITING]:
+            turns += 1
+            await asyncio.sleep(0.001)
+        tap.snapshot().offer("raw", LINES)
+        return await asyncio.wait_for(reading, LONG_S / 2), turns
+
+    with (
+        tapring.Tap(name) as tap,
+        tapring.capture(name, stage="raw", wake="doorbell") as session,
+    ):
+        tap.snapshot()
+        got, turns = asyncio.run(read(session, tap))
+    assert got == LINES
+    assert turns
+
+
+def test_a_task_that_is_cancelled_asleep_leaves_nothing_behind(name) -> None:
+    async def leave_early() -> None:
+        async with tapring.capture(name, stage="raw", wake="doorbell") as session:
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(session.aread(1), 0.05)
+
+    with tapring.Tap(name):
+        asyncio.run(leave_early())
+        assert bells(name) == []
+
+
+# ---- what it costs the engine --------------------------------------------------------------
+
+COUNTED = """
+import os, sys, time, tapring
+tap = tapring.Tap(sys.argv[1])
+while tap.active_sessions < 1:
+    tap.snapshot()
+    time.sleep(0.001)
+def batches(n, pause):
+    for i in range(n):
+        tap.snapshot().offer("raw", [b"x" * 200] * 4)
+        if pause:
+            until = time.monotonic() + pause
+            while time.monotonic() < until:
+                pass
+time.sleep(0.2)
+batches(20, 0)
+os.path.exists("/mark-one")
+batches(60, float(sys.argv[2]))
+os.path.exists("/mark-two")
+tap.close()
+"""
+
+
+@pytest.fixture
+def engine_calls(name, spawn, tmp_path):
+    """The system calls of an engine between two marks, as its consumer waits."""
+
+    def run(wake: str, pause: float) -> list[str]:
+        log = tmp_path / "strace.log"
+        consumer = spawn(
+            f"import tapring\ns = tapring.capture({name!r}, stage='raw', wait=60, wake={wake!r})\n"
+            "print(sum(1 for _ in s), flush=True)",
+            stdout=subprocess.PIPE,
+        )
+        command = ["strace", "-f", "-o", str(log), sys.executable, "-c", COUNTED, name, str(pause)]
+        subprocess.run(command, check=True, timeout=100)
+        assert int(consumer.stdout.readline()) == 320
+        assert consumer.wait(60) == 0
+        calls = log.read_text().splitlines()
+        (first,) = [i for i, call in enumerate(calls) if "/mark-one" in call]
+        (second,) = [i for i, call in enumerate(calls) if "/mark-two" in call]
+        return calls[first + 1 : second]
+
+    return run
+
+
+needs_strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not here")
+
+
+@needs_strace
+@pytest.mark.parametrize("wake", ["poll", "spin"])
+def test_who_polls_or_spins_costs_the_engine_no_system_call(engine_calls, wake) -> None:
+    assert engine_calls(wake, 0.002) == []
+
+
+@needs_strace
+def test_who_sleeps_costs_one_call_a_batch_at_most_and_only_that_one(engine_calls) -> None:
+    calls = engine_calls("doorbell", 0.005)
+    assert 1 <= len(calls) <= 60
+    assert all("futex(" in call and "FUTEX_WAKE" in call for call in calls)
+
+
+def test_the_bell_is_posted_once_a_sleep(name) -> None:
+    with tapring.Tap(name) as tap:
+        handle = tap.register("raw")
+        with tapring.attach_session(name, handle.id, wake="doorbell") as session:
+            posts: list[int] = []
+            tap.snapshot()
+            tap._live[handle.id].bell.ring = lambda: posts.append(1)
+            reader = session._sources[0].reader
+            for sleep in (7, 8, 0, 8, 9):
+                reader.say_waiting(sleep, lambda: None)
+                tap.snapshot().offer("raw", LINES)
+                tap.snapshot().offer("raw", LINES)
+            assert len(posts) == 4  # for each number but 0, since 8 was another sleep after 0
+            del tap._live[handle.id].bell.ring
+
+
+def test_a_session_is_rung_for_no_longer_than_somebody_asks(name) -> None:
+    with tapring.Tap(name) as tap:
+        handle = tap.register("raw")
+        live = tap._live[handle.id]
+        for _ in range(2):
+            with tapring.attach_session(name, handle.id, wake="doorbell"):
+                tap.snapshot()
+                assert live.bell is not None
+                assert len(bells(name)) == 1
+            tap.snapshot()
+            assert live.bell is None
+            assert bells(name) == []
+
+
+@pytest.mark.usefixtures("bounded_only_by_the_bell")
+def test_a_bell_that_was_taken_down_and_hung_between_two_batches_is_the_new_one(
+    name, wait_for
+) -> None:
+    with tapring.Tap(name) as tap:
+        handle = tap.register("raw")
+        with tapring.attach_session(name, handle.id, wake="doorbell"):
+            tap.snapshot()
+        with tapring.attach_session(name, handle.id, wake="doorbell") as session:
+            got: list[bytes] = []
+            reading = in_thread(lambda: got.extend(session.read(2, timeout=LONG_S)))
+            falls_asleep(session, wait_for)
+            tap.snapshot().offer("raw", LINES)
+            reading.join(LONG_S / 2)
+            assert got == LINES
+
+
+# ---- deaths and strangers ------------------------------------------------------------------
+
+SLEEPER = """
+import sys, tapring
+with tapring.attach_session(sys.argv[1], wake="doorbell") as session:
+    print("asleep", flush=True)
+    for event in session:
+        print(event.decode(), flush=True)
+"""
+
+
+def test_a_killed_sleepers_bell_serves_the_next_one(name, spawn, wait_for) -> None:
+    with tapring.Tap(name) as tap:
+        with tapring.capture(name, stage="raw", keep=True) as kept:
+            (address,) = kept.addresses
+        tap.snapshot()
+        first = spawn(SLEEPER, address, stdout=subprocess.PIPE)
+        assert first.stdout.readline() == b"asleep\n"
+        first.kill()
+        first.wait()
+        assert len(bells(name)) == 1  # the session lives, and so does what it names
+        tap.snapshot().offer("raw", LINES)
+        second = spawn(SLEEPER, address, stdout=subprocess.PIPE)
+        assert [second.stdout.readline() for _ in range(3)] == [b"asleep\n", b"one\n", b"two\n"]
+        for _ in range(3):
+            tap.snapshot().offer("raw", [b"three"])
+            assert second.stdout.readline() == b"three\n"
+        second.kill()
+        second.wait()
+        tapring.close_session(address)
+        assert bells(name) == []
+
+
+def test_the_bell_goes_with_the_session_of_a_killed_consumer(name, spawn, wait_for) -> None:
+    with tapring.Tap(name) as tap:
+        consumer = spawn(
+            f"import tapring\ns = tapring.capture({name!r}, stage='raw', wake='doorbell')\n"
+            "print(flush=True)\nlist(s)",
+            stdout=subprocess.PIPE,
+        )
+        consumer.stdout.readline()
+        assert len(bells(name)) == 1
+        consumer.kill()
+        consumer.wait()
+        wait_for(lambda: sweep(name) or not bells(name))
+        assert bells(name) == []
+        tap.snapshot()
+
+
+def test_the_bells_of_a_lane_that_is_gone_are_swept(name, spawn) -> None:
+    engine = spawn(ENGINE, name, "1")
+    with tapring.capture(name, stage="raw", wake="doorbell", wait=60) as session:
+        assert session.read(1) == [b"0"]
+        (lane,) = session.lanes
+    engine.wait()
+    left = Bell.make(layout.segment_name(name, lane, 9), os.geteuid())
+    left.close()
+    (removed,) = sweep(name)
+    assert (removed.name, removed.account) == (f"sem.tapring.{name}.{lane}.9", None)
+    assert bells(name) == []
+
+
+@pytest.mark.parametrize("what", ["a FIFO", "a link", "too short", "nothing"])
+def test_what_is_no_bell_is_not_touched_and_the_sleep_has_a_bound(name, what) -> None:
+    with tapring.Tap(name) as tap:
+        handle = tap.register("raw")
+        with tapring.attach_session(name, handle.id, wake="doorbell") as session:
+            (bell,) = bells(name)
+            unlink(bell)
+            path = f"{DIRECTORY}/{bell}"
+            if what == "a FIFO":
+                os.mkfifo(path)
+            elif what == "a link":
+                os.symlink("/nowhere", path)
+            elif what == "too short":
+                open(path, "wb").close()
+            tap.snapshot().offer("raw", LINES)
+            assert tap._live[handle.id].bell is None
+            assert tap.faults == 0
+            assert session.read(2, timeout=LONG_S) == LINES
+
+
+def test_who_finds_no_bell_in_the_bells_place_is_told(name) -> None:
+    with tapring.Tap(name) as tap:
+        handle = tap.register("raw")
+        path = f"{DIRECTORY}/{layout.SEMAPHORE_PREFIX}tapring.{name}.{tap.lane}.{handle.id}"
+        open(path, "wb").close()
+        with pytest.raises(tapring.NotPermitted, match="is no doorbell"):
+            tapring.attach_session(name, handle.id, wake="doorbell")
+        tapring.attach_session(name, handle.id).close()  # nothing was left held
+
+
+def test_a_bell_that_cannot_be_had_ends_what_was_opened(name, monkeypatch) -> None:
+    def full(*_: object) -> Bell:
+        raise tapring.SharedMemoryFull("no room")
+
+    with tapring.Tap(name):
+        monkeypatch.setattr(Bell, "make", full)
+        with pytest.raises(tapring.SharedMemoryFull, match="no room"):
+            tapring.capture(name, wake="doorbell")
+        assert tapring.engines(name)[0].sessions == ()
+
+
+def test_a_forked_engine_and_a_forked_consumer_leave_the_bell_alone(name, wait_for) -> None:
+    with (
+        tapring.Tap(name) as tap,
+        tapring.capture(name, stage="raw", wake="doorbell") as session,
+    ):
+        tap.snapshot()
+        pid = os.fork()
+        if not pid:
+            session.close()
+            tap.close()
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert len(bells(name)) == 1
+        tap.snapshot().offer("raw", LINES)
+        assert session.read(2, timeout=LONG_S) == LINES
+
+
+def test_an_unknown_way_to_wait_is_named(name, run_cli) -> None:
+    with tapring.Tap(name):
+        with pytest.raises(ValueError, match="'poll', 'doorbell', 'spin', not 'bell'"):
+            tapring.capture(name, wake="bell")
+    result = run_cli("attach", name, "--wake", "bell")
+    assert result.returncode == 2
+    assert b"'poll', 'doorbell', 'spin'" in result.stderr
+
+
+@pytest.mark.parametrize("wake", ["doorbell", "spin"])
+def test_the_command_waits_as_it_is_told(name, spawn, run_cli, wake) -> None:
+    spawn(ENGINE, name, "200")
+    result = run_cli("attach", name, "--stage", "raw", "--wake", wake, "--wait")
+    assert result.returncode == 0
+    assert result.stdout.split() == [b"%d" % i for i in range(200)]
+
+
+def test_an_interrupt_wakes_a_sleeper(name, spawn) -> None:
+    with tapring.Tap(name) as tap:
+        consumer = spawn(
+            f"import sys, tapring.attach\nsys.argv[1:] = [{name!r}, '--wake', 'doorbell']\n"
+            "tapring.attach.main()",
+            stderr=subprocess.PIPE,
+        )
+        while tap.active_sessions < 1:
+            tap.snapshot()
+            time.sleep(0.001)
+        consumer.send_signal(signal.SIGINT)
+        assert consumer.wait(30) == 0
+        assert b"interrupt" in consumer.stderr.read()
+        assert bells(name) == []
