@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic_ns
+from typing import Final
 
 from . import layout
 from .bell import Bell
@@ -15,6 +16,8 @@ from .ordering import full_barrier, publish_barrier
 from .registry import NO_BELL, Registry, Row, check_ring
 from .ring import Writer
 from .stages import Kind
+
+PART_BYTES: Final = 256 << 10
 
 
 class Live:
@@ -102,29 +105,46 @@ class Live:
             self.bell.ring()
 
     def end(self, reason: Ended) -> None:
-        """Tell the consumer that no more will come, and why; let the ring go.
+        """Tell the consumer that no more will come, and why. The ring stays mapped.
 
         Doing it again finishes what an exception has interrupted. The first reason stands.
         """
         if self.open:
             self.reason = self.reason or reason
             self.writer.end(self.reason)
-            if self.bell is not None:
-                self.bell.ring()
-            self.let_go()
-
-    def let_go(self) -> None:
-        """Unmap the ring."""
-        if self.open:
             self.open = False
-            self.writer.close()
-            self.segment.close()
-            if self.bell is not None:
-                self.bell.close()
+        self.writer.close()
+        bell, self.bell = self.bell, None
+        if bell is not None:
+            bell.ring()
+            bell.close()
 
     def after_fork(self) -> None:
         """In a forked child: leave the ring to the parent."""
         if self.open:
             self.open = False
             self.writer.close()
-            self.segment.let_go()
+        self.segment.let_go()
+
+
+class Leaving:
+    """The ring of a session that has ended, which is unmapped part by part.
+
+    All of a 4 MiB ring at once takes 600 us where nobody else has it mapped, and a 64 MiB one 10 ms
+    (the kernel frees page by page), which would be the engine's stall. A part is 256 KiB: 40 us.
+    """
+
+    def __init__(self, segment: Segment, is_read: Callable[[], bool]) -> None:
+        self.segment = segment
+        self._is_read = is_read
+        self._at = layout.SLOTS
+
+    def step(self) -> bool:
+        """Unmap a part; say whether it was the last."""
+        length = min(PART_BYTES, self.segment.size - self._at)
+        if length > 0:
+            self.segment.drop_pages(self._at, length, free=not self._is_read())
+            self._at += length
+            return False
+        self.segment.close()
+        return True

@@ -178,6 +178,20 @@ class Segment:
             _raise_unless_the_kernels(error)
             raise SharedMemoryFull(_no_memory(self.name, self.size, error)) from None
 
+    def drop_pages(self, offset: int, length: int, *, free: bool) -> None:
+        """Unmap pages of what was mapped first; they come back when they are touched.
+
+        free: give their memory back, too; what whoever else has it mapped then reads is zeros.
+        Where the kernel will not, nothing happens.
+        """
+        with suppress(OSError):
+            self._maps[0].madvise(mmap.MADV_REMOVE if free else mmap.MADV_DONTNEED, offset, length)
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether something of it is mapped."""
+        return bool(self._maps)
+
     def is_linked(self) -> bool:
         """Whether the segment still has its name."""
         return os.fstat(self.fd).st_nlink > 0

@@ -88,6 +88,7 @@ class Writer:
         "_size",
         "_slots",
         "_stage",
+        "_told",
         "_woken",
         "_words",
         "apart",
@@ -126,6 +127,7 @@ class Writer:
         self.limit = slots  # head + slots, as last seen: frames end here at the latest
         self._blocked_head = -1  # a batch found no room while the head stood here
         self._woken = 0  # the consumer's sleep that was last seen
+        self._told = 0  # the tail when that was last looked at
         self.at = (0, 0)
         self.dropped = 0
         self.apart = (0, 0)
@@ -218,11 +220,15 @@ class Writer:
         self._words[layout.SERVED_PPM] = served_ppm
 
     def is_awaited(self, barrier: Barrier) -> bool:
-        """Whether the consumer sleeps and wants to be woken; True once for each of its sleeps.
+        """Whether the consumer sleeps and there is something new; True once for each of its sleeps.
 
         ``barrier``: a full one, on every machine. The published position has to be there before
         the consumer's word is read (WAIT): a store before a load, which no machine keeps in order.
         """
+        tail = self.at[0]
+        if tail == self._told:  # this batch was not for it: sampled out, shed or dropped
+            return False
+        self._told = tail
         barrier()
         waiting = self._page[_WAITING]  # WAIT
         if waiting == self._woken:
@@ -483,9 +489,10 @@ class Reader:
         self._page[_WAITING] = sleep  # WAIT
         barrier()
 
-    def say_awake(self) -> None:
-        """Say that this side needs no waking."""
-        self._page[_WAITING] = 0
+    def say_awake(self, sleep: int) -> None:
+        """Say that the sleep of that number is over; a later one may have been said meanwhile."""
+        if self._page[_WAITING] == sleep:
+            self._page[_WAITING] = 0
 
     def fill(self) -> float:
         """How much of the ring is used, 0.0 to 1.0."""

@@ -129,7 +129,7 @@ class Doorbell:
             self._bell.wait(min(_BOUND_S, max(0, until_ns - sleep) / _NS))
         finally:
             for source in sources:
-                source.reader.say_awake()
+                source.reader.say_awake(sleep)
 
     async def wait_async(self, sources: Sequence[Source], since_ns: int, until_ns: int) -> None:
         """As ``wait``, in a thread: an event loop cannot wait for a semaphore."""

@@ -250,6 +250,32 @@ def test_the_bell_is_posted_once_a_sleep(name) -> None:
             del tap._live[handle.id].bell.ring
 
 
+def test_a_batch_that_a_sleeper_is_not_offered_does_not_wake_it(name) -> None:
+    with tapring.Tap(name) as tap:
+        handle = tap.register("raw", sample=1_000)
+        with tapring.attach_session(name, handle.id, wake="doorbell") as session:
+            posts: list[int] = []
+            tap.snapshot()
+            tap._live[handle.id].bell.ring = lambda: posts.append(1)
+            for sleep in range(1, 200):
+                session._sources[0].reader.say_waiting(sleep, lambda: None)
+                tap.snapshot().offer("raw", LINES)
+            assert len(posts) == 1  # for the first, which it is offered
+            del tap._live[handle.id].bell.ring
+
+
+def test_a_sleep_that_was_given_up_does_not_end_the_next_one(name) -> None:
+    """A cancelled ``aread`` leaves its thread asleep, which wakes when another sleeps already."""
+    with tapring.Tap(name), tapring.capture(name, wake="doorbell") as session:
+        reader = session._sources[0].reader
+        reader.say_waiting(7, lambda: None)
+        reader.say_waiting(8, lambda: None)
+        reader.say_awake(7)
+        assert reader._page[layout.WAITING] == 8
+        reader.say_awake(8)
+        assert reader._page[layout.WAITING] == 0
+
+
 def test_a_session_is_rung_for_no_longer_than_somebody_asks(name) -> None:
     with tapring.Tap(name) as tap:
         handle = tap.register("raw")

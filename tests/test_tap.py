@@ -1,6 +1,7 @@
 """The engine's side: what it offers is captured, dropped or counted; its limits hold."""
 
 import gc
+import itertools
 import os
 import threading
 import time
@@ -478,3 +479,66 @@ def test_memory_and_descriptors_stay_flat_with_sessions_coming_and_going(name) -
 
         assert rounds(5) == rounds(200)
         assert tap.active_sessions == 0
+
+
+def mapped_rings(name: str) -> int:
+    with open("/proc/self/maps") as maps:
+        return sum(1 for line in maps if f"tapring.{name}." in line and "rw-s" in line)
+
+
+def test_a_large_ring_is_unmapped_part_by_part_and_read_to_its_end_meanwhile(name) -> None:
+    with tapring.Tap(name) as tap:
+        handle = tap.register("raw", buffer_bytes=4 << 20)
+        lines = [b"%d" % i + b"x" * 1_000 for i in range(3_000)]
+        for first in range(0, 3_000, 50):
+            offer(tap, "raw", lines[first : first + 50])
+        with tapring.attach_session(name, handle.id) as session:
+            before = mapped_rings(name)
+            handle.close()
+            dropped: list[int] = []
+            drop = Segment.drop_pages
+
+            def counted(self, offset, length, *, free):
+                dropped.append(length)
+                assert not free
+                drop(self, offset, length, free=free)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(Segment, "drop_pages", counted)
+                for _ in range(20):
+                    assert tap.snapshot() is None
+            assert sum(dropped) == 4 << 20
+            assert max(dropped) <= 256 << 10
+            assert mapped_rings(name) < before
+            assert list(session) == lines
+
+
+def test_the_memory_of_a_large_ring_that_nobody_reads_is_given_back_part_by_part(name) -> None:
+    with tapring.Tap(name) as tap:
+        handle = tap.register("raw", buffer_bytes=4 << 20)
+        offer(tap, "raw", [b"x" * 1_000] * 3_000)
+        segment = tap._live[handle.id].segment
+        fd = os.open(f"/dev/shm/{segment.name}", os.O_RDONLY)
+        try:
+            left = [os.fstat(fd).st_blocks * 512]
+            handle.close()
+            for _ in range(20):
+                assert tap.snapshot() is None
+                left.append(os.fstat(fd).st_blocks * 512)
+        finally:
+            os.close(fd)
+        assert left[0] >= 4 << 20
+        assert left[-1] <= layout.SLOTS
+        assert max(a - b for a, b in itertools.pairwise(left)) <= 256 << 10
+        assert not segment.is_mapped
+
+
+def test_rings_of_sessions_that_come_and_go_between_two_batches_do_not_pile_up(name) -> None:
+    with tapring.Tap(name) as tap:
+        before = mapped_rings(name)
+        for _ in range(10):
+            tap.register("raw", buffer_bytes=1 << 20).close()
+        assert mapped_rings(name) <= before + 2
+        for _ in range(20):
+            tap.snapshot()
+        assert mapped_rings(name) == before

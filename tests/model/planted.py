@@ -68,7 +68,7 @@ class SleepsAtOnce(Doorbell):
             source.reader.say_waiting(sleep, waiting.full_barrier)
         self._bell.wait(0.0)
         for source in sources:
-            source.reader.say_awake()
+            source.reader.say_awake(sleep)
 
 
 class LooksOnlyForFrames(Doorbell):
@@ -81,7 +81,7 @@ class LooksOnlyForFrames(Doorbell):
         if all(source.reader.is_empty() for source in sources):
             self._bell.wait(0.0)
         for source in sources:
-            source.reader.say_awake()
+            source.reader.say_awake(sleep)
 
 
 class SaysItTooLate(Doorbell):
@@ -95,7 +95,7 @@ class SaysItTooLate(Doorbell):
             source.reader.say_waiting(sleep, waiting.full_barrier)
         self._bell.wait(0.0)
         for source in sources:
-            source.reader.say_awake()
+            source.reader.say_awake(sleep)
 
 
 class NumbersNoSleep(Reader):

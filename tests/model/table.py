@@ -167,11 +167,14 @@ class Held(NamedTuple):
         return msgspec.structs.replace(self.row, bell=self.hung)
 
 
+_NO_RING: Any = SimpleNamespace(size=0, close=lambda: None)
+
+
 class Live(live.Live):
     """A session that an engine has taken up, without its ring."""
 
     def __init__(self, row: Row) -> None:
-        super().__init__(row, None, None, tap._NEVER_NS)  # type: ignore[arg-type]
+        super().__init__(row, _NO_RING, None, tap._NEVER_NS)  # type: ignore[arg-type]
 
     @classmethod
     def map_ring(cls, registry: Registry, row: Row, stages: object) -> Live:
@@ -190,7 +193,7 @@ class Live(live.Live):
         return Held(self.row, self.hung, self.bell.number if self.bell else 0)  # type: ignore[attr-defined]
 
     def end(self, reason: int) -> None:
-        """Nothing to unmap."""
+        """Nothing is told."""
 
 
 @contextmanager
