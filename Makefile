@@ -2,6 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+BENCH_VENV ?= .venv-bench
+BENCH_BIN := $(BENCH_VENV)/bin
+FIGURES ?=
+RESULTS ?= bench-results/results.json
+PLOTS ?= bench-results
 PYTEST_ARGS ?=
 MINUTES ?= 15
 RUNS ?= 1000000
@@ -30,11 +35,13 @@ format: $(VENV)/.dev  ## put the code in its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.bench  ## what a tap costs, as ratios measured in one run
-	$(BIN)/python -m benchmarks
+bench: $(BENCH_VENV)/.bench  ## what a tap costs, beside other ways: RESULTS (JSON), PLOTS (a folder)
+	$(BENCH_BIN)/python -m benchmarks $(FIGURES) --json $(RESULTS)
+	$(BENCH_BIN)/python -m benchmarks.plots $(RESULTS) --to $(PLOTS)
 
-bench-quick: $(VENV)/.bench  ## the same with fewer repetitions
-	$(BIN)/python -m benchmarks --quick
+bench-quick: $(BENCH_VENV)/.bench  ## the same with fewer repetitions
+	$(BENCH_BIN)/python -m benchmarks $(FIGURES) --quick --json $(RESULTS)
+	$(BENCH_BIN)/python -m benchmarks.plots $(RESULTS) --to $(PLOTS)
 
 soak: $(VENV)/.test  ## kill, stop, fill and fork for MINUTES, and check every ledger; SEED=N again
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
@@ -48,13 +55,18 @@ model: $(VENV)/.test  ## every interleaving of larger models than the tests'
 	$(BIN)/python -m tests.model --long
 
 clean:  ## remove what the targets made
-	rm -rf $(VENV) .venvs .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf $(VENV) $(BENCH_VENV) .venvs bench-results
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
 
-$(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+$(VENV)/bin/python $(BENCH_BIN)/python:
+	$(PYTHON) -m venv $(@D)/..
 
-$(VENV)/.demo $(VENV)/.bench: $(VENV)/.%: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
+	@touch $@
+
+$(BENCH_VENV)/.bench: pyproject.toml | $(BENCH_BIN)/python
+	$(BENCH_BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python

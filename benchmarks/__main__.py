@@ -1,35 +1,70 @@
-"""Run all figures: ``python -m benchmarks [--quick] [--json PATH]``."""
+"""Run figures: ``python -m benchmarks [NAME ...] [--quick] [--json PATH]``.
+
+Without names, those that ``make bench`` runs: all but the last four, which are for who tunes a tap
+or its captures.
+"""
 
 from . import (
     anatomy,
+    batches,
     capture,
+    compare,
+    consumers,
     decoded,
     end_to_end,
     engine,
     full,
     idle,
     imports,
+    instructions,
+    latency,
     memory,
     pipe,
     raw,
     sampled,
+    sessions,
+    sizes,
+    stall,
 )
-from .harness import run
+from .harness import Measure, parser, report
 
-FIGURES = (
-    idle,
-    raw,
-    decoded,
-    sampled,
-    engine,
-    end_to_end,
-    full,
-    imports,
-    memory,
-    pipe,
-    capture,
-    anatomy,
-)
+USUAL: dict[str, Measure] = {
+    "idle": idle.measure,
+    "raw": raw.measure,
+    "decoded": decoded.measure,
+    "full": full.measure,
+    "compare": compare.measure,
+    "sizes": sizes.measure,
+    "batches": batches.measure,
+    "sessions": sessions.measure,
+    "consumers": consumers.measure,
+    "end_to_end": end_to_end.measure,
+    "engine": engine.measure,
+    "latency": latency.measure,
+    "stall": stall.measure,
+    "imports": imports.measure,
+    "pipe": pipe.measure,
+    "memory": memory.measure,
+}
+OTHERS: dict[str, Measure] = {
+    "sampled": sampled.measure,
+    "capture": capture.measure,
+    "anatomy": anatomy.measure,
+    "instructions": instructions.measure,
+}
+
+
+def main() -> None:
+    figures = USUAL | OTHERS
+    command_line = parser(__doc__)
+    command_line.prog = "python -m benchmarks"
+    command_line.add_argument("name", nargs="*", metavar="NAME", help=", ".join(figures))
+    parsed = command_line.parse_args()
+    unknown = sorted(set(parsed.name) - set(figures))
+    if unknown:
+        command_line.error(f"no figure {', '.join(unknown)}; there are {', '.join(figures)}")
+    report([figures[name] for name in parsed.name or USUAL], parsed)
+
 
 if __name__ == "__main__":
-    run([figure.measure for figure in FIGURES], __doc__)
+    main()

@@ -35,7 +35,7 @@ OFFER = {
     "offer: . . join": "b'\\n'.join([*batch, b''])",
     "offer: . Writer.publish": "writer.publish(payload, 64, 1)",
     "offer: . . copy into the ring": "data[start : start + len(payload)] = payload",
-    "offer: . . pack the header": "pack(data, start, 1, 2, 3, 4, 5, 6, 7, 0)",
+    "offer: . . pack the header": "pack(data, start, 1, 2, 3, 4, 5, 6, 7, 8, 0)",
     "offer: . . store a word": "words[0] = start",
 }
 TAKE = {
@@ -90,7 +90,7 @@ def _names(tap: tapring.Tap, session: tapring.Session) -> dict[str, Any]:
         "frames": session.frames(),
         "kind": kind,
         "writer": Writer(words, page, data, cutter=kind, **shape),
-        "reader": Reader(words, page, data, **shape),
+        "reader": Reader(words, page, data, cutter=kind, **shape),
         "words": words,
         "data": data,
         "pack": layout.FRAME.pack_into,

@@ -1,8 +1,8 @@
-"""From the producer's lists of bytes to the consumer's lists of bytes, against faster-fifo.
+"""From the producer's lists of bytes to what a consumer has in hand, by what that is.
 
 paced: the producer keeps less than a ring ahead of its consumer, so that nothing is lost.
-unpaced: it never waits; what arrived counts, and what was dropped is told.
-faster-fifo waits by itself while its queue is full.
+unpaced: it never waits; what arrived counts, and what was dropped is told. ``compare`` has the
+paced rate beside those of other ways.
 """
 
 from collections.abc import Iterator
@@ -10,32 +10,20 @@ from dataclasses import dataclass
 from functools import partial
 from time import perf_counter_ns
 
-from .harness import Plan, Result, Skipped, alternate, ratios, run
-from .peers import (
-    AS_IT_COMES,
-    FASTEST,
-    FIFO_BYTES,
-    HAS_FIFO,
-    NO_CREDIT,
-    NO_FIFO,
-    Consumer,
-    Read,
-    Taken,
-    Way,
-    as_events,
-    as_lists,
-    as_payloads,
-    messages_as_lists,
-    queued,
-    tapped,
-)
-from .raw import offer, put
+from .contest import Way, rate
+from .harness import Plan, Result, alternate, run
+from .peers import NO_CREDIT, Read, as_events, as_lists, as_payloads, tapped
+from .peers.channel import Load
+from .peers.taps import TAPRING, offer
 from .workload import BATCH, LINES
 
-CHUNK = LINES * 4  # batches between two looks at what the consumer has taken
+CHUNK = LINES * 4
 CHUNK_EVENTS = len(CHUNK) * BATCH
-AHEAD = 4 * CHUNK_EVENTS  # events that the producer may be ahead: 3.4 MB of a 4 MiB ring
-WAYS = (AS_IT_COMES, FASTEST) if HAS_FIFO else ()
+READS: dict[str, Read] = {
+    "lists of bytes": as_lists,
+    "payloads as they are": as_payloads,
+    "for event in session": as_events,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,77 +32,29 @@ class Run:
     dropped: float  # share of those offered
 
 
-def measure(plan: Plan) -> Iterator[Result | Skipped]:
+def measure(plan: Plan) -> Iterator[Result]:
     chunks = plan.pick(600, 100)
-    runs = alternate(
-        plan.repetitions,
-        lambda: _paced(as_lists, chunks),
-        lambda: _unpaced(as_lists, chunks),
-        lambda: _unpaced(as_payloads, chunks),
-        lambda: _unpaced(as_events, chunks),
-        *(partial(_fifo, way, chunks) for way in WAYS),
+    (paced,) = alternate(
+        plan.repetitions, lambda: rate(Way(TAPRING, Load()), LINES, chunks * CHUNK_EVENTS)
     )
-    paced, unpaced, payloads, events, *fifo = runs
-    yield _rates("lists of bytes, paced", paced)
-    yield _rates("lists of bytes, unpaced", unpaced)
-    yield _dropped("lists of bytes, unpaced: dropped", unpaced)
-    yield _rates("payloads as they are, unpaced", payloads)
-    yield _dropped("payloads as they are, unpaced: dropped", payloads)
-    yield _rates("for event in session, unpaced", events)
-    yield _dropped("for event in session, unpaced: dropped", events)
-    if not HAS_FIFO:
-        yield Skipped("end to end", NO_FIFO)
-    for way, theirs in zip(WAYS, fifo, strict=True):
-        faster = ratios([run.rate for run in paced], [run.rate for run in theirs])
-        at_least = 2.2 if way is AS_IT_COMES else None
-        yield _rates(f"lists of bytes, {way.name}", theirs)
-        yield Result("end to end", f"paced / {way.name}", "x", faster, at_least=at_least)
-
-
-def _paced(read: Read, chunks: int) -> Run:
-    with tapped("raw", read, credit=CHUNK_EVENTS) as pair:
-        room = AHEAD
-        start = perf_counter_ns()
-        for _ in range(chunks):
-            while room < CHUNK_EVENTS:
-                told = pair.consumer.receive()
-                assert isinstance(told, int)
-                room += told
-            room -= CHUNK_EVENTS
-            offer(pair, CHUNK)
-        pair.handle.close()
-        assert not pair.handle.dropped
-        return _run(start, pair.consumer, chunks)
+    yield Result("end to end", "lists of bytes, paced", "M events/s", paced)
+    unpaced = alternate(
+        plan.repetitions, *(partial(_unpaced, read, chunks) for read in READS.values())
+    )
+    for what, runs in zip(READS, unpaced, strict=True):
+        rates, dropped = [run.rate for run in runs], [100 * run.dropped for run in runs]
+        yield Result("end to end", f"{what}, unpaced", "M events/s", rates)
+        yield Result("end to end", f"{what}, unpaced: dropped", "%", dropped)
 
 
 def _unpaced(read: Read, chunks: int) -> Run:
     with tapped("raw", read, NO_CREDIT) as pair:
         start = perf_counter_ns()
-        offer(pair, CHUNK * chunks)
+        offer(pair.tap, CHUNK * chunks)
         pair.handle.close()
-        return _run(start, pair.consumer, chunks)
-
-
-def _fifo(way: Way, chunks: int) -> Run:
-    with queued(way, messages_as_lists, NO_CREDIT, FIFO_BYTES) as pair:
-        start = perf_counter_ns()
-        put(pair, CHUNK * chunks)
-        pair.close()
-        return _run(start, pair.consumer, chunks)
-
-
-def _run(start_ns: int, consumer: Consumer, chunks: int) -> Run:
-    taken: Taken = consumer.end()
-    rate = taken.events * 1e3 / (taken.at_ns - start_ns)
-    return Run(rate, 1 - taken.events / (chunks * CHUNK_EVENTS))
-
-
-def _rates(what: str, runs: list[Run]) -> Result:
-    return Result("end to end", what, "M events/s", [run.rate for run in runs])
-
-
-def _dropped(what: str, runs: list[Run]) -> Result:
-    return Result("end to end", what, "%", [100 * run.dropped for run in runs])
+        taken = pair.consumer.end()
+    arrived = taken.events / (chunks * CHUNK_EVENTS)
+    return Run(taken.events * 1e3 / (taken.at_ns - start), 1 - arrived)
 
 
 if __name__ == "__main__":

@@ -1,117 +1,165 @@
 """What a tap costs an engine that does work: real events, decoded and matched against rules.
 
-The Sysmon events of ../shared/data (2 kB each) in batches of 64; 38 rules. Without a tap; with one
-that nobody watches; with a raw session, a decoded one, and a decoded one whose consumer has
-stalled. A slowdown is against the engine without a tap, its neighbour in the alternation.
+The engine of ``detector`` runs with a tap that nobody watches; with a raw session, a decoded one,
+and a decoded one whose consumer has stalled; and with the other ways to another process in the
+tap's place, which are sent the raw lines or the decoded events, serialized as the tap does it: a
+batch as a message, or an event.
+
+It goes through its events without and with them, in turn, in one process and while one consumer
+reads: a slowdown is against the neighbour in that alternation. What the thread of a queue has not
+sent when the events are through is waited for, and not counted.
 """
 
-import os
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from time import perf_counter_ns
 
 import msgspec
 
-import tapring
-
+from .detector import (
+    DATA,
+    NO_DATA,
+    TAPS,
+    Engine,
+    Way,
+    alone,
+    real_batches,
+    time_in_calls,
+    watched_tap,
+)
 from .harness import Plan, Result, Skipped, alternate, ratios, run
-from .peers import NO_CREDIT, as_payloads, tapped
+from .peers.catalogue import BEST_BATCHED, PEERS
+from .peers.channel import Load, Peer
+from .peers.fifo import FASTER_FIFO
+from .peers.logs import LOGGING
+from .peers.standard import QUEUE
 from .rules import match, matchers
-from .workload import BATCH
+from .workload import BATCH, Batches
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "sysmon-wmi-dll-hijack.zip"
-STALLED_BYTES = 64 << 10
+WARM_UP = 32  # batches
+BUDGET = 0.02
+BY_EVENT = (FASTER_FIFO, QUEUE, LOGGING)
+QUICK_BATCHES = 40
 
-Lines = list[bytes]
+Send = Callable[[Batches], object]
 
 
 def measure(plan: Plan) -> Iterator[Result | Skipped]:
     if not DATA.exists():
-        yield Skipped("engine", "the real input of ../shared/data is not on this machine")
+        yield Skipped("engine", NO_DATA)
         return
-    batches = _batches() * plan.pick(3, 1)
-    ways: dict[str, tuple[Callable[[], object], float | None]] = {
-        "a tap that nobody watches": (_idle, 0.2),
-        "a raw session": (partial(_watched, "raw"), 2.0),
-        "a decoded session": (partial(_watched, "decoded"), 4.0),
-        "a stalled consumer": (_stalled, 1.0),
-    }
-    without, *with_tap = alternate(
-        plan.repetitions,
-        partial(_run, batches, _without),
-        *(partial(_run, batches, opened) for opened, _ in ways.values()),
-    )
-    yield Result("engine", "without a tap", "us/event", [ns / 1000 for ns in without])
-    for (what, (_, most)), taken in zip(ways.items(), with_tap, strict=True):
-        slower = [100 * (ratio - 1) for ratio in ratios(taken, without)]
-        yield Result("engine", f"slower with {what}", "%", slower, at_most=most)
+    batches = real_batches(QUICK_BATCHES if plan.quick else None)
+    ways = [*TAPS, *_others(batches)]
+    yield from (Skipped("engine", peer.missing) for peer in PEERS if peer.missing)
+    throughput: list[float] = []
+    for way in ways:
+        without, with_it = _compared(plan, way, batches)
+        slower = [100 * (ratio - 1) for ratio in ratios(with_it, without)]
+        yield Result("engine", f"slower with {way.name}", "%", slower, at_most=way.at_most)
+        throughput += [1e6 / ns for ns in without]
+    yield from _budgets(plan, batches)
+    yield Result("engine", "the engine alone", "k events/s", throughput)
 
 
-def _batches() -> list[Lines]:
-    with zipfile.ZipFile(DATA) as archive:
-        (name,) = [each for each in archive.namelist() if each.endswith(".json")]
-        lines = archive.read(name).splitlines()
-    return [lines[first : first + BATCH] for first in range(0, len(lines), BATCH)]
+def _compared(plan: Plan, way: Way, batches: Batches) -> list[list[float]]:
+    """Nanoseconds an event of the engine alone, and of one that passes its events on."""
+    passes = batches * plan.pick(way.passes, 1)
+    with way.opened() as engine:
+        return alternate(
+            plan.pick(way.rounds, 1),
+            partial(_event_ns, Engine(alone), passes),
+            partial(_event_ns, engine, passes),
+        )
 
 
-def _run(batches: list[Lines], opened: Callable[[], object]) -> float:
-    """Nanoseconds an event."""
-    with opened() as tap:  # type: ignore[attr-defined]
-        work = _untapped if tap is None else partial(_tapped, tap)
-        work(batches[:8])
-        start = perf_counter_ns()
-        work(batches)
-        return (perf_counter_ns() - start) / sum(map(len, batches))
+def _budgets(plan: Plan, batches: Batches) -> Iterator[Result]:
+    """What sessions take of an engine's time that has a budget, and of one that has none.
+
+    Measured by a clock around the calls, and not by the tap; without the first batches, in which
+    it learns what its sessions cost.
+    """
+    for stages in (("decoded",), ("raw", "decoded", "decoded")):
+        for budget in (None, BUDGET):
+            shares = [100 * _share(stages, budget, batches) for _ in range(plan.pick(7, 1))]
+            told = "no budget" if budget is None else f"budget {budget:.0%}"
+            what = f"in snapshots and offers to {' and '.join(stages)}, {told}"
+            most = None if budget is None else 100 * (budget + 0.01)
+            yield Result("engine", what, "%", shares, at_most=most)
 
 
-def _untapped(batches: list[Lines]) -> int:
+def _share(stages: tuple[str, ...], budget: float | None, batches: Batches) -> float:
+    with watched_tap(*stages, budget=budget) as tap:
+        time_in_calls(tap, batches[:WARM_UP])
+        return time_in_calls(tap, batches * 3)
+
+
+def _event_ns(engine: Engine, batches: Batches) -> float:
+    start = perf_counter_ns()
+    engine.work(batches)
+    taken = perf_counter_ns() - start
+    engine.settle()
+    return taken / sum(map(len, batches))
+
+
+def _sends_lines(send: Send, batches: Batches) -> int:
     decode, rules, hits = msgspec.json.Decoder().decode, matchers(), 0
     for lines in batches:
+        send([lines])
         events = [decode(line) for line in lines]
         for event in events:
             hits += len(match(rules, event))
     return hits
 
 
-def _tapped(tap: tapring.Tap, batches: list[Lines]) -> int:
+def _sends_events(send: Send, batches: Batches) -> int:
     decode, rules, hits = msgspec.json.Decoder().decode, matchers(), 0
+    encode = msgspec.json.Encoder().encode_lines
     for lines in batches:
-        watched = tap.snapshot()
-        if watched:
-            watched.offer("raw", lines)
         events = [decode(line) for line in lines]
-        if watched:
-            watched.offer("decoded", events)
+        send([[encode(events)]])
         for event in events:
             hits += len(match(rules, event))
     return hits
 
 
-@contextmanager
-def _without() -> Iterator[None]:
-    yield None
+def _others(batches: Batches) -> list[Way]:
+    longest = max(sum(map(len, lines)) for lines in batches)
+    longest_line = max(len(line) for lines in batches for line in lines)
+    lines = Load(event_bytes=longest // BATCH + 1)
+    # A batch that is serialized is one message already, to be sent as it is.
+    events = Load(per_event=True, batch=1, event_bytes=2 * longest)
+    line = Load(per_event=True, batch=1, event_bytes=longest_line)
+    count = sum(map(len, batches))
+    return [
+        *(
+            _sent("raw", peer, lines, _sends_lines, count)
+            for peer in _there(PEERS)
+            if peer.as_joined
+        ),
+        *(
+            _sent("decoded", peer, events, _sends_events, len(batches))
+            for peer in _there(BEST_BATCHED)
+        ),
+        *(_sent("raw, by event", peer, line, _sends_lines, count) for peer in _there(BY_EVENT)),
+    ]
 
 
-@contextmanager
-def _idle() -> Iterator[tapring.Tap]:
-    with tapring.Tap(f"bench-{os.getpid()}") as tap:
-        yield tap
+def _there(peers: Iterable[Peer]) -> list[Peer]:
+    return [peer for peer in peers if not peer.missing]
 
 
-@contextmanager
-def _watched(stage: str) -> Iterator[tapring.Tap]:
-    with tapped(stage, as_payloads, credit=NO_CREDIT) as pair:
-        yield pair.tap
+def _sent(
+    what: str, peer: Peer, load: Load, work: Callable[[Send, Batches], int], messages: int
+) -> Way:
+    @contextmanager
+    def opened() -> Iterator[Engine]:
+        with peer.opened(load, messages) as channel:
+            yield Engine(partial(work, channel.send), partial(channel.consumer.wait_for, messages))
+            channel.end()
+            channel.consumer.end()
 
-
-@contextmanager
-def _stalled() -> Iterator[tapring.Tap]:
-    with tapring.Tap(f"bench-{os.getpid()}") as tap:
-        assert tap.register("decoded", buffer_bytes=STALLED_BYTES)
-        yield tap
+    return Way(f"{peer.name}, {what}", opened)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_COMPARED = ("msgspec", "numpy", "faster-fifo")
-_HEAD = f"{'figure':<12}{'':<56}{'median':>8}{'min':>8}{'max':>8}{'spread':>8}  target"
+_COMPARED = ("msgspec", "numpy", "faster-fifo", "iceoryx2", "pyzmq")
+_HEAD = f"{'figure':<12}{'':<62}{'median':>8}{'min':>8}{'max':>8}{'spread':>8}  target"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Plan:
     @property
     def repetitions(self) -> int:
         """Rounds of each comparison."""
-        return 3 if self.quick else 11
+        return 3 if self.quick else 7
 
     def pick(self, full: int, quick: int) -> int:
         """``full``, or ``quick`` in a quick run."""
@@ -60,6 +60,13 @@ class Result:
             return 0.0
         low, _, high = quantiles(self.values, n=4, method="inclusive")
         return (high - low) / abs(self.median)
+
+    @property
+    def target(self) -> str:
+        """What the median should be, or nothing."""
+        if self.at_most is not None:
+            return f"<= {self.at_most:g}"
+        return "" if self.at_least is None else f">= {self.at_least:g}"
 
     @property
     def verdict(self) -> str:
@@ -104,23 +111,38 @@ def ratios(ours: Iterable[float], theirs: Iterable[float]) -> list[float]:
 
 def run(measures: Iterable[Measure], description: str | None) -> None:
     """Run figures as a script: parse the command line, print the table, write the JSON."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter repetitions")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write all values there, too")
-    arguments = parser.parse_args()
+    report(measures, parser(description).parse_args())
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """The command line of every figure."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--quick", action="store_true", help="fewer and shorter repetitions")
+    made.add_argument("--json", type=Path, metavar="PATH", help="write all values there, too")
+    return made
+
+
+def report(measures: Iterable[Measure], arguments: argparse.Namespace) -> None:
+    """Measure, and print the table; write the JSON, also of a run that is interrupted."""
     print(_caveats(), _HEAD, sep="\n\n", flush=True)
     before = _processor_time()
-    results = []
-    for result in _measured(measures, Plan(arguments.quick)):
-        results.append(result)
-        print(_line(result), flush=True)
-    stolen = _stolen(before, _processor_time())
-    print(
-        f"\nload {os.getloadavg()[0]:.1f} at the end; other machines took {stolen:.1%} of the time"
-    )
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(_as_json(results, stolen), indent=1) + "\n")
+    results: list[Result | Skipped] = []
+    try:
+        for result in _measured(measures, Plan(arguments.quick)):
+            results.append(result)
+            print(_line(result), flush=True)
+    finally:
+        stolen = _stolen(before, _processor_time())
+        told = f"load {os.getloadavg()[0]:.1f} at the end"
+        print(f"\n{told}; other machines took {stolen:.1%} of the time")
+        if arguments.json:
+            _write(arguments.json, _as_json(results, stolen))
+
+
+def _write(path: Path, document: dict[str, object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    print(f"all values: {path}")
 
 
 def _measured(measures: Iterable[Measure], plan: Plan) -> Iterator[Result | Skipped]:
@@ -132,14 +154,9 @@ def _line(result: Result | Skipped) -> str:
     if isinstance(result, Skipped):
         return f"{result.figure:<12}skipped: {result.why}"
     numbers = "".join(_number(n) for n in (result.median, min(result.values), max(result.values)))
-    target = ""
-    if result.at_most is not None:
-        target = f"<= {result.at_most:g}"
-    elif result.at_least is not None:
-        target = f">= {result.at_least:g}"
     what = f"{result.what}, {result.unit}" if result.unit else result.what
-    spread = f"{result.spread:>8.0%}"
-    return f"{result.figure:<12}{what:<56}{numbers}{spread}  {target:<8}{result.verdict}".rstrip()
+    told = f"{result.spread:>8.0%}  {result.target:<8}{result.verdict}"
+    return f"{result.figure:<12}{what:<62}{numbers}{told}".rstrip()
 
 
 def _number(value: float) -> str:
@@ -189,9 +206,12 @@ def _as_json(results: list[Result | Skipped], stolen: float) -> dict[str, object
         "cores": os.cpu_count(),
         "packages": {name: _version(name) for name in _COMPARED},
         "stolen": stolen,
-        "results": [
-            asdict(r)
-            | ({"median": r.median, "verdict": r.verdict} if isinstance(r, Result) else {})
-            for r in results
-        ],
+        "results": [_entry(result) for result in results],
     }
+
+
+def _entry(result: Result | Skipped) -> dict[str, object]:
+    if isinstance(result, Skipped):
+        return asdict(result)
+    derived = ("median", "spread", "target", "verdict")
+    return asdict(result) | {name: getattr(result, name) for name in derived}

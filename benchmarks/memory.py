@@ -1,8 +1,9 @@
 """Whether an engine's memory grows with time, or with consumers that come and go.
 
-The engine offers five million batches to two stages while this process opens a session, reads some
-of it, and closes it, again and again. What counts is the engine's own memory (``RssAnon``: the
-rings are shared and not in it), its mappings and its descriptors.
+An engine first takes a snapshot for each of ten million batches while nobody watches; then offers
+to two stages while this process opens a session, reads its first events, and closes it, ten
+thousand times. What counts is the engine's own memory (``RssAnon``: the rings are shared and not in
+it), its mappings and its descriptors.
 """
 
 import os
@@ -16,10 +17,12 @@ import tapring
 
 from .harness import Plan, Result, run
 from .peers import child
-from .workload import EVENTS, LINES
+from .workload import EVENTS, LINES, Event
 
 PARTS = 20
-READ_EVENTS = 2_000
+STAGES = ("raw", "decoded")
+BATCHES_BETWEEN_LOOKS = 64
+RING_BYTES = 256 << 10  # so that mapping it is not most of a cycle
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,46 +33,60 @@ class Footprint:
 
 
 def measure(plan: Plan) -> Iterator[Result]:
-    batches = plan.pick(5_000_000, 200_000)
-    engine = f"bench-{os.getpid()}"
-    with child(_engine, engine, batches) as connection:
-        before: Footprint = connection.recv()
-        sessions = 0
-        for stage in cycle(("raw", "decoded")):
-            if connection.poll():
-                break
-            with tapring.capture(engine, stage=stage) as session:
-                session.read(READ_EVENTS, timeout=1.0)
-            sessions += 1
-        parts: list[Footprint] = connection.recv()
-        connection.send("all sessions are closed")
+    batches, sessions = plan.pick(10_000_000, 1_000_000), plan.pick(10_000, 600)
+    with child(_engine, f"bench-{os.getpid()}", batches) as connection:
+        idle: list[Footprint] = connection.recv()
+        parts = list(_come_and_go(connection, sessions))
+        connection.send(False)
         after: Footprint = connection.recv()
-    yield Result("memory", f"{batches} batches: sessions came and went", "", [sessions])
-    warm, last = parts[0].anon_kib, parts[-1].anon_kib
-    yield Result("memory", "of the engine, after a twentieth", "MiB", [warm / 1024])
-    yield Result("memory", "of the engine, at the end / then", "x", [last / warm], at_most=1.02)
-    left = after.mappings - before.mappings + after.descriptors - before.descriptors
+    yield from _growth(f"{batches:,} batches, nobody watches", idle)
+    yield from _growth(f"{sessions:,} sessions came and went", parts)
+    left = after.mappings - idle[-1].mappings + after.descriptors - idle[-1].descriptors
     yield Result("memory", "mappings and descriptors left over", "", [left], at_most=0)
+
+
+def _growth(what: str, parts: list[Footprint]) -> Iterator[Result]:
+    warm, last = parts[0].anon_kib, parts[-1].anon_kib
+    yield Result("memory", f"{what}: after a twentieth", "MiB", [warm / 1024])
+    yield Result("memory", f"{what}: at the end / then", "x", [last / warm], at_most=1.02)
+
+
+def _come_and_go(connection: Connection, sessions: int) -> Iterator[Footprint]:
+    engine = f"bench-{os.getpid()}"
+    stages = cycle(STAGES)
+    for _ in range(PARTS):
+        for stage in islice(stages, sessions // PARTS):
+            with tapring.capture(engine, stage=stage, buffer_bytes=RING_BYTES) as session:
+                session.read(1, timeout=1.0)
+        connection.send(True)
+        yield connection.recv()
 
 
 def _engine(connection: Connection, name: str, batches: int) -> None:
     with tapring.Tap(name) as tap:
-        connection.send(_footprint())
+        connection.send([_unwatched(tap, batches // PARTS) for _ in range(PARTS)])
         offered = zip(cycle(LINES), cycle(EVENTS), strict=True)
-        parts = []
-        for _ in range(PARTS):
-            for lines, events in islice(offered, batches // PARTS):
-                watched = tap.snapshot()
-                if watched:
-                    watched.offer("raw", lines)
-                    watched.offer("decoded", events)
-            parts.append(_footprint())
-        connection.send(parts)
-        while not connection.poll():
-            tap.snapshot()
-        connection.recv()
+        asked: object = True
+        while asked:
+            while not connection.poll():
+                _offer(tap, islice(offered, BATCHES_BETWEEN_LOOKS))
+            asked = connection.recv()
+            tap.snapshot()  # lets go of the last session
+            connection.send(_footprint())
+
+
+def _unwatched(tap: tapring.Tap, batches: int) -> Footprint:
+    for _ in range(batches):
         tap.snapshot()
-        connection.send(_footprint())
+    return _footprint()
+
+
+def _offer(tap: tapring.Tap, offered: Iterator[tuple[list[bytes], list[Event]]]) -> None:
+    for lines, events in offered:
+        watched = tap.snapshot()
+        if watched:
+            watched.offer("raw", lines)
+            watched.offer("decoded", events)
 
 
 def _footprint() -> Footprint:

@@ -1,4 +1,4 @@
-"""What is offered in every figure: batches of 64 events of 206 bytes."""
+"""What is offered: batches of 64 events of 206 bytes, and lines of other sizes and batches."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ BATCH = 64
 DISTINCT = 16  # batches in rotation: as many as a core's second-level cache holds with ease
 
 Event = dict[str, Any]
+Batches = list[list[bytes]]
 
 
 def event(number: int) -> Event:
@@ -30,6 +31,15 @@ def event(number: int) -> Event:
 EVENTS: list[list[Event]] = [
     [event(first + i) for i in range(BATCH)] for first in range(0, DISTINCT * BATCH, BATCH)
 ]
-LINES: list[list[bytes]] = [[msgspec.json.encode(event) for event in batch] for batch in EVENTS]
+LINES: Batches = [[msgspec.json.encode(event) for event in batch] for batch in EVENTS]
 
 assert {len(line) for batch in LINES for line in batch} == {EVENT_BYTES}
+
+
+def lines(batch: int, event_bytes: int) -> Batches:
+    """Batches of other lines: as many bytes in rotation as ``LINES`` has, but at least a batch."""
+    distinct = max(1, DISTINCT * BATCH * EVENT_BYTES // (batch * event_bytes))
+    text = b"".join(line for batch in LINES for line in batch)
+    starts = [number * 7 % (len(text) - event_bytes) for number in range(distinct * batch)]
+    made = [text[start : start + event_bytes] for start in starts]
+    return [made[first : first + batch] for first in range(0, len(made), batch)]

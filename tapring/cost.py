@@ -24,6 +24,7 @@ from typing import Any, Final
 import msgspec
 
 from .live import Live
+from .shedding import Resting
 from .snapshot import Complaints, Gate, Snapshot
 from .watched import Watched
 
@@ -37,6 +38,7 @@ _MEMORY: Final = 32  # readings over which a mean is taken
 _OUTLIER: Final = 5.0
 _LEAST_ALLOWANCE: Final = 0.05  # of the budget, where counting what is shed uses up the rest
 _CALLS: Final = 64
+_RESTING_PERIOD: Final = 16  # of so many batches that are shed for all one is timed
 
 
 class SessionCost(msgspec.Struct, frozen=True):
@@ -119,6 +121,24 @@ class Timed(Snapshot):
         self._meter.note(watched, moved, max(0, taken - self._meter.clock_ns))
 
 
+class TimedResting(Resting):
+    """The Snapshot of a batch that is shed for all sessions and whose offers are timed."""
+
+    __slots__ = ("_meter",)
+
+    def __init__(
+        self, tap: Complaints, gate: Gate, stages: dict[str, Watched | None], meter: Meter
+    ) -> None:
+        super().__init__(tap, gate, stages)
+        self._meter = meter
+
+    def offer(self, stage: str, batch: Any) -> None:
+        """As ``Resting.offer``, between two readings of the clock."""
+        start = monotonic_ns()
+        super().offer(stage, batch)
+        self._meter.note_resting(monotonic_ns() - start)
+
+
 class Meter:
     """The means of one lane, and when the next batch is to be timed."""
 
@@ -126,7 +146,9 @@ class Meter:
         self.budget = budget
         self.idle_ns = 0.0
         self.clock_ns = 0.0
-        self.resting_ns = 0.0  # an offer of a batch that is shed for all
+        self._resting = Readings()  # offers of batches that are shed for all
+        self._looking = Readings()  # snapshots of these
+        self._rested = 0
         self.next_ns = 0  # CLOCK_MONOTONIC
         self.cost = Cost(0.0, budget=budget)
         self._sessions: dict[int, Readings] = {}
@@ -135,14 +157,13 @@ class Meter:
         self._first_left = 0
         self._counted: dict[str, int] = {}
 
-    def calibrate(self, snapshot: Callable[[], object], rest: Callable[[], object]) -> None:
-        """Measure what takes too little to be timed while it runs: for some 30 us.
+    def calibrate(self, snapshot: Callable[[], object]) -> None:
+        """Measure what takes too little to be timed while it runs: for some 20 us.
 
-        That is an idle ``snapshot()``, a reading of the clock, and an offer that is shed for all.
+        That is an idle ``snapshot()``, and a reading of the clock.
         """
         self.idle_ns = _nanoseconds(snapshot)
         self.clock_ns = _nanoseconds(monotonic_ns)
-        self.resting_ns = _nanoseconds(rest)
         self.cost = Cost(self.idle_ns, budget=self.budget)
 
     def restart(self, stages: Mapping[str, Watched | None], now: int) -> None:
@@ -152,6 +173,7 @@ class Meter:
         # Listed first, since another thread may be in the middle of an offer that is timed.
         known = list(self._sessions.items())
         self._sessions = {id_: each for id_, each in known if id_ in there}
+        self._looking = Readings()
         self._first_left = _FIRST_READINGS
         self.next_ns = now
         self.open_window(stages, now)
@@ -167,6 +189,22 @@ class Meter:
         wait = 0 if self._first_left > 0 else _PERIOD_NS * (0.5 + random.random())  # noqa: S311
         self.next_ns = now + round(wait)
         return True
+
+    def resting_is_due(self) -> bool:
+        """Whether this batch, which is shed for all, is to be timed.
+
+        What takes 1 us in a loop takes 5 between two batches of an engine that has work to do.
+        """
+        self._rested += 1
+        return self._rested % _RESTING_PERIOD == 0
+
+    def note_look(self, now: int) -> None:
+        """Take in what a snapshot took that began at ``now``."""
+        self._looking.add(max(0, monotonic_ns() - now - self.clock_ns))
+
+    def note_resting(self, ns: int) -> None:
+        """Take in what an offer took that was shed for all."""
+        self._resting.add(max(0, ns - self.clock_ns))
 
     def window_is_over(self, now: int) -> bool:
         """Whether it is time to sum up."""
@@ -198,7 +236,8 @@ class Meter:
             for name, each in watched.items()
         }
         self.open_window(stages, now)
-        snapshots = max(rates.values(), default=0.0) * (self.idle_ns + self.clock_ns)
+        look_ns = self.idle_ns + self.clock_ns + self._looking.mean()
+        snapshots = max(rates.values(), default=0.0) * look_ns
         per_batch = {name: self._offer_ns(each) for name, each in watched.items()}
         offers = sum([per_batch[name] * rate for name, rate in rates.items()])
         if self.budget is not None:
@@ -224,7 +263,7 @@ class Meter:
             self._session_ns(live) * share
             for live, share in zip(watched.lives, shares, strict=True)
         ]
-        return sum(costs) + self.resting_ns * (1.0 - max(shares))
+        return sum(costs) + self._resting.mean() * (1.0 - max(shares))
 
     def _share_out(
         self,
@@ -238,7 +277,7 @@ class Meter:
             for name, each in watched.items()
             for live in each.lives
         ]
-        counting = sum(rates.values()) * self.resting_ns
+        counting = sum(rates.values()) * self._resting.mean()
         allowance = max(budget - snapshots - counting, _LEAST_ALLOWANCE * budget)
         limit = highest_limit([share for _, share in wanted], allowance)
         for live, share in wanted:

@@ -30,7 +30,7 @@ from time import monotonic_ns
 from typing import Final
 
 from . import layout
-from .cost import Cost, Meter, Timed
+from .cost import Cost, Meter, Timed, TimedResting
 from .errors import (
     SessionBusy,
     SessionLimit,
@@ -44,7 +44,7 @@ from .interruption import was_thrown_in
 from .lane import LaneInfo, StageInfo
 from .layout import Ended, EngineState, Owner, Verdict
 from .limits import check_budget, check_duration, check_limits, check_name, check_sample, check_size
-from .live import PART_BYTES, Leaving, Live
+from .live import FREED_BYTES, Leaving, Live
 from .memory import DEFAULT_MODE
 from .registry import Registry, Row
 from .removal import Redact, Removing, without
@@ -63,7 +63,6 @@ _NS: Final = 1_000_000_000
 _REGISTER_TIMEOUT_S: Final = 0.02
 # Batches that find the table half-changed, or held, before its lock is tried (2 us) again.
 _BATCHES_BEFORE_REPAIR: Final = 64
-_MOST_LEAVING: Final = 2  # rings of ended sessions that are still mapped
 _NEW_LANE: Final = -1  # in ``_seen``: a forked child opens its own lane at its first batch
 _AGAIN: Final = -2  # in ``_seen``: there are rows to be freed
 
@@ -127,6 +126,7 @@ class Tap:
         "_slot_bytes",
         "_stages",
         "_timed",
+        "_timed_resting",
         "_to_free",
         "_warned",
         "_watched",
@@ -295,6 +295,7 @@ class Tap:
         self._current: Snapshot | None = None
         self._timed: Timed | None = None
         self._resting: Resting | None = None
+        self._timed_resting: TimedResting | None = None
         self._shedding = Shedding()
         self._due_ns = self._deadline_ns = _NEVER_NS
         self._meter = Meter(self.budget)
@@ -316,10 +317,7 @@ class Tap:
             return
         self._generation = self._registry.words[layout.GENERATION : layout.GENERATION + 1]
         self._seen = self._generation[0]
-        stage = next(iter(self._stages))
-        unread: dict[str, Watched | None] = {stage: Watched(self._stages[stage], ())}
-        rest = Resting(self, self._gate, unread)
-        self._meter.calibrate(self.snapshot, lambda: rest.offer(stage, []))
+        self._meter.calibrate(self.snapshot)
         words = self._registry.words
         words[layout.COST_IDLE_NS] = round(self._meter.idle_ns)
         words[layout.BUDGET_PPM] = round((self.budget or 0) * layout.PPM)
@@ -468,9 +466,10 @@ class Tap:
         if lives or self._leaving:  # the latter has ``snapshot`` come to ``_do_due``
             self._timed = Timed(self, self._gate, stages, self._meter)
             self._resting = Resting(self, self._gate, stages)
+            self._timed_resting = TimedResting(self, self._gate, stages, self._meter)
             self._current = Snapshot(self, self._gate, stages)
         else:
-            self._timed = self._resting = self._current = None
+            self._timed = self._resting = self._timed_resting = self._current = None
 
     def _set_due(self) -> None:
         """When there is more to do than to stamp: while rings leave or batches are shed, always."""
@@ -500,7 +499,10 @@ class Tap:
         if meter.window_is_over(now):
             self._sum_up(now)
         if self._shedding.active and not self._shedding.next_batch():
-            return self._resting
+            if not meter.resting_is_due():
+                return self._resting
+            meter.note_look(now)
+            return self._timed_resting
         current = self._timed if meter.is_due(now) else self._current
         self._set_due()
         if current is not None:
@@ -596,12 +598,14 @@ class Tap:
         """End ``live`` for its consumer; a large ring is unmapped with the batches to come."""
         live.end(reason)
         segment = live.segment
-        if segment.size <= PART_BYTES:
+        if segment.size <= FREED_BYTES:
             segment.close()
         elif segment.is_mapped and not [each for each in self._leaving if each.segment is segment]:
             is_read = partial(registry.segment.is_locked, layout.LOCK_ROWS + live.row.index)
             self._leaving.append(Leaving(segment, is_read))
-            while len(self._leaving) > _MOST_LEAVING:  # sessions come and go faster than batches
+            while (
+                len(self._leaving) > self.max_sessions
+            ):  # sessions come and go faster than batches
                 self._leaving.pop(0).segment.close()
 
     def _unmap_some(self) -> None:

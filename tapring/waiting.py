@@ -28,7 +28,7 @@ _SHARE: Final = 8
 _FIRST_SLEEP_S: Final = 50e-6
 _LONGEST_SLEEP_S: Final = 5e-3
 # What a post that was missed costs at most, and how late an engine's death is seen.
-_BOUND_S: Final = 20e-3
+_BOUND_S: Final = 50e-3
 _YIELDS: Final = 256  # 60 us; then there is a look at whether the session goes on
 
 
@@ -118,7 +118,7 @@ class Doorbell:
             raise
 
     def wait(self, sources: Sequence[Source], since_ns: int, until_ns: int) -> None:
-        """Sleep until something is published, or 20 ms."""
+        """Sleep until something is published, or 50 ms."""
         sleep = monotonic_ns()
         try:
             for source in sources:

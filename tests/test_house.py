@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "live": CORE | {"bell"},
     "watched": CORE | {"interruption", "live"},
     "snapshot": {"stages", "watched"},
-    "cost": {"live", "snapshot", "watched"},
+    "cost": {"live", "shedding", "snapshot", "watched"},
     "handle": {"layout", "live"},
     "shedding": {"live", "snapshot", "stages", "watched"},
     "paths": set(),

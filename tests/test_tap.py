@@ -508,7 +508,7 @@ def test_a_large_ring_is_unmapped_part_by_part_and_read_to_its_end_meanwhile(nam
                 for _ in range(20):
                     assert tap.snapshot() is None
             assert sum(dropped) == 4 << 20
-            assert max(dropped) <= 256 << 10
+            assert max(dropped) <= 1 << 20
             assert mapped_rings(name) < before
             assert list(session) == lines
 
@@ -522,7 +522,7 @@ def test_the_memory_of_a_large_ring_that_nobody_reads_is_given_back_part_by_part
         try:
             left = [os.fstat(fd).st_blocks * 512]
             handle.close()
-            for _ in range(20):
+            for _ in range(30):
                 assert tap.snapshot() is None
                 left.append(os.fstat(fd).st_blocks * 512)
         finally:
@@ -536,9 +536,9 @@ def test_the_memory_of_a_large_ring_that_nobody_reads_is_given_back_part_by_part
 def test_rings_of_sessions_that_come_and_go_between_two_batches_do_not_pile_up(name) -> None:
     with tapring.Tap(name) as tap:
         before = mapped_rings(name)
-        for _ in range(10):
+        for _ in range(40):
             tap.register("raw", buffer_bytes=1 << 20).close()
-        assert mapped_rings(name) <= before + 2
-        for _ in range(20):
+        assert mapped_rings(name) <= before + tap.max_sessions
+        for _ in range(100):
             tap.snapshot()
         assert mapped_rings(name) == before

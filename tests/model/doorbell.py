@@ -1,6 +1,6 @@
 """The ends of a ring with a doorbell between them: the real Attended, Live and Doorbell.
 
-The semaphore is a cell. A wait for it has no bound here, where production has one of 20 ms, so
+The semaphore is a cell. A wait for it has no bound here, where production has one of 50 ms, so
 that a wake-up that is missed is a consumer that sleeps for ever.
 """
 
