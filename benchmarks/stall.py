@@ -31,9 +31,10 @@ MIB = 1 << 20
 RINGS_MIB = (4, 64)
 WAKES = ("poll", "doorbell")
 OPENING = 64  # calls, 2 ms: a doorbell is hung a little later than its session is opened
-CLOSING = 400  # calls: a large ring is unmapped part by part
+CLOSING = 400  # calls, where no session opens before: a large ring is unmapped part by part
 READ_EVENTS = 4 * OPENING * BATCH
-PAUSE_S = 15e-3  # of an opener, in which CLOSING calls are made
+PAUSE_S = 2e-3
+PAUSE_S_A_MIB = 0.15e-3  # of the last ring, in which it is unmapped
 SLOT_BYTES = 256  # the default of a Tap
 BATCH_SLOTS = layout.slots_for(BATCH * (EVENT_BYTES + 1), SLOT_BYTES)
 
@@ -114,7 +115,7 @@ def _come_and_go(
         with tapring.capture(engine, stage="raw", buffer_bytes=buffer_bytes, wake=wake) as session:
             for _ in islice(session, READ_EVENTS):
                 pass
-        sleep(PAUSE_S)
+        sleep(PAUSE_S + PAUSE_S_A_MIB * buffer_bytes / MIB)
     connection.send("done")
 
 
