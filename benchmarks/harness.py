@@ -152,11 +152,11 @@ def _measured(measures: Iterable[Measure], plan: Plan) -> Iterator[Result | Skip
 
 def _line(result: Result | Skipped) -> str:
     if isinstance(result, Skipped):
-        return f"{result.figure:<12}skipped: {result.why}"
+        return f"{result.figure:<13}skipped: {result.why}"
     numbers = "".join(_number(n) for n in (result.median, min(result.values), max(result.values)))
     what = f"{result.what}, {result.unit}" if result.unit else result.what
     told = f"{result.spread:>8.0%}  {result.target:<8}{result.verdict}"
-    return f"{result.figure:<12}{what:<62}{numbers}{told}".rstrip()
+    return f"{result.figure:<13}{what:<62}{numbers}{told}".rstrip()
 
 
 def _number(value: float) -> str:

@@ -253,13 +253,14 @@ def consumers(measured: Measured, folder: Path) -> None:
 
 
 def engine(measured: Measured, folder: Path) -> None:
-    taken = measured.of("engine", "%")
-    if not taken:
-        return
+    slower = "slower with "
     rows = [
-        Row(name.removeprefix("slower with "), values, ours=not _is_peer(name))
-        for name, values in taken.items()
+        Row(name.removeprefix(slower), values, ours=not _is_peer(name))
+        for name, values in measured.of("engine", "%").items()
+        if name.startswith(slower)
     ]
+    if not rows:
+        return
     title = "How much slower an engine that works becomes"
     size = (8, 1.4 + 0.32 * len(rows))
     with figure("engine", folder, title, measured.place, size) as made:

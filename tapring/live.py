@@ -17,7 +17,7 @@ from .registry import NO_BELL, Registry, Row, check_ring
 from .ring import Writer
 from .stages import Kind
 
-FREED_BYTES: Final = 256 << 10
+FREED_BYTES: Final = 128 << 10
 """What is freed of a ring at once. A ring that is not larger is unmapped whole."""
 _UNMAPPED_BYTES: Final = 1 << 20
 
@@ -134,7 +134,7 @@ class Leaving:
 
     All of a 4 MiB ring at once takes 600 us where nobody else has it mapped, and a 64 MiB one 10 ms
     (the kernel frees page by page), which would be the engine's stall. First what it has mapped is
-    let go of, 1 MiB in 40 us; then, unless somebody still reads, the memory, 256 KiB in 40 us.
+    let go of, 1 MiB in 40 us; then, unless somebody still reads, the memory, 128 KiB in 20 us.
     """
 
     def __init__(self, segment: Segment, is_read: Callable[[], bool]) -> None:

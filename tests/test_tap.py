@@ -522,7 +522,7 @@ def test_the_memory_of_a_large_ring_that_nobody_reads_is_given_back_part_by_part
         try:
             left = [os.fstat(fd).st_blocks * 512]
             handle.close()
-            for _ in range(30):
+            for _ in range(50):
                 assert tap.snapshot() is None
                 left.append(os.fstat(fd).st_blocks * 512)
         finally:
