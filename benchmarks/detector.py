@@ -43,7 +43,7 @@ class Way:
     """How an engine passes its events on, and how much slower, in percent, that may make it.
 
     ``rounds`` are those of an alternation in which it is timed, ``passes`` how often it goes
-    through all events in one: 0.1 s each.
+    through all events in one: 0.1 s each; ``warm_up`` how often before, untimed.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Way:
     at_most: float | None = None
     rounds: int = 5
     passes: int = 1
+    warm_up: int = 0
 
 
 def real_batches(most: int | None = None) -> Batches:
@@ -136,7 +137,7 @@ def watched_tap(*stages: str, **limits: Any) -> Iterator[tapring.Tap]:
 
 
 @contextmanager
-def _watched(*stages: str, **limits: Any) -> Iterator[Engine]:
+def watched(*stages: str, **limits: Any) -> Iterator[Engine]:
     with watched_tap(*stages, **limits) as tap:
         yield Engine(partial(tapped, tap))
 
@@ -156,8 +157,8 @@ def _stalled() -> Iterator[Engine]:
 
 TAPS = (
     Way("a tap that nobody watches", _idle, at_most=0.2, rounds=25),
-    Way("a raw session", partial(_watched, "raw"), at_most=2.0, rounds=15),
-    Way("a decoded session", partial(_watched, "decoded"), at_most=4.0, rounds=15),
+    Way("a raw session", partial(watched, "raw"), at_most=2.0, rounds=15),
+    Way("a decoded session", partial(watched, "decoded"), at_most=4.0, rounds=15),
     Way("a stalled consumer", _stalled, at_most=1.0, rounds=25),
     Way("encode_lines alone, and no tap", lambda: nullcontext(Engine(encoding)), rounds=9),
 )

@@ -255,7 +255,7 @@ def consumers(measured: Measured, folder: Path) -> None:
 def engine(measured: Measured, folder: Path) -> None:
     slower = "slower with "
     rows = [
-        Row(name.removeprefix(slower), values, ours=not _is_peer(name))
+        Row(name.removeprefix(slower), values, ours=_is_a_tap(name))
         for name, values in measured.of("engine", "%").items()
         if name.startswith(slower)
     ]
@@ -267,8 +267,8 @@ def engine(measured: Measured, folder: Path) -> None:
         bars(made.subplots(), rows, "% slower than the same engine without", log=False)
 
 
-def _is_peer(name: str) -> bool:
-    return any(peer.name.lower() in name.lower() for peer in PEERS)
+def _is_a_tap(name: str) -> bool:
+    return "no tap" not in name and not any(peer.name in name for peer in PEERS)
 
 
 def latency(measured: Measured, folder: Path) -> None:
@@ -285,7 +285,7 @@ def latency(measured: Measured, folder: Path) -> None:
     with figure("latency", folder, title, measured.place, (8, 1.6 + 0.4 * len(rows))) as made:
         axes = made.subplots()
         dots(axes, rows, series, "microseconds from the offer to the consumer's hand (logarithmic)")
-        embolden(axes, [row for row in rows if not _is_peer(row)])
+        embolden(axes, [row for row in rows if _is_a_tap(row)])
 
 
 if __name__ == "__main__":

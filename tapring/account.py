@@ -24,7 +24,10 @@ class Stats(msgspec.Struct, frozen=True):
     it offered them, as it was asked to; shed: because they would have cost more of its time than
     its budget is (a tenth of a second behind). bytes: payload handed out. gaps: places at which
     events were missing. split: lines more than their frames said. lag_ns: age of the oldest frame
-    that is not read yet, 0 while there is none.
+    that is not read yet, 0 while there is none. served: the share of its batches that the session
+    is offered now, the others being shed. cost_ns: what a batch that is offered to it takes of the
+    engine's time. engine_share: of all its time, what all sessions take. Of several lanes the one
+    that fares worst counts.
     """
 
     offered: int = 0
@@ -43,6 +46,9 @@ class Stats(msgspec.Struct, frozen=True):
     gaps: int = 0
     split: int = 0
     lag_ns: int = 0
+    served: float = 1.0
+    cost_ns: int = 0
+    engine_share: float = 0.0
 
 
 def account(
@@ -53,6 +59,9 @@ def account(
     gaps: int,
     split: int,
     lag_ns: int,
+    served: float,
+    cost_ns: int,
+    engine_share: float,
     away: KeptAway,
 ) -> Stats:
     """The account over ``ledgers``, one a ring.
@@ -78,4 +87,7 @@ def account(
         gaps=gaps,
         split=split,
         lag_ns=lag_ns,
+        served=served,
+        cost_ns=cost_ns,
+        engine_share=engine_share,
     )

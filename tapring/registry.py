@@ -173,6 +173,10 @@ class Registry:
             and words[first + layout.ROW_ID] == row.id
         )
 
+    def may_be_read(self, row: Row) -> bool:
+        """Whether somebody else reads a session, or may still attach to it."""
+        return self.is_open(row) or self.segment.is_locked(layout.LOCK_ROWS + row.index)
+
     @property
     def address(self) -> str:
         """``ENGINE.LANE``."""
@@ -187,6 +191,11 @@ class Registry:
     def budget(self) -> float | None:
         """The share of its time that the engine lets sessions cost; None: any."""
         return self.words[layout.BUDGET_PPM] / layout.PPM or None
+
+    @property
+    def cost_share(self) -> float:
+        """The share of the engine's time that its sessions take."""
+        return self.words[layout.COST_SHARE_PPM] / layout.PPM
 
     def engine_is_alive(self) -> bool:
         """Whether the engine's process lives. Not for the engine's own registry."""

@@ -550,6 +550,10 @@ class Reader:
         """The share of its batches that this session is offered now; the others are shed."""
         return served_share(self._words)
 
+    def cost_ns(self) -> int:
+        """What a batch that this session is offered takes of the engine's time."""
+        return self._words[layout.COST_NS]
+
     def ended(self) -> int:
         """The producer's ``layout.Ended`` word. What it published before is seen after this."""
         ended = self._words[layout.ENDED]  # END

@@ -94,7 +94,6 @@ class Session:
         self.dtype = getattr(kind, "dtype", None)
         self.sample = first.row.sample
         self.budget = first.registry.budget
-        self._served = 1.0
         self.engine_redacts = first.registry.info.stages[first.row.stage].redact
         _sessions.add(self)
 
@@ -123,13 +122,6 @@ class Session:
     def fill(self) -> float:
         """How full the fullest ring is, 0.0 to 1.0: at 1.0 the engine drops."""
         return max((source.reader.fill() for source in self._open), default=0.0)
-
-    @property
-    def served(self) -> float:
-        """The share of its batches that the engine offers now, 0.0 to 1.0; the others are shed."""
-        if self._final is not None:
-            return self._served
-        return min((source.reader.served() for source in self._sources), default=1.0)
 
     @property
     def remaining_s(self) -> float:
@@ -266,7 +258,6 @@ class Session:
             self._settle()
         self._abandon_rest()
         self._in_hand = None
-        self._served = self.served
         self._final = self._account()
         if self.ended_by is None:
             self.ended_by = self._stop or "closed"
@@ -506,6 +497,9 @@ class Session:
             gaps=sum(source.reader.gaps for source in self._sources),
             split=self._split,
             lag_ns=max(0, monotonic_ns() - min(times)) if times else 0,
+            served=min(source.reader.served() for source in self._sources),
+            cost_ns=max(source.reader.cost_ns() for source in self._sources),
+            engine_share=max(source.registry.cost_share for source in self._sources),
             away=self.away,
         )
 

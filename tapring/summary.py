@@ -131,8 +131,8 @@ class Report:
         of_its_time = f"{100 * (self.session.budget or 0):g} % of its time"
         return (
             f"the engine shed {stats.shed:,} in whole batches: what is tapped may cost "
-            f"{of_its_time} (its budget), and this session was offered {self.session.served:.0%} "
-            f"of its batches at the end; another stage or --sample-batches costs it less"
+            f"{of_its_time} (its budget), and this session was offered {stats.served:.0%} of its "
+            f"batches at the end; another stage or --sample-batches costs it less"
         )
 
     def _words_of_typos(self) -> list[str]:
@@ -155,7 +155,7 @@ class Report:
             by = {} if sample.by is None else {"by": sample.by.text}
             stamped["sample"] = {"one_in": sample.one_in, **by}
         if self.session.budget is not None:
-            stamped["budget"] = {"share": self.session.budget, "served": self.session.served}
+            stamped["budget"] = {"share": self.session.budget, "served": self.session.stats.served}
         if self.session.sample > 1:
             stamped["sample_batches"] = {"one_in": self.session.sample}
         return stamped

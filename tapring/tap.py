@@ -601,8 +601,7 @@ class Tap:
         if segment.size <= FREED_BYTES:
             segment.close()
         elif segment.is_mapped and not [each for each in self._leaving if each.segment is segment]:
-            is_read = partial(registry.segment.is_locked, layout.LOCK_ROWS + live.row.index)
-            self._leaving.append(Leaving(segment, is_read))
+            self._leaving.append(Leaving(segment, partial(registry.may_be_read, live.row)))
             while (
                 len(self._leaving) > self.max_sessions
             ):  # sessions come and go faster than batches

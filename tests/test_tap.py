@@ -533,6 +533,19 @@ def test_the_memory_of_a_large_ring_that_nobody_reads_is_given_back_part_by_part
         assert not segment.is_mapped
 
 
+def test_the_memory_of_a_ring_that_may_still_be_attached_to_is_kept(name) -> None:
+    """Where somebody holds the table, an ended session's row is freed some batches later."""
+    with tapring.Tap(name) as tap:
+        handle = tap.register("raw", buffer_bytes=1 << 20)
+        offer(tap, "raw", LINES)
+        with Registry.attach(name, tap.lane) as other, other.table(1.0):
+            handle.close()
+            for _ in range(20):
+                tap.snapshot()
+            with tapring.attach_session(name, handle.id) as session:
+                assert list(session) == LINES
+
+
 def test_rings_of_sessions_that_come_and_go_between_two_batches_do_not_pile_up(name) -> None:
     with tapring.Tap(name) as tap:
         before = mapped_rings(name)

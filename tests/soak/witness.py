@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from tapring import layout
-from tapring.memory import DIRECTORY
+from tapring.memory import DIRECTORY, Segment
 from tapring.registry import Registry, Row
 
 HELD: Final = "held-"
@@ -65,8 +65,15 @@ def progress(base: int, thread: int, stage: int) -> int:
 
 
 def hold_rings(log: Log | None) -> None:
-    """From now on keep each ring that this process makes, and log whose it is."""
+    """From now on keep each ring that this process makes, and log whose it is.
+
+    An engine lets go of them as ever, and frees nothing: what was in them is the evidence.
+    """
     create = Registry._create_ring
+    drop = Segment.drop_pages
+
+    def drop_and_keep(self: Segment, offset: int, length: int, *, free: bool) -> None:
+        drop(self, offset, length, free=False)
 
     def create_and_hold(self: Registry, row: Row, slots: int, slot_bytes: int) -> None:
         create(self, row, slots, slot_bytes)
@@ -77,6 +84,7 @@ def hold_rings(log: Log | None) -> None:
             log.say("made", lane=self.info.lane, id=row.id)
 
     Registry._create_ring = create_and_hold  # type: ignore[method-assign]
+    Segment.drop_pages = drop_and_keep  # type: ignore[method-assign]
 
 
 def held_rings(engine: str) -> Iterator[tuple[str, int, Path]]:
