@@ -16,7 +16,14 @@ import posix_ipc
 
 from . import layout
 from .errors import NotPermitted, SharedMemoryFull
-from .memory import DEFAULT_MODE, DIRECTORY, unlink
+from .memory import (
+    DEFAULT_MODE,
+    DIRECTORY,
+    explain,
+    not_given,
+    raise_unless_the_kernels,
+    unlink,
+)
 
 # A semaphore's file is as long as the C library's sem_t, on all machines of today. A shorter one
 # would be SIGBUS at the first touch.
@@ -43,7 +50,7 @@ class Bell:
         except posix_ipc.ExistentialError:
             return cls.open(name, owner)
         except (posix_ipc.Error, OSError, ValueError) as error:
-            raise SharedMemoryFull(f"no doorbell {name} could be made: {error}") from None
+            raise _lack(name, error) from None
         bell = cls(name, semaphore)
         try:
             if owner != os.geteuid():
@@ -51,10 +58,7 @@ class Bell:
         except OSError:
             bell.close()
             bell.unlink()
-            raise NotPermitted(
-                f"the doorbell {name} cannot be given to user {owner}, whose engine it is for; "
-                f"run this as that user, or as root"
-            ) from None
+            raise not_given(f"the doorbell {name}", owner) from None
         return bell
 
     @classmethod
@@ -67,17 +71,21 @@ class Bell:
         """
         try:
             status = os.lstat(_path(name))
-            if (
-                not stat.S_ISREG(status.st_mode)
-                or status.st_uid not in (owner, 0)
-                or status.st_size < _SMALLEST_BYTES
-            ):
-                raise NotPermitted(f"{_path(name)} is no doorbell of user {owner}; remove it")
+        except OSError as error:
+            raise_unless_the_kernels(error)
+            raise _lack(name, error) from None
+        if (
+            not stat.S_ISREG(status.st_mode)
+            or status.st_uid not in (owner, 0)
+            or status.st_size < _SMALLEST_BYTES
+        ):
+            raise NotPermitted(f"{_path(name)} is no doorbell of user {owner}; remove it")
+        try:
             return cls(name, posix_ipc.Semaphore(f"/{name}"))
         except (posix_ipc.Error, OSError, ValueError) as error:
-            if type(error) is OSError and error.errno is None:
-                raise  # thrown in by a signal handler
-            raise SharedMemoryFull(f"the doorbell {name} cannot be opened: {error}") from None
+            if type(error) is not OSError:  # posix_ipc's own has no number: too many open files
+                raise_unless_the_kernels(error)
+            raise _lack(name, error) from None
 
     def ring(self) -> None:
         """Wake who sleeps: 4.6 us while somebody does, 20 ns else. Never waits."""
@@ -102,6 +110,10 @@ class Bell:
     def unlink(self) -> None:
         """Remove its name; whoever has it open goes on."""
         unlink(layout.SEMAPHORE_PREFIX + self.name)
+
+
+def _lack(name: str, error: Exception) -> SharedMemoryFull:
+    return SharedMemoryFull(f"the doorbell {name} cannot be had: {explain(error)}")
 
 
 def _path(name: str) -> str:

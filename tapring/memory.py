@@ -108,10 +108,7 @@ class Segment:
             segment.close()
             unlink(name)
             if isinstance(error, PermissionError):
-                raise NotPermitted(
-                    f"{name} cannot be given to user {owner}, whose engine it is for; "
-                    f"run this as that user, or as root"
-                ) from None
+                raise not_given(name, owner) from None
             if isinstance(error, OSError):
                 raise SharedMemoryFull(_no_memory(name, size, error)) from None
             raise
@@ -132,7 +129,7 @@ class Segment:
         except FileNotFoundError:
             raise FileNotFoundError(errno.ENOENT, "there is no segment", name) from None
         except OSError as error:
-            _raise_unless_the_kernels(error)
+            raise_unless_the_kernels(error)
             raise _refusal(name, error) from None
         segment = cls(name, fd, 0, 0)  # which closes it, whatever comes
         try:
@@ -160,7 +157,7 @@ class Segment:
                 _reserve(self.fd, offset, length)
             mapped = mmap.mmap(self.fd, length, mmap.MAP_SHARED, access, offset=offset)
         except (OSError, ValueError) as error:
-            _raise_unless_the_kernels(error)
+            raise_unless_the_kernels(error)
             raise SharedMemoryFull(_no_memory(self.name, length, error)) from None
         self._maps.append(mapped)
         return mapped
@@ -175,7 +172,7 @@ class Segment:
         try:
             _reserve(self.fd, 0, self.size)
         except OSError as error:
-            _raise_unless_the_kernels(error)
+            raise_unless_the_kernels(error)
             raise SharedMemoryFull(_no_memory(self.name, self.size, error)) from None
 
     def drop_pages(self, offset: int, length: int, *, free: bool) -> None:
@@ -260,7 +257,7 @@ def unlink(name: str) -> bool:
     try:
         os.unlink(f"{DIRECTORY}/{name}")
     except OSError as error:
-        _raise_unless_the_kernels(error)
+        raise_unless_the_kernels(error)
         return False
     return True
 
@@ -275,7 +272,7 @@ def names(prefix: str) -> list[str]:
         found = os.listdir(DIRECTORY)
     except OSError as error:
         if error.errno in _OUR_LACK:
-            raise SharedMemoryFull(f"{DIRECTORY} cannot be read: {_explain(error)}") from None
+            raise SharedMemoryFull(f"{DIRECTORY} cannot be read: {explain(error)}") from None
         return []
     return sorted(name for name in found if name.startswith(prefix) and name.isascii())
 
@@ -297,7 +294,7 @@ def let_go_of_descriptors(prefix: str) -> None:
                     os.dup2(nothing.fileno(), int(entry), inheritable=False)
 
 
-def _raise_unless_the_kernels(error: Exception) -> None:
+def raise_unless_the_kernels(error: Exception) -> None:
     """Pass on an OSError without a number: a signal handler's own TimeoutError, say."""
     if isinstance(error, OSError) and error.errno is None:
         raise error
@@ -325,7 +322,7 @@ def _refusal(name: str, error: OSError) -> TapError:
             f"run this as the user of the engine, or as root"
         )
     if error.errno in _OUR_LACK:
-        return SharedMemoryFull(f"{name} cannot be opened: {_explain(error)}")
+        return SharedMemoryFull(f"{name} cannot be opened: {explain(error)}")
     if error.errno == errno.EAGAIN:
         return NotPermitted(f"{name} cannot be opened: another process has a lease of it")
     return NotPermitted(f"{name} cannot be opened: {_reason(error)}")
@@ -346,11 +343,20 @@ def _reserve(fd: int, offset: int, length: int) -> None:
     os.posix_fallocate(fd, offset, length)
 
 
+def not_given(name: str, owner: int | None) -> NotPermitted:
+    """The error of who cannot give what he has made to the engine's user."""
+    return NotPermitted(
+        f"{name} cannot be given to user {owner}, whose engine it is for; "
+        f"run this as that user, or as root"
+    )
+
+
 def _no_memory(name: str, size: int, error: Exception) -> str:
-    return f"{size} bytes of shared memory for {name} cannot be had: {_explain(error)}"
+    return f"{size} bytes of shared memory for {name} cannot be had: {explain(error)}"
 
 
-def _explain(error: Exception) -> str:
+def explain(error: Exception) -> str:
+    """What the kernel, or posix_ipc, refused, and what to do about it."""
     advice = _ADVICE.get(_errno(error))
     return f"{_reason(error)}; {advice}" if advice else _reason(error)
 

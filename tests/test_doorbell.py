@@ -187,7 +187,7 @@ def batches(n, pause):
             while time.monotonic() < until:
                 pass
 time.sleep(0.2)
-batches(20, 0)
+batches(200, float(sys.argv[2]))  # over a window of the meter: its own heap grows no more
 os.path.exists("/mark-one")
 batches(60, float(sys.argv[2]))
 os.path.exists("/mark-two")
@@ -208,7 +208,7 @@ def engine_calls(name, spawn, tmp_path):
         )
         command = ["strace", "-f", "-o", str(log), sys.executable, "-c", COUNTED, name, str(pause)]
         subprocess.run(command, check=True, timeout=100)
-        assert int(consumer.stdout.readline()) == 320
+        assert int(consumer.stdout.readline()) == 4 * (200 + 60)
         assert consumer.wait(60) == 0
         calls = log.read_text().splitlines()
         (first,) = [i for i, call in enumerate(calls) if "/mark-one" in call]
@@ -387,6 +387,32 @@ def test_what_is_no_bell_is_not_touched_and_the_sleep_has_a_bound(name, what) ->
             assert tap._live[handle.id].bell is None
             assert tap.faults == 0
             assert session.read(2, timeout=LONG_S) == LINES
+
+
+OUT_OF_FILES = """
+import os, resource, sys, tapring
+tap = tapring.Tap(sys.argv[1])
+handle = tap.register("raw")
+session = tapring.attach_session(sys.argv[1], handle.id, wake="doorbell")
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+highest = max(int(fd) for fd in os.listdir("/proc/self/fd"))
+resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
+held = []
+try:
+    while True:
+        held.append(os.dup(0))
+except OSError:
+    pass
+tap.snapshot().offer("raw", ["one"])
+assert tap.faults == 0
+print(session.read(1, timeout=30))
+"""
+
+
+def test_an_engine_that_may_open_no_more_files_goes_on_without_the_bell(name) -> None:
+    command = [sys.executable, "-W", "error", "-c", OUT_OF_FILES, name]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, b"[b'one']\n"), done.stderr.decode()
 
 
 def test_who_finds_no_bell_in_the_bells_place_is_told(name) -> None:
