@@ -58,7 +58,7 @@ class Cost(msgspec.Struct, frozen=True):
     idle_ns: a batch while nobody watches; measured when the lane was opened. batch_ns: the offers
     of a batch, to all watched stages; ``stages`` and ``sessions`` have it apart. share: of the
     engine's time, snapshots included, 0.0 to 1.0. budget: what it may be; None: anything.
-    readings: batches that were timed.
+    readings: offers that were timed.
     """
 
     idle_ns: float
@@ -91,8 +91,8 @@ class Readings:
         return sum([min(ns, highest) for ns in ascending]) / len(ascending)
 
 
-class Timed(Snapshot):
-    """The Snapshot of a batch whose offers are timed."""
+class _Metered(Snapshot):
+    """A Snapshot that tells a Meter what it takes."""
 
     __slots__ = ("_meter",)
 
@@ -101,6 +101,12 @@ class Timed(Snapshot):
     ) -> None:
         super().__init__(tap, gate, stages)
         self._meter = meter
+
+
+class Timed(_Metered):
+    """The Snapshot of a batch whose offers are timed."""
+
+    __slots__ = ()
 
     def offer(self, stage: str, batch: Any) -> None:
         """As ``Snapshot.offer``, between two readings of the clock."""
@@ -121,16 +127,10 @@ class Timed(Snapshot):
         self._meter.note(watched, moved, max(0, taken - self._meter.clock_ns))
 
 
-class TimedResting(Resting):
+class TimedResting(_Metered, Resting):
     """The Snapshot of a batch that is shed for all sessions and whose offers are timed."""
 
-    __slots__ = ("_meter",)
-
-    def __init__(
-        self, tap: Complaints, gate: Gate, stages: dict[str, Watched | None], meter: Meter
-    ) -> None:
-        super().__init__(tap, gate, stages)
-        self._meter = meter
+    __slots__ = ()
 
     def offer(self, stage: str, batch: Any) -> None:
         """As ``Resting.offer``, between two readings of the clock."""
@@ -176,7 +176,7 @@ class Meter:
         self._looking = Readings()
         self._first_left = _FIRST_READINGS
         self.next_ns = now
-        self.open_window(stages, now)
+        self._open_window(stages, now)
         if not there:
             self.cost = Cost(self.idle_ns, budget=self.budget)
 
@@ -221,7 +221,7 @@ class Meter:
             share = ns / len(paying) if live in paying else 0.0
             self._sessions.setdefault(live.row.id, Readings()).add(share)
 
-    def open_window(self, stages: Mapping[str, Watched | None], now: int) -> None:
+    def _open_window(self, stages: Mapping[str, Watched | None], now: int) -> None:
         """Count batches from here on."""
         self._began_ns = now
         self._counted = {name: each.batches for name, each in stages.items() if each is not None}
@@ -235,7 +235,7 @@ class Meter:
             name: (each.batches - self._counted.get(name, 0)) / elapsed
             for name, each in watched.items()
         }
-        self.open_window(stages, now)
+        self._open_window(stages, now)
         look_ns = self.idle_ns + self.clock_ns + self._looking.mean()
         snapshots = max(rates.values(), default=0.0) * look_ns
         per_batch = {name: self._offer_ns(each) for name, each in watched.items()}

@@ -460,7 +460,10 @@ class Tap:
         stages: dict[str, Watched | None] = {}
         for index, (name, kind) in enumerate(self._stages.items()):
             mine = tuple([live for live in lives if live.row.stage == index])
-            stages[name] = watch(kind, mine, self._shedding)
+            stages[name] = watched = watch(kind, mine, self._shedding)
+            before = self._watched.get(name)
+            if watched is not None and before is not None:
+                watched.go_on_from(before)
         self._watched = stages
         self._shedding.share_out(lives)
         if lives or self._leaving:  # the latter has ``snapshot`` come to ``_do_due``
@@ -524,7 +527,6 @@ class Tap:
             outdated = [each for each in self._watched.values() if each and is_outdated(each)]
             if outdated:
                 self._watch()
-                self._meter.open_window(self._watched, now)
             else:
                 self._shedding.share_out(self._live.values())
             self._set_due()
@@ -602,9 +604,8 @@ class Tap:
             segment.close()
         elif segment.is_mapped and not [each for each in self._leaving if each.segment is segment]:
             self._leaving.append(Leaving(segment, partial(registry.may_be_read, live.row)))
-            while (
-                len(self._leaving) > self.max_sessions
-            ):  # sessions come and go faster than batches
+            # Where sessions come and go faster than batches.
+            while len(self._leaving) > self.max_sessions:
                 self._leaving.pop(0).segment.close()
 
     def _unmap_some(self) -> None:
@@ -613,7 +614,6 @@ class Tap:
                 del self._leaving[0]
                 if not self._leaving:
                     self._watch()
-                    self._meter.open_window(self._watched, monotonic_ns())
 
     def _settle(self, watched: Watched) -> None:
         """Evict the sessions that an offer found broken; count offers made inside that offer."""

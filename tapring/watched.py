@@ -37,6 +37,11 @@ class Watched:
         self.batches = 0
         self.resting: list[int] = []
 
+    def go_on_from(self, before: Watched) -> None:
+        """Take over what was counted of the stage: by other threads, too, that still have it."""
+        self.batches = before.batches
+        self.resting = before.resting
+
     def write(self, batch: Any, time_ns: int) -> None:
         """Serialize ``batch`` once, unless no ring has room, and publish it in each that has."""
         self.batches += 1

@@ -230,6 +230,21 @@ def test_what_is_shed_is_not_serialized_and_is_told_from_what_is_lost(name, monk
     assert stats.gaps == sum(frame.missed for frame in frames) == 0
 
 
+def test_nothing_that_was_shed_is_forgotten_when_another_sessions_ring_has_left(
+    name, monkeypatch
+) -> None:
+    with tapring.Tap(name) as tap:
+        handle, other = tap.register("raw"), tap.register("raw", buffer_bytes=1 << 20)
+        monkeypatch.setattr(tap._meter, "window_is_over", lambda _: False)
+        other.close()
+        serve(tap, {handle.id: 0.25})
+        for _ in range(100):
+            tap.snapshot().offer("raw", LINES)
+        assert not tap._leaving
+        handle.close()
+        assert handle.shed + handle.offered == 200
+
+
 def test_who_is_served_less_gets_some_of_what_who_is_served_more_gets(name, monkeypatch) -> None:
     """So that both share the serialization of the same batches."""
     with tapring.Tap(name) as tap:
