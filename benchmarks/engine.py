@@ -22,9 +22,11 @@ from .detector import (
     NO_DATA,
     TAPS,
     Engine,
+    Send,
     Way,
     alone,
     real_batches,
+    sends_events,
     time_in_calls,
     watched,
     watched_tap,
@@ -57,8 +59,6 @@ BUDGETED = tuple(
 )
 BY_EVENT = (FASTER_FIFO, QUEUE, LOGGING)
 QUICK_BATCHES = 40
-
-Send = Callable[[Batches], object]
 
 
 def measure(plan: Plan) -> Iterator[Result | Skipped]:
@@ -129,17 +129,6 @@ def _sends_lines(send: Send, batches: Batches) -> int:
     return hits
 
 
-def _sends_events(send: Send, batches: Batches) -> int:
-    decode, rules, hits = msgspec.json.Decoder().decode, matchers(), 0
-    encode = msgspec.json.Encoder().encode_lines
-    for lines in batches:
-        events = [decode(line) for line in lines]
-        send([[encode(events)]])
-        for event in events:
-            hits += len(match(rules, event))
-    return hits
-
-
 def _others(batches: Batches) -> list[Way]:
     longest = max(sum(map(len, lines)) for lines in batches)
     longest_line = max(len(line) for lines in batches for line in lines)
@@ -155,7 +144,7 @@ def _others(batches: Batches) -> list[Way]:
             if peer.as_joined
         ),
         *(
-            _sent("decoded", peer, events, _sends_events, len(batches))
+            _sent("decoded", peer, events, sends_events, len(batches))
             for peer in _there(BEST_BATCHED)
         ),
         *(_sent("raw, by event", peer, line, _sends_lines, count) for peer in _there(BY_EVENT)),

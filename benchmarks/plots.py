@@ -151,25 +151,25 @@ def _compared(taken: dict[str, Values]) -> str:
 
 
 def sizes(measured: Measured, folder: Path) -> None:
-    drawn = _lines(measured.of("sizes", "ns/event"))
-    if not drawn:
-        return
     title = "What a producer pays, by the size of an event"
-    with figure("sizes", folder, title, measured.place, (7, 4)) as made:
-        axes = made.subplots()
-        lines(axes, drawn)
-        _by_number(axes, drawn, "bytes of an event, in batches of 64 (fewer above 16 KiB)")
+    unit = "bytes of an event, in batches of 64 (fewer above 16 KiB)"
+    _paid_by("sizes", title, unit, measured, folder)
 
 
 def batches(measured: Measured, folder: Path) -> None:
-    drawn = _lines(measured.of("batches", "ns/event"))
+    title = "What a producer pays, by the size of a batch"
+    _paid_by("batches", title, "events of 206 bytes in a batch", measured, folder)
+
+
+def _paid_by(name: str, title: str, unit: str, measured: Measured, folder: Path) -> None:
+    """What the figure ``name`` has measured, over a number in ``unit``."""
+    drawn = _lines(measured.of(name, "ns/event"))
     if not drawn:
         return
-    title = "What a producer pays, by the size of a batch"
-    with figure("batches", folder, title, measured.place, (7, 4)) as made:
+    with figure(name, folder, title, measured.place, (7, 4)) as made:
         axes = made.subplots()
         lines(axes, drawn)
-        _by_number(axes, drawn, "events of 206 bytes in a batch")
+        _by_number(axes, drawn, unit)
 
 
 def _lines(taken: dict[str, Values]) -> list[Line]:

@@ -170,8 +170,9 @@ _OPTIONS: Final = (
         type=click.Choice(WAKES),
         default=POLL,
         show_default=True,
-        help="How to wait: poll (nothing for the engine to do), doorbell (15 us; a system call of "
-        "the engine's for each batch that finds this asleep), spin (2 us, and a whole core).",
+        help="How to wait: poll (nothing for the engine to do), doorbell (as fast as the kernel "
+        "wakes; a system call of the engine's for each batch that finds this asleep), spin (some "
+        "7 us, and a whole core).",
     ),
     click.option("--session", "session_id", type=Count(), help="Read a registered session."),
     click.option(

@@ -196,8 +196,8 @@ def _engine_info(registry: Registry) -> EngineInfo:
         misuse=words[layout.MISUSE],
         idle_ns=words[layout.COST_IDLE_NS],
         batch_ns=words[layout.COST_BATCH_NS],
-        share=words[layout.COST_SHARE_PPM] / layout.PPM,
-        budget=words[layout.BUDGET_PPM] / layout.PPM or None,
+        share=registry.cost_share,
+        budget=registry.budget,
     )
 
 

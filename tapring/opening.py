@@ -63,9 +63,9 @@ def capture(
     ``stats.sampled_out`` counts (``Select(sample=...)`` takes one *event* in so many, here).
     wake: how to wait while nothing is there. ``"poll"`` sleeps, longer the longer nothing comes
     (50 us to 5 ms), and costs the engine nothing. ``"doorbell"`` sleeps on a semaphore: what comes
-    is there after some 15 us, for which the engine makes a system call (5 us) whenever it offers a
-    batch to a consumer that sleeps, and only then. ``"spin"`` looks again and again: about 2 us,
-    and a whole core.
+    is there as fast as the kernel wakes (15 to 90 us), for which the engine makes a system call
+    (5 to 45 us) whenever it offers a batch to a consumer that sleeps, and only then. ``"spin"``
+    looks again and again: some 7 us, and a whole core.
 
     select, redact: what is kept, and what is hidden, before anything is handed out. type: decode
     the events of a ``json`` or ``lines`` stage into it (a msgspec.Struct, say); one that cannot be

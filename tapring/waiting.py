@@ -171,7 +171,9 @@ def make_waiter(wake: str, sources: Sequence[Source]) -> Waiter:
 
     Raises SharedMemoryFull, NotPermitted, SessionBusy where there can be no doorbell.
     """
-    return {POLL: Poll, SPIN: Spin}[wake]() if wake != DOORBELL else Doorbell(sources)
+    if wake == DOORBELL:
+        return Doorbell(sources)
+    return Spin() if wake == SPIN else Poll()
 
 
 def _pause_s(now: int, since_ns: int, until_ns: int) -> float:
