@@ -1,10 +1,10 @@
 """How long an engine is held up when a session opens or closes: the longest single call around it.
 
 The engine decodes a batch, and takes its snapshot and offers: timed, call by call. Another process
-opens a session, reads some of it and closes it, again and again. The call that takes a session up
-maps its ring, the ones after it touch the ring's pages for the first time; the one that finds it
-closed, and those after it, let go of the ring. What counts is the longest of them. As many calls
-in mid-session as around an opening tell what else holds this engine up.
+opens a session, reads some of it and closes it, again and again. The calls that take a session up
+open and map its ring, the ones after them touch the ring's pages for the first time; the one that
+finds it closed, and those after it, let go of the ring. What counts is the longest of them. As many
+calls in mid-session as after an opening tell what else holds this engine up.
 
 Beside it what first touching a ring's pages costs: a lap through a new ring, and the next one.
 """
@@ -30,11 +30,11 @@ from .workload import BATCH, EVENT_BYTES, LINES, Batches
 MIB = 1 << 20
 RINGS_MIB = (4, 64)
 WAKES = ("poll", "doorbell")
-OPENING = 64  # calls, 2 ms: a doorbell is hung a little later than its session is opened
-CLOSING = 400  # calls, where no session opens before: a large ring is unmapped part by part
+OPENING = 64  # calls from the first that is watched on
+TAKING_UP = 8  # calls before it, in which the session is taken up
 READ_EVENTS = 4 * OPENING * BATCH
 PAUSE_S = 2e-3
-PAUSE_S_A_MIB = 0.15e-3  # of the last ring, in which it is unmapped
+PAUSE_S_A_MIB = 0.6e-3  # of the last ring, in which it is unmapped
 SLOT_BYTES = 256  # the default of a Tap
 BATCH_SLOTS = layout.slots_for(BATCH * (EVENT_BYTES + 1), SLOT_BYTES)
 
@@ -70,25 +70,27 @@ def _around(
 
 def _longest(buffer_bytes: int, wake: str, cycles: int) -> Longest:
     longest = Longest()
-    around, left, before = longest.opening, 0, False
-    recent: deque[float] = deque(maxlen=OPENING)
+    unwatched: list[float] = []
+    watched: deque[float] = deque(maxlen=OPENING)
+    left = 0
     with (
         tapring.Tap(f"bench-{os.getpid()}") as tap,
         child(_come_and_go, tap.name, buffer_bytes, wake, cycles) as connection,
     ):
-        for watched, taken_us in _calls(tap, connection):
-            if watched and not before:
-                around, left = longest.opening, OPENING
-                around.append(0.0)
-            elif before and not watched:
-                longest.neither.append(max(recent))
-                around, left = longest.closing, CLOSING
-                around.append(0.0)
+        for is_watched, taken_us in _calls(tap, connection):
+            if not is_watched:
+                unwatched.append(taken_us)
+                continue
+            if unwatched:
+                longest.opening.append(max(unwatched[-TAKING_UP:]))
+                if watched:  # else it is the first session
+                    longest.neither.append(max(watched))
+                    longest.closing.append(max(unwatched[:-TAKING_UP], default=0.0))
+                unwatched, left = [], OPENING
             if left:
-                around[-1] = max(around[-1], taken_us)
+                longest.opening[-1] = max(longest.opening[-1], taken_us)
                 left -= 1
-            recent.append(taken_us)
-            before = watched
+            watched.append(taken_us)
     return longest
 
 

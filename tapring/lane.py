@@ -82,7 +82,7 @@ def read_info(segment: Segment, engine: str, lane: str, patience_s: float) -> La
     no engine wrote.
     """
     _wait_until_ready(segment, patience_s)
-    with first_page(segment) as words:
+    with _first_page(segment) as words:
         version, size, rows, length = (
             words[layout.FORMAT],
             words[layout.SEGMENT_BYTES],
@@ -114,7 +114,7 @@ def read_info(segment: Segment, engine: str, lane: str, patience_s: float) -> La
 
 
 @contextmanager
-def first_page(segment: Segment) -> Iterator[memoryview]:
+def _first_page(segment: Segment) -> Iterator[memoryview]:
     """The first page of a segment as read-only words, for as long as the block lasts."""
     data = os.pread(segment.fd, layout.PAGE, 0)
     if len(data) < layout.PAGE:

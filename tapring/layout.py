@@ -124,6 +124,7 @@ ROW_BELL_EPOCH: Final = 13  # random: another one each time a doorbell is hung
 MAX_ID: Final = 1 << 55  # a verdict holds an id and 8 bits more
 MAX_INFO_BYTES: Final = 1 << 20
 MAX_ROWS: Final = 64  # verdicts and rows of 64 sessions fill what their pages leave
+TAKE_UP_NS: Final = 2_000_000  # a batch that begins so long after ROW_OPENED_NS is offered
 
 # ---- ring, page 0: the producer's ----------------------------------------------------------
 RING_ID: Final = 4

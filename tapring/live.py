@@ -13,13 +13,13 @@ from .layout import Ended
 from .ledger import consumer_words, producer_words
 from .memory import Segment
 from .ordering import full_barrier, publish_barrier
-from .registry import NO_BELL, Registry, Row, check_ring
+from .registry import NO_BELL, Registry, Row, check_ring, check_size
 from .ring import Writer
 from .stages import Kind
 
-FREED_BYTES: Final = 128 << 10
-"""What is freed of a ring at once. A ring that is not larger is unmapped whole."""
-_UNMAPPED_BYTES: Final = 1 << 20
+WHOLE_BYTES: Final = 128 << 10
+"""A ring that is not larger is unmapped whole."""
+_PART_BYTES: Final = 64 << 10
 
 
 class Live:
@@ -49,38 +49,6 @@ class Live:
         self.hung = NO_BELL  # which that is
         self.reason: Ended | None = None  # why it ends, from before it does
         self.open = True
-
-    @classmethod
-    def map_ring(cls, registry: Registry, row: Row, stages: Mapping[str, Kind]) -> Live:
-        """Map the ring of ``row``. Raises where it is not the ring that the row describes."""
-        if row.stage >= len(stages):
-            raise RingCorrupt(f"there is no stage {row.stage}")
-        kind = list(stages.values())[row.stage]
-        lane = registry.info
-        segment = Segment.attach(layout.segment_name(lane.engine, lane.lane, row.id))
-        try:
-            check_ring(segment, row, registry.segment.owner)
-            segment.reserve()
-            ring = segment.map(0, segment.size, writable=True)
-            segment.close_descriptor()
-            writer = Writer(
-                producer_words(ring),
-                consumer_words(ring),
-                ring,
-                slots=row.slots,
-                slot_bytes=row.slot_bytes,
-                stage=row.stage,
-                kind=kind.code,
-                cutter=kind,
-                barrier=publish_barrier,
-            )
-        except BaseException:
-            segment.let_go()
-            raise
-        now = monotonic_ns()
-        longest = lane.max_duration_ns
-        duration = min(row.duration_ns or longest, longest)
-        return cls(row, segment, writer, min(row.opened_ns, now) + duration)
 
     def hang_bell(self, registry: Registry, row: Row) -> None:
         """Open the doorbell that ``row`` names, or let go of one that it no longer names.
@@ -129,12 +97,53 @@ class Live:
         self.segment.let_go()
 
 
+class Arriving:
+    """A session that is to be taken up: its ring is open, and not mapped yet."""
+
+    def __init__(self, registry: Registry, row: Row) -> None:
+        lane = registry.info
+        self.row = row
+        self._segment = Segment.attach(layout.segment_name(lane.engine, lane.lane, row.id))
+
+    def map(self, registry: Registry, stages: Mapping[str, Kind]) -> Live:
+        """Map the ring. Raises where it is not the ring that the row describes."""
+        row, segment = self.row, self._segment
+        if row.stage >= len(stages):
+            raise RingCorrupt(f"there is no stage {row.stage}")
+        kind = list(stages.values())[row.stage]
+        try:
+            check_size(segment, row, registry.segment.owner)
+            ring = segment.map(0, segment.size, writable=True)
+            segment.close_descriptor()
+            words = producer_words(ring)
+            check_ring(words, segment, row)
+            writer = Writer(
+                words,
+                consumer_words(ring),
+                ring,
+                slots=row.slots,
+                slot_bytes=row.slot_bytes,
+                stage=row.stage,
+                kind=kind.code,
+                cutter=kind,
+                barrier=publish_barrier,
+            )
+        except BaseException:
+            segment.let_go()
+            raise
+        now = monotonic_ns()
+        longest = registry.info.max_duration_ns
+        duration = min(row.duration_ns or longest, longest)
+        return Live(row, segment, writer, min(row.opened_ns, now) + duration)
+
+
 class Leaving:
     """The ring of a session that has ended, which is unmapped part by part.
 
     All of a 4 MiB ring at once takes 600 us where nobody else has it mapped, and a 64 MiB one 10 ms
-    (the kernel frees page by page), which would be the engine's stall. First what it has mapped is
-    let go of, 1 MiB in 40 us; then, unless somebody still reads, the memory, 128 KiB in 20 us.
+    (the kernel frees page by page), which would be the engine's stall. Where nobody reads any more
+    the memory is freed, 64 KiB in 20 us. Else what is mapped is let go of, which takes half of
+    that, and then the memory, unless somebody still reads.
     """
 
     def __init__(self, segment: Segment, is_read: Callable[[], bool]) -> None:
@@ -145,12 +154,13 @@ class Leaving:
 
     def step(self) -> bool:
         """Let go of a part; say whether it was the last."""
-        left = self.segment.size - self._at
-        if left <= 0 and not self._freeing and not self._is_read():
+        at_an_end = self._at == layout.SLOTS or self._at >= self.segment.size
+        if at_an_end and not self._freeing and not self._is_read():
             self._freeing = True
-            self._at, left = layout.SLOTS, self.segment.size - layout.SLOTS
+            self._at = layout.SLOTS
+        left = self.segment.size - self._at
         if left > 0:
-            length = min(left, FREED_BYTES if self._freeing else _UNMAPPED_BYTES)
+            length = min(left, _PART_BYTES)
             self.segment.drop_pages(self._at, length, free=self._freeing)
             self._at += length
             return False

@@ -301,11 +301,11 @@ def raise_unless_the_kernels(error: Exception) -> None:
 
 
 def _check_kind_and_owner(name: str, status: os.stat_result, own: bool) -> None:
-    for is_kind, kind in _OTHER_KINDS:
-        if is_kind(status.st_mode):
-            raise NotPermitted(
-                f"{DIRECTORY}/{name} is {kind} and no segment; remove it if it is in the way"
-            )
+    if not stat.S_ISREG(status.st_mode):
+        kinds = [kind for is_kind, kind in _OTHER_KINDS if is_kind(status.st_mode)]
+        raise NotPermitted(
+            f"{DIRECTORY}/{name} is {kinds[0]} and no segment; remove it if it is in the way"
+        )
     me = os.geteuid()
     if status.st_uid != me and (own or (me != 0 and status.st_uid != 0)):
         raise NotPermitted(

@@ -89,6 +89,7 @@ def capture(
         _check_alike(sources, stage)
         sieve = make_sieve(sources[0].kind, select, redact, type, on_decode_error)
         waiter = make_waiter(wake, sources)
+        _let_be_taken_up(sources)
     except BaseException:
         _end(sources)
         raise
@@ -132,6 +133,7 @@ def attach_session(
     try:
         sieve = make_sieve(source.kind, select, redact, type, on_decode_error)
         waiter = make_waiter(wake, [source])
+        _let_be_taken_up([source])
     except BaseException:
         source.close()
         raise
@@ -239,6 +241,14 @@ def _open_sessions(registries: list[Registry], asked: _Asked) -> list[Source]:
             registry.let_go()
         raise
     return sources
+
+
+def _let_be_taken_up(sources: list[Source]) -> None:
+    """Give the engine its time, so that each batch that begins after this is seen, and rung for."""
+    opened_ns = max(source.row.opened_ns for source in sources)
+    left_ns = opened_ns + layout.TAKE_UP_NS - monotonic_ns()
+    if left_ns > 0:
+        time.sleep(left_ns / _NS)
 
 
 def _check_alike(sources: list[Source], stage: str) -> None:

@@ -34,7 +34,7 @@ from .errors import (
     SharedMemoryFull,
     VersionMismatch,
 )
-from .lane import READY_TIMEOUT_S, LaneInfo, first_page, read_info, write_header
+from .lane import READY_TIMEOUT_S, LaneInfo, read_info, write_header
 from .layout import EngineState, Owner, RowState
 from .memory import DEFAULT_MODE, Segment, let_go_of_descriptors, names, unlink
 from .ordering import publish_barrier
@@ -174,8 +174,15 @@ class Registry:
         )
 
     def may_be_read(self, row: Row) -> bool:
-        """Whether somebody else reads a session, or may still attach to it."""
-        return self.is_open(row) or self.segment.is_locked(layout.LOCK_ROWS + row.index)
+        """Whether somebody else reads a session, or may still attach to it.
+
+        Whoever has the row for another session by now got its byte from who read this one.
+        """
+        first = layout.row(row.index)
+        return self.words[first + layout.ROW_ID] == row.id and (
+            self.words[first + layout.ROW_STATE] == RowState.OPEN
+            or self.segment.is_locked(layout.LOCK_ROWS + row.index)
+        )
 
     @property
     def address(self) -> str:
@@ -507,8 +514,8 @@ def _names_of(info: LaneInfo, row: Row) -> tuple[str, str]:
     return ring, layout.SEMAPHORE_PREFIX + ring
 
 
-def check_ring(segment: Segment, row: Row, owner: int) -> None:
-    """Raise RingCorrupt unless ``segment`` is the ring that ``row`` describes, of user ``owner``.
+def check_size(segment: Segment, row: Row, owner: int) -> None:
+    """Raise RingCorrupt unless ``segment`` has the size that ``row`` announces, and user ``owner``.
 
     Root's is as good. A stranger's would be his to shorten under us.
     """
@@ -516,23 +523,31 @@ def check_ring(segment: Segment, row: Row, owner: int) -> None:
         raise RingCorrupt(
             f"{segment.name} belongs to user {segment.owner}, the engine to user {owner}"
         )
-    with first_page(segment) as words:
-        if words[layout.MAGIC] != layout.RING_MAGIC:
-            raise RingCorrupt(f"{segment.name} is no ring of tapring")
-        if words[layout.FORMAT] != layout.VERSION:
-            raise VersionMismatch(f"{segment.name} is of another version of the protocol")
-        if words[layout.EPOCH] != row.epoch or words[layout.RING_ID] != row.id:
-            raise RingCorrupt(f"{segment.name} is the ring of another session (its epoch differs)")
-        if (
-            segment.size != layout.ring_bytes(row.slots, row.slot_bytes)
-            or words[layout.SEGMENT_BYTES] != segment.size
-            or words[layout.RING_SLOTS] != row.slots
-            or words[layout.RING_SLOT_BYTES] != row.slot_bytes
-        ):
-            raise RingCorrupt(
-                f"{segment.name} is {segment.size} bytes long, which is not the "
-                f"{row.slots} slots of {row.slot_bytes} bytes that were announced"
-            )
+    if segment.size != layout.ring_bytes(row.slots, row.slot_bytes):
+        raise _other_size(segment, row)
+
+
+def check_ring(words: memoryview, segment: Segment, row: Row) -> None:
+    """Raise RingCorrupt unless ``words``, the first page of ``segment``, are of ``row``'s ring."""
+    if words[layout.MAGIC] != layout.RING_MAGIC:
+        raise RingCorrupt(f"{segment.name} is no ring of tapring")
+    if words[layout.FORMAT] != layout.VERSION:
+        raise VersionMismatch(f"{segment.name} is of another version of the protocol")
+    if words[layout.EPOCH] != row.epoch or words[layout.RING_ID] != row.id:
+        raise RingCorrupt(f"{segment.name} is the ring of another session (its epoch differs)")
+    if (
+        words[layout.SEGMENT_BYTES] != segment.size
+        or words[layout.RING_SLOTS] != row.slots
+        or words[layout.RING_SLOT_BYTES] != row.slot_bytes
+    ):
+        raise _other_size(segment, row)
+
+
+def _other_size(segment: Segment, row: Row) -> RingCorrupt:
+    return RingCorrupt(
+        f"{segment.name} is {segment.size} bytes long, which is not the "
+        f"{row.slots} slots of {row.slot_bytes} bytes that were announced"
+    )
 
 
 def _row(index: int, words: memoryview) -> Row:

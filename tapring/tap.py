@@ -25,7 +25,6 @@ import warnings
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
 from time import monotonic_ns
 from typing import Final
 
@@ -42,12 +41,13 @@ from .handle import Handle
 from .housekeeping import sweep
 from .interruption import was_thrown_in
 from .lane import LaneInfo, StageInfo
-from .layout import Ended, EngineState, Owner, Verdict
+from .layout import Ended, EngineState, Owner
 from .limits import check_budget, check_duration, check_limits, check_name, check_sample, check_size
-from .live import FREED_BYTES, Leaving, Live
+from .live import Live
 from .memory import DEFAULT_MODE
-from .registry import Registry, Row
+from .registry import Registry
 from .removal import Redact, Removing, without
+from .roster import AGAIN, Roster
 from .shedding import Resting, Shedding, count_resting
 from .snapshot import Gate, Snapshot
 from .stages import Kind, make_stages
@@ -61,10 +61,7 @@ _NS: Final = 1_000_000_000
 # A consumer holds the mutex for microseconds; an engine that registers waits no longer than this
 # for a stopped one, and never on the hot path.
 _REGISTER_TIMEOUT_S: Final = 0.02
-# Batches that find the table half-changed, or held, before its lock is tried (2 us) again.
-_BATCHES_BEFORE_REPAIR: Final = 64
 _NEW_LANE: Final = -1  # in ``_seen``: a forked child opens its own lane at its first batch
-_AGAIN: Final = -2  # in ``_seen``: there are rows to be freed
 
 
 class TapWarning(RuntimeWarning):
@@ -111,23 +108,19 @@ class Tap:
         "_faults",
         "_gate",
         "_generation",
-        "_leaving",
-        "_live",
         "_made_in",
         "_meter",
         "_misuse",
         "_mode",
-        "_odd",
-        "_paused",
         "_registry",
         "_resting",
+        "_roster",
         "_seen",
         "_shedding",
         "_slot_bytes",
         "_stages",
         "_timed",
         "_timed_resting",
-        "_to_free",
         "_warned",
         "_watched",
         "budget",
@@ -195,7 +188,7 @@ class Tap:
     @property
     def active_sessions(self) -> int:
         """Sessions taken up as of the last batch."""
-        return len(self._live)
+        return len(self._roster.live)
 
     @property
     def faults(self) -> int:
@@ -263,11 +256,7 @@ class Tap:
                 self._seen = 0
                 return
             count_resting(self._watched.values())
-            for live in list(self._live.values()):
-                live.end(Ended.ENGINE_EXIT)
-                live.segment.close()
-            for leaving in self._leaving:
-                leaving.segment.close()
+            self._roster.close()
             registry, self._registry = self._registry, None
             registry.words[layout.ENGINE_STATE] = EngineState.CLOSED
             registry.unlink()
@@ -299,12 +288,8 @@ class Tap:
         self._shedding = Shedding()
         self._due_ns = self._deadline_ns = _NEVER_NS
         self._meter = Meter(self.budget)
-        self._live: dict[int, Live] = {}
         self._watched: dict[str, Watched | None] = {}
-        self._leaving: list[Leaving] = []
-        self._to_free: list[Row] = []
-        self._odd = 0
-        self._paused = 0
+        self._roster = Roster(self._stages, self.max_sessions, self.max_buffer_bytes)
 
     def _open_lane(self) -> None:
         try:
@@ -346,18 +331,14 @@ class Tap:
         Nothing is unlocked or unlinked: lock and names are the parent's.
         """
         self._made_in = os.getpid()
-        registry, live = self._registry, list(self._live.values())
-        leaving = self._leaving
+        registry, roster = self._registry, self._roster
         generation = self._generation
         had_a_lane = registry is not None or self._seen == _NEW_LANE
         self._gate.after_fork()  # a snapshot of before may be at hand
         self._forget_lane()
         if had_a_lane and not self._closed:
             self._seen = _NEW_LANE
-        for each in live:
-            each.after_fork()
-        for ring in leaving:
-            ring.segment.let_go()
+        roster.after_fork()
         if registry is not None:
             generation.release()
             registry.let_go()
@@ -365,90 +346,33 @@ class Tap:
     # ---- the table ---------------------------------------------------------------------
 
     def _refresh(self) -> Snapshot | None:
-        """Re-read the table where its generation is even; else leave that to the next batch."""
+        """Go by the session table where its generation is even; else leave that to the next batch.
+
+        What the engine does with it, it does by and by (``roster``).
+        """
         with self._gate.hold():
             if self._registry is None and self._seen == _NEW_LANE:
                 self._seen = 0
                 self._open_lane()
             if self._registry is None:
                 return None
+            now = monotonic_ns()
             try:
-                self._read_table(self._registry)
+                count_resting(self._watched.values())
+                # Stored last: after an exception the next batch does all this again.
+                self._seen = self._roster.follow(self, self._registry, now)
             except Exception as error:
                 if was_thrown_in(error):
                     raise
                 self._fault(f"the session table could not be read: {error!r}")
                 self._seen = self._generation[0]
-            return self._stamp(monotonic_ns())
-
-    def _read_table(self, registry: Registry) -> None:
-        if self._paused:
-            self._paused -= 1
-            return
-        stable = registry.stable_rows()
-        if stable is None:
-            self._odd += 1
-            if self._odd % _BATCHES_BEFORE_REPAIR == 0:
-                registry.repair()
-            return
-        generation, table = stable
-        count_resting(self._watched.values())
-        rows = {row.id: row for row in table}
-        for session in [session for session in self._live if session not in rows]:
-            self._end(registry, self._live[session], Ended.CLOSED)
-            del self._live[session]
-        ended = {row.id for row in self._to_free}
-        for session, row in rows.items():
-            if session in self._live:
-                self._live[session].hang_bell(registry, row)
-            elif session not in ended:
-                self._take_up(registry, row)
-        self._rebuild()
-        # Last, so that an exception before it makes the next batch do all this again.
-        self._odd = 0
-        self._seen = generation
-        self._free_rows(registry)
-        if registry.dead_rows():
-            registry.repair()
-
-    def _take_up(self, registry: Registry, row: Row) -> Exception | None:
-        """Map the ring of a row that is new; answer its consumer in the row's verdict.
-
-        Returns what kept it from being mapped.
-        """
-        refusal: Exception | None = None
-        if row.id in self._live:  # somebody has set the table's next id back
-            self._end(registry, self._live.pop(row.id), Ended.CLOSED)
-        if row.slots * row.slot_bytes > self.max_buffer_bytes:
-            verdict = Verdict.TOO_LARGE
-        else:
-            try:
-                self._live[row.id] = live = Live.map_ring(registry, row, self._stages)
-                live.hang_bell(registry, row)
-                verdict = Verdict.ACCEPTED
-            except Exception as error:  # whatever it is, the consumer gets its answer
-                if was_thrown_in(error):
-                    raise
-                if not registry.is_open(row):  # it ended before it was seen
-                    return error
-                self._fault(f"session {row.id} is refused: {str(error) or repr(error)}")
-                verdict, refusal = Verdict.UNUSABLE, error
-        word = (row.id << layout.VERDICT_ID_SHIFT | verdict) & 0xFFFF_FFFF_FFFF_FFFF
-        registry.words[layout.verdict(row.index)] = word
-        if verdict != Verdict.ACCEPTED:
-            self._to_free.append(row)
-        return refusal
-
-    def _free_rows(self, registry: Registry, timeout_s: float = 0.0) -> None:
-        """Free the rows of ended sessions; where the table is held, some batches later."""
-        self._to_free = [row for row in self._to_free if not registry.free(row, timeout_s)]
-        if self._to_free:
-            self._seen = _AGAIN
-            self._paused = _BATCHES_BEFORE_REPAIR
+            if not self._roster.live:
+                return None  # what has ended is unmapped from the next batch on
+            return self._stamp(now)
 
     def _rebuild(self) -> None:
         """Watch for the sessions that there are by now, and measure anew what they cost."""
-        lives = self._live.values()
+        lives = self._roster.live.values()
         self._deadline_ns = min([live.deadline_ns for live in lives], default=_NEVER_NS)
         self._watch()
         self._meter.restart(self._watched, monotonic_ns())
@@ -456,7 +380,7 @@ class Tap:
         self._show_cost()
 
     def _watch(self) -> None:
-        lives = self._live.values()
+        lives = self._roster.live.values()
         stages: dict[str, Watched | None] = {}
         for index, (name, kind) in enumerate(self._stages.items()):
             mine = tuple([live for live in lives if live.row.stage == index])
@@ -466,7 +390,7 @@ class Tap:
                 watched.go_on_from(before)
         self._watched = stages
         self._shedding.share_out(lives)
-        if lives or self._leaving:  # the latter has ``snapshot`` come to ``_do_due``
+        if lives or self._roster.leaving:  # the latter has ``snapshot`` come to ``_do_due``
             self._timed = Timed(self, self._gate, stages, self._meter)
             self._resting = Resting(self, self._gate, stages)
             self._timed_resting = TimedResting(self, self._gate, stages, self._meter)
@@ -476,10 +400,10 @@ class Tap:
 
     def _set_due(self) -> None:
         """When there is more to do than to stamp: while rings leave or batches are shed, always."""
-        if self._shedding.active or self._leaving:
+        if self._shedding.active or self._roster.leaving:
             self._due_ns = 0
         else:
-            next_ns = self._meter.next_ns if self._live else _NEVER_NS
+            next_ns = self._meter.next_ns if self._roster.live else _NEVER_NS
             self._due_ns = min(self._deadline_ns, next_ns)
 
     def _stamp(self, now: int) -> Snapshot | None:
@@ -493,9 +417,9 @@ class Tap:
         """End sessions whose time is over, unmap some of what has ended, measure, shed."""
         if now >= self._deadline_ns:
             self._expire(now)
-        if self._leaving:
+        elif self._roster.leaving:
             self._unmap_some()
-        if not self._live:
+        if not self._roster.live:
             self._set_due()
             return None
         meter = self._meter
@@ -514,7 +438,7 @@ class Tap:
 
     def _expire(self, now: int) -> None:
         with self._gate.hold():
-            for live in [live for live in self._live.values() if live.deadline_ns <= now]:
+            for live in [live for live in self._roster.live.values() if live.deadline_ns <= now]:
                 self._end_session(live, Ended.EXPIRED)
 
     # ---- the cost ----------------------------------------------------------------------
@@ -528,7 +452,7 @@ class Tap:
             if outdated:
                 self._watch()
             else:
-                self._shedding.share_out(self._live.values())
+                self._shedding.share_out(self._roster.live.values())
             self._set_due()
             self._show_cost()
 
@@ -540,7 +464,7 @@ class Tap:
         words[layout.COST_BATCH_NS] = round(cost.batch_ns)
         words[layout.COST_SHARE_PPM] = round(cost.share * layout.PPM)
         for session, of_it in cost.sessions.items():
-            live = self._live.get(session)
+            live = self._roster.live.get(session)
             if live is not None and live.open:
                 # 0 is that of an engine which has never said it.
                 live.writer.note_cost(round(of_it.ns), max(1, round(of_it.served * layout.PPM)))
@@ -573,9 +497,9 @@ class Tap:
                 raise
             self._warn(f"no session was registered: {str(error) or repr(error)}")
             return None
-        refusal = self._take_up(registry, row)
-        self._rebuild()
-        live = self._live.get(row.id)
+        refusal = self._roster.take_up(self, registry, row)
+        self._roster.rebuild(self)
+        live = self._roster.live.get(row.id)
         if live is not None:
             return Handle(live, self._end_session)
         self._free_rows(registry)
@@ -589,31 +513,18 @@ class Tap:
             count_resting(self._watched.values())
             if self._registry is None:
                 return
-            self._end(self._registry, live, reason)
-            if live.row.id in self._live:
-                self._to_free.append(live.row)
-                del self._live[live.row.id]
-            self._free_rows(self._registry)
-            self._rebuild()
+            if not self._roster.dismiss(self._registry, live, reason):
+                self._seen = AGAIN
+            self._roster.rebuild(self)
 
-    def _end(self, registry: Registry, live: Live, reason: Ended) -> None:
-        """End ``live`` for its consumer; a large ring is unmapped with the batches to come."""
-        live.end(reason)
-        segment = live.segment
-        if segment.size <= FREED_BYTES:
-            segment.close()
-        elif segment.is_mapped and not [each for each in self._leaving if each.segment is segment]:
-            self._leaving.append(Leaving(segment, partial(registry.may_be_read, live.row)))
-            # Where sessions come and go faster than batches.
-            while len(self._leaving) > self.max_sessions:
-                self._leaving.pop(0).segment.close()
+    def _free_rows(self, registry: Registry, timeout_s: float = 0.0) -> None:
+        if not self._roster.free_rows(registry, timeout_s):
+            self._seen = AGAIN
 
     def _unmap_some(self) -> None:
         with self._gate.hold():
-            if self._leaving and self._leaving[0].step():
-                del self._leaving[0]
-                if not self._leaving:
-                    self._watch()
+            if self._roster.unmap_some() and not self._roster.leaving:
+                self._watch()
 
     def _settle(self, watched: Watched) -> None:
         """Evict the sessions that an offer found broken; count offers made inside that offer."""

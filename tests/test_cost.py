@@ -240,7 +240,7 @@ def test_nothing_that_was_shed_is_forgotten_when_another_sessions_ring_has_left(
         serve(tap, {handle.id: 0.25})
         for _ in range(100):
             tap.snapshot().offer("raw", LINES)
-        assert not tap._leaving
+        assert not tap._roster.leaving
         handle.close()
         assert handle.shed + handle.offered == 200
 
@@ -268,7 +268,7 @@ def test_who_is_served_less_gets_some_of_what_who_is_served_more_gets(name, monk
 
 def serve(tap: tapring.Tap, shares: dict[int, float]) -> None:
     for session, share in shares.items():
-        tap._live[session].served = share
+        tap._roster.live[session].served = share
     tap._watch()
     tap._set_due()
     assert isinstance(tap._watched["raw"], watched.Attended)

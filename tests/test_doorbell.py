@@ -240,14 +240,14 @@ def test_the_bell_is_posted_once_a_sleep(name) -> None:
         with tapring.attach_session(name, handle.id, wake="doorbell") as session:
             posts: list[int] = []
             tap.snapshot()
-            tap._live[handle.id].bell.ring = lambda: posts.append(1)
+            tap._roster.live[handle.id].bell.ring = lambda: posts.append(1)
             reader = session._sources[0].reader
             for sleep in (7, 8, 0, 8, 9):
                 reader.say_waiting(sleep, lambda: None)
                 tap.snapshot().offer("raw", LINES)
                 tap.snapshot().offer("raw", LINES)
             assert len(posts) == 4  # for each number but 0, since 8 was another sleep after 0
-            del tap._live[handle.id].bell.ring
+            del tap._roster.live[handle.id].bell.ring
 
 
 def test_a_batch_that_a_sleeper_is_not_offered_does_not_wake_it(name) -> None:
@@ -256,12 +256,12 @@ def test_a_batch_that_a_sleeper_is_not_offered_does_not_wake_it(name) -> None:
         with tapring.attach_session(name, handle.id, wake="doorbell") as session:
             posts: list[int] = []
             tap.snapshot()
-            tap._live[handle.id].bell.ring = lambda: posts.append(1)
+            tap._roster.live[handle.id].bell.ring = lambda: posts.append(1)
             for sleep in range(1, 200):
                 session._sources[0].reader.say_waiting(sleep, lambda: None)
                 tap.snapshot().offer("raw", LINES)
             assert len(posts) == 1  # for the first, which it is offered
-            del tap._live[handle.id].bell.ring
+            del tap._roster.live[handle.id].bell.ring
 
 
 def test_a_sleep_that_was_given_up_does_not_end_the_next_one(name) -> None:
@@ -279,7 +279,7 @@ def test_a_sleep_that_was_given_up_does_not_end_the_next_one(name) -> None:
 def test_a_session_is_rung_for_no_longer_than_somebody_asks(name) -> None:
     with tapring.Tap(name) as tap:
         handle = tap.register("raw")
-        live = tap._live[handle.id]
+        live = tap._roster.live[handle.id]
         for _ in range(2):
             with tapring.attach_session(name, handle.id, wake="doorbell"):
                 tap.snapshot()
@@ -384,7 +384,7 @@ def test_what_is_no_bell_is_not_touched_and_the_sleep_has_a_bound(name, what) ->
             elif what == "too short":
                 open(path, "wb").close()
             tap.snapshot().offer("raw", LINES)
-            assert tap._live[handle.id].bell is None
+            assert tap._roster.live[handle.id].bell is None
             assert tap.faults == 0
             assert session.read(2, timeout=LONG_S) == LINES
 

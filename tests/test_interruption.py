@@ -39,10 +39,10 @@ def time_limit() -> None:
     signal.raise_signal(signal.SIGUSR1)
 
 
-@pytest.fixture(
-    params=[(ctrl_c, False), (time_limit, False), (time_limit, True)],
-    ids=["Ctrl-C", "time-limit", "time-limit-while-timed"],
-)
+THROWS = [(ctrl_c, False), (time_limit, False), (time_limit, True)]
+
+
+@pytest.fixture(params=THROWS, ids=["Ctrl-C", "time-limit", "time-limit-while-timed"])
 def throw(request, monkeypatch) -> Iterator[Callable[[], None]]:
     """What throws; with no batch timed, or each one."""
     if not traces_every_bytecode():
@@ -144,6 +144,12 @@ class Account:
         assert not self.tap.faults
 
 
+def shared_steps(request: pytest.FixtureRequest, stride: int = 1) -> Iterator[int]:
+    """The bytecodes to throw at: each way of throwing begins at another, together they meet all."""
+    first = THROWS.index(request.node.callspec.params["throw"])
+    return itertools.count(stride * first, stride * len(THROWS))
+
+
 def offer(tap: tapring.Tap, numbers: list[int]) -> None:
     watched = tap.snapshot()
     assert watched
@@ -200,7 +206,7 @@ def test_a_session_of_some_batches_beside_another_counts_one_once_or_never_saw_i
     sampled = tap.register("raw", buffer_bytes=1 << 20, sample=sample)
     if left_out == "shed":
         monkeypatch.setattr(tap._meter, "window_is_over", lambda _: False)
-        tap._live[sampled.id].served = 0.4
+        tap._roster.live[sampled.id].served = 0.4
         tap._watch()
         tap._set_due()
     for step in itertools.count():
@@ -272,11 +278,23 @@ def test_each_of_several_sessions_is_offered_the_same(tap, name, throw) -> None:
         account.settle(name)
 
 
-def test_a_session_is_taken_up_by_a_later_batch(tap, name, throw) -> None:
+@pytest.mark.parametrize("in_parts", [False, True], ids=["at-once", "in-parts"])
+def test_a_session_is_taken_up_by_a_later_batch(
+    tap, name, throw, in_parts, monkeypatch, request
+) -> None:
     """The re-read of the table: a ring mapped, its consumer answered, another let go."""
-    for step in itertools.count():
+    monkeypatch.setattr("tapring.roster._has_just_opened", lambda row, now: in_parts)
+
+    def take_up() -> None:
+        for _ in range(4 if in_parts else 1):
+            tap.snapshot()
+
+    # In parts it is four times as long: each third will do.
+    for step in shared_steps(request, 3 if in_parts else 1):
         with tapring.capture(name, stage="raw", buffer_bytes=4096) as session:
-            met = thrown_at(step, throw, tap.snapshot)
+            met = thrown_at(step, throw, take_up)
+            while not tap.snapshot():
+                pass
             offer(tap, [step])
             assert session.read(1, timeout=0) == [b"%d" % step]
         met = thrown_at(step, throw, tap.snapshot) or met
@@ -289,8 +307,8 @@ def test_a_session_is_taken_up_by_a_later_batch(tap, name, throw) -> None:
     assert len(forgotten_descriptors(name)) < step / 20
 
 
-def test_a_session_ends_when_it_is_closed_again(tap, name, throw, wait_for) -> None:
-    for step in itertools.count():
+def test_a_session_ends_when_it_is_closed_again(tap, name, throw, wait_for, request) -> None:
+    for step in shared_steps(request):
         handle = tap.register("raw", buffer_bytes=4096)
         offer(tap, [step])
         with tapring.attach_session(name, handle.id) as session:

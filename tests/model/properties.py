@@ -103,6 +103,11 @@ def rows_are_of_one_moment(rows: object, generation: int, table: object) -> str 
     return None if rows == table else f"at generation {generation}: {rows}, not {table}"
 
 
+def rows_are_of_some_moment(rows: object, tables: list[object]) -> str | None:
+    """What an engine writes to while it goes by a table is what some table had at one moment."""
+    return None if rows in tables else f"{rows} is none of {tables}"
+
+
 def no_update_is_lost(snapshot: object, table: object) -> str | None:
     """Once the table is quiet, the next batch is offered to the sessions that the table has."""
     return None if snapshot == table else f"the engine writes to {snapshot}, the table has {table}"

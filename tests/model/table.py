@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tapring import layout, live, registry, tap, waiting
+from tapring import layout, live, registry, roster, tap, waiting
 from tapring.errors import SharedMemoryFull
 from tapring.layout import Owner, RowState
 from tapring.registry import BellOf, Registry, Row
@@ -25,6 +25,7 @@ from tapring.stages import make_stages
 from .recording import Cell, Recorder, Words, replaced
 
 STAGES = make_stages({})
+LATER_NS = 10 * layout.TAKE_UP_NS  # all sessions were opened a while ago
 _ROW_NAMES = [name for name in dir(layout) if name.startswith("ROW_")]
 _ROW_WORDS = sorted(
     {getattr(layout, name) for name in _ROW_NAMES} - {layout.ROW_WORDS, layout.ROW_BYTES}
@@ -177,10 +178,6 @@ class Live(live.Live):
         super().__init__(row, _NO_RING, None, tap._NEVER_NS)  # type: ignore[arg-type]
 
     @classmethod
-    def map_ring(cls, registry: Registry, row: Row, stages: object) -> Live:
-        return cls(row)
-
-    @classmethod
     def of(cls, held: Held) -> Live:
         """The session as it was left off."""
         of_it = cls(held.row)
@@ -196,11 +193,23 @@ class Live(live.Live):
         """Nothing is told."""
 
 
+class Arriving:
+    """A session that an engine is about to take up, without its ring."""
+
+    def __init__(self, registry: Registry, row: Row) -> None:
+        self.row = row
+
+    def map(self, registry: Registry, stages: object) -> Live:
+        return Live(self.row)
+
+
 @contextmanager
-def world(cells: TableCells, recorder: Recorder, fenced: bool, number: int) -> Iterator[None]:
+def world(
+    cells: TableCells, recorder: Recorder, fenced: bool, number: int, now: int = LATER_NS
+) -> Iterator[None]:
     """The modules under test with the barrier recorded, and with no clock and no names.
 
-    number: that of a doorbell that is made.
+    number: that of a doorbell that is made. now: the engine's time; sessions are opened at 0.
     """
     clock = iter(range(1_000))
     bells = Bells(recorder, cells.bell, number)
@@ -217,8 +226,9 @@ def world(cells: TableCells, recorder: Recorder, fenced: bool, number: int) -> I
                 sleep=lambda seconds: None,
             ),
         ),
-        (tap, "Live", Live),
-        (tap, "_BATCHES_BEFORE_REPAIR", 1),  # so that it is tried within the bounds
+        (tap, "monotonic_ns", lambda: now),
+        (roster, "Arriving", Arriving),
+        (roster, "_BATCHES_BEFORE_REPAIR", 1),  # so that it is tried within the bounds
         (live, "Bell", bells),
         (waiting, "Bell", bells),
     )
@@ -235,6 +245,8 @@ class Left(NamedTuple):
     live: tuple[Held, ...]
     swapped: tuple[Held, ...]  # in the snapshot that offers go to
     to_free: tuple[Row, ...]
+    arriving: Row | None = None
+    outdated: bool = False
 
 
 class ModelTap(tap.Tap):
@@ -243,19 +255,25 @@ class ModelTap(tap.Tap):
     budget = None
 
     def __init__(self, table: ModelRegistry, recorder: Recorder, left: Left) -> None:
+        self._stages = STAGES
+        self.max_sessions = 8
+        self.max_buffer_bytes = 1 << 20
         self._forget_lane()
         self._meter = _UNMEASURED
-        self._stages = STAGES
         self._closed = False
         self._warned = set()
         self._faults = 0
         self.strict = False
-        self.max_buffer_bytes = 1 << 20
-        self._live = {held.row.id: Live.of(held) for held in left.swapped}  # type: ignore[misc]
+        roster = self._roster
+        known = {held.row.id: Live.of(held) for held in {*left.swapped, *left.live}}
+        roster.live = {held.row.id: known[held.row.id] for held in left.swapped}
         self._rebuild()
-        self._live = {held.row.id: Live.of(held) for held in left.live}  # type: ignore[misc]
-        self._seen, self._odd, self._paused = left.seen, left.odd, left.paused
-        self._to_free = list(left.to_free)
+        roster.live = {held.row.id: known[held.row.id] for held in left.live}
+        self._seen, roster._odd, roster._paused = left.seen, left.odd, left.paused
+        roster._to_free = list(left.to_free)
+        roster._outdated = left.outdated
+        if left.arriving is not None:
+            roster._arriving = Arriving(table, left.arriving)  # type: ignore[assignment]
         self._registry = table
         self._generation = Words(recorder, table.words._cells, layout.GENERATION)  # type: ignore[assignment,attr-defined]
 
@@ -267,9 +285,18 @@ class ModelTap(tap.Tap):
 
     def left(self) -> Left:
         """The state to go on from."""
-        live = tuple(each.held for each in self._live.values())  # type: ignore[attr-defined]
-        to_free = tuple(self._to_free)
-        return Left(self._seen, self._odd, self._paused, live, _held(self._current), to_free)
+        roster = self._roster
+        arriving = roster._arriving
+        return Left(
+            seen=self._seen,
+            odd=roster._odd,
+            paused=roster._paused,
+            live=tuple(each.held for each in roster.live.values()),  # type: ignore[attr-defined]
+            swapped=_held(self._current),
+            to_free=tuple(roster._to_free),
+            arriving=None if arriving is None else arriving.row,
+            outdated=roster._outdated,
+        )
 
 
 _UNMEASURED: Any = SimpleNamespace(restart=lambda stages, now: None, next_ns=tap._NEVER_NS)

@@ -12,7 +12,7 @@ from .ends import broken
 from .machine import MODELS, SC, TSO, WEAK, Memory
 from .properties import no_update_is_lost, the_bell_that_is_posted_hangs
 from .recording import Cell, Recorder
-from .table_threads import Changer, Engine, Looker, ModelRegistry, TableCells
+from .table_threads import Changer, Engine, Looker, ModelRegistry, TableCells, Unhurried
 
 
 @dataclass
@@ -65,7 +65,9 @@ class TableScenario:
         """The table with a session, the session's row, the engine that has taken it up."""
         rest = _AtRest(self.table.memory())
         _, rows, _ = Changer(self.table, ((0,),), fenced=False).run((0, 0), (), rest)
-        _, left, _ = Engine(self.table, 1, [], fenced=False).run(1, Engine.private, rest)
+        engine, left = Engine(self.table, 1, [], fenced=False), Engine.private
+        for _ in range(2):  # one to take it up, one to find that this was all
+            _, left, _ = engine.run(1, left, rest)
         return rest.memory, rows, left
 
     def final(self, memory: Memory, ghosts: tuple[Any, ...]) -> Iterator[Broken]:
@@ -75,7 +77,7 @@ class TableScenario:
             return
         rest = _AtRest(memory)
         engine = Engine(self.table, 1, [], fenced=False)
-        for _ in range(4):  # one to repair, one to read, and as many to free what was refused
+        for _ in range(8):  # to repair, to read, to take up in parts, to free what was refused
             _, left, _ = engine.run(1, left, rest)
         seen = tuple(held.as_seen for held in left.swapped)
         yield from broken(no_update_is_lost, seen, self.table.open_rows(rest.load))
@@ -120,6 +122,7 @@ SHORT = (
     TableScenario("snapshot swap", ((0, "free"),), 2, Engine, 1, _STRONG),
     TableScenario("snapshot swap, one batch", ((0,),), 1, Engine, 1, (WEAK,)),
     TableScenario("snapshot swap, the changer dies", ((0,), ("repair",)), 1, Engine, 1, _STRONG),
+    TableScenario("taken up in parts", ((0, "free"),), 3, Unhurried, 1, _STRONG),
     TableScenario("a bell is hung, and mended", (("hang",), ("repair",)), 1, rows=1, taken_up=True),
     TableScenario("a bell is given back", (_BELL,), 1, rows=1, taken_up=True),
     TableScenario(
@@ -134,6 +137,9 @@ LONG = (
     TableScenario("snapshot swap, the changer dies", ((0,), ("repair",)), 1, Engine, 1, (WEAK,)),
     TableScenario("snapshot swap, two rows", ((0, 1, "free"),), 2, Engine, 2, _STRONG),
     TableScenario("snapshot swap, the next goes on", ((0,), (1,)), 1, Engine, 1, _STRONG),
+    TableScenario("taken up in parts, two batches", ((0,),), 2, Unhurried, 1, (WEAK,)),
+    TableScenario("taken up in parts, with its bell", ((0, "hang"),), 4, Unhurried, 1, _STRONG),
+    TableScenario("taken up in parts, row used again", ((0, "free", 1),), 4, Unhurried, 1, _STRONG),
     TableScenario("a bell with its session", ((0, *_BELL, "free"),), 1, Engine, 1, _STRONG),
     TableScenario(
         "a bell given back, then the session", ((*_BELL, "free"),), 2, rows=1, taken_up=True

@@ -10,13 +10,19 @@ from tapring import layout, waiting
 from tapring.errors import SessionBusy, SessionLimit
 from tapring.layout import Owner, RowState
 from tapring.registry import BellOf, Row
+from tapring.roster import AGAIN
 from tapring.waiting import Doorbell
 
 from .automaton import DEATH, Broken
 from .ends import broken
-from .properties import no_update_is_lost, rows_are_of_one_moment, rows_are_whole
+from .properties import (
+    no_update_is_lost,
+    rows_are_of_one_moment,
+    rows_are_of_some_moment,
+    rows_are_whole,
+)
 from .recording import Recorder
-from .table import Left, ModelRegistry, ModelTap, TableCells, world
+from .table import LATER_NS, Left, ModelRegistry, ModelTap, TableCells, world
 
 _HONEST = (SessionBusy, SessionLimit)  # the mutex is held, or the table full: no fault of either
 
@@ -176,6 +182,7 @@ class Engine(Looker):
 
     name = "engine"
     private = Left(0, 0, 0, (), (), ())
+    now = LATER_NS
 
     def __init__(self, cells: TableCells, *args: Any, **how: Any) -> None:
         super().__init__(cells, *args, **how)
@@ -186,7 +193,7 @@ class Engine(Looker):
         self.writes = {*verdicts, *states, faults, self._generation, cells.mutex}
 
     def run(self, label: int, private: Left, recorder: Recorder) -> tuple[Any, Any, Any]:
-        with world(self.cells, recorder, self.fenced, 0):
+        with world(self.cells, recorder, self.fenced, 0, self.now):
             engine = ModelTap(self.registry_class(self.cells, recorder, None), recorder, private)
             engine.snapshot()
         left = engine.left()
@@ -199,7 +206,17 @@ class Engine(Looker):
         if isinstance(result, Exception):
             return ghost, [Broken(no_update_is_lost.__name__, f"{label}: {result!r}")]
         seen, rows, left = result
-        return super().observe(ghost._replace(left=left), label, (seen, rows), others)
+        ghost = ghost._replace(left=left)
+        if seen == AGAIN:
+            tables = [table for other in others for _, table in other.tables]
+            return ghost, broken(rows_are_of_some_moment, rows, tables)
+        return super().observe(ghost, label, (seen, rows), others)
+
+
+class Unhurried(Engine):
+    """An engine whose batches all begin right after a session was opened: it does all in parts."""
+
+    now = 0
 
 
 def session(number: int) -> dict[str, Any]:

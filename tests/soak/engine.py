@@ -218,7 +218,7 @@ class Lane:
 
     def _look(self) -> None:
         """Write down which sessions came and went since the last batch."""
-        live, known = self._tap._live, self._known
+        live, known = self._tap._roster.live, self._known
         if live.keys() != known.keys():
             for session, each in list(live.items()):
                 if session not in known:
