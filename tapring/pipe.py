@@ -30,7 +30,9 @@ import click
 from .errors import TapError
 from .tap import Tap
 
-CHUNK_BYTES: Final = 1 << 18  # read() of a pipe gives 64 KiB at most; a file is read in fewer calls
+# What is read at once. malloc takes more than 128 KiB fresh from the kernel each time, whose pages are
+# then touched one by one: in chunks of 256 KiB a watched pipe is a third as fast.
+CHUNK_BYTES: Final = 1 << 16
 SPLICE_BYTES: Final = 1 << 20
 COPY_BYTES: Final = 4096  # up to here a read and a write cost no more, and keep a line in one piece
 MAX_LINE_BYTES: Final = (64 << 20) + 1  # more than the largest ring: it counts as oversize

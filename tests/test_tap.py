@@ -373,6 +373,16 @@ def test_each_batch_that_begins_after_capture_returned_is_offered(name, wake) ->
             thread.join()
 
 
+def test_a_time_that_no_clock_showed_keeps_nobody_waiting(name) -> None:
+    with tapring.Tap(name) as tap:
+        handle = tap.register("raw")
+        offer(tap, "raw", LINES)
+        with Segment.attach(layout.segment_name(name, tap.lane)) as registry:
+            at = (layout.row(0) + layout.ROW_OPENED_NS) * layout.WORD
+            os.pwrite(registry.fd, b"\xff" * layout.WORD, at)
+        assert read_all(name, handle.id) == LINES
+
+
 def test_a_session_that_ended_before_it_was_seen_is_no_fault(name, monkeypatch) -> None:
     open_ring = Arriving.__init__
 

@@ -218,9 +218,11 @@ class Lane:
 
     def _look(self) -> None:
         """Write down which sessions came and went since the last batch."""
-        live, known = self._tap._roster.live, self._known
+        stages = [each for each in self._tap._watched.values() if each]
+        live = {each.row.id: each for stage in stages for each in stage.lives}
+        known = self._known
         if live.keys() != known.keys():
-            for session, each in list(live.items()):
+            for session, each in live.items():
                 if session not in known:
                     known[session] = each
                     at = self._next[0][each.row.stage]
