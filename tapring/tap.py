@@ -478,6 +478,7 @@ class Tap:
             registry = self._registry
         if registry is None:
             return None
+        count_resting(self._watched.values())
         # What somebody who looked at the table kept from being freed would count against the cap.
         self._free_rows(registry, _REGISTER_TIMEOUT_S)
         try:

@@ -245,6 +245,21 @@ def test_nothing_that_was_shed_is_forgotten_when_another_sessions_ring_has_left(
         assert handle.shed + handle.offered == 200
 
 
+def test_what_was_shed_before_a_session_was_registered_is_not_counted_for_it(
+    name, monkeypatch
+) -> None:
+    with tapring.Tap(name) as tap:
+        first = tap.register("raw")
+        monkeypatch.setattr(tap._meter, "window_is_over", lambda _: False)
+        serve(tap, {first.id: 0.0})
+        tap.snapshot().offer("raw", LINES)
+        second = tap.register("raw")
+        tap.snapshot().offer("raw", LINES)
+        second.close()
+        first.close()
+        assert (first.shed + first.offered, second.shed + second.offered) == (4, 2)
+
+
 def test_who_is_served_less_gets_some_of_what_who_is_served_more_gets(name, monkeypatch) -> None:
     """So that both share the serialization of the same batches."""
     with tapring.Tap(name) as tap:

@@ -364,7 +364,7 @@ def test_each_batch_that_begins_after_capture_returned_is_offered(name, wake) ->
         thread = threading.Thread(target=other_batches)
         thread.start()
         try:
-            for number in range(30):
+            for number in range(10):
                 with tapring.capture(name, stage="raw", wake=wake) as session:
                     offer(tap, "raw", [b"%d" % number])
                     assert session.read(1, timeout=0) == [b"%d" % number]

@@ -129,7 +129,7 @@ def _summarize(field: Field, seconds: float) -> None:
         f"{counts.stops} stopped, {counts.forks} forks, {counts.shortages} shortages\n"
         f"soak: {totals.sessions} sessions, {totals.offered:,} events offered = "
         f"{totals.delivered:,} delivered + {totals.unread:,} unread + {totals.lost:,} dropped, "
-        f"oversize or not serializable\n"
+        f"oversize or not serializable; {totals.left_out:,} sampled out or shed\n"
         f"soak: largest growth of an engine {counts.growth_bytes / 2**20:.1f} MiB\n"
         f"soak: all ledgers closed"
     )

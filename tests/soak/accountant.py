@@ -29,6 +29,9 @@ from .evidence import Lane, Part, Position
 _KINDS: list[Kind] = list(make_stages(events.EXTRA_STAGES).values())
 
 
+_COUNTS = ("offered", "captured", "dropped", "oversize", "errors", "sampled_out", "shed")
+
+
 class Difference(Exception):
     """Something is not as it must be."""
 
@@ -41,6 +44,7 @@ class Totals(msgspec.Struct):
     delivered: int = 0
     unread: int = 0
     lost: int = 0
+    left_out: int = 0  # by sampling or the budget: not offered
 
     def add(self, other: Totals) -> None:
         """Add another account to this one."""
@@ -68,8 +72,11 @@ class _Session:
         self.up = lane.ups.get(session) if lane else None
         self.down = lane.downs.get(session) if lane else None
         self.alone = lane is not None and lane.threads == 1
-        self.first = self.up["at"] if self.up and self.alone else None
+        self.begun = self.up["at"] if self.up and self.alone else None
+        # What is sampled out or shed leaves holes of which nobody is told where they are.
+        self.first = self.begun if self.up and self.up["whole"] else None
         self.ledger = read_ledger(self.words, self.page)
+        self.left_out = self.ledger.sampled_out + self.ledger.shed
         self.gaps = self.page[layout.GAPS]
         self.end = Position(
             self.page[layout.RELEASED], self.page[layout.MISSED], self.page[layout.ABANDONED]
@@ -85,7 +92,9 @@ class _Session:
         self._check_rest()
         self._check_gaps()
         delivered = self.end.released - self.end.abandoned
-        return Totals(1, self.offered, delivered, self.published - delivered, self.lost)
+        return Totals(
+            1, self.offered, delivered, self.published - delivered, self.lost, self.left_out
+        )
 
     def _reader(self, ring: bytearray) -> Reader | None:
         slots = self.words[layout.RING_SLOTS]
@@ -113,21 +122,24 @@ class _Session:
     def _check_engine(self) -> None:
         ledger = self.ledger
         if self.down is not None:
-            for count in ("offered", "captured", "dropped", "oversize", "errors"):
+            for count in _COUNTS:
                 self._same(f"{count} of the engine", self.down[count], getattr(ledger, count))
             self._same("events published", self.published, ledger.captured)
-            if self.first is not None:
-                self._same("events offered", self.down["at"] - self.first, self.offered)
+            if self.begun is not None:
+                passed = self.offered + self.left_out
+                self._same("events offered or left out", self.down["at"] - self.begun, passed)
         elif self.up is not None and self.lane is not None:
             if self.lane.end is not None:
                 self._differ("the engine closed and did not let it go")
             self._within("CAPTURED", ledger.captured - self.published, 0, self.lane.batch)
-            if self.first is not None:
+            if self.begun is not None:
                 begun, done = (
-                    self.lane.words[witness.progress(base, 0, self.up["stage"])]
+                    self.lane.words[witness.progress(base, 0, self.up["stage"])] - self.begun
                     for base in (witness.BEGUN, witness.DONE)
                 )
-                self._within("offered", self.offered, done - self.first, begun - self.first)
+                # What is shed for all is counted by and by.
+                least = done if self.up["whole"] else 0
+                self._within("offered or left out", self.offered + self.left_out, least, begun)
         elif self.offered and not (self.lane and self.lane.threads > 1 and not self.lane.end):
             self._differ(f"{self.offered} events, and the engine never took it up")
 

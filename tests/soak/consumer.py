@@ -35,6 +35,7 @@ class ConsumerOrders(msgspec.Struct, frozen=True):
     keep: bool
     delivery: str
     wake: str
+    sample: int  # one batch in so many is wanted
     buffer_bytes: int
     duration: float | None
     pause_s: float  # after a record, at most
@@ -61,6 +62,8 @@ def _command(orders: ConsumerOrders, address: str, place: Path) -> int:
     sys.argv += [
         "--wake",
         orders.wake,
+        "--sample-batches",
+        str(orders.sample),
         "--format",
         "ndjson",
         "--summary",
@@ -129,6 +132,7 @@ class _Consumer:
             keep=orders.keep,
             delivery=orders.delivery,
             wake=orders.wake,
+            sample=orders.sample,
         )
 
     def _read(self, session: tapring.Session) -> Iterator[Record]:

@@ -1,7 +1,7 @@
 """The program of an engine: it offers numbered events until it is told to stop, or killed.
 
 It writes down the sequence number at which each session was taken up and let go, and its own
-counts of it: what the session's ledger is held against. It looks into ``Tap._live`` for that,
+counts of it: what the session's ledger is held against. It looks into ``Tap._watched`` for that,
 because nobody else knows between which two batches a session began.
 """
 
@@ -36,6 +36,7 @@ class EngineOrders(msgspec.Struct, frozen=True):
     buffer_bytes: int
     max_sessions: int
     max_duration: float
+    budget: float | None
     batch: int  # events in a batch, at most
     pause_s: float  # between batches, at most
     oversize: float  # chance of an event in a batch that no small ring holds
@@ -56,6 +57,7 @@ def run(name: str, orders: EngineOrders, place: Path) -> int:
         buffer_bytes=orders.buffer_bytes,
         max_sessions=orders.max_sessions,
         max_duration=orders.max_duration,
+        budget=orders.budget,
     )
     lane = Lane(tap, orders, control, place, orders.threads, (os.getppid(),))
     lane.introduce()
@@ -226,7 +228,8 @@ class Lane:
                 if session not in known:
                     known[session] = each
                     at = self._next[0][each.row.stage]
-                    self._log.say("up", id=session, stage=each.row.stage, at=at)
+                    whole = each.row.sample == 1 and self._orders.budget is None
+                    self._log.say("up", id=session, stage=each.row.stage, at=at, whole=whole)
             for session in known.keys() - live.keys():
                 # Another thread may be half-way through letting it go.
                 if not known[session].open:
@@ -245,6 +248,8 @@ class Lane:
             dropped=writer.dropped,
             oversize=writer.oversize,
             errors=writer.errors,
+            sampled_out=writer.sampled_out,
+            shed=writer.shed,
         )
 
     def _offer(self, watched: Snapshot, thread: int, random: Random) -> None:
