@@ -30,8 +30,8 @@ import click
 from .errors import TapError
 from .tap import Tap
 
-# What is read at once. malloc takes more than 128 KiB fresh from the kernel each time, whose pages are
-# then touched one by one: in chunks of 256 KiB a watched pipe is a third as fast.
+# What is read at once. malloc takes more than 128 KiB fresh from the kernel each time, and touching
+# those pages takes as long as all else: in chunks of 256 KiB a watched pipe is a third as fast.
 CHUNK_BYTES: Final = 1 << 16
 SPLICE_BYTES: Final = 1 << 20
 COPY_BYTES: Final = 4096  # up to here a read and a write cost no more, and keep a line in one piece

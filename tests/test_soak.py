@@ -56,6 +56,7 @@ def evidence(name, tmp_path):
         offer(9)
         kept.write_bytes(ring.read_bytes())
         counts = {"offered": 12, "captured": 9, "dropped": 3, "oversize": 0, "errors": 0}
+        counts |= {"sampled_out": 0, "shed": 0}
         lane = Lane(
             pid=1,
             lane=tap.lane,
@@ -63,7 +64,7 @@ def evidence(name, tmp_path):
             batch=3,
             descriptors=0,
             memory=0,
-            ups={handle.id: {"stage": 0, "at": 0}},
+            ups={handle.id: {"stage": 0, "at": 0, "whole": True}},
             downs={handle.id: {"at": 12, **counts}},
             handles=[],
             end={},
@@ -81,7 +82,7 @@ def account(evidence):
 
 def test_an_account_that_closes_is_summed_up(evidence) -> None:
     totals = account(evidence)
-    assert msgspec.structs.astuple(totals) == (1, 12, 6, 3, 3)
+    assert msgspec.structs.astuple(totals) == (1, 12, 6, 3, 3, 0)
 
 
 def test_an_event_that_was_counted_and_not_handed_out_is_found(evidence) -> None:
@@ -107,8 +108,16 @@ def test_a_gap_that_nobody_was_told_of_is_found(evidence) -> None:
 def test_an_event_that_the_ring_never_heard_of_is_found(evidence) -> None:
     (down,) = evidence[2].downs.values()
     down["at"] += 1
-    with pytest.raises(Difference, match="events offered: 13, not 12"):
+    with pytest.raises(Difference, match="events offered or left out: 13, not 12"):
         account(evidence)
+
+
+def test_events_that_were_left_out_and_not_counted_are_found(evidence) -> None:
+    session, ring, lane, parts = evidence
+    lane.ups[session]["whole"] = False
+    lane.downs[session]["at"] += 1
+    with pytest.raises(Difference, match="events offered or left out: 13, not 12"):
+        check("it", session, ring, lane, parts)
 
 
 @pytest.mark.parametrize(
