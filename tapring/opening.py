@@ -53,6 +53,9 @@ def capture(
 ) -> Session:
     """Open a session of ``stage`` on every lane of an engine, or on one, and read them as one.
 
+    Each batch that begins after it returned is offered, of those in the 2 ms before perhaps none:
+    the engine takes a session up in parts.
+
     address: ``ENGINE`` or ``ENGINE.LANE``. duration: seconds; None for as long as the engine
     allows. buffer_bytes: of each ring; None for the engine's default. wait: seconds to wait for
     the engine to appear (``math.inf``: for ever). keep: the session outlives its consumer; who

@@ -84,14 +84,14 @@ class Roster:
         generation, table = stable
         gone = self._end_all_but(registry, table)
         refused = [row.id for row in self._to_free]
-        pending = [row for row in table if row.id not in refused and not self._is_settled(row)]
+        pending = [row for row in table if row.id not in refused and not self._is_done(row)]
         in_parts = not [row for row in pending if not _has_just_opened(row, now)]
         if gone:
             self.rebuild(engine)
             if in_parts:
                 return AGAIN
         for row in pending:
-            if self._settle(engine, registry, row, in_parts=in_parts) and in_parts:
+            if self._advance(engine, registry, row, in_parts=in_parts) and in_parts:
                 return AGAIN
         if self._outdated:
             self.rebuild(engine)
@@ -210,11 +210,11 @@ class Roster:
             del self.live[session]
         return bool(gone)
 
-    def _is_settled(self, row: Row) -> bool:
+    def _is_done(self, row: Row) -> bool:
         live = self.live.get(row.id)
         return live is not None and live.hung == row.bell
 
-    def _settle(self, engine: Engine, registry: Registry, row: Row, *, in_parts: bool) -> bool:
+    def _advance(self, engine: Engine, registry: Registry, row: Row, *, in_parts: bool) -> bool:
         """Do the next thing that ``row`` asks for, or all; say whether it took time."""
         if row.id not in self.live:
             self.take_up(engine, registry, row, in_parts=in_parts)
