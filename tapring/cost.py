@@ -184,6 +184,8 @@ class Meter:
         """Whether the batch of ``now`` is to be timed; it then is the last for a while."""
         if now < self.next_ns:
             return False
+        if self._first_left == _FIRST_READINGS:
+            self._began_ns = now  # a session may have been registered long before there is a batch
         self._first_left -= 1
         # Not a fixed time, which some engine's own period would meet in always the same batch.
         wait = 0 if self._first_left > 0 else _PERIOD_NS * (0.5 + random.random())  # noqa: S311

@@ -245,6 +245,16 @@ def test_nothing_that_was_shed_is_forgotten_when_another_sessions_ring_has_left(
         assert handle.shed + handle.offered == 200
 
 
+def test_the_budget_holds_for_a_session_that_was_registered_long_before_the_first_batch(
+    name, clock
+) -> None:
+    with tapring.Tap(name, budget=0.02) as tap:
+        tap.register("decoded")
+        clock.now += 10**10
+        run(tap, clock, 20)  # that it learns from
+        assert run(tap, clock, 1_000) < 0.03
+
+
 def test_what_was_shed_before_a_session_was_registered_is_not_counted_for_it(
     name, monkeypatch
 ) -> None:
