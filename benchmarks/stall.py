@@ -34,7 +34,7 @@ OPENING = 64  # calls from the first that is watched on
 TAKING_UP = 8  # calls before it, in which the session is taken up
 READ_EVENTS = 4 * OPENING * BATCH
 PAUSE_S = 2e-3
-PAUSE_S_A_MIB = 0.6e-3  # of the last ring, in which it is unmapped
+PAUSE_S_A_MIB = 1e-3  # of the last ring, in which it is unmapped
 SLOT_BYTES = 256  # the default of a Tap
 BATCH_SLOTS = layout.slots_for(BATCH * (EVENT_BYTES + 1), SLOT_BYTES)
 
