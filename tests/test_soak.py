@@ -17,7 +17,7 @@ import tapring
 
 
 def test_a_short_soak_closes_every_ledger() -> None:
-    command = [sys.executable, "-m", "tests.soak", "--seed", "1", "--minutes", "0.1"]
+    command = [sys.executable, "-m", "tests.soak", "--seed", "1", "--minutes", "0.07"]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
     )
