@@ -25,7 +25,7 @@ import msgspec
 
 from .live import Live
 from .shedding import Resting
-from .snapshot import Complaints, Gate, Snapshot
+from .snapshot import Snapshot
 from .watched import Watched
 
 _PERIOD_NS: Final = 4_000_000  # a timed batch takes 2 us longer, so this is 0.05 %
@@ -92,14 +92,12 @@ class Readings:
 
 
 class _Metered(Snapshot):
-    """A Snapshot that tells a Meter what it takes."""
+    """A Snapshot that tells a Meter what it takes, and is else like another."""
 
     __slots__ = ("_meter",)
 
-    def __init__(
-        self, tap: Complaints, gate: Gate, stages: dict[str, Watched | None], meter: Meter
-    ) -> None:
-        super().__init__(tap, gate, stages)
+    def __init__(self, other: Snapshot, meter: Meter) -> None:
+        super().__init__(other._tap, other._gate, other._stages)
         self._meter = meter
 
 

@@ -119,8 +119,6 @@ class Tap:
         "_shedding",
         "_slot_bytes",
         "_stages",
-        "_timed",
-        "_timed_resting",
         "_warned",
         "_watched",
         "budget",
@@ -282,9 +280,7 @@ class Tap:
         self._generation = _NO_GENERATION
         self._seen = 0
         self._current: Snapshot | None = None
-        self._timed: Timed | None = None
         self._resting: Resting | None = None
-        self._timed_resting: TimedResting | None = None
         self._shedding = Shedding()
         self._due_ns = self._deadline_ns = _NEVER_NS
         self._meter = Meter(self.budget)
@@ -391,12 +387,10 @@ class Tap:
         self._watched = stages
         self._shedding.share_out(lives)
         if lives or self._roster.leaving:  # the latter has ``snapshot`` come to ``_do_due``
-            self._timed = Timed(self, self._gate, stages, self._meter)
             self._resting = Resting(self, self._gate, stages)
-            self._timed_resting = TimedResting(self, self._gate, stages, self._meter)
             self._current = Snapshot(self, self._gate, stages)
         else:
-            self._timed = self._resting = self._timed_resting = self._current = None
+            self._resting = self._current = None
 
     def _set_due(self) -> None:
         """When there is more to do than to stamp: while rings leave or batches are shed, always."""
@@ -426,11 +420,14 @@ class Tap:
         if meter.window_is_over(now):
             self._sum_up(now)
         if self._shedding.active and not self._shedding.next_batch():
-            if not meter.resting_is_due():
-                return self._resting
+            resting = self._resting
+            if resting is None or not meter.resting_is_due():
+                return resting
             meter.note_look(now)
-            return self._timed_resting
-        current = self._timed if meter.is_due(now) else self._current
+            return TimedResting(resting, meter)
+        current = self._current
+        if current is not None and meter.is_due(now):
+            current = Timed(current, meter)
         self._set_due()
         if current is not None:
             current.time_ns = now
