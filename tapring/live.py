@@ -13,7 +13,7 @@ from .layout import Ended
 from .ledger import consumer_words, producer_words
 from .memory import Segment
 from .ordering import full_barrier, publish_barrier
-from .registry import NO_BELL, Registry, Row, check_ring, check_size
+from .registry import NO_BELL, Registry, Row, map_ring
 from .ring import Writer
 from .stages import Kind
 
@@ -112,13 +112,10 @@ class Arriving:
             raise RingCorrupt(f"there is no stage {row.stage}")
         kind = list(stages.values())[row.stage]
         try:
-            check_size(segment, row, registry.segment.owner)
-            ring = segment.map(0, segment.size, writable=True)
+            ring = map_ring(segment, row, registry.segment.owner, writable=True)
             segment.close_descriptor()
-            words = producer_words(ring)
-            check_ring(words, segment, row)
             writer = Writer(
-                words,
+                producer_words(ring),
                 consumer_words(ring),
                 ring,
                 slots=row.slots,

@@ -162,19 +162,6 @@ class Segment:
         self._maps.append(mapped)
         return mapped
 
-    def reserve(self) -> None:
-        """Reserve all of the segment that is not yet; where it all is, this takes microseconds.
-
-        Raises SharedMemoryFull: to write to such a segment would be SIGBUS.
-        """
-        if os.fstat(self.fd).st_blocks * _BLOCK_BYTES >= self.size:
-            return
-        try:
-            _reserve(self.fd, 0, self.size)
-        except OSError as error:
-            raise_unless_the_kernels(error)
-            raise SharedMemoryFull(_no_memory(self.name, self.size, error)) from None
-
     def drop_pages(self, offset: int, length: int, *, free: bool) -> None:
         """Unmap pages of what was mapped first; they come back when they are touched.
 

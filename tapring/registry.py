@@ -19,6 +19,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from mmap import mmap
 from typing import Final
 
 import msgspec
@@ -178,10 +179,9 @@ class Registry:
 
         Whoever has the row for another session by now got its byte from who read this one.
         """
-        first = layout.row(row.index)
-        return self.words[first + layout.ROW_ID] == row.id and (
-            self.words[first + layout.ROW_STATE] == RowState.OPEN
-            or self.segment.is_locked(layout.LOCK_ROWS + row.index)
+        is_its_row = self.words[layout.row(row.index) + layout.ROW_ID] == row.id
+        return self.is_open(row) or (
+            is_its_row and self.segment.is_locked(layout.LOCK_ROWS + row.index)
         )
 
     @property
@@ -514,10 +514,11 @@ def _names_of(info: LaneInfo, row: Row) -> tuple[str, str]:
     return ring, layout.SEMAPHORE_PREFIX + ring
 
 
-def check_size(segment: Segment, row: Row, owner: int) -> None:
-    """Raise RingCorrupt unless ``segment`` has the size that ``row`` announces, and user ``owner``.
+def map_ring(segment: Segment, row: Row, owner: int, *, writable: bool) -> mmap:
+    """Map all of ``segment``, the ring of user ``owner`` that ``row`` describes.
 
-    Root's is as good. A stranger's would be his to shorten under us.
+    Root's is as good. A stranger's would be his to shorten under us. Raises RingCorrupt and
+    VersionMismatch where it is another's, or not that ring, and what ``Segment.map`` raises.
     """
     if segment.owner not in (owner, 0):
         raise RingCorrupt(
@@ -525,10 +526,13 @@ def check_size(segment: Segment, row: Row, owner: int) -> None:
         )
     if segment.size != layout.ring_bytes(row.slots, row.slot_bytes):
         raise _other_size(segment, row)
+    ring = segment.map(0, segment.size, writable=writable)
+    with memoryview(ring)[: layout.PAGE] as page, page.cast("Q") as words:
+        _check_ring(words, segment, row)
+    return ring
 
 
-def check_ring(words: memoryview, segment: Segment, row: Row) -> None:
-    """Raise RingCorrupt unless ``words``, the first page of ``segment``, are of ``row``'s ring."""
+def _check_ring(words: memoryview, segment: Segment, row: Row) -> None:
     if words[layout.MAGIC] != layout.RING_MAGIC:
         raise RingCorrupt(f"{segment.name} is no ring of tapring")
     if words[layout.FORMAT] != layout.VERSION:

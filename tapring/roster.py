@@ -155,13 +155,12 @@ class Roster:
             while len(self.leaving) > self._max_sessions:
                 self.leaving.pop(0).segment.close()
 
-    def dismiss(self, registry: Registry, live: Live, reason: Ended) -> bool:
-        """End ``live``, which the table still names. False where its row could not be freed yet."""
+    def dismiss(self, registry: Registry, live: Live, reason: Ended) -> None:
+        """End ``live``, which the table still names: ``free_rows`` is what is next."""
         self.end(registry, live, reason)
         if live.row.id in self.live:
             self._to_free.append(live.row)
             del self.live[live.row.id]
-        return self.free_rows(registry)
 
     def rebuild(self, engine: Engine) -> None:
         """Tell the engine that the sessions are others now. ``follow`` does, where it was not."""

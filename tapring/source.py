@@ -16,7 +16,7 @@ from .layout import Ended, Verdict
 from .ledger import Ledger, consumer_words, producer_words
 from .memory import Segment
 from .ordering import publish_barrier
-from .registry import BellOf, Registry, Row, check_ring, check_size
+from .registry import BellOf, Registry, Row, map_ring
 from .ring import Reader, Taken
 from .sieve import Sifted
 from .stages import Kind, kind_from
@@ -87,14 +87,11 @@ class Source:
                 raise EngineNotFound(f"the engine {registry.address} has just ended") from None
             raise RingCorrupt(f"session {registry.address}:{row.id} has lost its ring") from None
         try:
-            check_size(self._segment, row, registry.segment.owner)
-            ring = self._segment.map(0, self._segment.size, writable=False)
-            words = producer_words(ring)
-            check_ring(words, self._segment, row)
+            ring = map_ring(self._segment, row, registry.segment.owner, writable=False)
             page = self._segment.map(layout.CONSUMER_PAGE, layout.PAGE, writable=True)
             self._segment.close_descriptor()
             self.reader = Reader(
-                words,
+                producer_words(ring),
                 consumer_words(page, 0),
                 ring,
                 slots=row.slots,
@@ -107,8 +104,8 @@ class Source:
         except BaseException:
             self._segment.let_go()
             raise
-        clocks = registry.words
-        self._to_wall = clocks[layout.CLOCK_WALL_NS] - clocks[layout.CLOCK_MONOTONIC_NS]
+        words = registry.words
+        self._to_wall = words[layout.CLOCK_WALL_NS] - words[layout.CLOCK_MONOTONIC_NS]
 
     def whole_frame(self, taken: Taken) -> Frame:
         """What was taken, as it is handed out."""

@@ -376,6 +376,7 @@ class Tap:
         self._show_cost()
 
     def _watch(self) -> None:
+        count_resting(self._watched.values())  # else it would count for those that are new, too
         lives = self._roster.live.values()
         stages: dict[str, Watched | None] = {}
         for index, (name, kind) in enumerate(self._stages.items()):
@@ -475,7 +476,6 @@ class Tap:
             registry = self._registry
         if registry is None:
             return None
-        count_resting(self._watched.values())
         # What somebody who looked at the table kept from being freed would count against the cap.
         self._free_rows(registry, _REGISTER_TIMEOUT_S)
         try:
@@ -511,8 +511,8 @@ class Tap:
             count_resting(self._watched.values())
             if self._registry is None:
                 return
-            if not self._roster.dismiss(self._registry, live, reason):
-                self._seen = AGAIN
+            self._roster.dismiss(self._registry, live, reason)
+            self._free_rows(self._registry)
             self._roster.rebuild(self)
 
     def _free_rows(self, registry: Registry, timeout_s: float = 0.0) -> None:

@@ -275,9 +275,7 @@ def test_a_session_ends_at_the_engines_limit(name) -> None:
 def test_a_ring_over_the_limit_is_refused_whatever_the_consumer_wrote(name, wait_for) -> None:
     with tapring.Tap(name, max_buffer_bytes=8 << 20) as tap:
         registry = Registry.attach(name, tap.lane)
-        row = registry.register(
-            stage=0, slots=1 << 16, slot_bytes=256, duration_ns=0, owner=layout.Owner.CONSUMER
-        )
+        row = registry.register(**A_SESSION | {"slots": 1 << 16})
         wait_for(lambda: not tap.snapshot() and not registry.is_open(row))
         assert registry.verdict_on(row.index, row.id) == layout.Verdict.TOO_LARGE
         registry.close()
