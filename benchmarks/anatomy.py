@@ -14,10 +14,10 @@ from timeit import Timer
 from typing import Any
 
 import tapring
-from tapring import layout
-from tapring.ledger import consumer_words, producer_words
-from tapring.ring import Reader, Writer
 from tapring.stages import Lines
+from tapring.wire import layout
+from tapring.wire.ledger import consumer_words, producer_words
+from tapring.wire.ring import Reader, Writer
 
 from .harness import Plan, Result, run
 from .peers import BUFFER_BYTES

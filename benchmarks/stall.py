@@ -21,7 +21,7 @@ from time import perf_counter_ns, sleep
 import msgspec
 
 import tapring
-from tapring import layout
+from tapring.wire import layout
 
 from .harness import Plan, Result, alternate, ratios, run
 from .peers import child

@@ -10,7 +10,6 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from . import layout
 from .discovery import split_address
 from .errors import TapError
 from .paths import Path, parse_paths
@@ -18,6 +17,7 @@ from .redact import compile_regex
 from .select import Rate
 from .sinks import Rotation
 from .where import Where
+from .wire import layout
 
 _UNITS_S: Final = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _POWERS: Final = dict(enumerate("kmgt", start=1))

@@ -13,14 +13,14 @@ from typing import Final
 
 import msgspec
 
-from . import layout
 from .errors import EngineNotFound, SharedMemoryFull, TapError, suggest
 from .housekeeping import lanes_of, sweep, sweep_lane
 from .lane import StageInfo
-from .layout import Owner, RowState
-from .ledger import consumer_words, producer_words, read_ledger, served_share
 from .memory import Segment, names
 from .registry import Registry, Row
+from .wire import layout
+from .wire.layout import Owner, RowState
+from .wire.ledger import consumer_words, producer_words, read_ledger, served_share
 
 _OWNERS: Final[dict[int, str]] = {
     Owner.ENGINE: "engine",

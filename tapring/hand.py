@@ -7,10 +7,10 @@ from itertools import islice
 from operator import length_hint
 from typing import Any
 
-from .ring import Taken
 from .sieve import Sifted
 from .source import Source
 from .stages import Kind
+from .wire.ring import Taken
 
 
 class Hand:

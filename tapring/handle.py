@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .layout import Ended
 from .live import Live
+from .wire.layout import Ended
 
 
 class Handle:

@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping
 from time import monotonic_ns
 from typing import Final
 
-from . import layout
 from .bell import Bell
 from .errors import RingCorrupt, TapError
-from .layout import Ended
-from .ledger import consumer_words, producer_words
 from .memory import Segment
-from .ordering import full_barrier, publish_barrier
 from .registry import NO_BELL, Registry, Row, map_ring
-from .ring import Writer
 from .stages import Kind
+from .wire import layout
+from .wire.layout import Ended
+from .wire.ledger import consumer_words, producer_words
+from .wire.ordering import full_barrier, publish_barrier
+from .wire.ring import Writer
 
 WHOLE_BYTES: Final = 128 << 10
 """A ring that is not larger is unmapped whole."""

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import msgspec
 
-from . import layout
 from .discovery import find, split_address
 from .errors import (
     BufferLimit,
@@ -21,7 +20,6 @@ from .errors import (
     TapError,
     suggest,
 )
-from .layout import Owner
 from .limits import check_sample
 from .redact import Redactor
 from .registry import TABLE_TIMEOUT_S, Registry, Row
@@ -30,6 +28,8 @@ from .session import AT_MOST_ONCE, DELIVERIES, Session
 from .sieve import OnDecodeError, make_sieve
 from .source import CLOSE_TIMEOUT_S, Source
 from .waiting import POLL, WAKES, make_waiter
+from .wire import layout
+from .wire.layout import Owner
 
 _NS: Final = 1_000_000_000
 _FIND_POLL_S: Final = 0.05

@@ -24,7 +24,6 @@ from typing import Final
 
 import msgspec
 
-from . import layout
 from .errors import (
     EngineNotFound,
     NotPermitted,
@@ -36,9 +35,10 @@ from .errors import (
     VersionMismatch,
 )
 from .lane import READY_TIMEOUT_S, LaneInfo, read_info, write_header
-from .layout import EngineState, Owner, RowState
 from .memory import DEFAULT_MODE, Segment, let_go_of_descriptors, names, unlink
-from .ordering import publish_barrier
+from .wire import layout
+from .wire.layout import EngineState, Owner, RowState
+from .wire.ordering import publish_barrier
 
 TABLE_TIMEOUT_S: Final = 5.0
 BellOf = tuple[int, int, int]

@@ -15,12 +15,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final, Protocol
 
-from . import layout
-from .interruption import was_thrown_in
-from .layout import Ended, Verdict
 from .live import WHOLE_BYTES, Arriving, Leaving, Live
 from .registry import Registry, Row
 from .stages import Kind
+from .thrown_in import was_thrown_in
+from .wire import layout
+from .wire.layout import Ended, Verdict
 
 AGAIN: Final = -2
 """What ``follow`` returns, and no generation is, where the next batch is to call it again."""

@@ -27,10 +27,10 @@ from typing import Any, Final
 from .account import Stats, account
 from .errors import TapError
 from .hand import Hand
-from .ring import Taken
 from .sieve import KeptAway, Sieve, Sifted
 from .source import Frame, Source
 from .waiting import Poll, Waiter
+from .wire.ring import Taken
 
 AT_MOST_ONCE: Final = "at-most-once"
 AT_LEAST_ONCE: Final = "at-least-once"

@@ -9,17 +9,17 @@ from typing import Any, Final
 
 import msgspec
 
-from . import layout
 from .errors import BufferLimit, EngineNotFound, RingCorrupt
 from .housekeeping import sweep_lane
-from .layout import Ended, Verdict
-from .ledger import Ledger, consumer_words, producer_words
 from .memory import Segment
-from .ordering import publish_barrier
 from .registry import BellOf, Registry, Row, map_ring
-from .ring import Reader, Taken
 from .sieve import Sifted
 from .stages import Kind, kind_from
+from .wire import layout
+from .wire.layout import Ended, Verdict
+from .wire.ledger import Ledger, consumer_words, producer_words
+from .wire.ordering import publish_barrier
+from .wire.ring import Reader, Taken
 
 CLOSE_TIMEOUT_S: Final = 1.0
 _ENDED_BY: Final[dict[int, str]] = {

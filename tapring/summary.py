@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import msgspec
 
-from . import layout
 from .account import Stats
 from .command_line import events_in_words
 from .errors import suggest
@@ -17,6 +16,7 @@ from .redact import Redactor
 from .select import Select
 from .session import Session
 from .sinks import Sink
+from .wire import layout
 
 
 @dataclass(frozen=True, slots=True)

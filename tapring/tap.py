@@ -28,20 +28,11 @@ from contextlib import suppress
 from time import monotonic_ns
 from typing import Final
 
-from . import layout
 from .cost import Cost, Meter, Timed, TimedResting
-from .errors import (
-    SessionBusy,
-    SessionLimit,
-    StageNotFound,
-    TapError,
-    suggest,
-)
+from .errors import SessionBusy, SessionLimit, StageNotFound, TapError, suggest
 from .handle import Handle
 from .housekeeping import sweep
-from .interruption import was_thrown_in
 from .lane import LaneInfo, StageInfo
-from .layout import Ended, EngineState, Owner
 from .limits import check_budget, check_duration, check_limits, check_name, check_sample, check_size
 from .live import Live
 from .memory import DEFAULT_MODE
@@ -51,7 +42,10 @@ from .roster import AGAIN, Roster
 from .shedding import Resting, Shedding, count_resting
 from .snapshot import Gate, Snapshot
 from .stages import Kind, make_stages
+from .thrown_in import was_thrown_in
 from .watched import Watched, is_outdated, watch
+from .wire import layout
+from .wire.layout import Ended, EngineState, Owner
 
 DISABLE: Final = "TAPRING_DISABLE"
 

@@ -10,9 +10,9 @@ from typing import Final, Protocol
 
 from .bell import Bell
 from .errors import SessionBusy
-from .ordering import full_barrier
 from .registry import NO_BELL
 from .source import Source
+from .wire.ordering import full_barrier
 
 POLL: Final = "poll"
 DOORBELL: Final = "doorbell"

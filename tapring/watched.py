@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from .interruption import was_thrown_in
 from .live import Live
-from .ring import Writer
 from .stages import Kind, NotABatch
+from .thrown_in import was_thrown_in
+from .wire.ring import Writer
 
 
 class Turn:

@@ -12,11 +12,11 @@ import textwrap
 import pytest
 
 import tapring
-from tapring import layout
 from tapring.housekeeping import sweep
-from tapring.layout import RowState
 from tapring.memory import Segment, names
 from tapring.registry import Registry
+from tapring.wire import layout
+from tapring.wire.layout import RowState
 
 PRELUDE = """
 import os, signal, sys, threading, warnings
@@ -259,7 +259,7 @@ HOLDER = """
 import os, sys, signal, tapring
 from tapring import layout
 from tapring.registry import Registry
-from tapring.layout import Owner
+from tapring.wire.layout import Owner
 registry = Registry.attach(sys.argv[1], sys.argv[2])
 assert registry._take_mutex(0.0)
 if sys.argv[3] == "odd":

@@ -12,10 +12,11 @@ import time
 import pytest
 
 import tapring
-from tapring import layout, waiting
+from tapring import waiting
 from tapring.bell import Bell
 from tapring.housekeeping import sweep
 from tapring.memory import DIRECTORY, names, unlink
+from tapring.wire import layout
 
 LINES = [b"one", b"two"]
 LONG_S = 25.0  # no sleep is as long as this but one that nobody ends

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import tapring
-from tapring import layout
-from tapring.ledger import consumer_words
 from tapring.memory import Segment
+from tapring.wire import layout
+from tapring.wire.ledger import consumer_words
 
 READER = Path(__file__).resolve().parent.parent / "examples" / "reader.py"
 ACCOUNT = "offered", "delivered", "unread", "dropped", "oversize", "errors"

@@ -19,12 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tapring
-from tapring import layout
 from tapring.errors import RingCorrupt
-from tapring.ledger import consumer_words, producer_words
 from tapring.registry import Registry
-from tapring.ring import Reader, Writer
 from tapring.stages import Json, Lines
+from tapring.wire import layout
+from tapring.wire.ledger import consumer_words, producer_words
+from tapring.wire.ring import Reader, Writer
 
 SEED = 20_240_611
 SAMPLE = {"reader": 8_000, "writer": 8_000, "registry": 3_000, "attach": 5_000}

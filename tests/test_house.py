@@ -10,28 +10,47 @@ import pytest
 import tapring
 
 PACKAGE = Path(tapring.__file__).parent
-CORE = {"errors", "lane", "layout", "ledger", "ring", "stages", "registry", "memory", "ordering"}
+CORE = {
+    "errors",
+    "lane",
+    "wire.layout",
+    "wire.ledger",
+    "wire.ring",
+    "stages",
+    "registry",
+    "memory",
+    "wire.ordering",
+}
 MAY_IMPORT = {
-    "layout": set(),
+    "wire": set(),
+    "wire.layout": set(),
     "errors": set(),
-    "ordering": set(),
-    "limits": {"layout", "errors"},
-    "interruption": {"errors"},
-    "ledger": {"layout"},
-    "ring": {"layout", "errors", "ordering", "ledger"},
-    "stages": {"errors", "interruption"},
+    "wire.ordering": set(),
+    "limits": {"wire.layout", "errors"},
+    "thrown_in": {"errors"},
+    "wire.ledger": {"wire.layout"},
+    "wire.ring": {"wire.layout", "errors", "wire.ordering", "wire.ledger"},
+    "stages": {"errors", "thrown_in"},
     "memory": {"errors"},
-    "lane": {"layout", "errors", "ordering", "memory"},
-    "registry": {"layout", "errors", "ordering", "memory", "lane"},
-    "housekeeping": {"layout", "errors", "memory", "registry", "ledger"},
-    "discovery": {"layout", "errors", "memory", "lane", "registry", "ledger", "housekeeping"},
-    "bell": {"layout", "errors", "memory"},
+    "lane": {"wire.layout", "errors", "wire.ordering", "memory"},
+    "registry": {"wire.layout", "errors", "wire.ordering", "memory", "lane"},
+    "housekeeping": {"wire.layout", "errors", "memory", "registry", "wire.ledger"},
+    "discovery": {
+        "wire.layout",
+        "errors",
+        "memory",
+        "lane",
+        "registry",
+        "wire.ledger",
+        "housekeeping",
+    },
+    "bell": {"wire.layout", "errors", "memory"},
     "live": CORE | {"bell"},
-    "watched": CORE | {"interruption", "live"},
+    "watched": CORE | {"thrown_in", "live"},
     "snapshot": {"stages", "watched"},
     "cost": {"live", "shedding", "snapshot", "watched"},
-    "handle": {"layout", "live"},
-    "roster": CORE | {"interruption", "live"},
+    "handle": {"wire.layout", "live"},
+    "roster": CORE | {"thrown_in", "live"},
     "shedding": {"live", "snapshot", "stages", "watched"},
     "paths": set(),
     "redact": {"paths"},
@@ -44,7 +63,7 @@ MAY_IMPORT = {
         "cost",
         "handle",
         "housekeeping",
-        "interruption",
+        "thrown_in",
         "limits",
         "live",
         "removal",
@@ -55,9 +74,9 @@ MAY_IMPORT = {
     },
     "sieve": {"errors", "records", "redact", "select", "stages"},
     "source": CORE | {"housekeeping", "sieve"},
-    "account": {"ledger", "sieve"},
-    "waiting": {"bell", "errors", "ordering", "registry", "source"},
-    "hand": {"ring", "sieve", "source", "stages"},
+    "account": {"wire.ledger", "sieve"},
+    "waiting": {"bell", "errors", "wire.ordering", "registry", "source"},
+    "hand": {"wire.ring", "sieve", "source", "stages"},
     "session": CORE | {"account", "hand", "sieve", "source", "waiting"},
     "opening": CORE
     | {
@@ -109,7 +128,7 @@ MAY_IMPORT = {
         "sinks.rotation",
     },
     "command_line": {
-        "layout",
+        "wire.layout",
         "discovery",
         "errors",
         "paths",
@@ -122,7 +141,7 @@ MAY_IMPORT = {
         "account",
         "command_line",
         "errors",
-        "layout",
+        "wire.layout",
         "redact",
         "select",
         "session",
@@ -230,11 +249,18 @@ def imports_of(path: Path) -> set[str]:
         if isinstance(node, ast.ImportFrom):
             base = folder[: len(folder) + 1 - node.level] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            found |= {f"{module}.{a.name}" for a in node.names} if not node.module else {module}
+            found |= {
+                f"{module}.{a.name}" if _is_module(module, a.name) else module for a in node.names
+            }
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
     ours = {each.partition(".")[2] for each in found if each.partition(".")[0] == PACKAGE.name}
-    return {"__init__" if each in ("", "__version__") else each for each in ours}
+    return {"__init__" if each == "" else each for each in ours}
+
+
+def _is_module(package: str, name: str) -> bool:
+    folder = PACKAGE.parent.joinpath(*package.split("."))
+    return (folder / f"{name}.py").exists() or (folder / name).is_dir()
 
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)

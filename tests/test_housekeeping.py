@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 import tapring
-from tapring import layout
 from tapring.housekeeping import sweep
 from tapring.memory import Segment, names
+from tapring.wire import layout
 
 ENGINE = """
 import sys, tapring

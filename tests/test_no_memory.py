@@ -363,7 +363,7 @@ def test_a_ring_whose_memory_was_taken_away_is_refused_before_it_is_touched(mach
     source = """
 import os, sys, time
 from tapring.discovery import find
-from tapring.layout import Owner, Verdict
+from tapring.wire.layout import Owner, Verdict
 (registry,) = find("engine")
 row = registry.register(
     stage=0, slots=4096, slot_bytes=256, duration_ns=0, owner=Owner.CONSUMER

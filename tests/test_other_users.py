@@ -21,11 +21,11 @@ from types import SimpleNamespace
 import pytest
 
 import tapring
-from tapring import layout
 from tapring.discovery import sweep
 from tapring.lane import LaneInfo, StageInfo
 from tapring.memory import Segment
 from tapring.registry import Registry
+from tapring.wire import layout
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")
 

@@ -15,9 +15,9 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from tapring import layout
 from tapring.lane import LaneInfo, StageInfo
 from tapring.stages import Array, Blobs, Json, Lines
+from tapring.wire import layout
 
 TEXT = (Path(__file__).resolve().parent.parent / "docs" / "protocol.md").read_text()
 TYPES = {"Q": "u64", "I": "u32", "H": "u16"}

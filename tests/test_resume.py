@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapring
-from tapring import layout
-from tapring.ledger import consumer_words, producer_words
 from tapring.memory import names
-from tapring.ring import Reader, Writer
 from tapring.stages import Lines
+from tapring.wire import layout
+from tapring.wire.ledger import consumer_words, producer_words
+from tapring.wire.ring import Reader, Writer
 
 AT_MOST_ONCE, AT_LEAST_ONCE = "at-most-once", "at-least-once"
 

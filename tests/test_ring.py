@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapring import layout
 from tapring.errors import RingCorrupt
-from tapring.ledger import consumer_words, producer_words
-from tapring.ordering import full_barrier, needs_barrier
-from tapring.ring import Reader, Writer, check_geometry
 from tapring.stages import Blobs, Lines
+from tapring.wire import layout
+from tapring.wire.ledger import consumer_words, producer_words
+from tapring.wire.ordering import full_barrier, needs_barrier
+from tapring.wire.ring import Reader, Writer, check_geometry
 
 LINES, BLOBS = Lines(), Blobs()
 

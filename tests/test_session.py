@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import tapring
-from tapring import layout
 from tapring.housekeeping import sweep
 from tapring.memory import Segment, names
 from tapring.registry import Registry
+from tapring.wire import layout
 
 ENGINE = """
 import sys, time, tapring
@@ -149,7 +149,7 @@ def test_both_sides_killed_the_ledger_is_still_in_the_segments(engine, name, spa
         each.wait()
     (ring,) = names(f"tapring.{name}.{process.lane}.")
     with Segment.attach(ring) as segment:
-        from tapring.ledger import consumer_words, producer_words, read_ledger
+        from tapring.wire.ledger import consumer_words, producer_words, read_ledger
 
         pages = segment.map(0, layout.SLOTS, writable=False)
         with producer_words(pages) as words, consumer_words(pages) as page:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import tapring
-from tapring import layout
 from tapring.live import Arriving
 from tapring.memory import Segment, names, unlink
 from tapring.registry import Registry
+from tapring.wire import layout
 
 LINES = [b"one", b"two", b"three"]
 A_SESSION = {

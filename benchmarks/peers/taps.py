@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import tapring
-from tapring import layout
+from tapring.wire import layout
 
 from ..workload import BATCH, Batches
 from .channel import BUFFER_BYTES, Channel, Full, Load, Peer

@@ -21,15 +21,7 @@ from ..stages import Kind, kind_from
 from .events import OF_MSGPACK, OF_OBJECT, OF_TEXT
 from .meta import Meta, Pace, read_meta
 from .npy import NpyHeader, record_runs
-from .runs import (
-    RECORDS,
-    Run,
-    journal_runs,
-    line_runs,
-    msgpack_runs,
-    parquet_runs,
-    text_runs,
-)
+from .runs import RECORDS, Run, journal_runs, line_runs, msgpack_runs, parquet_runs, text_runs
 from .source import STDIN, Name, Source, is_regular
 
 __all__ = ["FORMATS", "STDIN", "Recording", "open_recording"]

@@ -13,14 +13,7 @@ from typing import Any, Final, Protocol
 
 from .compression import ZSTD, need, split_suffix
 from .files import ByteFile, FileSink, FileWriter, StreamSink
-from .formats import (
-    FILE_FORMATS,
-    FORMAT_BY_SUFFIX,
-    FORMATS,
-    Format,
-    default_format,
-    make_format,
-)
+from .formats import FILE_FORMATS, FORMAT_BY_SUFFIX, FORMATS, Format, default_format, make_format
 from .frames import FrameLike
 from .npy import NpyFile, check_kind
 from .output import STDOUT, CaptureFile, Output

@@ -17,10 +17,10 @@ from functools import cache
 import numpy as np
 
 import tapring
-from tapring import layout
 from tapring.errors import TapError
 from tapring.housekeeping import sweep
 from tapring.registry import Registry
+from tapring.wire import layout
 
 from .choices import Choices, mutate, store
 from .segments import (

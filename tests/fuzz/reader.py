@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tapring import layout
 from tapring.errors import RingCorrupt
-from tapring.layout import Ended
-from tapring.ledger import consumer_words, producer_words
-from tapring.ring import Reader, Writer
 from tapring.stages import Blobs, Json, Lines, array
+from tapring.wire import layout
+from tapring.wire.layout import Ended
+from tapring.wire.ledger import consumer_words, producer_words
+from tapring.wire.ring import Reader, Writer
 
 from .choices import Choices, Field, mutate, store
 from .segments import CONSUMER_WORDS, HEADER_FIELDS, PAYLOADS, fields

@@ -13,13 +13,13 @@ import time
 from contextlib import suppress
 
 import tapring
-from tapring import layout
 from tapring.errors import RingCorrupt, TapError
 from tapring.housekeeping import sweep
-from tapring.layout import Owner, RowState
-from tapring.ledger import consumer_words, producer_words
-from tapring.ring import Reader
 from tapring.stages import Lines
+from tapring.wire import layout
+from tapring.wire.layout import Owner, RowState
+from tapring.wire.ledger import consumer_words, producer_words
+from tapring.wire.ring import Reader
 
 from .choices import WORD_MAX, Choices, mutate, store
 from .segments import (

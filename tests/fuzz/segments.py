@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tapring import layout, registry
+from tapring import registry
+from tapring.wire import layout
 
 from .choices import Field
 

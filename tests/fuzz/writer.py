@@ -10,12 +10,12 @@ import mmap
 
 import numpy as np
 
-from tapring import layout
 from tapring.errors import RingCorrupt
-from tapring.layout import Ended
-from tapring.ledger import consumer_words, producer_words, read_ledger
-from tapring.ring import Writer
 from tapring.stages import Blobs, Json, Kind, Lines, array
+from tapring.wire import layout
+from tapring.wire.layout import Ended
+from tapring.wire.ledger import consumer_words, producer_words, read_ledger
+from tapring.wire.ring import Writer
 
 from .choices import Choices
 from .segments import PRODUCER_WORDS

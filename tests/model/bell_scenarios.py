@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tapring import layout
 from tapring.waiting import Doorbell
 from tapring.watched import Attended
+from tapring.wire import layout
 
 from .automaton import Broken, Program
 from .doorbell import Ringer, Sleeper

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from tapring import layout
-from tapring.ring import Reader
+from tapring.wire import layout
+from tapring.wire.ring import Reader
 
 from .automaton import DEATH, Broken
 from .ends import LINES, Barrier, Frozen, broken, freeze, shape, thaw

@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from tapring import layout, live, waiting
-from tapring.layout import Ended
-from tapring.ring import Reader, Writer
+from tapring import live, waiting
 from tapring.waiting import Doorbell
 from tapring.watched import Attended, Turn
+from tapring.wire import layout
+from tapring.wire.layout import Ended
+from tapring.wire.ring import Reader, Writer
 
 from .automaton import DEATH, Broken
 from .consumer import Consumed, Consumer

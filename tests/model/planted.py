@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tapring import layout, live, waiting
+from tapring import live, waiting
 from tapring.registry import BellOf, Row
-from tapring.ring import Barrier, Reader, Writer
 from tapring.source import Source
 from tapring.waiting import Doorbell
 from tapring.watched import Attended, Watched
+from tapring.wire import layout
+from tapring.wire.ring import Barrier, Reader, Writer
 
 from .table import ModelRegistry
 from .table_threads import Changer

@@ -7,10 +7,10 @@ from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from tapring import layout
-from tapring.layout import Ended
-from tapring.ring import Writer
 from tapring.watched import Watched
+from tapring.wire import layout
+from tapring.wire.layout import Ended
+from tapring.wire.ring import Writer
 
 from .automaton import DEATH, Broken
 from .ends import LINES, Barrier, Batch, Frozen, broken, freeze, shape

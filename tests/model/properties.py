@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tapring.ledger import Ledger
 from tapring.registry import BellOf
+from tapring.wire.ledger import Ledger
 
 
 def no_frame_torn(payload: bytes, count: int, offered: Sequence[bytes]) -> str | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from struct import calcsize
 from typing import Any, NamedTuple
 
-from tapring import layout, ring
+from tapring.wire import layout, ring
 
 LOAD, STORE, FENCE, DEFER, TRYLOCK, UNLOCK, POST, WAIT, END = (
     "load",

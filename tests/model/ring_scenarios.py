@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
-from tapring import layout
 from tapring.errors import RingCorrupt
-from tapring.ledger import consumer_words, producer_words
-from tapring.ring import Reader, Writer
+from tapring.wire import layout
+from tapring.wire.ledger import consumer_words, producer_words
+from tapring.wire.ring import Reader, Writer
 
 from .automaton import Broken, Program
 from .consumer import Consumed, Consumer, Delivered, judge

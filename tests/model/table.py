@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tapring import layout, live, registry, roster, tap, waiting
+from tapring import live, registry, roster, tap, waiting
 from tapring.errors import SharedMemoryFull
-from tapring.layout import Owner, RowState
 from tapring.registry import BellOf, Registry, Row
 from tapring.snapshot import Snapshot
 from tapring.stages import make_stages
+from tapring.wire import layout
+from tapring.wire.layout import Owner, RowState
 
 from .recording import Cell, Recorder, Words, replaced
 

@@ -6,12 +6,13 @@ from collections.abc import Callable, Collection, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from tapring import layout, waiting
+from tapring import waiting
 from tapring.errors import SessionBusy, SessionLimit
-from tapring.layout import Owner, RowState
 from tapring.registry import BellOf, Row
 from tapring.roster import AGAIN
 from tapring.waiting import Doorbell
+from tapring.wire import layout
+from tapring.wire.layout import Owner, RowState
 
 from .automaton import DEATH, Broken
 from .ends import broken

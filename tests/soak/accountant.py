@@ -17,11 +17,11 @@ from collections.abc import Iterator
 
 import msgspec
 
-from tapring import layout
 from tapring.errors import RingCorrupt
-from tapring.ledger import consumer_words, producer_words, read_ledger
-from tapring.ring import Reader
 from tapring.stages import Kind, make_stages
+from tapring.wire import layout
+from tapring.wire.ledger import consumer_words, producer_words, read_ledger
+from tapring.wire.ring import Reader
 
 from . import events, witness
 from .evidence import Lane, Part, Position

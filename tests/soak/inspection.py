@@ -11,8 +11,8 @@ from typing import Final
 
 import tapring
 from tapring.housekeeping import Removed, sweep
-from tapring.ledger import consumer_words, producer_words, read_ledger
 from tapring.memory import names
+from tapring.wire.ledger import consumer_words, producer_words, read_ledger
 
 from . import evidence, processes, witness
 from .accountant import Difference, Totals, check

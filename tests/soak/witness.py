@@ -17,9 +17,9 @@ from typing import Any, Final
 
 import msgspec
 
-from tapring import layout
 from tapring.memory import DIRECTORY, Segment
 from tapring.registry import Registry, Row
+from tapring.wire import layout
 
 HELD: Final = "held-"
 _WORDS_BYTES: Final = 4096

@@ -23,8 +23,8 @@ from typing import Final, Protocol
 
 import msgspec
 
+from ..errors import RingCorrupt
 from . import layout
-from .errors import RingCorrupt
 from .ledger import Ledger, Slots, Words, read_ledger, served_share
 
 Barrier = Callable[[], None]
