@@ -14,7 +14,7 @@ from timeit import Timer
 from typing import Any
 
 import tapring
-from tapring.stages import Lines
+from tapring.events.kinds import Lines
 from tapring.wire import layout
 from tapring.wire.ledger import consumer_words, producer_words
 from tapring.wire.ring import Reader, Writer

@@ -5,7 +5,6 @@ What is listed here is what is supported; ``docs/`` explains it.
 
 from .account import Stats
 from .cost import Cost, SessionCost
-from .discovery import EngineInfo, SessionInfo, engines
 from .errors import (
     BufferLimit,
     DurationLimit,
@@ -21,15 +20,16 @@ from .errors import (
     TapError,
     VersionMismatch,
 )
+from .events.kinds import array
+from .events.redaction import Redactor
+from .events.selection import Select
 from .handle import Handle
-from .lane import StageInfo
 from .opening import attach_session, capture, close_session
-from .redact import Redactor
-from .select import Select
 from .session import Session
+from .shm.discovery import EngineInfo, SessionInfo, engines
+from .shm.info import StageInfo
 from .snapshot import Snapshot
 from .source import Frame
-from .stages import array
 from .tap import Tap, TapWarning
 
 __version__ = "0.1.0"

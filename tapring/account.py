@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from .sieve import KeptAway
+from .events.sieve import KeptAway
 from .wire.ledger import Ledger
 
 

@@ -32,14 +32,14 @@ from .command_line import (
     fail,
     say,
 )
-from .discovery import split_address
 from .errors import TapError
+from .events.redaction import Redactor
+from .events.selection import Select
 from .interrupts import Interrupts, silence_stdout
 from .opening import attach_session, capture
 from .progress import Progress, shown
-from .redact import Redactor
-from .select import Select
 from .session import AT_LEAST_ONCE, AT_MOST_ONCE, DELIVERIES, Session
+from .shm.discovery import split_address
 from .sinks import FORMATS, STDOUT, Rotation, Sink, check_output, open_sink
 from .summary import Report
 from .waiting import POLL, WAKES

@@ -10,13 +10,13 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from .discovery import split_address
 from .errors import TapError
-from .paths import Path, parse_paths
-from .redact import compile_regex
-from .select import Rate
+from .events.paths import Path, parse_paths
+from .events.redaction import compile_regex
+from .events.selection import Rate
+from .events.where import Where
+from .shm.discovery import split_address
 from .sinks import Rotation
-from .where import Where
 from .wire import layout
 
 _UNITS_S: Final = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -7,9 +7,9 @@ from itertools import islice
 from operator import length_hint
 from typing import Any
 
-from .sieve import Sifted
+from .events.kinds import Kind
+from .events.sieve import Sifted
 from .source import Source
-from .stages import Kind
 from .wire.ring import Taken
 
 

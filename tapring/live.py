@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from time import monotonic_ns
 from typing import Final
 
-from .bell import Bell
 from .errors import RingCorrupt, TapError
-from .memory import Segment
-from .registry import NO_BELL, Registry, Row, map_ring
-from .stages import Kind
+from .events.kinds import Kind
+from .shm.doorbell import Bell
+from .shm.registry import NO_BELL, Registry, Row, map_ring
+from .shm.segment import Segment
 from .wire import layout
 from .wire.layout import Ended
 from .wire.ledger import consumer_words, producer_words

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import msgspec
 
-from .discovery import find, split_address
 from .errors import (
     BufferLimit,
     DurationLimit,
@@ -20,12 +19,13 @@ from .errors import (
     TapError,
     suggest,
 )
-from .limits import check_sample
-from .redact import Redactor
-from .registry import TABLE_TIMEOUT_S, Registry, Row
-from .select import Select
+from .events.redaction import Redactor
+from .events.selection import Select
+from .events.sieve import OnDecodeError, make_sieve
 from .session import AT_MOST_ONCE, DELIVERIES, Session
-from .sieve import OnDecodeError, make_sieve
+from .shm.discovery import find, split_address
+from .shm.limits import check_sample
+from .shm.registry import TABLE_TIMEOUT_S, Registry, Row
 from .source import CLOSE_TIMEOUT_S, Source
 from .waiting import POLL, WAKES, make_waiter
 from .wire import layout

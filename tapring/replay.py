@@ -13,11 +13,11 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Protocol
 
-from .discovery import SessionInfo, engines
 from .errors import RecordingError, TapError
+from .events.kinds import Kind
 from .recordings import Recording
+from .shm.discovery import SessionInfo, engines
 from .snapshot import Snapshot
-from .stages import Kind
 from .tap import Tap
 
 NAME_BYTES: Final = 63

@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final, Protocol
 
+from .events.kinds import Kind
 from .live import WHOLE_BYTES, Arriving, Leaving, Live
-from .registry import Registry, Row
-from .stages import Kind
+from .shm.registry import Registry, Row
 from .thrown_in import was_thrown_in
 from .wire import layout
 from .wire.layout import Ended, Verdict

@@ -26,8 +26,8 @@ from typing import Any, Final
 
 from .account import Stats, account
 from .errors import TapError
+from .events.sieve import KeptAway, Sieve, Sifted
 from .hand import Hand
-from .sieve import KeptAway, Sieve, Sifted
 from .source import Frame, Source
 from .waiting import Poll, Waiter
 from .wire.ring import Taken

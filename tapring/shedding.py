@@ -15,9 +15,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Final
 
+from .events.kinds import NotABatch
 from .live import Live
 from .snapshot import Snapshot
-from .stages import NotABatch
 from .watched import Turn, Watched
 
 # Of all sequences this one leaves the smallest gaps, however many turns are taken of it

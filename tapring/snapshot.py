@@ -14,7 +14,7 @@ from time import sleep
 from types import FrameType
 from typing import Any, Final, Protocol
 
-from .stages import NotABatch
+from .events.kinds import NotABatch
 from .watched import Watched
 
 _TOKEN_POLL_S: Final = 20e-6  # a batch of 64 takes 2 us to offer

@@ -10,11 +10,11 @@ from typing import Any, Final
 import msgspec
 
 from .errors import BufferLimit, EngineNotFound, RingCorrupt
-from .housekeeping import sweep_lane
-from .memory import Segment
-from .registry import BellOf, Registry, Row, map_ring
-from .sieve import Sifted
-from .stages import Kind, kind_from
+from .events.kinds import Kind, kind_from
+from .events.sieve import Sifted
+from .shm.registry import BellOf, Registry, Row, map_ring
+from .shm.segment import Segment
+from .shm.sweep import sweep_lane
 from .wire import layout
 from .wire.layout import Ended, Verdict
 from .wire.ledger import Ledger, consumer_words, producer_words

@@ -12,8 +12,8 @@ import msgspec
 from .account import Stats
 from .command_line import events_in_words
 from .errors import suggest
-from .redact import Redactor
-from .select import Select
+from .events.redaction import Redactor
+from .events.selection import Select
 from .session import Session
 from .sinks import Sink
 from .wire import layout

@@ -30,18 +30,25 @@ from typing import Final
 
 from .cost import Cost, Meter, Timed, TimedResting
 from .errors import SessionBusy, SessionLimit, StageNotFound, TapError, suggest
+from .events.kinds import Kind, make_stages
+from .events.strip import Redact, Removing, without
 from .handle import Handle
-from .housekeeping import sweep
-from .lane import LaneInfo, StageInfo
-from .limits import check_budget, check_duration, check_limits, check_name, check_sample, check_size
 from .live import Live
-from .memory import DEFAULT_MODE
-from .registry import Registry
-from .removal import Redact, Removing, without
 from .roster import AGAIN, Roster
 from .shedding import Resting, Shedding, count_resting
+from .shm.info import LaneInfo, StageInfo
+from .shm.limits import (
+    check_budget,
+    check_duration,
+    check_limits,
+    check_name,
+    check_sample,
+    check_size,
+)
+from .shm.registry import Registry
+from .shm.segment import DEFAULT_MODE
+from .shm.sweep import sweep
 from .snapshot import Gate, Snapshot
-from .stages import Kind, make_stages
 from .thrown_in import was_thrown_in
 from .watched import Watched, is_outdated, watch
 from .wire import layout

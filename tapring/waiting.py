@@ -8,9 +8,9 @@ from contextlib import suppress
 from time import monotonic_ns
 from typing import Final, Protocol
 
-from .bell import Bell
 from .errors import SessionBusy
-from .registry import NO_BELL
+from .shm.doorbell import Bell
+from .shm.registry import NO_BELL
 from .source import Source
 from .wire.ordering import full_barrier
 

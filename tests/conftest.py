@@ -17,7 +17,7 @@ import hypothesis
 import psutil
 import pytest
 
-from tapring.housekeeping import lanes_of, sweep
+from tapring.shm.sweep import lanes_of, sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"

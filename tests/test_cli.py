@@ -10,7 +10,7 @@ import sys
 import pytest
 
 import tapring
-from tapring.memory import names
+from tapring.shm.segment import names
 
 ENGINE = """
 import sys, time, numpy, tapring

@@ -18,7 +18,7 @@ import tapring
 from tapring import cost, watched
 from tapring import tap as tap_module
 from tapring.cost import Readings, highest_limit
-from tapring.stages import Json, Lines
+from tapring.events.kinds import Json, Lines
 
 LINES = [b"one", b"two"]
 EVENTS = [{"a": 1}, {"a": 2}]

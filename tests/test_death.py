@@ -12,9 +12,9 @@ import textwrap
 import pytest
 
 import tapring
-from tapring.housekeeping import sweep
-from tapring.memory import Segment, names
-from tapring.registry import Registry
+from tapring.shm.registry import Registry
+from tapring.shm.segment import Segment, names
+from tapring.shm.sweep import sweep
 from tapring.wire import layout
 from tapring.wire.layout import RowState
 
@@ -24,8 +24,8 @@ warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads
 import difflib  # an error message may import it
 import tapring
 from tapring import layout
-from tapring.housekeeping import sweep
-from tapring.memory import names
+from tapring.shm.sweep import sweep
+from tapring.shm.segment import names
 
 package = os.path.dirname(tapring.__file__)
 name, stride = sys.argv[1], int(sys.argv[2])
@@ -258,7 +258,7 @@ def tap(name):
 HOLDER = """
 import os, sys, signal, tapring
 from tapring import layout
-from tapring.registry import Registry
+from tapring.shm.registry import Registry
 from tapring.wire.layout import Owner
 registry = Registry.attach(sys.argv[1], sys.argv[2])
 assert registry._take_mutex(0.0)
@@ -314,7 +314,9 @@ def test_the_engine_itself_mends_a_half_changed_table(tap, name, holder) -> None
 def test_a_stopped_consumer_that_holds_the_table_costs_others_an_error_and_the_engine_nothing(
     tap, name, holder, monkeypatch
 ) -> None:
-    monkeypatch.setattr("tapring.registry.Registry.register.__kwdefaults__", {"timeout_s": 0.05})
+    monkeypatch.setattr(
+        "tapring.shm.registry.Registry.register.__kwdefaults__", {"timeout_s": 0.05}
+    )
     handle = tap.register("raw")
     process = holder("odd")
     process.send_signal(signal.SIGSTOP)

@@ -13,9 +13,9 @@ import pytest
 
 import tapring
 from tapring import waiting
-from tapring.bell import Bell
-from tapring.housekeeping import sweep
-from tapring.memory import DIRECTORY, names, unlink
+from tapring.shm.doorbell import Bell
+from tapring.shm.segment import DIRECTORY, names, unlink
+from tapring.shm.sweep import sweep
 from tapring.wire import layout
 
 LINES = [b"one", b"two"]

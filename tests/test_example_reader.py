@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import tapring
-from tapring.memory import Segment
+from tapring.shm.segment import Segment
 from tapring.wire import layout
 from tapring.wire.ledger import consumer_words
 

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 import tapring
 from tapring.errors import RingCorrupt
-from tapring.registry import Registry
-from tapring.stages import Json, Lines
+from tapring.events.kinds import Json, Lines
+from tapring.shm.registry import Registry
 from tapring.wire import layout
 from tapring.wire.ledger import consumer_words, producer_words
 from tapring.wire.ring import Reader, Writer

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 import tapring
-from tapring.housekeeping import sweep
-from tapring.memory import Segment, names
+from tapring.shm.segment import Segment, names
+from tapring.shm.sweep import sweep
 from tapring.wire import layout
 
 ENGINE = """

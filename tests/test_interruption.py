@@ -21,7 +21,7 @@ import pytest
 
 import tapring
 from tapring import cost
-from tapring.memory import names
+from tapring.shm.segment import names
 
 PACKAGE = str(Path(tapring.__file__).parent)
 

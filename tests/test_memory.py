@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tapring.errors import RingCorrupt, SharedMemoryFull
-from tapring.memory import Segment, names, unlink
+from tapring.shm.segment import Segment, names, unlink
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_lock_is_seen_by_others_and_not_by_its_holder(segment) -> None:
 
 def test_the_kernel_drops_the_lock_of_a_killed_process(segment, spawn, wait_for) -> None:
     source = (
-        "import sys, time; from tapring.memory import Segment\n"
+        "import sys, time; from tapring.shm.segment import Segment\n"
         "s = Segment.attach(sys.argv[1]); s.try_lock(5); print('held', flush=True)\n"
         "time.sleep(600)"
     )

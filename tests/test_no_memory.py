@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 import tapring
-from tapring.memory import names
+from tapring.shm.segment import names
 
 MIB = 1 << 20
 PAGE = 4096
@@ -362,7 +362,7 @@ def test_a_ring_whose_memory_was_taken_away_is_refused_before_it_is_touched(mach
     engine.send_signal(signal.SIGSTOP)  # so that all is as it shall be when the engine looks
     source = """
 import os, sys, time
-from tapring.discovery import find
+from tapring.shm.discovery import find
 from tapring.wire.layout import Owner, Verdict
 (registry,) = find("engine")
 row = registry.register(

@@ -21,10 +21,10 @@ from types import SimpleNamespace
 import pytest
 
 import tapring
-from tapring.discovery import sweep
-from tapring.lane import LaneInfo, StageInfo
-from tapring.memory import Segment
-from tapring.registry import Registry
+from tapring.shm.discovery import sweep
+from tapring.shm.info import LaneInfo, StageInfo
+from tapring.shm.registry import Registry
+from tapring.shm.segment import Segment
 from tapring.wire import layout
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tapring.events.kinds import Array, Blobs, Json, Lines
 from tapring.sinks import Rotation, open_sink
 from tapring.source import Frame
-from tapring.stages import Array, Blobs, Json, Lines
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -237,7 +237,7 @@ KILLED = """
 import sys
 from tapring.sinks import open_sink
 from tapring.source import Frame
-from tapring.stages import Json
+from tapring.events.kinds import Json
 sink = open_sink(sys.argv[1], None, kind="json")
 for n in range(1000):
     payload, count, _ = Json().pack([{"n": n, "text": "x" * 50}] * 10)
@@ -268,7 +268,7 @@ FULL = """
 import resource, sys
 from tapring.sinks import open_sink
 from tapring.source import Frame
-from tapring.stages import Json
+from tapring.events.kinds import Json
 import pyarrow.parquet, random
 sink = open_sink(sys.argv[1], None, kind="json")
 events = [{"n": n, "text": random.randbytes(50).hex()} for n in range(1000)]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapring.paths import NOTHING, Path, Tree, parse_paths
+from tapring.events.paths import NOTHING, Path, Tree, parse_paths
 
 EVENT = {
     "user": {"name": "root", "email": "r@x"},

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapring
-from tapring.memory import names
 from tapring.pipe import MAX_LINE_BYTES, LineCutter
+from tapring.shm.segment import names
 
 PIPE = [sys.executable, "-m", "tapring.pipe"]
 

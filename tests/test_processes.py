@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import tapring
-from tapring.housekeeping import sweep
-from tapring.memory import names
+from tapring.shm.segment import names
+from tapring.shm.sweep import sweep
 
 # What each script begins with. A fork beside threads, which Python 3.12 warns of, is the point of
 # many; a child that hangs is ended by its alarm, and so seen as a status.
@@ -247,7 +247,7 @@ def test_a_child_that_ends_first_leaves_its_parents_sessions_alone(start, name, 
 def test_a_child_that_says_goodbye_takes_its_own_lane_with_it_and_no_other(run, name) -> None:
     """``sys.exit`` in a child runs the exit handlers that it has inherited."""
     run("""
-        from tapring.memory import names
+        from tapring.shm.segment import names
         tap = tapring.Tap(name)
         pid = os.fork()
         if pid == 0:

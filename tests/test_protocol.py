@@ -15,8 +15,8 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from tapring.lane import LaneInfo, StageInfo
-from tapring.stages import Array, Blobs, Json, Lines
+from tapring.events.kinds import Array, Blobs, Json, Lines
+from tapring.shm.info import LaneInfo, StageInfo
 from tapring.wire import layout
 
 TEXT = (Path(__file__).resolve().parent.parent / "docs" / "protocol.md").read_text()

@@ -17,14 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tapring.errors import RecordingError
+from tapring.events.kinds import Array, Blobs, Json, Lines
+from tapring.events.objects import line_of_object, object_of_line
 from tapring.recordings import open_recording, runs, source
 from tapring.recordings.meta import Pace
-from tapring.records import line_of_object, object_of_line
 from tapring.sinks.formats import make_format
 from tapring.sinks.npy import NpyFile
 from tapring.sinks.parquet import ParquetFile
 from tapring.source import Frame
-from tapring.stages import Array, Blobs, Json, Lines
 
 msgpack = pytest.importorskip("msgpack")
 zstandard = pytest.importorskip("zstandard")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import tapring
 from tapring import Redactor
-from tapring.redact import PREFIX
+from tapring.events.redaction import PREFIX
 
 TOKEN = re.compile(r"tapring:redacted:[0-9a-f]{16}")
 

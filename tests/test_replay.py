@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 import tapring
 from tapring.cli import main
 from tapring.errors import RecordingError
-from tapring.memory import names
 from tapring.recordings import open_recording
 from tapring.replay import LINGER_S, PATIENCE_S, Replay, Room, default_name, due_times, stages_of
+from tapring.shm.segment import names
 from tapring.sinks import open_sink
 
 REPLAY = [sys.executable, "-m", "tapring", "replay"]

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapring
-from tapring.memory import names
-from tapring.stages import Lines
+from tapring.events.kinds import Lines
+from tapring.shm.segment import names
 from tapring.wire import layout
 from tapring.wire.ledger import consumer_words, producer_words
 from tapring.wire.ring import Reader, Writer

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tapring.errors import RingCorrupt
-from tapring.stages import Blobs, Lines
+from tapring.events.kinds import Blobs, Lines
 from tapring.wire import layout
 from tapring.wire.ledger import consumer_words, producer_words
 from tapring.wire.ordering import full_barrier, needs_barrier

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapring.select import Grep, Rate, Sample, Select
-from tapring.where import Where
+from tapring.events.selection import Grep, Rate, Sample, Select
+from tapring.events.where import Where
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 import tapring
 from tapring import Redactor, Select
-from tapring.paths import Path
-from tapring.sieve import make_sieve
-from tapring.stages import Array, Blobs, Json, Lines
+from tapring.events.kinds import Array, Blobs, Json, Lines
+from tapring.events.paths import Path
+from tapring.events.sieve import make_sieve
 
 POINT = np.dtype([("t", "i8"), ("x", "f8"), ("name", "S4")])
 TOKEN = re.compile(r"tapring:redacted:[0-9a-f]{16}")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import tapring
-from tapring.housekeeping import sweep
-from tapring.memory import Segment, names
-from tapring.registry import Registry
+from tapring.shm.registry import Registry
+from tapring.shm.segment import Segment, names
+from tapring.shm.sweep import sweep
 from tapring.wire import layout
 
 ENGINE = """
@@ -399,7 +399,7 @@ def test_a_ring_is_mapped_read_only_but_for_the_consumers_page(tap, name) -> Non
 
 
 def test_the_table_held_by_a_stopped_process_is_a_clear_error(tap, name, monkeypatch) -> None:
-    monkeypatch.setattr("tapring.registry.TABLE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("tapring.shm.registry.TABLE_TIMEOUT_S", 0.05)
     with Registry.attach(name, tap.lane) as holder:
         assert holder.segment.try_lock(layout.LOCK_TABLE)
         with Registry.attach(name, tap.lane) as registry:

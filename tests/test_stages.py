@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapring.stages import Array, Blobs, Json, Lines, NotABatch, array, kind_from, make_stages
+from tapring.events.kinds import Array, Blobs, Json, Lines, NotABatch, array, kind_from, make_stages
 
 POINT = np.dtype([("t", "<f8"), ("name", "S5"), ("xy", "<f4", (2,)), ("in", [("a", "u1")])])
 lines = st.lists(st.binary(max_size=30).map(lambda b: b.replace(b"\n", b"")), min_size=1)

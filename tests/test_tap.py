@@ -11,8 +11,8 @@ import pytest
 
 import tapring
 from tapring.live import Arriving
-from tapring.memory import Segment, names, unlink
-from tapring.registry import Registry
+from tapring.shm.registry import Registry
+from tapring.shm.segment import Segment, names, unlink
 from tapring.wire import layout
 
 LINES = [b"one", b"two", b"three"]

@@ -10,7 +10,7 @@ import msgspec
 
 from ..command_line import EngineName, fail
 from ..errors import TapError
-from ..housekeeping import Removed, sweep
+from ..shm.sweep import Removed, sweep
 
 _PATIENCE_S: Final = 1.0
 _UNITS: Final = ("bytes", "KiB", "MiB", "GiB")

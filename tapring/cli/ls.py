@@ -10,8 +10,8 @@ import click
 import msgspec
 
 from ..command_line import fail
-from ..discovery import EngineInfo, SessionInfo, engines
 from ..errors import TapError, suggest
+from ..shm.discovery import EngineInfo, SessionInfo, engines
 
 if TYPE_CHECKING:
     from rich.console import JustifyMethod

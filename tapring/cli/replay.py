@@ -20,13 +20,13 @@ import msgspec
 
 from ..command_line import Count, EngineName, events_in_words, fail, say
 from ..errors import TapError
+from ..events.kinds import Kind, make_stages
 from ..interrupts import Interrupts, silence_stdout
 from ..recordings import FORMATS, STDIN, Recording, open_recording
 from ..replay import LONGEST_SESSION_S, Replay, default_name, stages_of
 from ..sinks.formats import make_format
 from ..sinks.output import Output
 from ..source import Frame
-from ..stages import Kind, make_stages
 from ..tap import Tap, TapWarning
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from ..errors import RecordingError
+from ..events.kinds import Kind, kind_from
 from ..sinks.formats import FORMATS as CAPTURED
-from ..stages import Kind, kind_from
 from .events import OF_MSGPACK, OF_OBJECT, OF_TEXT
 from .meta import Meta, Pace, read_meta
 from .npy import NpyHeader, record_runs

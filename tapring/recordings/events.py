@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from ..records import line_of_object, unwrapped_blob, unwrapped_line
-from ..stages import NOT_DECODED
+from ..events.kinds import NOT_DECODED
+from ..events.objects import line_of_object, unwrapped_blob, unwrapped_line
 
 _raw_decoder: Final = msgspec.json.Decoder(msgspec.Raw)
 _decode: Final = msgspec.json.Decoder().decode

@@ -14,8 +14,8 @@ from typing import Literal
 import msgspec
 
 from ..errors import RecordingError
+from ..events.kinds import NOT_DECODED
 from ..sinks.part import META
-from ..stages import NOT_DECODED
 
 
 class Meta(msgspec.Struct, frozen=True):

@@ -9,8 +9,8 @@ from ast import literal_eval
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from ..events.kinds import Array, Kind
 from ..sinks.npy import MAGIC
-from ..stages import Array, Kind
 from .runs import Run
 from .source import Source
 

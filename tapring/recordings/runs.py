@@ -13,10 +13,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from ..events.kinds import NOT_DECODED
 from ..sinks.formats import EXT_JSON
 from ..sinks.journal import event_of
 from ..sinks.parquet import Row, rows
-from ..stages import NOT_DECODED
 from .events import Unreadable
 from .source import Source, optional
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ..records import flat, object_of_blob, object_of_line
+from ..events.objects import flat, object_of_blob, object_of_line
 from .frames import FrameLike
 from .pretty import Pretty
 

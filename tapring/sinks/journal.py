@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
-from ..records import flat, object_of_blob, object_of_line, wrapped_line
-from ..stages import NOT_DECODED
+from ..events.kinds import NOT_DECODED
+from ..events.objects import flat, object_of_blob, object_of_line, wrapped_line
 from .frames import FrameLike
 
 TIME: Final = "tapring_time"

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ..records import flat, object_of_line
+from ..events.objects import flat, object_of_line
 from .frames import FrameLike
 
 _encode: Final = msgspec.json.Encoder().encode

@@ -18,8 +18,8 @@ import numpy as np
 
 import tapring
 from tapring.errors import TapError
-from tapring.housekeeping import sweep
-from tapring.registry import Registry
+from tapring.shm.registry import Registry
+from tapring.shm.sweep import sweep
 from tapring.wire import layout
 
 from .choices import Choices, mutate, store

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tapring.errors import RingCorrupt
-from tapring.stages import Blobs, Json, Lines, array
+from tapring.events.kinds import Blobs, Json, Lines, array
 from tapring.wire import layout
 from tapring.wire.layout import Ended
 from tapring.wire.ledger import consumer_words, producer_words

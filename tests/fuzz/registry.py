@@ -14,8 +14,8 @@ from contextlib import suppress
 
 import tapring
 from tapring.errors import RingCorrupt, TapError
-from tapring.housekeeping import sweep
-from tapring.stages import Lines
+from tapring.events.kinds import Lines
+from tapring.shm.sweep import sweep
 from tapring.wire import layout
 from tapring.wire.layout import Owner, RowState
 from tapring.wire.ledger import consumer_words, producer_words
@@ -248,7 +248,10 @@ class _Lane:
 
     def hold_table(self, batches: int) -> None:
         """Another process is stopped while it holds the table's mutex."""
-        with suppress(TapError), tapring.registry.Registry.attach(self.name, self.tap.lane) as held:
+        with (
+            suppress(TapError),
+            tapring.shm.registry.Registry.attach(self.name, self.tap.lane) as held,
+        ):
             if held.segment.try_lock(layout.LOCK_TABLE):
                 self.batches(batches)
 

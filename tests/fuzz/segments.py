@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tapring import registry
+from tapring.shm import registry
 from tapring.wire import layout
 
 from .choices import Field

@@ -11,7 +11,7 @@ import mmap
 import numpy as np
 
 from tapring.errors import RingCorrupt
-from tapring.stages import Blobs, Json, Kind, Lines, array
+from tapring.events.kinds import Blobs, Json, Kind, Lines, array
 from tapring.wire import layout
 from tapring.wire.layout import Ended
 from tapring.wire.ledger import consumer_words, producer_words, read_ledger

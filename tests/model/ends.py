@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tapring.stages import Lines
+from tapring.events.kinds import Lines
 
 from .automaton import Broken
 from .recording import Recorder, RingCells

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tapring import live, waiting
-from tapring.registry import BellOf, Row
+from tapring.shm.registry import BellOf, Row
 from tapring.source import Source
 from tapring.waiting import Doorbell
 from tapring.watched import Attended, Watched

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tapring import live, registry, roster, tap, waiting
+from tapring import live, roster, tap, waiting
 from tapring.errors import SharedMemoryFull
-from tapring.registry import BellOf, Registry, Row
+from tapring.events.kinds import make_stages
+from tapring.shm import registry
+from tapring.shm.registry import BellOf, Registry, Row
 from tapring.snapshot import Snapshot
-from tapring.stages import make_stages
 from tapring.wire import layout
 from tapring.wire.layout import Owner, RowState
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from tapring import waiting
 from tapring.errors import SessionBusy, SessionLimit
-from tapring.registry import BellOf, Row
 from tapring.roster import AGAIN
+from tapring.shm.registry import BellOf, Row
 from tapring.waiting import Doorbell
 from tapring.wire import layout
 from tapring.wire.layout import Owner, RowState

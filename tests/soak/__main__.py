@@ -18,7 +18,7 @@ import traceback
 from pathlib import Path
 from typing import Final
 
-from tapring.memory import DIRECTORY
+from tapring.shm.segment import DIRECTORY
 
 from . import processes
 from .accountant import Difference

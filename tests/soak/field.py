@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from tapring.memory import DIRECTORY, names
+from tapring.shm.segment import DIRECTORY, names
 
 from . import processes, witness
 from .accountant import Difference, Totals

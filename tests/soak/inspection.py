@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 import tapring
-from tapring.housekeeping import Removed, sweep
-from tapring.memory import names
+from tapring.shm.segment import names
+from tapring.shm.sweep import Removed, sweep
 from tapring.wire.ledger import consumer_words, producer_words, read_ledger
 
 from . import evidence, processes, witness

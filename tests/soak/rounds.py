@@ -16,8 +16,8 @@ from typing import Final
 
 import msgspec
 
-from tapring.housekeeping import Removed, sweep
-from tapring.memory import DIRECTORY, names
+from tapring.shm.segment import DIRECTORY, names
+from tapring.shm.sweep import Removed, sweep
 
 from . import inspection, processes, witness
 from .accountant import Difference, Totals

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import msgspec
 
-from tapring.memory import DIRECTORY, Segment
-from tapring.registry import Registry, Row
+from tapring.shm.registry import Registry, Row
+from tapring.shm.segment import DIRECTORY, Segment
 from tapring.wire import layout
 
 HELD: Final = "held-"

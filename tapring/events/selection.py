@@ -19,7 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from .paths import NOTHING, Path, Tree, parse_paths
-from .redact import compile_regex
+from .redaction import compile_regex
 from .where import Where, searcher
 
 _canonical: Final = msgspec.json.Encoder(order="sorted").encode

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 import msgspec
 
-from .thrown_in import was_thrown_in
+from ..thrown_in import was_thrown_in
 
 if TYPE_CHECKING:
     import numpy as np

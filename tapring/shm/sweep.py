@@ -14,11 +14,11 @@ from typing import Final
 
 import msgspec
 
-from .errors import TapError
-from .memory import DIRECTORY, Segment, names, unlink
+from ..errors import TapError
+from ..wire import layout
+from ..wire.ledger import Ledger, consumer_words, producer_words, read_ledger
 from .registry import Registry, Row, names_of_sessions
-from .wire import layout
-from .wire.ledger import Ledger, consumer_words, producer_words, read_ledger
+from .segment import DIRECTORY, Segment, names, unlink
 
 _NAME: Final = re.compile(
     rf"(?:{re.escape(layout.SEMAPHORE_PREFIX)})?{layout.NAME_PREFIX}\.({layout.ENGINE_PATTERN})\.({layout.LANE_PATTERN})(?:\.(\d+))?"

@@ -14,11 +14,11 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from .errors import NotRedactable
-from .records import record_dicts
-from .redact import Redactor
-from .select import Select
-from .stages import NOT_DECODED, Array, Blobs, Kind, Lines
+from ..errors import NotRedactable
+from .kinds import NOT_DECODED, Array, Blobs, Kind, Lines
+from .objects import record_dicts
+from .redaction import Redactor
+from .selection import Select
 
 _NEWLINE: Final = b"\n"
 _KEYS_TO_SEE: Final = 200

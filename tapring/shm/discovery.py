@@ -13,14 +13,14 @@ from typing import Final
 
 import msgspec
 
-from .errors import EngineNotFound, SharedMemoryFull, TapError, suggest
-from .housekeeping import lanes_of, sweep, sweep_lane
-from .lane import StageInfo
-from .memory import Segment, names
+from ..errors import EngineNotFound, SharedMemoryFull, TapError, suggest
+from ..wire import layout
+from ..wire.layout import Owner, RowState
+from ..wire.ledger import consumer_words, producer_words, read_ledger, served_share
+from .info import StageInfo
 from .registry import Registry, Row
-from .wire import layout
-from .wire.layout import Owner, RowState
-from .wire.ledger import consumer_words, producer_words, read_ledger, served_share
+from .segment import Segment, names
+from .sweep import lanes_of, sweep, sweep_lane
 
 _OWNERS: Final[dict[int, str]] = {
     Owner.ENGINE: "engine",

@@ -13,11 +13,11 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from .errors import EngineNotFound, RingCorrupt, VersionMismatch
-from .memory import Segment
-from .wire import layout
-from .wire.layout import EngineState
-from .wire.ordering import publish_barrier
+from ..errors import EngineNotFound, RingCorrupt, VersionMismatch
+from ..wire import layout
+from ..wire.layout import EngineState
+from ..wire.ordering import publish_barrier
+from .segment import Segment
 
 READY_TIMEOUT_S: Final = 1.0
 _BEGUN_S: Final = 0.05

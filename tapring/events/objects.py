@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from .stages import NOT_DECODED
+from .kinds import NOT_DECODED
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode

@@ -18,8 +18,8 @@ from typing import Any, Final
 
 import msgspec
 
+from .kinds import NOT_DECODED, Array, Blobs, Kind, Lines, Packed
 from .paths import Path, Tree, parse_paths
-from .stages import NOT_DECODED, Array, Blobs, Kind, Lines, Packed
 
 Redact = str | Iterable[str] | Mapping[str, str | Iterable[str]]
 _EVERYWHERE: Final = "an engine's redact without a stage's name holds for all stages"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from .errors import BufferLimit, DurationLimit
-from .wire import layout
+from ..errors import BufferLimit, DurationLimit
+from ..wire import layout
 
 _LONGEST_S: Final = (1 << 62) / 1e9  # half of what a clock's word holds
 

@@ -30,7 +30,7 @@ from typing import ClassVar, Final
 
 import posix_ipc
 
-from .errors import NotPermitted, RingCorrupt, SharedMemoryFull, TapError
+from ..errors import NotPermitted, RingCorrupt, SharedMemoryFull, TapError
 
 DIRECTORY: Final = "/dev/shm"
 DEFAULT_MODE: Final = 0o600

@@ -24,7 +24,7 @@ from typing import Final
 
 import msgspec
 
-from .errors import (
+from ..errors import (
     EngineNotFound,
     NotPermitted,
     RingCorrupt,
@@ -34,11 +34,11 @@ from .errors import (
     SharedMemoryFull,
     VersionMismatch,
 )
-from .lane import READY_TIMEOUT_S, LaneInfo, read_info, write_header
-from .memory import DEFAULT_MODE, Segment, let_go_of_descriptors, names, unlink
-from .wire import layout
-from .wire.layout import EngineState, Owner, RowState
-from .wire.ordering import publish_barrier
+from ..wire import layout
+from ..wire.layout import EngineState, Owner, RowState
+from ..wire.ordering import publish_barrier
+from .info import READY_TIMEOUT_S, LaneInfo, read_info, write_header
+from .segment import DEFAULT_MODE, Segment, let_go_of_descriptors, names, unlink
 
 TABLE_TIMEOUT_S: Final = 5.0
 BellOf = tuple[int, int, int]

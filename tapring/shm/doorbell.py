@@ -14,9 +14,9 @@ from typing import Final
 
 import posix_ipc
 
-from .errors import NotPermitted, SharedMemoryFull
-from .memory import DEFAULT_MODE, DIRECTORY, explain, not_given, raise_unless_the_kernels, unlink
-from .wire import layout
+from ..errors import NotPermitted, SharedMemoryFull
+from ..wire import layout
+from .segment import DEFAULT_MODE, DIRECTORY, explain, not_given, raise_unless_the_kernels, unlink
 
 # A semaphore's file is as long as the C library's sem_t, on all machines of today. A shorter one
 # would be SIGBUS at the first touch.

@@ -1,0 +1,1 @@
+"""Pure functions on events: kinds of stages, selecting, redacting. No shared memory, no files."""
