@@ -4,7 +4,10 @@ What is listed here is what is supported; ``docs/`` explains it.
 """
 
 from .account import Stats
-from .cost import Cost, SessionCost
+from .engine.cost import Cost, SessionCost
+from .engine.handle import Handle
+from .engine.snapshot import Snapshot
+from .engine.tap import Tap, TapWarning
 from .errors import (
     BufferLimit,
     DurationLimit,
@@ -23,14 +26,11 @@ from .errors import (
 from .events.kinds import array
 from .events.redaction import Redactor
 from .events.selection import Select
-from .handle import Handle
 from .opening import attach_session, capture, close_session
 from .session import Session
 from .shm.discovery import EngineInfo, SessionInfo, engines
 from .shm.info import StageInfo
-from .snapshot import Snapshot
 from .source import Frame
-from .tap import Tap, TapWarning
 
 __version__ = "0.1.0"
 

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapring
-from tapring import cost, watched
-from tapring import tap as tap_module
-from tapring.cost import Readings, highest_limit
+from tapring.engine import cost
+from tapring.engine import fanout as watched
+from tapring.engine import tap as tap_module
+from tapring.engine.cost import Readings, highest_limit
 from tapring.events.kinds import Json, Lines
 
 LINES = [b"one", b"two"]

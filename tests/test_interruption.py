@@ -20,7 +20,7 @@ from types import FrameType
 import pytest
 
 import tapring
-from tapring import cost
+from tapring.engine import cost
 from tapring.shm.segment import names
 
 PACKAGE = str(Path(tapring.__file__).parent)
@@ -283,7 +283,7 @@ def test_a_session_is_taken_up_by_a_later_batch(
     tap, name, throw, in_parts, monkeypatch, request
 ) -> None:
     """The re-read of the table: a ring mapped, its consumer answered, another let go."""
-    monkeypatch.setattr("tapring.roster._has_just_opened", lambda row, now: in_parts)
+    monkeypatch.setattr("tapring.engine.roster._has_just_opened", lambda row, now: in_parts)
 
     def take_up() -> None:
         for _ in range(4 if in_parts else 1):

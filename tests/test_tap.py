@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tapring
-from tapring.live import Arriving
+from tapring.engine.session import Arriving
 from tapring.shm.registry import Registry
 from tapring.shm.segment import Segment, names, unlink
 from tapring.wire import layout
@@ -308,7 +308,7 @@ def test_a_session_that_has_just_opened_is_taken_up_in_parts(name, monkeypatch) 
     """So that no batch is held up for all of it."""
     with tapring.Tap(name) as tap, Registry.attach(name, tap.lane) as registry:
         row = registry.register(**A_SESSION)
-        monkeypatch.setattr("tapring.tap.monotonic_ns", lambda: row.opened_ns)
+        monkeypatch.setattr("tapring.engine.tap.monotonic_ns", lambda: row.opened_ns)
         verdicts = []
         while not tap.snapshot():
             verdicts.append(registry.verdict_on(row.index, row.id))
@@ -321,7 +321,7 @@ def test_a_session_that_opened_a_while_ago_is_taken_up_at_once(name, monkeypatch
     with tapring.Tap(name) as tap, Registry.attach(name, tap.lane) as registry:
         row = registry.register(**A_SESSION)
         now = row.opened_ns + layout.TAKE_UP_NS
-        monkeypatch.setattr("tapring.tap.monotonic_ns", lambda: now)
+        monkeypatch.setattr("tapring.engine.tap.monotonic_ns", lambda: now)
         assert tap.snapshot().watches("raw")
         registry.free(row)
 
@@ -330,7 +330,7 @@ def test_parts_are_finished_at_once_when_the_time_for_them_is_over(name, monkeyp
     with tapring.Tap(name) as tap, Registry.attach(name, tap.lane) as registry:
         row = registry.register(**A_SESSION)
         now = row.opened_ns
-        monkeypatch.setattr("tapring.tap.monotonic_ns", lambda: now)
+        monkeypatch.setattr("tapring.engine.tap.monotonic_ns", lambda: now)
         assert not tap.snapshot()
         now = row.opened_ns + layout.TAKE_UP_NS
         assert tap.snapshot().watches("raw")
@@ -341,7 +341,7 @@ def test_a_session_that_ends_while_it_is_taken_up_leaves_nothing(name, monkeypat
     with tapring.Tap(name) as tap, Registry.attach(name, tap.lane) as registry:
         descriptors, mapped = len(os.listdir("/proc/self/fd")), mapped_rings(name)
         row = registry.register(**A_SESSION)
-        monkeypatch.setattr("tapring.tap.monotonic_ns", lambda: row.opened_ns)
+        monkeypatch.setattr("tapring.engine.tap.monotonic_ns", lambda: row.opened_ns)
         assert not tap.snapshot()
         registry.free(row)
         assert not tap.snapshot()

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tapring import live, waiting
+from tapring import waiting
+from tapring.engine import session as live
+from tapring.engine.fanout import Attended, Watched
 from tapring.shm.registry import BellOf, Row
 from tapring.source import Source
 from tapring.waiting import Doorbell
-from tapring.watched import Attended, Watched
 from tapring.wire import layout
 from tapring.wire.ring import Barrier, Reader, Writer
 

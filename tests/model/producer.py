@@ -7,7 +7,7 @@ from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from tapring.watched import Watched
+from tapring.engine.fanout import Watched
 from tapring.wire import layout
 from tapring.wire.layout import Ended
 from tapring.wire.ring import Writer

@@ -15,12 +15,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tapring import live, roster, tap, waiting
+from tapring import waiting
+from tapring.engine import roster, tap
+from tapring.engine import session as live
+from tapring.engine.snapshot import Snapshot
 from tapring.errors import SharedMemoryFull
 from tapring.events.kinds import make_stages
 from tapring.shm import registry
 from tapring.shm.registry import BellOf, Registry, Row
-from tapring.snapshot import Snapshot
 from tapring.wire import layout
 from tapring.wire.layout import Owner, RowState
 

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from tapring import waiting
+from tapring.engine.roster import AGAIN
 from tapring.errors import SessionBusy, SessionLimit
-from tapring.roster import AGAIN
 from tapring.shm.registry import BellOf, Row
 from tapring.waiting import Doorbell
 from tapring.wire import layout

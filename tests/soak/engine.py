@@ -21,8 +21,8 @@ from threading import Thread
 import msgspec
 
 import tapring
-from tapring.live import Live
-from tapring.snapshot import Snapshot
+from tapring.engine.session import Live
+from tapring.engine.snapshot import Snapshot
 
 from . import events, processes, witness
 

@@ -28,16 +28,11 @@ from contextlib import suppress
 from time import monotonic_ns
 from typing import Final
 
-from .cost import Cost, Meter, Timed, TimedResting
-from .errors import SessionBusy, SessionLimit, StageNotFound, TapError, suggest
-from .events.kinds import Kind, make_stages
-from .events.strip import Redact, Removing, without
-from .handle import Handle
-from .live import Live
-from .roster import AGAIN, Roster
-from .shedding import Resting, Shedding, count_resting
-from .shm.info import LaneInfo, StageInfo
-from .shm.limits import (
+from ..errors import SessionBusy, SessionLimit, StageNotFound, TapError, suggest
+from ..events.kinds import Kind, make_stages
+from ..events.strip import Redact, Removing, without
+from ..shm.info import LaneInfo, StageInfo
+from ..shm.limits import (
     check_budget,
     check_duration,
     check_limits,
@@ -45,14 +40,19 @@ from .shm.limits import (
     check_sample,
     check_size,
 )
-from .shm.registry import Registry
-from .shm.segment import DEFAULT_MODE
-from .shm.sweep import sweep
+from ..shm.registry import Registry
+from ..shm.segment import DEFAULT_MODE
+from ..shm.sweep import sweep
+from ..thrown_in import was_thrown_in
+from ..wire import layout
+from ..wire.layout import Ended, EngineState, Owner
+from .cost import Cost, Meter, Timed, TimedResting
+from .fanout import Watched, is_outdated, watch
+from .handle import Handle
+from .roster import AGAIN, Roster
+from .session import Live
+from .shedding import Resting, Shedding, count_resting
 from .snapshot import Gate, Snapshot
-from .thrown_in import was_thrown_in
-from .watched import Watched, is_outdated, watch
-from .wire import layout
-from .wire.layout import Ended, EngineState, Owner
 
 DISABLE: Final = "TAPRING_DISABLE"
 

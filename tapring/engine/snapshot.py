@@ -14,8 +14,8 @@ from time import sleep
 from types import FrameType
 from typing import Any, Final, Protocol
 
-from .events.kinds import NotABatch
-from .watched import Watched
+from ..events.kinds import NotABatch
+from .fanout import Watched
 
 _TOKEN_POLL_S: Final = 20e-6  # a batch of 64 takes 2 us to offer
 _POLLS_BEFORE_SEARCH: Final = 256

@@ -23,10 +23,10 @@ from typing import Any, Final
 
 import msgspec
 
-from .live import Live
+from .fanout import Watched
+from .session import Live
 from .shedding import Resting
 from .snapshot import Snapshot
-from .watched import Watched
 
 _PERIOD_NS: Final = 4_000_000  # a timed batch takes 2 us longer, so this is 0.05 %
 _WINDOW_NS: Final = 100_000_000

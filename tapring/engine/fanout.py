@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from .events.kinds import Kind, NotABatch
-from .live import Live
-from .thrown_in import was_thrown_in
-from .wire.ring import Writer
+from ..events.kinds import Kind, NotABatch
+from ..thrown_in import was_thrown_in
+from ..wire.ring import Writer
+from .session import Live
 
 
 class Turn:

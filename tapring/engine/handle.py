@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .live import Live
-from .wire.layout import Ended
+from ..wire.layout import Ended
+from .session import Live
 
 
 class Handle:

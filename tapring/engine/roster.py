@@ -15,12 +15,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final, Protocol
 
-from .events.kinds import Kind
-from .live import WHOLE_BYTES, Arriving, Leaving, Live
-from .shm.registry import Registry, Row
-from .thrown_in import was_thrown_in
-from .wire import layout
-from .wire.layout import Ended, Verdict
+from ..events.kinds import Kind
+from ..shm.registry import Registry, Row
+from ..thrown_in import was_thrown_in
+from ..wire import layout
+from ..wire.layout import Ended, Verdict
+from .session import WHOLE_BYTES, Arriving, Leaving, Live
 
 AGAIN: Final = -2
 """What ``follow`` returns, and no generation is, where the next batch is to call it again."""

@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping
 from time import monotonic_ns
 from typing import Final
 
-from .errors import RingCorrupt, TapError
-from .events.kinds import Kind
-from .shm.doorbell import Bell
-from .shm.registry import NO_BELL, Registry, Row, map_ring
-from .shm.segment import Segment
-from .wire import layout
-from .wire.layout import Ended
-from .wire.ledger import consumer_words, producer_words
-from .wire.ordering import full_barrier, publish_barrier
-from .wire.ring import Writer
+from ..errors import RingCorrupt, TapError
+from ..events.kinds import Kind
+from ..shm.doorbell import Bell
+from ..shm.registry import NO_BELL, Registry, Row, map_ring
+from ..shm.segment import Segment
+from ..wire import layout
+from ..wire.layout import Ended
+from ..wire.ledger import consumer_words, producer_words
+from ..wire.ordering import full_barrier, publish_barrier
+from ..wire.ring import Writer
 
 WHOLE_BYTES: Final = 128 << 10
 """A ring that is not larger is unmapped whole."""

@@ -15,10 +15,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Final
 
-from .events.kinds import NotABatch
-from .live import Live
+from ..events.kinds import NotABatch
+from .fanout import Turn, Watched
+from .session import Live
 from .snapshot import Snapshot
-from .watched import Turn, Watched
 
 # Of all sequences this one leaves the smallest gaps, however many turns are taken of it
 # (Kronecker's with the golden ratio: Knuth, TAOCP 3, 6.4, theorem S).

@@ -1,0 +1,1 @@
+"""The process being tapped: from a Tap to frames in the rings of its sessions."""
