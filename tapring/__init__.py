@@ -3,7 +3,10 @@
 What is listed here is what is supported; ``docs/`` explains it.
 """
 
-from .account import Stats
+from .consumer.attachment import Frame
+from .consumer.opening import attach_session, capture, close_session
+from .consumer.session import Session
+from .consumer.stats import Stats
 from .engine.cost import Cost, SessionCost
 from .engine.handle import Handle
 from .engine.snapshot import Snapshot
@@ -26,11 +29,8 @@ from .errors import (
 from .events.kinds import array
 from .events.redaction import Redactor
 from .events.selection import Select
-from .opening import attach_session, capture, close_session
-from .session import Session
 from .shm.discovery import EngineInfo, SessionInfo, engines
 from .shm.info import StageInfo
-from .source import Frame
 
 __version__ = "0.1.0"
 

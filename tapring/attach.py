@@ -32,17 +32,17 @@ from .command_line import (
     fail,
     say,
 )
+from .consumer.opening import attach_session, capture
+from .consumer.session import AT_LEAST_ONCE, AT_MOST_ONCE, DELIVERIES, Session
+from .consumer.waiting import POLL, WAKES
 from .errors import TapError
 from .events.redaction import Redactor
 from .events.selection import Select
 from .interrupts import Interrupts, silence_stdout
-from .opening import attach_session, capture
 from .progress import Progress, shown
-from .session import AT_LEAST_ONCE, AT_MOST_ONCE, DELIVERIES, Session
 from .shm.discovery import split_address
 from .sinks import FORMATS, STDOUT, Rotation, Sink, check_output, open_sink
 from .summary import Report
-from .waiting import POLL, WAKES
 
 EXIT_ENGINE_DIED: Final = 4
 _CANNOT: Final = TapError.exit_code

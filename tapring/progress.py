@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
 
-from .session import Session
+from .consumer.session import Session
 from .sinks import Sink
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import msgspec
 
-from .account import Stats
 from .command_line import events_in_words
+from .consumer.session import Session
+from .consumer.stats import Stats
 from .errors import suggest
 from .events.redaction import Redactor
 from .events.selection import Select
-from .session import Session
 from .sinks import Sink
 from .wire import layout
 

@@ -175,7 +175,7 @@ def test_an_engine_killed_anywhere_leaves_whole_frames_and_a_ledger_that_closes(
 ) -> None:
     steps = script(
         """
-        tapring.waiting._BOUND_S = 0.002  # how late a death is seen: for each step
+        tapring.consumer.waiting._BOUND_S = 0.002  # how late a death is seen: for each step
         ready, go = os.pipe(), os.pipe()
         seen = []
 

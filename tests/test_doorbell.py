@@ -12,7 +12,7 @@ import time
 import pytest
 
 import tapring
-from tapring import waiting
+from tapring.consumer import waiting
 from tapring.shm.doorbell import Bell
 from tapring.shm.segment import DIRECTORY, names, unlink
 from tapring.shm.sweep import sweep

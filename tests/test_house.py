@@ -22,6 +22,7 @@ CORE = {
     "wire.ordering",
 }
 MAY_IMPORT = {
+    "consumer": set(),
     "engine": set(),
     "shm": set(),
     "events": set(),
@@ -82,21 +83,34 @@ MAY_IMPORT = {
         "events.selection",
         "events.kinds",
     },
-    "source": CORE | {"shm.sweep", "events.sieve"},
-    "account": {"wire.ledger", "events.sieve"},
-    "waiting": {"shm.doorbell", "errors", "wire.ordering", "shm.registry", "source"},
-    "hand": {"wire.ring", "events.sieve", "source", "events.kinds"},
-    "session": CORE | {"account", "hand", "events.sieve", "source", "waiting"},
-    "opening": CORE
+    "consumer.attachment": CORE | {"shm.sweep", "events.sieve"},
+    "consumer.stats": {"wire.ledger", "events.sieve"},
+    "consumer.waiting": {
+        "shm.doorbell",
+        "errors",
+        "wire.ordering",
+        "shm.registry",
+        "consumer.attachment",
+    },
+    "consumer.cursor": {"wire.ring", "events.sieve", "consumer.attachment", "events.kinds"},
+    "consumer.session": CORE
     | {
-        "session",
-        "source",
+        "consumer.stats",
+        "consumer.cursor",
+        "events.sieve",
+        "consumer.attachment",
+        "consumer.waiting",
+    },
+    "consumer.opening": CORE
+    | {
+        "consumer.session",
+        "consumer.attachment",
         "shm.discovery",
         "shm.limits",
         "events.redaction",
         "events.selection",
         "events.sieve",
-        "waiting",
+        "consumer.waiting",
     },
     "sinks": {
         "sinks.compression",
@@ -147,30 +161,30 @@ MAY_IMPORT = {
         "events.where",
     },
     "summary": {
-        "account",
+        "consumer.stats",
         "command_line",
         "errors",
         "wire.layout",
         "events.redaction",
         "events.selection",
-        "session",
+        "consumer.session",
         "sinks",
     },
-    "progress": {"session", "sinks"},
+    "progress": {"consumer.session", "sinks"},
     "attach": {
         "__init__",  # its version
         "command_line",
         "shm.discovery",
         "errors",
         "interrupts",
-        "opening",
+        "consumer.opening",
         "progress",
         "events.redaction",
         "events.selection",
-        "session",
+        "consumer.session",
         "sinks",
         "summary",
-        "waiting",
+        "consumer.waiting",
     },
     "pipe": {"engine.tap", "errors"},
     "interrupts": set(),
@@ -211,10 +225,10 @@ MAY_IMPORT = {
         "engine.tap",
     },
     "cli": {"__init__", "errors"},  # the commands are loaded by name
-    "cli.close": {"command_line", "opening", "errors"},
+    "cli.close": {"command_line", "consumer.opening", "errors"},
     "cli.gc": {"command_line", "shm.sweep", "errors"},
     "cli.ls": {"command_line", "shm.discovery", "errors"},
-    "cli.open": {"command_line", "opening", "errors"},
+    "cli.open": {"command_line", "consumer.opening", "errors"},
     "cli.replay": {
         "command_line",
         "errors",
@@ -223,13 +237,13 @@ MAY_IMPORT = {
         "replay",
         "sinks.formats",
         "sinks.output",
-        "source",
+        "consumer.attachment",
         "events.kinds",
         "engine.tap",
     },
     "__main__": {"cli"},
     "__init__": {
-        "account",
+        "consumer.stats",
         "engine.cost",
         "errors",
         "engine.handle",
@@ -238,9 +252,9 @@ MAY_IMPORT = {
         "shm.info",
         "shm.discovery",
         "engine.snapshot",
-        "source",
-        "session",
-        "opening",
+        "consumer.attachment",
+        "consumer.session",
+        "consumer.opening",
         "events.kinds",
         "engine.tap",
     },
@@ -300,7 +314,7 @@ def test_importing_tapring_loads_nothing_optional() -> None:
     )
     heavy = {"numpy", "click", "rich", "psutil", "asyncio", "http", "multiprocessing", "logging"}
     assert not loaded & heavy
-    assert "tapring.session" in loaded
+    assert "tapring.consumer.session" in loaded
 
 
 def test_what_is_public_is_listed_and_documented() -> None:

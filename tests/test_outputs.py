@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tapring.consumer.attachment import Frame
 from tapring.events.kinds import Array, Json, Lines
 from tapring.sinks import Rotation, check_output, format_of, open_sink, output
 from tapring.sinks.meta import MAX_POINTS, Pace
 from tapring.sinks.npy import header
-from tapring.source import Frame
 
 NS = 1_700_000_000_123_456_789
 POINT = np.dtype([("t", "f8"), ("x", "i4")])
@@ -30,7 +30,7 @@ WRITER = """
 import signal, sys, time
 import numpy as np
 from tapring.sinks import open_sink
-from tapring.source import Frame
+from tapring.consumer.attachment import Frame
 from tapring.events.kinds import Array, Json
 kind = Array([("t", "f8"), ("x", "i4")]) if sys.argv[1].endswith(".npy") else Json()
 sink = open_sink(sys.argv[1], None, kind=kind.name, dtype=getattr(kind, "dtype", None))

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tapring.consumer.attachment import Frame
 from tapring.events.kinds import Array, Blobs, Json, Lines
 from tapring.sinks import Rotation, open_sink
-from tapring.source import Frame
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -236,7 +236,7 @@ def test_duckdb_reads_it(tmp_path) -> None:
 KILLED = """
 import sys
 from tapring.sinks import open_sink
-from tapring.source import Frame
+from tapring.consumer.attachment import Frame
 from tapring.events.kinds import Json
 sink = open_sink(sys.argv[1], None, kind="json")
 for n in range(1000):
@@ -267,7 +267,7 @@ def test_a_killed_capture_leaves_a_journal_that_can_be_converted(tmp_path, spawn
 FULL = """
 import resource, sys
 from tapring.sinks import open_sink
-from tapring.source import Frame
+from tapring.consumer.attachment import Frame
 from tapring.events.kinds import Json
 import pyarrow.parquet, random
 sink = open_sink(sys.argv[1], None, kind="json")

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tapring.consumer.attachment import Frame
 from tapring.errors import RecordingError
 from tapring.events.kinds import Array, Blobs, Json, Lines
 from tapring.events.objects import line_of_object, object_of_line
@@ -24,7 +25,6 @@ from tapring.recordings.meta import Pace
 from tapring.sinks.formats import make_format
 from tapring.sinks.npy import NpyFile
 from tapring.sinks.parquet import ParquetFile
-from tapring.source import Frame
 
 msgpack = pytest.importorskip("msgpack")
 zstandard = pytest.importorskip("zstandard")

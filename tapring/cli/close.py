@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from ..command_line import ADDRESS, fail
+from ..consumer.opening import close_session
 from ..errors import TapError
-from ..opening import close_session
 
 
 @click.command("close")

@@ -7,8 +7,8 @@ import math
 import click
 
 from ..command_line import ADDRESS, Count, Duration, Size, fail
+from ..consumer.opening import capture
 from ..errors import TapError
-from ..opening import capture
 
 
 @click.command("open")

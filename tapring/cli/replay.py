@@ -19,6 +19,7 @@ import click
 import msgspec
 
 from ..command_line import Count, EngineName, events_in_words, fail, say
+from ..consumer.attachment import Frame
 from ..engine.tap import Tap, TapWarning
 from ..errors import TapError
 from ..events.kinds import Kind, make_stages
@@ -27,7 +28,6 @@ from ..recordings import FORMATS, STDIN, Recording, open_recording
 from ..replay import LONGEST_SESSION_S, Replay, default_name, stages_of
 from ..sinks.formats import make_format
 from ..sinks.output import Output
-from ..source import Frame
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from tapring.consumer.waiting import Doorbell
 from tapring.engine.fanout import Attended
-from tapring.waiting import Doorbell
 from tapring.wire import layout
 
 from .automaton import Broken, Program

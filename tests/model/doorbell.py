@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from tapring import waiting
+from tapring.consumer import waiting
+from tapring.consumer.waiting import Doorbell
 from tapring.engine import session as live
 from tapring.engine.fanout import Attended, Turn
-from tapring.waiting import Doorbell
 from tapring.wire import layout
 from tapring.wire.layout import Ended
 from tapring.wire.ring import Reader, Writer

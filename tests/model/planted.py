@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tapring import waiting
+from tapring.consumer import waiting
+from tapring.consumer.attachment import Source
+from tapring.consumer.waiting import Doorbell
 from tapring.engine import session as live
 from tapring.engine.fanout import Attended, Watched
 from tapring.shm.registry import BellOf, Row
-from tapring.source import Source
-from tapring.waiting import Doorbell
 from tapring.wire import layout
 from tapring.wire.ring import Barrier, Reader, Writer
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tapring import waiting
+from tapring.consumer import waiting
 from tapring.engine import roster, tap
 from tapring.engine import session as live
 from tapring.engine.snapshot import Snapshot

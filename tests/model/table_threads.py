@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from tapring import waiting
+from tapring.consumer import waiting
+from tapring.consumer.waiting import Doorbell
 from tapring.engine.roster import AGAIN
 from tapring.errors import SessionBusy, SessionLimit
 from tapring.shm.registry import BellOf, Row
-from tapring.waiting import Doorbell
 from tapring.wire import layout
 from tapring.wire.layout import Owner, RowState
 

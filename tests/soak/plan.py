@@ -10,8 +10,8 @@ from random import Random
 
 import msgspec
 
-from tapring.session import AT_LEAST_ONCE, AT_MOST_ONCE
-from tapring.waiting import DOORBELL, POLL, SPIN
+from tapring.consumer.session import AT_LEAST_ONCE, AT_MOST_ONCE
+from tapring.consumer.waiting import DOORBELL, POLL, SPIN
 
 from .consumer import ConsumerOrders
 from .engine import EngineOrders

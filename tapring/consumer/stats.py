@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from .events.sieve import KeptAway
-from .wire.ledger import Ledger
+from ..events.sieve import KeptAway
+from ..wire.ledger import Ledger
 
 
 class Stats(msgspec.Struct, frozen=True):

@@ -7,10 +7,10 @@ from itertools import islice
 from operator import length_hint
 from typing import Any
 
-from .events.kinds import Kind
-from .events.sieve import Sifted
-from .source import Source
-from .wire.ring import Taken
+from ..events.kinds import Kind
+from ..events.sieve import Sifted
+from ..wire.ring import Taken
+from .attachment import Source
 
 
 class Hand:

@@ -9,17 +9,17 @@ from typing import Any, Final
 
 import msgspec
 
-from .errors import BufferLimit, EngineNotFound, RingCorrupt
-from .events.kinds import Kind, kind_from
-from .events.sieve import Sifted
-from .shm.registry import BellOf, Registry, Row, map_ring
-from .shm.segment import Segment
-from .shm.sweep import sweep_lane
-from .wire import layout
-from .wire.layout import Ended, Verdict
-from .wire.ledger import Ledger, consumer_words, producer_words
-from .wire.ordering import publish_barrier
-from .wire.ring import Reader, Taken
+from ..errors import BufferLimit, EngineNotFound, RingCorrupt
+from ..events.kinds import Kind, kind_from
+from ..events.sieve import Sifted
+from ..shm.registry import BellOf, Registry, Row, map_ring
+from ..shm.segment import Segment
+from ..shm.sweep import sweep_lane
+from ..wire import layout
+from ..wire.layout import Ended, Verdict
+from ..wire.ledger import Ledger, consumer_words, producer_words
+from ..wire.ordering import publish_barrier
+from ..wire.ring import Reader, Taken
 
 CLOSE_TIMEOUT_S: Final = 1.0
 _ENDED_BY: Final[dict[int, str]] = {

@@ -24,13 +24,13 @@ from itertools import chain
 from time import monotonic_ns
 from typing import Any, Final
 
-from .account import Stats, account
-from .errors import TapError
-from .events.sieve import KeptAway, Sieve, Sifted
-from .hand import Hand
-from .source import Frame, Source
+from ..errors import TapError
+from ..events.sieve import KeptAway, Sieve, Sifted
+from ..wire.ring import Taken
+from .attachment import Frame, Source
+from .cursor import Hand
+from .stats import Stats, account
 from .waiting import Poll, Waiter
-from .wire.ring import Taken
 
 AT_MOST_ONCE: Final = "at-most-once"
 AT_LEAST_ONCE: Final = "at-least-once"

@@ -8,11 +8,11 @@ from contextlib import suppress
 from time import monotonic_ns
 from typing import Final, Protocol
 
-from .errors import SessionBusy
-from .shm.doorbell import Bell
-from .shm.registry import NO_BELL
-from .source import Source
-from .wire.ordering import full_barrier
+from ..errors import SessionBusy
+from ..shm.doorbell import Bell
+from ..shm.registry import NO_BELL
+from ..wire.ordering import full_barrier
+from .attachment import Source
 
 POLL: Final = "poll"
 DOORBELL: Final = "doorbell"

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from .errors import (
+from ..errors import (
     BufferLimit,
     DurationLimit,
     EngineNotFound,
@@ -19,17 +19,17 @@ from .errors import (
     TapError,
     suggest,
 )
-from .events.redaction import Redactor
-from .events.selection import Select
-from .events.sieve import OnDecodeError, make_sieve
+from ..events.redaction import Redactor
+from ..events.selection import Select
+from ..events.sieve import OnDecodeError, make_sieve
+from ..shm.discovery import find, split_address
+from ..shm.limits import check_sample
+from ..shm.registry import TABLE_TIMEOUT_S, Registry, Row
+from ..wire import layout
+from ..wire.layout import Owner
+from .attachment import CLOSE_TIMEOUT_S, Source
 from .session import AT_MOST_ONCE, DELIVERIES, Session
-from .shm.discovery import find, split_address
-from .shm.limits import check_sample
-from .shm.registry import TABLE_TIMEOUT_S, Registry, Row
-from .source import CLOSE_TIMEOUT_S, Source
 from .waiting import POLL, WAKES, make_waiter
-from .wire import layout
-from .wire.layout import Owner
 
 _NS: Final = 1_000_000_000
 _FIND_POLL_S: Final = 0.05

@@ -1,0 +1,1 @@
+"""The process that reads: opening sessions, reading their rings, keeping their account."""
