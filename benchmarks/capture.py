@@ -19,7 +19,7 @@ from time import perf_counter_ns
 import msgspec
 
 import tapring
-from tapring.sinks import open_sink
+from tapring.files.writing import open_sink
 
 from .harness import Plan, Result, Skipped, alternate, ratios, run
 from .workload import BATCH, EVENT_BYTES, EVENTS, LINES

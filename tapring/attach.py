@@ -38,10 +38,10 @@ from .consumer.waiting import POLL, WAKES
 from .errors import TapError
 from .events.redaction import Redactor
 from .events.selection import Select
+from .files.writing import FORMATS, STDOUT, Rotation, Sink, check_output, open_sink
 from .interrupts import Interrupts, silence_stdout
 from .progress import Progress, shown
 from .shm.discovery import split_address
-from .sinks import FORMATS, STDOUT, Rotation, Sink, check_output, open_sink
 from .summary import Report
 
 EXIT_ENGINE_DIED: Final = 4

@@ -9,7 +9,7 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
 
 from .consumer.session import Session
-from .sinks import Sink
+from .files.writing import Sink
 
 if TYPE_CHECKING:
     from rich.live import Live

@@ -17,7 +17,7 @@ from .engine.snapshot import Snapshot
 from .engine.tap import Tap
 from .errors import RecordingError, TapError
 from .events.kinds import Kind
-from .recordings import Recording
+from .files.reading import Recording
 from .shm.discovery import SessionInfo, engines
 
 NAME_BYTES: Final = 63

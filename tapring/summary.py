@@ -15,7 +15,7 @@ from .consumer.stats import Stats
 from .errors import suggest
 from .events.redaction import Redactor
 from .events.selection import Select
-from .sinks import Sink
+from .files.writing import Sink
 from .wire import layout
 
 

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 
 from tapring.consumer.attachment import Frame
 from tapring.events.kinds import Array, Json, Lines
-from tapring.sinks import Rotation, check_output, format_of, open_sink, output
-from tapring.sinks.meta import MAX_POINTS, Pace
-from tapring.sinks.npy import header
+from tapring.files import output
+from tapring.files.meta import MAX_POINTS, Pace
+from tapring.files.npy import header
+from tapring.files.writing import Rotation, check_output, format_of, open_sink
 
 NS = 1_700_000_000_123_456_789
 POINT = np.dtype([("t", "f8"), ("x", "i4")])
@@ -29,7 +30,7 @@ POINT = np.dtype([("t", "f8"), ("x", "i4")])
 WRITER = """
 import signal, sys, time
 import numpy as np
-from tapring.sinks import open_sink
+from tapring.files.writing import open_sink
 from tapring.consumer.attachment import Frame
 from tapring.events.kinds import Array, Json
 kind = Array([("t", "f8"), ("x", "i4")]) if sys.argv[1].endswith(".npy") else Json()
@@ -211,7 +212,7 @@ def test_many_captures_that_start_at_once_never_share_a_file(tmp_path, spawn) ->
         "import sys, tapring.sinks\n"
         "def open_late(*args, **options):\n"
         "    print(flush=True); sys.stdin.readline()\n"
-        "    try: return tapring.sinks.open_sink(*args, **options)\n"
+        "    try: return tapring.files.writing.open_sink(*args, **options)\n"
         "    except FileExistsError: sys.exit(3)\n"
     )
     source = late + source + "put(int(sys.argv[2]))\nsink.close()\n"
@@ -372,7 +373,7 @@ def put(n):
              {"n": k, "t": text.randbytes(40).hex()} for k in range(n, n + 50)]
     payload, count, _ = kind.pack(batch)
     sink.write(Frame(bytes(payload), count, n, 0, "", kind))
-from tapring.sinks import output
+from tapring.files.writing import output
 output.FLUSH_S = 0.0
 n = 0
 try:
@@ -677,7 +678,7 @@ def test_a_path_that_cannot_be_written_is_known_before(tmp_path, monkeypatch) ->
     [("x.parquet", r"pip install 'tapring\[parquet\]'"), ("x.gz.zst", r"'tapring\[zstd\]'")],
 )
 def test_a_package_that_is_missing_is_named_before(path, said, monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr("tapring.sinks.compression.find_spec", lambda name: None)
+    monkeypatch.setattr("tapring.files.compression.find_spec", lambda name: None)
     for check in (check_output, lambda path, _: open_sink(path, None, kind="json")):
         with pytest.raises(ValueError, match=said):
             check(str(tmp_path / path), None)
@@ -693,7 +694,7 @@ def test_npy_is_for_array_stages(tmp_path) -> None:
 def test_a_sink_loads_what_it_needs_and_no_more() -> None:
     pytest.importorskip("pyarrow")
     code = (
-        "import sys; from tapring.sinks import open_sink, check_output\n"
+        "import sys; from tapring.files.writing import open_sink, check_output\n"
         "check_output('x.parquet', None, None); open_sink('/dev/null', 'ndjson', kind='json')\n"
         "print(*{'pyarrow', 'zstandard', 'numpy', 'msgpack'} & set(sys.modules))"
     )

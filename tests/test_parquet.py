@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from tapring.consumer.attachment import Frame
 from tapring.events.kinds import Array, Blobs, Json, Lines
-from tapring.sinks import Rotation, open_sink
+from tapring.files.writing import Rotation, open_sink
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
 
-from tapring.sinks.parquet import convert, rows  # noqa: E402
+from tapring.files.parquet import convert, rows  # noqa: E402
 
 NS = 1_700_000_000_123_456_789
 
@@ -235,7 +235,7 @@ def test_duckdb_reads_it(tmp_path) -> None:
 
 KILLED = """
 import sys
-from tapring.sinks import open_sink
+from tapring.files.writing import open_sink
 from tapring.consumer.attachment import Frame
 from tapring.events.kinds import Json
 sink = open_sink(sys.argv[1], None, kind="json")
@@ -266,7 +266,7 @@ def test_a_killed_capture_leaves_a_journal_that_can_be_converted(tmp_path, spawn
 
 FULL = """
 import resource, sys
-from tapring.sinks import open_sink
+from tapring.files.writing import open_sink
 from tapring.consumer.attachment import Frame
 from tapring.events.kinds import Json
 import pyarrow.parquet, random

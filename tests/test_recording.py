@@ -20,11 +20,12 @@ from tapring.consumer.attachment import Frame
 from tapring.errors import RecordingError
 from tapring.events.kinds import Array, Blobs, Json, Lines
 from tapring.events.objects import line_of_object, object_of_line
-from tapring.recordings import open_recording, runs, source
-from tapring.recordings.meta import Pace
-from tapring.sinks.formats import make_format
-from tapring.sinks.npy import NpyFile
-from tapring.sinks.parquet import ParquetFile
+from tapring.files import runs, source
+from tapring.files.formats import make_format
+from tapring.files.meta_reading import Pace
+from tapring.files.npy import NpyFile
+from tapring.files.parquet import ParquetFile
+from tapring.files.reading import open_recording
 
 msgpack = pytest.importorskip("msgpack")
 zstandard = pytest.importorskip("zstandard")
@@ -231,7 +232,7 @@ def test_a_file_that_says_nothing_of_itself_is_read_by_its_name(tmp_path) -> Non
 
 KILLED = """
 import os, signal, sys
-from tapring.sinks.output import CaptureFile
+from tapring.files.output import CaptureFile
 file = CaptureFile(sys.argv[1], {"gz": "gzip", "zst": "zstd"}.get(sys.argv[1][-3:].lstrip(".")))
 for block in range(3):
     file._clock._last = -10.0

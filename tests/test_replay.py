@@ -23,10 +23,10 @@ from hypothesis import strategies as st
 import tapring
 from tapring.cli import main
 from tapring.errors import RecordingError
-from tapring.recordings import open_recording
+from tapring.files.reading import open_recording
+from tapring.files.writing import open_sink
 from tapring.replay import LINGER_S, PATIENCE_S, Replay, Room, default_name, due_times, stages_of
 from tapring.shm.segment import names
-from tapring.sinks import open_sink
 
 REPLAY = [sys.executable, "-m", "tapring", "replay"]
 POINT = np.dtype([("n", "i4"), ("x", "f8")])

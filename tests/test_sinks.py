@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tapring.consumer.attachment import Frame
 from tapring.events.kinds import Array, Blobs, Json, Lines
-from tapring.sinks import Output, make_format
+from tapring.files.writing import Output, make_format
 
 
 def frame(kind, batch, missed: int = 0) -> Frame:

@@ -23,11 +23,11 @@ from ..consumer.attachment import Frame
 from ..engine.tap import Tap, TapWarning
 from ..errors import TapError
 from ..events.kinds import Kind, make_stages
+from ..files.formats import make_format
+from ..files.output import Output
+from ..files.reading import FORMATS, STDIN, Recording, open_recording
 from ..interrupts import Interrupts, silence_stdout
-from ..recordings import FORMATS, STDIN, Recording, open_recording
 from ..replay import LONGEST_SESSION_S, Replay, default_name, stages_of
-from ..sinks.formats import make_format
-from ..sinks.output import Output
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -14,10 +14,10 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from ..events.kinds import NOT_DECODED
-from ..sinks.formats import EXT_JSON
-from ..sinks.journal import event_of
-from ..sinks.parquet import Row, rows
-from .events import Unreadable
+from .decoding import Unreadable
+from .formats import EXT_JSON
+from .journal import event_of
+from .parquet import Row, rows
 from .source import Source, optional
 
 MAX_EVENT_BYTES: Final = 64 << 20  # a ring's largest size: a longer line could not be offered

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from ..errors import RecordingError, suggest
-from ..sinks.compression import GZIP, GZIP_FORMAT, ZSTD, need, split_suffix
-from ..sinks.formats import FORMAT_BY_SUFFIX
-from ..sinks.parquet import JOURNAL
-from ..sinks.part import PART
+from .compression import GZIP, GZIP_FORMAT, ZSTD, need, split_suffix
+from .formats import FORMAT_BY_SUFFIX
+from .parquet import JOURNAL
+from .part import PART
 
 STDIN: Final = "-"
 PIECE_BYTES: Final = 1 << 18

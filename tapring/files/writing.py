@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from .compression import ZSTD, need, split_suffix
-from .files import ByteFile, FileSink, FileWriter, StreamSink
 from .formats import FILE_FORMATS, FORMAT_BY_SUFFIX, FORMATS, Format, default_format, make_format
 from .frames import FrameLike
 from .npy import NpyFile, check_kind
@@ -20,6 +19,7 @@ from .output import STDOUT, CaptureFile, Output
 from .parquet import ParquetFile, check_installed
 from .part import resolve
 from .rotation import Rotation
+from .sinks import ByteFile, FileSink, FileWriter, StreamSink
 
 __all__ = [
     "FORMATS",

@@ -15,7 +15,7 @@ import msgspec
 
 from ..errors import RecordingError
 from ..events.kinds import NOT_DECODED
-from ..sinks.part import META
+from .part import META
 
 
 class Meta(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from ..events.kinds import Array, Kind
-from ..sinks.npy import MAGIC
+from .npy import MAGIC
 from .runs import Run
 from .source import Source
 

@@ -17,10 +17,10 @@ from typing import Any, Final
 
 from ..errors import RecordingError
 from ..events.kinds import Kind, kind_from
-from ..sinks.formats import FORMATS as CAPTURED
-from .events import OF_MSGPACK, OF_OBJECT, OF_TEXT
-from .meta import Meta, Pace, read_meta
-from .npy import NpyHeader, record_runs
+from .decoding import OF_MSGPACK, OF_OBJECT, OF_TEXT
+from .formats import FORMATS as CAPTURED
+from .meta_reading import Meta, Pace, read_meta
+from .npy_reading import NpyHeader, record_runs
 from .runs import RECORDS, Run, journal_runs, line_runs, msgpack_runs, parquet_runs, text_runs
 from .source import STDIN, Name, Source, is_regular
 
