@@ -35,6 +35,7 @@ from .command_line import (
 from .consumer.opening import attach_session, capture
 from .consumer.session import AT_LEAST_ONCE, AT_MOST_ONCE, DELIVERIES, Session
 from .consumer.waiting import POLL, WAKES
+from .delivery.report import Report
 from .errors import TapError
 from .events.redaction import Redactor
 from .events.selection import Select
@@ -42,7 +43,6 @@ from .files.writing import FORMATS, STDOUT, Rotation, Sink, check_output, open_s
 from .interrupts import Interrupts, silence_stdout
 from .progress import Progress, shown
 from .shm.discovery import split_address
-from .summary import Report
 
 EXIT_ENGINE_DIED: Final = 4
 _CANNOT: Final = TapError.exit_code

@@ -22,6 +22,7 @@ CORE = {
     "wire.ordering",
 }
 MAY_IMPORT = {
+    "delivery": set(),
     "files": set(),
     "consumer": set(),
     "engine": set(),
@@ -161,7 +162,7 @@ MAY_IMPORT = {
         "files.writing",
         "events.where",
     },
-    "summary": {
+    "delivery.report": {
         "consumer.stats",
         "command_line",
         "errors",
@@ -184,7 +185,7 @@ MAY_IMPORT = {
         "events.selection",
         "consumer.session",
         "files.writing",
-        "summary",
+        "delivery.report",
         "consumer.waiting",
     },
     "pipe": {"engine.tap", "errors"},

@@ -9,14 +9,14 @@ from typing import Any, Final
 
 import msgspec
 
-from .command_line import events_in_words
-from .consumer.session import Session
-from .consumer.stats import Stats
-from .errors import suggest
-from .events.redaction import Redactor
-from .events.selection import Select
-from .files.writing import Sink
-from .wire import layout
+from ..command_line import events_in_words
+from ..consumer.session import Session
+from ..consumer.stats import Stats
+from ..errors import suggest
+from ..events.redaction import Redactor
+from ..events.selection import Select
+from ..files.writing import Sink
+from ..wire import layout
 
 
 @dataclass(frozen=True, slots=True)

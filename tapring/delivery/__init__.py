@@ -1,0 +1,1 @@
+"""A session on its way into a sink, and the report at its end."""
