@@ -22,6 +22,7 @@ CORE = {
     "wire.ordering",
 }
 MAY_IMPORT = {
+    "adapters": set(),
     "delivery": set(),
     "files": set(),
     "consumer": set(),
@@ -188,7 +189,7 @@ MAY_IMPORT = {
         "delivery.report",
         "consumer.waiting",
     },
-    "pipe": {"engine.tap", "errors"},
+    "adapters.pipe": {"engine.tap", "errors"},
     "interrupts": set(),
     "files.reading": {
         "errors",
@@ -218,7 +219,7 @@ MAY_IMPORT = {
         "files.parquet",
         "files.part",
     },
-    "replay": {
+    "adapters.replay": {
         "shm.discovery",
         "errors",
         "files.reading",
@@ -236,7 +237,7 @@ MAY_IMPORT = {
         "errors",
         "interrupts",
         "files.reading",
-        "replay",
+        "adapters.replay",
         "files.formats",
         "files.output",
         "consumer.attachment",

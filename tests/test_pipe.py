@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapring
-from tapring.pipe import MAX_LINE_BYTES, LineCutter
+from tapring.adapters.pipe import MAX_LINE_BYTES, LineCutter
 from tapring.shm.segment import names
 
 PIPE = [sys.executable, "-m", "tapring.pipe"]

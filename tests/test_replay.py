@@ -21,11 +21,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapring
+from tapring.adapters.replay import (
+    LINGER_S,
+    PATIENCE_S,
+    Replay,
+    Room,
+    default_name,
+    due_times,
+    stages_of,
+)
 from tapring.cli import main
 from tapring.errors import RecordingError
 from tapring.files.reading import open_recording
 from tapring.files.writing import open_sink
-from tapring.replay import LINGER_S, PATIENCE_S, Replay, Room, default_name, due_times, stages_of
 from tapring.shm.segment import names
 
 REPLAY = [sys.executable, "-m", "tapring", "replay"]

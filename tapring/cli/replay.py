@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
+from ..adapters.replay import LONGEST_SESSION_S, Replay, default_name, stages_of
 from ..command_line import Count, EngineName, events_in_words, fail, say
 from ..consumer.attachment import Frame
 from ..engine.tap import Tap, TapWarning
@@ -27,7 +28,6 @@ from ..files.formats import make_format
 from ..files.output import Output
 from ..files.reading import FORMATS, STDIN, Recording, open_recording
 from ..interrupts import Interrupts, silence_stdout
-from ..replay import LONGEST_SESSION_S, Replay, default_name, stages_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

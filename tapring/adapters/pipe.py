@@ -27,8 +27,8 @@ from typing import Final
 
 import click
 
-from .engine.tap import Tap
-from .errors import TapError
+from ..engine.tap import Tap
+from ..errors import TapError
 
 # What is read at once. malloc takes more than 128 KiB fresh from the kernel each time, and touching
 # those pages takes as long as all else: in chunks of 256 KiB a watched pipe is a third as fast.

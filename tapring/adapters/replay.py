@@ -13,12 +13,12 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Protocol
 
-from .engine.snapshot import Snapshot
-from .engine.tap import Tap
-from .errors import RecordingError, TapError
-from .events.kinds import Kind
-from .files.reading import Recording
-from .shm.discovery import SessionInfo, engines
+from ..engine.snapshot import Snapshot
+from ..engine.tap import Tap
+from ..errors import RecordingError, TapError
+from ..events.kinds import Kind
+from ..files.reading import Recording
+from ..shm.discovery import SessionInfo, engines
 
 NAME_BYTES: Final = 63
 LONGEST_SESSION_S: Final = 86_400.0  # there is no production to spare, and a fixture may be long

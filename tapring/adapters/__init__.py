@@ -1,0 +1,1 @@
+"""Ready-made engines: a Unix pipeline, a recording played again."""
