@@ -3,6 +3,7 @@
 What is listed here is what is supported; ``docs/`` explains it.
 """
 
+from ._version import __version__ as __version__
 from .consumer.attachment import Frame
 from .consumer.opening import attach_session, capture, close_session
 from .consumer.session import Session
@@ -31,8 +32,6 @@ from .events.redaction import Redactor
 from .events.selection import Select
 from .shm.discovery import EngineInfo, SessionInfo, engines
 from .shm.info import StageInfo
-
-__version__ = "0.1.0"
 
 __all__ = [
     "BufferLimit",

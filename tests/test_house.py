@@ -1,8 +1,10 @@
-"""The house: which module may import which, what an import loads, what is public."""
+"""The house: which package may import which, what an import loads, what is public."""
 
 import ast
+import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -10,258 +12,29 @@ import pytest
 import tapring
 
 PACKAGE = Path(tapring.__file__).parent
-CORE = {
-    "errors",
-    "shm.info",
-    "wire.layout",
-    "wire.ledger",
-    "wire.ring",
-    "events.kinds",
-    "shm.registry",
-    "shm.segment",
-    "wire.ordering",
-}
-MAY_IMPORT = {
-    "adapters": set(),
-    "delivery": set(),
-    "files": set(),
-    "consumer": set(),
-    "engine": set(),
-    "shm": set(),
-    "events": set(),
-    "wire": set(),
-    "wire.layout": set(),
-    "errors": set(),
-    "wire.ordering": set(),
-    "shm.limits": {"wire.layout", "errors"},
-    "thrown_in": {"errors"},
-    "wire.ledger": {"wire.layout"},
-    "wire.ring": {"wire.layout", "errors", "wire.ordering", "wire.ledger"},
-    "events.kinds": {"errors", "thrown_in"},
-    "shm.segment": {"errors"},
-    "shm.info": {"wire.layout", "errors", "wire.ordering", "shm.segment"},
-    "shm.registry": {"wire.layout", "errors", "wire.ordering", "shm.segment", "shm.info"},
-    "shm.sweep": {"wire.layout", "errors", "shm.segment", "shm.registry", "wire.ledger"},
-    "shm.discovery": {
-        "wire.layout",
-        "errors",
-        "shm.segment",
-        "shm.info",
-        "shm.registry",
-        "wire.ledger",
-        "shm.sweep",
-    },
-    "shm.doorbell": {"wire.layout", "errors", "shm.segment"},
-    "engine.session": CORE | {"shm.doorbell"},
-    "engine.fanout": CORE | {"thrown_in", "engine.session"},
-    "engine.snapshot": {"events.kinds", "engine.fanout"},
-    "engine.cost": {"engine.session", "engine.shedding", "engine.snapshot", "engine.fanout"},
-    "engine.handle": {"wire.layout", "engine.session"},
-    "engine.roster": CORE | {"thrown_in", "engine.session"},
-    "engine.shedding": {"engine.session", "engine.snapshot", "events.kinds", "engine.fanout"},
-    "events.paths": set(),
-    "events.redaction": {"events.paths"},
-    "events.where": set(),
-    "events.selection": {"events.paths", "events.redaction", "events.where"},
-    "events.objects": {"events.kinds"},
-    "events.strip": {"events.paths", "events.kinds"},
-    "engine.tap": CORE
-    | {
-        "engine.cost",
-        "engine.handle",
-        "shm.sweep",
-        "thrown_in",
-        "shm.limits",
-        "engine.session",
-        "events.strip",
-        "engine.roster",
-        "engine.shedding",
-        "engine.snapshot",
-        "engine.fanout",
-    },
-    "events.sieve": {
-        "errors",
-        "events.objects",
-        "events.redaction",
-        "events.selection",
-        "events.kinds",
-    },
-    "consumer.attachment": CORE | {"shm.sweep", "events.sieve"},
-    "consumer.stats": {"wire.ledger", "events.sieve"},
-    "consumer.waiting": {
-        "shm.doorbell",
-        "errors",
-        "wire.ordering",
-        "shm.registry",
-        "consumer.attachment",
-    },
-    "consumer.cursor": {"wire.ring", "events.sieve", "consumer.attachment", "events.kinds"},
-    "consumer.session": CORE
-    | {
-        "consumer.stats",
-        "consumer.cursor",
-        "events.sieve",
-        "consumer.attachment",
-        "consumer.waiting",
-    },
-    "consumer.opening": CORE
-    | {
-        "consumer.session",
-        "consumer.attachment",
-        "shm.discovery",
-        "shm.limits",
-        "events.redaction",
-        "events.selection",
-        "events.sieve",
-        "consumer.waiting",
-    },
-    "files.writing": {
-        "files.compression",
-        "files.sinks",
-        "files.formats",
-        "files.frames",
-        "files.npy",
-        "files.output",
-        "files.parquet",
-        "files.part",
-        "files.rotation",
-    },
-    "files.frames": set(),
-    "files.pretty": {"files.frames", "events.objects"},
-    "files.formats": {"files.frames", "files.pretty", "events.objects"},
-    "files.compression": set(),
-    "files.part": set(),
-    "files.output": {"files.compression", "files.part"},
-    "files.rotation": {"files.compression"},
-    "files.meta": {"files.part"},
-    "files.npy": {"files.frames", "files.output"},
-    "files.shape": set(),
-    "files.journal": {"files.frames", "events.objects", "events.kinds"},
-    "files.parquet": {
-        "files.compression",
-        "files.frames",
-        "files.journal",
-        "files.meta",
-        "files.output",
-        "files.shape",
-    },
-    "files.sinks": {
-        "files.compression",
-        "files.formats",
-        "files.frames",
-        "files.meta",
-        "files.output",
-        "files.rotation",
-    },
-    "command_line": {
-        "wire.layout",
-        "shm.discovery",
-        "errors",
-        "events.paths",
-        "events.redaction",
-        "events.selection",
-        "files.writing",
-        "events.where",
-    },
-    "delivery.report": {
-        "consumer.stats",
-        "command_line",
-        "errors",
-        "wire.layout",
-        "events.redaction",
-        "events.selection",
-        "consumer.session",
-        "files.writing",
-    },
-    "progress": {"consumer.session", "files.writing"},
-    "attach": {
-        "__init__",  # its version
-        "command_line",
-        "shm.discovery",
-        "errors",
-        "interrupts",
-        "consumer.opening",
-        "progress",
-        "events.redaction",
-        "events.selection",
-        "consumer.session",
-        "files.writing",
-        "delivery.report",
-        "consumer.waiting",
-    },
-    "adapters.pipe": {"engine.tap", "errors"},
-    "interrupts": set(),
-    "files.reading": {
-        "errors",
-        "files.decoding",
-        "files.meta_reading",
-        "files.npy_reading",
-        "files.runs",
-        "files.source",
-        "files.formats",
-        "events.kinds",
-    },
-    "files.decoding": {"events.objects", "events.kinds"},
-    "files.meta_reading": {"errors", "files.part", "events.kinds"},
-    "files.npy_reading": {"files.runs", "files.source", "files.npy", "events.kinds"},
-    "files.runs": {
-        "files.decoding",
-        "files.source",
-        "files.formats",
-        "files.journal",
-        "files.parquet",
-        "events.kinds",
-    },
-    "files.source": {
-        "errors",
-        "files.compression",
-        "files.formats",
-        "files.parquet",
-        "files.part",
-    },
-    "adapters.replay": {
-        "shm.discovery",
-        "errors",
-        "files.reading",
-        "engine.snapshot",
-        "events.kinds",
-        "engine.tap",
-    },
-    "cli": {"__init__", "errors"},  # the commands are loaded by name
-    "cli.close": {"command_line", "consumer.opening", "errors"},
-    "cli.gc": {"command_line", "shm.sweep", "errors"},
-    "cli.ls": {"command_line", "shm.discovery", "errors"},
-    "cli.open": {"command_line", "consumer.opening", "errors"},
-    "cli.replay": {
-        "command_line",
-        "errors",
-        "interrupts",
-        "files.reading",
-        "adapters.replay",
-        "files.formats",
-        "files.output",
-        "consumer.attachment",
-        "events.kinds",
-        "engine.tap",
-    },
-    "__main__": {"cli"},
-    "__init__": {
-        "consumer.stats",
-        "engine.cost",
-        "errors",
-        "engine.handle",
-        "events.redaction",
-        "events.selection",
-        "shm.info",
-        "shm.discovery",
-        "engine.snapshot",
-        "consumer.attachment",
-        "consumer.session",
-        "consumer.opening",
-        "events.kinds",
-        "engine.tap",
-    },
-}
+HOUSE = PACKAGE.parent / "docs" / "how-it-works.md"
+ROW = re.compile(
+    r"^\| (?P<rooms>.*`.*) \| (?P<what>.+) \| (?P<may_import>[a-z, ]+) \|$", re.MULTILINE
+)
+# What needs a descriptor, a clock, a thread or another process has no place among the bytes.
+NOT_IN_WIRE = {"asyncio", "fcntl", "mmap", "multiprocessing", "os", "posix_ipc", "select"}
+NOT_IN_WIRE |= {"signal", "socket", "subprocess", "tempfile", "threading", "time"}
+WIRE_EXCEPTIONS = {"wire.ordering": {"threading"}, "wire.ledger": {"mmap"}}
+
+
+def table() -> dict[str, set[str]]:
+    """What each room may import, by the table in docs/how-it-works.md."""
+    may_import = {}
+    for row in ROW.finditer(HOUSE.read_text()):
+        rooms = re.findall(r"`(\w+)`", row["rooms"])
+        name = row["rooms"].partition(":")[0] if ":" in row["rooms"] else rooms[0]
+        may_import[name] = set(row["may_import"].split(", "))
+        ROOM_OF.update(dict.fromkeys(rooms, name))
+    return may_import
+
+
+ROOM_OF: dict[str, str] = {}
+MAY_IMPORT = table()
 
 
 def modules() -> list[Path]:
@@ -274,21 +47,21 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
 
-def imports_of(path: Path) -> set[str]:
-    """The modules of ours that ``path`` imports anywhere in its code."""
+def imports_of(path: Path) -> tuple[set[str], set[str]]:
+    """The modules of ours that ``path`` imports anywhere in its code, and the others' packages."""
     folder = [PACKAGE.name, *path.relative_to(PACKAGE).parts[:-1]]
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             base = folder[: len(folder) + 1 - node.level] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            found |= {
-                f"{module}.{a.name}" if _is_module(module, a.name) else module for a in node.names
-            }
+            for alias in node.names:
+                found.add(f"{module}.{alias.name}" if _is_module(module, alias.name) else module)
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
+    tops = {each.partition(".")[0] for each in found} - {PACKAGE.name}
     ours = {each.partition(".")[2] for each in found if each.partition(".")[0] == PACKAGE.name}
-    return {"__init__" if each == "" else each for each in ours}
+    return {each or "__init__" for each in ours}, tops
 
 
 def _is_module(package: str, name: str) -> bool:
@@ -296,9 +69,50 @@ def _is_module(package: str, name: str) -> bool:
     return (folder / f"{name}.py").exists() or (folder / name).is_dir()
 
 
+def room(module: str) -> str:
+    return ROOM_OF[module.partition(".")[0]]
+
+
+def test_the_table_lists_every_package_and_each_is_there() -> None:
+    there = {name_of(path).partition(".")[0] for path in modules()}
+    assert there == set(ROOM_OF)
+    assert not {name for names in MAY_IMPORT.values() for name in names} - set(MAY_IMPORT)
+
+
 @pytest.mark.parametrize("path", modules(), ids=name_of)
-def test_imports_go_one_way(path: Path) -> None:
-    assert imports_of(path) <= MAY_IMPORT[name_of(path)]
+def test_imports_follow_the_table(path: Path) -> None:
+    mine = room(name_of(path))
+    imported = {room(each) for each in imports_of(path)[0]}
+    assert imported <= MAY_IMPORT[mine] | {mine}
+
+
+def test_no_import_comes_back_to_where_it_began() -> None:
+    rooms = {name: may_import - {name} for name, may_import in MAY_IMPORT.items()}
+    assert list(TopologicalSorter(rooms).static_order())
+    graph = {name_of(path): imports_of(path)[0] for path in modules()}
+    assert list(TopologicalSorter(graph).static_order())
+
+
+def test_engine_and_consumer_never_meet() -> None:
+    graph = {name_of(path): imports_of(path)[0] for path in modules()}
+    for start, other in (("engine", "consumer"), ("consumer", "engine")):
+        reached, ahead = set(), {each for each in graph if room(each) == start}
+        while ahead:
+            reached |= ahead
+            ahead = {name for each in ahead for name in graph.get(each, ())} - reached
+        assert not [each for each in reached if room(each) == other]
+
+
+@pytest.mark.parametrize(
+    "path", [each for each in modules() if name_of(each).startswith("wire")], ids=name_of
+)
+def test_wire_touches_no_descriptor_clock_or_process(path: Path) -> None:
+    allowed = WIRE_EXCEPTIONS.get(name_of(path), set())
+    assert not imports_of(path)[1] & NOT_IN_WIRE - allowed
+
+
+def test_no_package_is_called_like_something_public() -> None:
+    assert not {each.name for each in PACKAGE.iterdir() if each.is_dir()} & set(tapring.__all__)
 
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)

@@ -1,4 +1,4 @@
-"""``python -m tapring.pipe`` = ``tapring pipe``: ``cat`` for a pipeline, that can be tapped.
+"""``cat`` for a pipeline, that can be tapped: the engine behind ``tapring pipe``.
 
 What comes in goes out untouched, byte for byte; its lines are offered as stage ``raw``. While
 nobody watches, the bytes are not looked at: between pipes the kernel moves them (splice(2)).
@@ -22,13 +22,9 @@ import stat
 import sys
 import termios
 from contextlib import suppress
-from types import FrameType
 from typing import Final
 
-import click
-
 from ..engine.tap import Tap
-from ..errors import TapError
 
 # What is read at once. malloc takes more than 128 KiB fresh from the kernel each time, and touching
 # those pages takes as long as all else: in chunks of 256 KiB a watched pipe is a third as fast.
@@ -225,17 +221,6 @@ def _status(fd: int, what: str) -> os.stat_result:
         raise OSError(errno.EBADF, f"{what} is closed") from None
 
 
-def _keep_stderr_taken() -> None:
-    """Where descriptor 2 is closed, open /dev/null for it, lest it become the registry's."""
-    with suppress(OSError):
-        os.fstat(2)
-        return
-    fd = os.open(os.devnull, os.O_WRONLY)
-    if fd != 2:
-        os.dup2(fd, 2)
-        os.close(fd)
-
-
 def _is_pipe(fd: int) -> bool:
     return stat.S_ISFIFO(os.fstat(fd).st_mode)
 
@@ -249,56 +234,3 @@ def _widen(fd: int) -> None:
     if _is_pipe(fd):
         with suppress(OSError):
             fcntl.fcntl(fd, _F_SETPIPE_SZ, _PIPE_BYTES)
-
-
-@click.command("pipe")
-@click.argument("name")
-def command(name: str) -> None:
-    """Copy standard input to standard output; let NAME be tapped meanwhile.
-
-    The lines that go by are the events of stage raw of an engine called NAME:
-    producer | tapring pipe NAME | consumer, and elsewhere: tapring attach NAME --stage raw
-    """
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(signum) != signal.SIG_IGN:  # nohup, a job in the background
-            signal.signal(signum, _end)
-    try:
-        _keep_stderr_taken()
-        code = run(name)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="NAME") from None
-    except _Signalled as signalled:
-        code = 128 + signalled.signum
-    except (OSError, TapError) as error:
-        reason = error.strerror if isinstance(error, OSError) else None
-        click.echo(f"tapring: error: {reason or error}", err=True)
-        code = 3
-    _leave(code)
-
-
-def main() -> None:
-    """Run the command; its errors are one line."""
-    command(prog_name="python -m tapring.pipe")
-
-
-class _Signalled(BaseException):
-    def __init__(self, signum: int) -> None:
-        super().__init__(signum)
-        self.signum = signum
-
-
-def _end(signum: int, _frame: FrameType | None) -> None:
-    raise _Signalled(signum)
-
-
-def _leave(code: int) -> None:
-    """Exit with ``code``; where it stands for a signal, by that signal, as ``cat`` would."""
-    if code > 128:
-        signum = code - 128
-        signal.signal(signum, signal.SIG_DFL)
-        os.kill(os.getpid(), signum)
-    sys.exit(code)
-
-
-if __name__ == "__main__":
-    main()

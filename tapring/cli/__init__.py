@@ -7,16 +7,16 @@ from typing import Final
 
 import click
 
-from .. import __version__
+from .._version import __version__
 from ..errors import suggest
 
 _MODULES: Final = {
-    "attach": "..attach",
+    "attach": ".attach",
     "close": ".close",
     "gc": ".gc",
     "ls": ".ls",
     "open": ".open",
-    "pipe": "..pipe",
+    "pipe": ".pipe",
     "replay": ".replay",
 }
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from ..command_line import ADDRESS, fail
 from ..consumer.opening import close_session
 from ..errors import TapError
+from .arguments import ADDRESS, fail
 
 
 @click.command("close")

@@ -8,9 +8,9 @@ from typing import Any, Final
 import click
 import msgspec
 
-from ..command_line import EngineName, fail
 from ..errors import TapError
 from ..shm.sweep import Removed, sweep
+from .arguments import EngineName, fail
 
 _PATIENCE_S: Final = 1.0
 _UNITS: Final = ("bytes", "KiB", "MiB", "GiB")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from ..command_line import fail
 from ..errors import TapError, suggest
 from ..shm.discovery import EngineInfo, SessionInfo, engines
+from .arguments import fail
 
 if TYPE_CHECKING:
     from rich.console import JustifyMethod

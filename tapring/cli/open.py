@@ -6,9 +6,9 @@ import math
 
 import click
 
-from ..command_line import ADDRESS, Count, Duration, Size, fail
 from ..consumer.opening import capture
 from ..errors import TapError
+from .arguments import ADDRESS, Count, Duration, Size, fail
 
 
 @click.command("open")

@@ -19,15 +19,16 @@ import click
 import msgspec
 
 from ..adapters.replay import LONGEST_SESSION_S, Replay, default_name, stages_of
-from ..command_line import Count, EngineName, events_in_words, fail, say
 from ..consumer.attachment import Frame
+from ..delivery.report import events_in_words
 from ..engine.tap import Tap, TapWarning
 from ..errors import TapError
 from ..events.kinds import Kind, make_stages
 from ..files.formats import make_format
 from ..files.output import Output
 from ..files.reading import FORMATS, STDIN, Recording, open_recording
-from ..interrupts import Interrupts, silence_stdout
+from .arguments import Count, EngineName, fail, say
+from .signals import Interrupts, silence_stdout
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import msgspec
 
-from ..command_line import events_in_words
 from ..consumer.session import Session
 from ..consumer.stats import Stats
 from ..errors import suggest
@@ -180,6 +179,11 @@ _OPTIONS: Final = {
     "fields_unmatched": "--fields",
     "by_unmatched": "--by",
 }
+
+
+def events_in_words(count: int) -> str:
+    """``1 event``, ``2,000 events``."""
+    return f"{count:,} event{'s' * (count != 1)}"
 
 
 def _losses(stats: Stats) -> str:

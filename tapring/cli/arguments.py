@@ -10,14 +10,14 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from .errors import TapError
-from .events.paths import Path, parse_paths
-from .events.redaction import compile_regex
-from .events.selection import Rate
-from .events.where import Where
-from .files.writing import Rotation
-from .shm.discovery import split_address
-from .wire import layout
+from ..errors import TapError
+from ..events.paths import Path, parse_paths
+from ..events.redaction import compile_regex
+from ..events.selection import Rate
+from ..events.where import Where
+from ..files.writing import Rotation
+from ..shm.discovery import split_address
+from ..wire import layout
 
 _UNITS_S: Final = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _POWERS: Final = dict(enumerate("kmgt", start=1))
@@ -133,11 +133,6 @@ class EngineName(click.ParamType[str]):
         if not re.fullmatch(layout.ENGINE_PATTERN, value):
             self.fail(f"{value!r} is no engine's name, such as detector or detector-1", param, ctx)
         return str(value)
-
-
-def events_in_words(count: int) -> str:
-    """``1 event``, ``2,000 events``."""
-    return f"{count:,} event{'s' * (count != 1)}"
 
 
 def say(error: object) -> None:

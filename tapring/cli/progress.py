@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
 
-from .consumer.session import Session
-from .files.writing import Sink
+from ..consumer.session import Session
+from ..files.writing import Sink
 
 if TYPE_CHECKING:
     from rich.live import Live
