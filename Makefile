@@ -44,15 +44,15 @@ bench-quick: $(BENCH_VENV)/.bench  ## the same with fewer repetitions
 	$(BENCH_BIN)/python -m benchmarks.plots $(RESULTS) --to $(PLOTS)
 
 soak: $(VENV)/.test  ## kill, stop, fill and fork for MINUTES, and check every ledger; SEED=N again
-	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.proofs.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 fuzz: $(VENV)/.test  ## RUNS mutations of each thing that is read from shared memory: an hour
 	for target in reader writer attach registry; do \
-		$(BIN)/python -m tests.fuzz $$target --runs $(RUNS) $(if $(SEED),--seed $(SEED)) || exit 1; \
+		$(BIN)/python -m tests.proofs.fuzz $$target --runs $(RUNS) $(if $(SEED),--seed $(SEED)) || exit 1; \
 	done
 
 model: $(VENV)/.test  ## every interleaving of larger models than the tests'
-	$(BIN)/python -m tests.model --long
+	$(BIN)/python -m tests.proofs.model --long
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) $(BENCH_VENV) .venvs bench-results

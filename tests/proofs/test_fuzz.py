@@ -1,6 +1,6 @@
 """A seeded sample of the fuzzing in ``fuzz/``, and what fuzzing has found once.
 
-The long run: ``python -m tests.fuzz TARGET --runs 1000000``.
+The long run: ``python -m tests.proofs.fuzz TARGET --runs 1000000``.
 """
 
 import importlib
@@ -12,9 +12,6 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
-from fuzz import TARGETS
-from fuzz.driving import LONGEST_INPUT, Tally, run_random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,11 +22,16 @@ from tapring.shm.registry import Registry
 from tapring.wire import layout
 from tapring.wire.ledger import consumer_words, producer_words
 from tapring.wire.ring import Reader, Writer
+from tests.conftest import ROOT
+from tests.proofs.fuzz import TARGETS
+from tests.proofs.fuzz.driving import LONGEST_INPUT, Tally, run_random
 
 SEED = 20_240_611
 SAMPLE = {"reader": 8_000, "writer": 8_000, "registry": 3_000, "attach": 5_000}
 GUIDED = {"reader": 3_000, "writer": 3_000, "registry": 1_000, "attach": 2_000}
-ONE_INPUT = {target: importlib.import_module(f"fuzz.{target}").one_input for target in TARGETS}
+ONE_INPUT = {
+    target: importlib.import_module(f"tests.proofs.fuzz.{target}").one_input for target in TARGETS
+}
 LINES = Lines()
 
 
@@ -51,7 +53,7 @@ def test_a_seeded_sample_of_mutations_breaks_nothing_and_leaves_nothing_open(tar
 @pytest.mark.skipif(not importlib.util.find_spec("atheris"), reason="atheris is not installed")
 @pytest.mark.parametrize("target", TARGETS)
 def test_mutations_guided_by_coverage_break_nothing(target) -> None:
-    command = [sys.executable, "-m", "tests.fuzz", target, "--seed", str(SEED)]
+    command = [sys.executable, "-m", "tests.proofs.fuzz", target, "--seed", str(SEED)]
     command += ["--runs", str(GUIDED[target])]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr

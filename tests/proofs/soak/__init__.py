@@ -1,8 +1,8 @@
 """Engines and consumers of all kinds, killed, stopped, starved and forked from a seed.
 
-``python -m tests.soak --minutes 10`` starts them, and after each round checks the ledger of every
-session to the event, what is left in /dev/shm, and the memory and descriptors of the engines. A
-seed makes the plan of each round; what the kernel makes of it differs from run to run.
+``python -m tests.proofs.soak --minutes 10`` starts them, and after each round checks the ledger of
+every session to the event, what is left in /dev/shm, and the memory and descriptors of the engines.
+A seed makes the plan of each round; what the kernel makes of it differs from run to run.
 
 ::
 

@@ -16,7 +16,7 @@ from tapring.shm.segment import Segment
 from tapring.wire import layout
 from tapring.wire.ledger import consumer_words
 
-READER = Path(__file__).resolve().parent.parent / "examples" / "reader.py"
+READER = Path(__file__).resolve().parents[2] / "examples" / "reader.py"
 ACCOUNT = "offered", "delivered", "unread", "dropped", "oversize", "errors"
 # -I -S: nothing that is installed can be imported, so tapring cannot either.
 RUN = "import os, sys; os.execv(sys.executable, [sys.executable, '-I', '-S', *sys.argv[1:]])"

@@ -19,7 +19,7 @@ from tapring.events.kinds import Array, Blobs, Json, Lines
 from tapring.shm.info import LaneInfo, StageInfo
 from tapring.wire import layout
 
-TEXT = (Path(__file__).resolve().parent.parent / "docs" / "protocol.md").read_text()
+TEXT = (Path(__file__).resolve().parents[2] / "docs" / "protocol.md").read_text()
 TYPES = {"Q": "u64", "I": "u32", "H": "u16"}
 # In words in layout, in bytes in the document.
 IN_WORDS = {"row", "verdict"}

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from conftest import ROOT
-from soak import events
-from soak.accountant import Difference, check
-from soak.evidence import Lane, Part, Position
-from soak.plan import draw
 
 import tapring
+from tests.conftest import ROOT
+from tests.proofs.soak import events
+from tests.proofs.soak.accountant import Difference, check
+from tests.proofs.soak.evidence import Lane, Part, Position
+from tests.proofs.soak.plan import draw
 
 
 def test_a_short_soak_closes_every_ledger() -> None:
-    command = [sys.executable, "-m", "tests.soak", "--seed", "1", "--minutes", "0.07"]
+    command = [sys.executable, "-m", "tests.proofs.soak", "--seed", "1", "--minutes", "0.07"]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
     )

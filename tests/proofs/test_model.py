@@ -1,16 +1,17 @@
-"""The explorer of tests/model: what it must find, what it must not, and what holds."""
+"""The explorer of tests/proofs/model: what it must find, what it must not, and what holds."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from model import bell_scenarios, litmus, ring_scenarios, table_scenarios
-from model.bell_scenarios import BellScenario
-from model.explorer import Result, explore
-from model.litmus import Litmus
-from model.machine import MODELS, SC, TSO, WEAK
-from model.planted import (
+
+from tests.proofs.model import bell_scenarios, litmus, ring_scenarios, table_scenarios
+from tests.proofs.model.bell_scenarios import BellScenario
+from tests.proofs.model.explorer import Result, explore
+from tests.proofs.model.litmus import Litmus
+from tests.proofs.model.machine import MODELS, SC, TSO, WEAK
+from tests.proofs.model.planted import (
     AsksFirst,
     ForgetsToMark,
     ForgetsWhomItInterrupts,
@@ -25,9 +26,9 @@ from model.planted import (
     SleepsAtOnce,
     TrustsAStaleHead,
 )
-from model.ring_scenarios import RingScenario
-from model.table_scenarios import TableScenario
-from model.table_threads import Looker
+from tests.proofs.model.ring_scenarios import RingScenario
+from tests.proofs.model.table_scenarios import TableScenario
+from tests.proofs.model.table_threads import Looker
 
 SHORT = (*ring_scenarios.SHORT, *bell_scenarios.SHORT, *table_scenarios.SHORT)
 LAPS = ((8,), (8,), (8,))  # three frames in a ring of two slots

@@ -45,7 +45,7 @@ class Tally:
                 signal.alarm(self.longest_s)
             self.outcomes[self._one_input(data)] += 1
         except BaseException:
-            again = f"python -m tests.fuzz {self.target} --input {data.hex()}"
+            again = f"python -m tests.proofs.fuzz {self.target} --input {data.hex()}"
             print(f"failed after {self.done} runs; again with: {again}", file=sys.stderr)
             raise
         self.done += 1

@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz TARGET --runs N --seed S``: the longer run of one target.
+"""``python -m tests.proofs.fuzz TARGET --runs N --seed S``: the longer run of one target.
 
 atheris drives where it can be imported, guided by what tapring's own code covers; else, or with
 ``--engine random``, a seeded random stream does. ``--input HEX`` runs one input again.
@@ -66,7 +66,7 @@ def _load(target: str):
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.proofs.fuzz", description=__doc__)
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("--runs", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=secrets.randbits(31) or 1)

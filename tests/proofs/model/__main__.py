@@ -1,4 +1,4 @@
-"""``python -m tests.model [--long]``: explore every scenario and print what was visited.
+"""``python -m tests.proofs.model [--long]``: explore every scenario and print what was visited.
 
 ``--long`` adds larger bounds. The exit code is 1 where a property is broken; then the steps that
 lead there are printed, too.

@@ -7,6 +7,6 @@ memory under each of three memory models; ``explorer`` visits every state that t
 (``horizon`` says what may still come), and ``properties`` are the sentences that must hold.
 ``producer``, ``consumer``, ``doorbell`` and ``table_threads`` are the programs, ``ring_scenarios``,
 ``bell_scenarios`` and ``table_scenarios`` the bounds, ``planted`` the bugs that must be found,
-``litmus`` the textbook cases that the explorer itself must get right. ``python -m tests.model``
-prints what was visited.
+``litmus`` the textbook cases that the explorer itself must get right.
+``python -m tests.proofs.model`` prints what was visited.
 """

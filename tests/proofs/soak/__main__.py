@@ -1,4 +1,4 @@
-"""``python -m tests.soak``: rounds until the time is over; the seed first, the sums last.
+"""``python -m tests.proofs.soak``: rounds until the time is over; the seed first, the sums last.
 
 Exit code 1 at the first difference, with the seed and the round that play it again.
 """
@@ -50,7 +50,9 @@ def main() -> int:
     except Exception as error:
         if not isinstance(error, Difference | Hung):
             traceback.print_exc(file=sys.stdout)
-        again = f"python -m tests.soak --seed {options.seed} --round {field.number} --times 20"
+        again = (
+            f"python -m tests.proofs.soak --seed {options.seed} --round {field.number} --times 20"
+        )
         print(f"soak: FAILED: seed {options.seed} round {field.number}: {error}")
         print(f"soak: to play it again: {again}\nsoak: its logs are in {place}")
         return 1
@@ -66,7 +68,7 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.proofs.soak", description=__doc__)
     parser.add_argument("--seed", default=str(secrets.randbelow(1 << 32)))
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--consumer-kills", type=int, default=0, help="go on until there are many")
@@ -87,7 +89,7 @@ def _take_a_shm_of_our_own(seed: str) -> None:
     except (OSError, subprocess.CalledProcessError):
         return
     os.environ[_OWN_SHM] = "1"
-    again = [sys.executable, "-m", "tests.soak", *sys.argv[1:], "--seed", seed]
+    again = [sys.executable, "-m", "tests.proofs.soak", *sys.argv[1:], "--seed", seed]
     os.execvp(wrap[0], [*wrap, *again])
 
 
