@@ -1,0 +1,40 @@
+"""Scripts that run as processes of their own, where a process ends oddly or forks beside threads."""
+
+import textwrap
+
+import pytest
+
+import tapring
+from tests.promises.processes.scripts import PRELUDE
+
+
+@pytest.fixture
+def run(spawn, name):
+    """Run a script to its end; gives what it printed. It must end well and complain of nothing."""
+
+    def to_its_end(source: str, *args: str, code: int = 0) -> list[str]:
+        process = spawn(PRELUDE + textwrap.dedent(source), name, *args, stdout=-1, stderr=-1)
+        out, err = process.communicate(timeout=60)
+        assert err.decode() == ""
+        assert process.returncode == code
+        return out.decode().splitlines()
+
+    return to_its_end
+
+
+@pytest.fixture
+def start(spawn, name):
+    """Start a script; gives its process, once its first line (left in ``said``) was printed."""
+
+    def started(source: str, *args: str):
+        process = spawn(PRELUDE + textwrap.dedent(source), name, *args, stdin=-1, stdout=-1)
+        process.said = process.stdout.readline().decode().split()
+        return process
+
+    return started
+
+
+@pytest.fixture
+def tap(name):
+    with tapring.Tap(name, strict=True) as made:
+        yield made

@@ -1,0 +1,149 @@
+"""The interpreter's exit: whichever way an engine ends, what it offered can be read."""
+
+import signal
+import textwrap
+
+import pytest
+
+import tapring
+from tapring.shm.segment import names
+from tests.promises.processes.scripts import PRELUDE, closes, keep_their_order, tell
+
+
+@pytest.mark.parametrize(
+    ("way", "code", "ended_by"),
+    [
+        ("pass", 0, "engine-exit"),
+        ("sys.exit(3)", 3, "engine-exit"),
+        ("raise KeyError", 1, "engine-exit"),
+        ("os._exit(0)", 0, "engine-death"),
+        ("os.abort()", -signal.SIGABRT, "engine-death"),
+        ("os.kill(os.getpid(), signal.SIGTERM)", -signal.SIGTERM, "engine-death"),
+    ],
+)
+def test_however_an_engine_ends_what_it_offered_is_read(spawn, name, way, code, ended_by) -> None:
+    source = PRELUDE + (
+        f"tap = tapring.Tap(name)\nprint(flush=True)\ntold()\noffer(tap, b'last', b'words')\n{way}"
+    )
+    process = spawn(source, name, stdin=-1, stdout=-1, stderr=-1)
+    process.stdout.readline()
+    with tapring.capture(name, stage="raw") as session:
+        tell(process)
+        assert list(session) == [b"last", b"words"]
+        assert session.ended_by == ended_by
+        assert session.stats.offered == session.stats.delivered == 2
+    assert process.wait(30) == code
+    assert not names(f"tapring.{name}.")
+
+
+@pytest.mark.parametrize("attempt", range(4))
+def test_daemon_threads_that_still_offer_do_not_disturb_an_exit(spawn, name, attempt) -> None:
+    """Nor do those that open and close sessions. Another moment of theirs with each attempt."""
+    source = PRELUDE + textwrap.dedent("""
+        sys.setswitchinterval(1e-5)
+        tap = tapring.Tap(name)
+        print(flush=True)
+        until(tap.snapshot)
+
+        def offers(thread):
+            number = 0
+            while True:
+                offer(tap, b"%d %d" % (thread, number), b"%d %d" % (thread, number + 1))
+                number += 2
+
+        def registers():
+            while True:
+                handle = tap.register("decoded", buffer_bytes=4096)
+                if handle:
+                    handle.close()
+
+        for i in range(3):
+            threading.Thread(target=offers, args=(i,), daemon=True).start()
+        threading.Thread(target=registers, daemon=True).start()
+        told()
+    """)
+    process = spawn(source, name, stdin=-1, stdout=-1, stderr=-1)
+    process.stdout.readline()
+    with tapring.capture(name, stage="raw", buffer_bytes=64 << 10) as session:
+        lines = session.read(1000 * (attempt + 1), timeout=30)
+        tell(process)
+        lines += list(session)
+        stats = session.stats
+        assert session.ended_by == "engine-exit"
+    assert process.wait(30) == 0
+    assert process.stderr.read() == b""
+    assert closes(stats)
+    assert sum(keep_their_order(lines).values()) == stats.delivered
+    assert not names(f"tapring.{name}.")
+
+
+def test_a_daemon_thread_that_still_reads_does_not_disturb_an_exit(spawn, name) -> None:
+    """The exit comes while it is about to take a frame, which it then goes on to do."""
+    early = textwrap.dedent("""
+        import atexit, threading
+        reading, go = threading.Event(), threading.Event()
+
+        def last():
+            go.set()
+            thread.join()
+
+        atexit.register(last)  # before ours, and so called after it
+    """)
+    source = textwrap.dedent("""
+        from tapring.wire.ring import Reader
+
+        def stop(frame, event, arg):
+            if frame.f_code is Reader.take.__code__:
+                reading.set()
+                go.wait()
+
+        def work():
+            sys.settrace(stop)
+            list(session)
+            print(session.ended_by)
+
+        tap = tapring.Tap(name)
+        session = tapring.capture(name, stage="raw")
+        offer(tap, b"unread")
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        reading.wait()
+    """)
+    process = spawn(early + PRELUDE + source, name, stdout=-1, stderr=-1)
+    out, err = process.communicate(timeout=30)
+    assert err.decode() == ""
+    assert out.decode().strip() == "closed"
+    assert not names(f"tapring.{name}.")
+
+
+def test_an_engine_that_exits_while_a_session_is_opened_is_gone_and_not_damaged(run) -> None:
+    """Between the session's row and its consumer's look at the ring; read to its end is as good."""
+    run("""
+        from tapring.consumer.attachment import Source
+        opening, go, failed = threading.Event(), threading.Event(), []
+
+        def stop(frame, event, arg):
+            if frame.f_code is Source.__init__.__code__:
+                opening.set()
+                go.wait()
+
+        def work():
+            sys.settrace(stop)
+            try:
+                with tapring.capture(name, stage="raw") as session:
+                    assert (list(session), session.ended_by) == ([b"last"], "engine-exit")
+            except tapring.EngineNotFound:
+                pass
+            except Exception as error:
+                failed.append(error)
+
+        tap = tapring.Tap(name)
+        thread = threading.Thread(target=work)
+        thread.start()
+        opening.wait()
+        offer(tap, b"last")
+        tap.close()
+        go.set()
+        thread.join()
+        assert not failed, failed
+    """)
