@@ -258,7 +258,7 @@ def test_after_a_stretch_that_went_by_lines_begin_whole(chunks) -> None:
 
 
 def test_a_line_without_end_is_not_kept_without_end(monkeypatch) -> None:
-    monkeypatch.setattr("tapring.pipe.MAX_LINE_BYTES", 10)
+    monkeypatch.setattr("tapring.adapters.pipe.MAX_LINE_BYTES", 10)
     cutter = LineCutter()
     assert [cutter.cut(b"x" * 8) for _ in range(9)] == [b""] * 9
     assert cutter.cut(b"y\nnext\n") == b"x" * 8 + b"xx" + b"\nnext\n"

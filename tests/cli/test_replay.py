@@ -1,0 +1,405 @@
+"""``tapring replay``: what was captured comes again, whole and in order."""
+
+import fcntl
+import gzip
+import json
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import tapring
+from tapring.cli import main
+from tapring.files.writing import open_sink
+from tapring.shm.segment import names
+from tests.cli.running import error_of
+
+REPLAY = [sys.executable, "-m", "tapring", "replay"]
+POINT = np.dtype([("n", "i4"), ("x", "f8")])
+EVENTS = {
+    "lines": [[b"plain", b'{"a":  1}', b'{"line": "x"}'], [b"", b"\xff\x00"], [b"last"]],
+    "json": [[{"n": n, "user": {"name": "root"}} for n in range(100)], [None, [1], "x", 2**70]],
+    "bytes": [[b"\x00\xff\n", b""], [b"x" * 1000]],
+    "array": [np.array([(n, n / 2) for n in range(start, start + 50)], POINT) for start in (0, 50)],
+}
+STAGES = {"lines": "raw", "json": "decoded", "bytes": "blobs", "array": "points"}
+
+
+def frames_of(session) -> list:
+    """Everything until the session ends, as events; records as one array."""
+    events = list(session)
+    assert session.stats.dropped == session.stats.errors == 0
+    return [np.concatenate(events)] if session.dtype is not None and events else events
+
+
+def offered(batches: list) -> list:
+    if isinstance(batches[0], np.ndarray):
+        return [np.concatenate(batches)]
+    return list(chain.from_iterable(batches))
+
+
+def capture_to(path: Path, name: str, kind: str, format_: str | None = None) -> Path:
+    """An engine offers the events of ``kind``, and a capture writes them to ``path``."""
+    stages = {"blobs": "bytes", "points": tapring.array(POINT)}
+    with tapring.Tap(name, stages=stages) as tap:
+        with tapring.capture(name, stage=STAGES[kind]) as session:
+            for batch in EVENTS[kind]:
+                tap.snapshot().offer(STAGES[kind], batch)
+            tap.close()
+            facts = {"engine": session.engine, "stage": session.stage}
+            sink = open_sink(
+                str(path), format_, kind=kind, dtype=session.dtype, describe=lambda: facts
+            )
+            for frame in session.frames():
+                sink.write(frame)
+            sink.close()
+    return path
+
+
+class Started:
+    """A replay as a process, and a session on it from its first event on."""
+
+    def __init__(self, name: str, stage: str, *args: object, **options: object) -> None:
+        command = [*REPLAY, *map(str, args), "--name", name, "--wait", "--summary", "json"]
+        self.process = subprocess.Popen(command, stdout=-1, stderr=-1, **options)
+        buffer = 64 << 10  # so that there is something to wait for
+        self.session = tapring.capture(name, stage=stage, wait=30, buffer_bytes=buffer)
+
+    def events(self) -> list:
+        """All that was offered; the summary is in ``summary`` then."""
+        with self.session:
+            found = frames_of(self.session)
+        out, err = self.process.communicate(timeout=60)
+        assert self.process.returncode == 0, err
+        self.out, self.said = out, err.decode().splitlines()
+        self.summary = json.loads(self.said[-1])["tapring_replay"]
+        return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "ending", "format_"),
+    [
+        ("lines", "log.gz", None),
+        ("lines", "ndjson", None),
+        ("lines", "msgpack.zst", None),
+        ("json", "ndjson.zst", None),
+        ("json", "txt", "raw"),
+        ("json", "parquet", None),
+        ("json", "msgpack", None),
+        ("bytes", "ndjson", None),
+        ("bytes", "msgpack.gz", None),
+        ("bytes", "parquet", None),
+        ("array", "npy", None),
+        ("array", "bin", "raw"),
+    ],
+)
+def test_what_was_captured_comes_again_equal_and_in_order(
+    kind, ending, format_, name, tmp_path
+) -> None:
+    path = capture_to(tmp_path / f"events.{ending}", name, kind, format_)
+    started = Started(f"{name}-replay", STAGES[kind], path, "--fast", "--no-print")
+    found = started.events()
+    expected = offered(EVENTS[kind])
+    if kind == "array":
+        assert np.array_equal(found, expected)
+    else:
+        assert found == expected
+    count = len(expected[0]) if kind == "array" else len(expected)
+    assert started.summary["events"] == started.summary["watched"] == count
+    assert (started.summary["stage"], started.summary["skipped"]) == (STAGES[kind], 0)
+    assert len(started.said) == 1
+
+
+def test_real_events_come_again_whole_through_a_small_ring(
+    name, openssh_lines, sysmon, tmp_path
+) -> None:
+    log, events = tmp_path / "openssh.log.gz", tmp_path / "sysmon.json"
+    log.write_bytes(gzip.compress(b"\n".join([*openssh_lines, b""])))
+    events.write_bytes(sysmon)
+    assert Started(name, "raw", log, "--fast", "--no-print").events() == openssh_lines
+    found = Started(f"{name}-s", "decoded", events, "--fast", "--no-print").events()
+    assert found == [json.loads(line) for line in sysmon.splitlines()]
+
+
+@pytest.mark.parametrize("ending", ["ndjson", "parquet"])
+def test_what_a_killed_capture_left_comes_again_as_what_it_was(
+    ending, name, run_cli, tmp_path, wait_for
+) -> None:
+    path = tmp_path / f"events.{ending}"
+    part = Path(f"{path}.part" if ending == "ndjson" else f"{path}.ndjson.part")
+    lines = [b"plain", b'{"a":1}', b'{"line": "x"}', b"", b"\xff\x00", b"last"]
+    command = [sys.executable, "-m", "tapring", "attach", name, "--stage", "own", "-o", str(path)]
+    with tapring.Tap(name, stages={"own": "lines"}) as tap:
+        with subprocess.Popen(command, stderr=-1) as attached:
+            wait_for(tap.snapshot)
+            tap.snapshot().offer("own", lines)
+            wait_for(lambda: part.exists() and part.read_bytes().count(b"\n") == len(lines))
+            attached.kill()
+        tap.close()
+    assert {each.name for each in tmp_path.iterdir()} == {part.name, f"{part.name}.meta.json"}
+    result = run_cli("replay", str(part), "--fast", "--summary", "json")
+    assert result.stdout.splitlines() == lines
+    summary = summary_of(result)
+    assert (summary["engine"], summary["stage"]) == (f"{name}-replay", "own")
+    assert not summary["complete"]
+
+
+def test_a_replay_captured_again_is_the_same_file(name, run_cli, tmp_path) -> None:
+    first = capture_to(tmp_path / "first.ndjson", name, "json")
+    second = tmp_path / "second.ndjson"
+    command = [*REPLAY, str(first), "--name", name, "--fast", "--wait", "--no-print"]
+    with subprocess.Popen(command, stderr=-1) as process:
+        result = run_cli("attach", name, "--wait", "-o", str(second))
+        assert result.returncode == 0, result.stderr
+        assert process.wait(60) == 0, process.stderr.read()
+    assert second.read_bytes() == first.read_bytes()
+
+
+def test_an_event_larger_than_the_ring_is_counted_and_holds_nothing_up(name, tmp_path) -> None:
+    path = tmp_path / "events.log"
+    lines = [b"a" * 30_000, b"b" * 100_000, b"c" * 30_000, b"d" * 50_000]
+    path.write_bytes(b"\n".join(lines))
+    started = Started(name, "raw", path, "--fast", "--no-print")
+    assert [line[:1] for line in started.events()] == [b"a", b"c", b"d"]
+    assert started.session.stats.oversize == 1
+
+
+def test_rotated_files_are_played_one_after_the_other(name, tmp_path) -> None:
+    paths = []
+    for number in range(3):
+        paths.append(tmp_path / f"events.00000{number}.log")
+        paths[-1].write_bytes(b"%d\n" % number)
+    started = Started(name, "raw", *paths, "--fast")
+    assert started.events() == [b"0", b"1", b"2"]
+    assert started.summary["files"] == [str(path) for path in paths]
+
+
+def test_a_stage_of_ones_own_choice_is_offered_to(name, tmp_path) -> None:
+    path = capture_to(tmp_path / "events.ndjson", name, "json")
+    started = Started(f"{name}-r", "raw", path, "--fast", "--stage", "raw", "--limit", "3")
+    assert started.events() == EVENTS["json"][0][:3]
+    assert started.summary["ended_by"] == "limit"
+
+
+# ---- pace ----------------------------------------------------------------------------------------
+
+
+def summary_of(result) -> dict:
+    return json.loads(result.stderr.splitlines()[-1])["tapring_replay"]
+
+
+@pytest.fixture
+def fixture_file(tmp_path) -> Path:
+    path = tmp_path / "events.ndjson"
+    path.write_bytes(b'{"n": 1}\nno json\n{"n": 2}\n')
+    return path
+
+
+def test_events_are_printed_unless_that_is_not_wanted(name, run_cli, fixture_file) -> None:
+    result = run_cli("replay", str(fixture_file), "--name", name)
+    assert (result.returncode, result.stdout) == (0, b'{"n": 1}\n{"n": 2}\n')
+    first, second = result.stderr.decode().splitlines()
+    assert "no pace is recorded beside" in first
+    assert f"replayed 2 events of {fixture_file} as engine {name} in " in second
+    assert second.endswith("ended by end; 0 watched; 1 could not be read")
+    silent = run_cli("replay", str(fixture_file), "--name", name, "--no-print", "--summary", "none")
+    assert (silent.returncode, silent.stdout) == (0, b"")
+
+
+PRINTED = {
+    ("lines", "ndjson"): b'plain\n{"a":  1}\n{"line": "x"}\n',
+    ("bytes", "msgpack"): b'{"base64":"AP8K"}\n{"base64":""}\n{"base64":"',
+    ("array", "npy"): b'{"n":0,"x":0.0}\n{"n":1,"x":0.5}\n{"n":2,"x":1.0}\n',
+}
+
+
+def test_each_kind_is_printed_as_attach_would(name, run_cli, tmp_path) -> None:
+    for (kind, ending), expected in PRINTED.items():
+        path = capture_to(tmp_path / f"events.{ending}", name, kind)
+        result = run_cli("replay", str(path), "--name", name, "--limit", "3", "--summary", "json")
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.startswith(expected)
+        assert result.stdout.count(b"\n") == 3
+        assert summary_of(result)["stage"] == STAGES[kind]
+
+
+def test_standard_input_is_played_as_it_comes(name, run_cli, wait_for) -> None:
+    result = run_cli("replay", "-", "--name", name, input=b"one\ntwo")
+    assert (result.returncode, result.stdout) == (0, b"one\ntwo\n")
+    assert len(result.stderr.splitlines()) == 1
+    result = run_cli("replay", "-", "--format", "ndjson", "--name", name, input=b"1\nx\n")
+    assert (result.returncode, result.stdout) == (0, b"1\n")
+    with subprocess.Popen([*REPLAY, "-", "--name", name], stdin=-1, stdout=-1, stderr=-1) as live:
+        live.stdin.write(b"at once\n")
+        live.stdin.flush()
+        assert live.stdout.readline() == b"at once\n"
+        live.send_signal(signal.SIGTERM)
+        assert live.wait(60) == 0
+        assert b"ended by interrupt" in live.stderr.read()
+
+
+def test_a_closed_pipe_ends_it_normally(name, tmp_path) -> None:
+    path = tmp_path / "events.log"
+    path.write_bytes(b"some line\n" * 100_000)
+    command = f"{' '.join(REPLAY)} {path} --name {name} --summary json | head -n 2"
+    result = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, timeout=60, check=False
+    )
+    assert (result.returncode, result.stdout) == (0, b"some line\n" * 2)
+    assert summary_of(result)["ended_by"] == "output-closed"
+    assert b"Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_an_endless_replay_normally(signum, name, fixture_file, wait_for) -> None:
+    started = Started(name, "decoded", fixture_file, "--loop", "--fast", "--no-print")
+    wait_for(lambda: started.session.stats.captured > 100)
+    started.process.send_signal(signum)
+    found = started.events()
+    assert started.summary["ended_by"] == "interrupt"
+    assert started.summary["loops"] > 50
+    assert len(found) == started.summary["watched"]
+
+
+def test_while_nobody_watches_a_waiting_replay_offers_nothing(name, fixture_file, wait_for) -> None:
+    command = [*REPLAY, str(fixture_file), "--name", name, "--wait", "--summary", "json"]
+    with subprocess.Popen(command, stdout=-1, stderr=-1) as process:
+        wait_for(lambda: tapring.engines(name))
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    summary = json.loads(err.splitlines()[-1])["tapring_replay"]
+    assert (out, summary["events"], summary["ended_by"]) == (b"", 0, "interrupt")
+    assert not names(f"tapring.{name}")
+
+
+def test_an_incomplete_file_is_played_and_said_so(name, run_cli, tmp_path) -> None:
+    path = tmp_path / "events.log.gz.part.3"
+    path.write_bytes(gzip.compress(b"one\ntwo\nthree\n" * 50)[:-12])
+    result = run_cli("replay", str(path), "--name", name, "--fast", "--summary", "json")
+    said, _ = result.stderr.decode().splitlines()
+    summary = summary_of(result)
+    assert f"{path} is incomplete" in said
+    assert f"{summary['events']:,} events were read" in said
+    assert not summary["complete"]
+    assert result.stdout.startswith(b"one\ntwo\n")
+
+
+def test_damage_in_the_middle_is_exit_3_with_what_was_played(name, run_cli, tmp_path) -> None:
+    path = tmp_path / "events.msgpack"
+    path.write_bytes(b"\x01\x02\xc1")
+    result = run_cli("replay", str(path), "--name", name, "--fast", "--summary", "json")
+    assert (result.returncode, result.stdout) == (3, b"1\n2\n")
+    assert f"{path} is damaged".encode() in result.stderr.splitlines()[0]
+    assert (summary_of(result)["events"], summary_of(result)["ended_by"]) == (2, "error")
+
+
+def refusal(code: int, *args: str, **environment: str) -> str:
+    """What the command says on one line, or click in a few, when it cannot do as it is told."""
+    result = CliRunner().invoke(main, ["replay", *args], env=environment)
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    assert code == 2 or len(result.output.splitlines()) == 1
+    return result.output
+
+
+def test_what_cannot_be_played_is_exit_3_and_one_line(name, run_cli, tmp_path) -> None:
+    path = tmp_path / "events.ndjson"
+    options = (str(path), "--fast", "--no-print", "--name", name)
+    assert "there is no such file" in error_of(run_cli("replay", *options), 3)
+    for data, said in (
+        (b"", "is empty"),
+        (b"\n\n", "holds no events"),
+        (b"no\nno\n", "none of 2 events could be read as ndjson"),
+    ):
+        path.write_bytes(data)
+        assert said in refusal(3, *options)
+    path.write_bytes(b"1\n")
+    assert "is damaged" in error_of(run_cli("replay", *options, "--format", "parquet"), 3)
+    assert "did you mean 'events.ndjson'" in refusal(3, f"{path}x")
+    assert "is a directory" in refusal(3, str(tmp_path))
+    assert "TAPRING_DISABLE=1 is set" in refusal(3, *options, TAPRING_DISABLE="1")
+    meta = {"tapring_capture": 1, "format": "ndjson", "kind": "json", "stage": "Not One"}
+    (tmp_path / "events.ndjson.meta.json").write_text(json.dumps(meta))
+    assert "give --name and --stage" in refusal(3, *options)
+
+
+WRONG = [
+    (["x", "--speed", "0"], "0 is no speed; it is more than 0, such as --speed 10"),
+    (["x", "--speed", "nan"], "nan is no speed"),
+    (["x", "--speed", "quick"], "quick"),
+    (["x", "--speed", "2", "--fast"], "--speed keeps the captured pace and --fast does not"),
+    (["-", "--loop"], "--loop needs a file"),
+    (["-", "x"], "is played alone"),
+    (["-", "--format", "npy"], "is read as ndjson, raw, msgpack"),
+    (["x", "--name", "No Name"], "such as detector"),
+    (["x", "--stage", "No Stage"], "decoded and raw-2 do"),
+    (["x", "--format", "xml"], "ndjson"),
+    (["x", "--limit", "0"], "--limit"),
+    (["x", "--summary", "loud"], "json"),
+    ([], "FILE"),
+]
+
+
+def test_wrong_usage_is_exit_2_and_says_what_was_expected(run_cli) -> None:
+    for arguments, expected in WRONG:
+        assert expected in refusal(2, *arguments)
+    assert "--speed 10" in error_of(run_cli("replay", "x", "--speed", "0"), 2)
+
+
+def test_a_closed_descriptor_never_becomes_the_registry(name, fixture_file) -> None:
+    for closed in (">&-", "2>&-", "<&- >&- 2>&-"):
+        command = f"{' '.join(REPLAY)} {fixture_file} --name {name} {closed}"
+        result = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60)
+        assert result.returncode == 0, result.stderr
+        assert b"Traceback" not in result.stderr
+        assert not names(f"tapring.{name}")
+
+
+def on_a_terminal(*command: str, **environment: str) -> tuple[str, bytes]:
+    """What a command says on standard error, a terminal, and its standard output, another one."""
+    ends = [pty.openpty() for _ in range(2)]
+    for _, theirs in ends:
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    streams = {"stdout": ends[0][1], "stderr": ends[1][1], "env": {**os.environ, **environment}}
+    with subprocess.Popen([*REPLAY, *command], **streams) as process:
+        for _, theirs in ends:
+            os.close(theirs)
+        shown = read_to_end(ends[1][0])
+        out = read_to_end(ends[0][0])
+        assert process.wait(60) == 0
+    return shown.decode(), out
+
+
+def read_to_end(fd: int) -> bytes:
+    shown = b""
+    while True:
+        try:
+            part = os.read(fd, 4096)
+        except OSError:
+            break
+        if not part:
+            break
+        shown += part
+    os.close(fd)
+    return shown
+
+
+def test_on_a_terminal_there_is_progress_and_no_event(name, fixture_file) -> None:
+    command = (str(fixture_file), "--name", name, "--fast")
+    shown, out = on_a_terminal(*command, TERM="xterm", NO_COLOR="")
+    assert out == b""
+    assert "2 events, " in shown
+    assert "replayed 2 events" in shown.splitlines()[-1]
+    for environment in ({"TERM": "dumb"}, {"TERM": "xterm", "NO_COLOR": "1"}):
+        plain, _ = on_a_terminal(*command, **environment)
+        assert "events, " not in plain
+        assert len(plain.splitlines()) == 1
