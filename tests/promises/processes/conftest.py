@@ -1,4 +1,4 @@
-"""Scripts that run as processes of their own, where a process ends oddly or forks beside threads."""
+"""Scripts that run as processes of their own, for what ends oddly or forks beside threads."""
 
 import textwrap
 

@@ -1,0 +1,95 @@
+"""Who may tap whose engine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+import tapring
+from tapring.shm.discovery import sweep
+from tests.promises.users.three_users import (
+    CONSUMER,
+    OPERATOR,
+    ROOT,
+    SMALL,
+    STRANGER,
+    acting_as,
+    error_of,
+    lanes,
+    ours,
+    path_of,
+    permissions,
+)
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")
+
+
+def test_root_taps_anybodys_engine_through_a_ring_of_that_user(start_engine, name) -> None:
+    engine = start_engine(OPERATOR)
+    with tapring.capture(name, stage="raw", buffer_bytes=SMALL) as session:
+        assert session.read(1, timeout=30) == [b"seen"]
+        ring = path_of(name, engine.lane, session.id)
+        assert permissions(ring) == permissions(engine.path) == (OPERATOR, 0o600)
+    assert ours(name) == [engine.path]
+
+
+def test_root_taps_anybodys_engine_on_the_command_line(start_engine, command, name) -> None:
+    engine = start_engine(OPERATOR)
+    result = command(ROOT, "attach", name, "--stage", "raw", "--limit", "2")
+    assert (result.returncode, result.stdout) == (0, b"seen\nseen\n")
+    assert lanes(command(ROOT, "ls", name), name) == [engine.lane]
+
+
+def test_roots_engine_is_roots_alone(start_engine, command, name) -> None:
+    engine = start_engine(ROOT, sessions=1)
+    # It is there, so that --wait, which is for engines to come, has nothing to wait for.
+    for address in (name, f"{name}.{engine.lane}:1"):
+        assert "belongs to another user" in error_of(command(OPERATOR, "attach", address, "--wait"))
+    assert lanes(command(OPERATOR, "ls"), name) == []
+    assert name in error_of(command(OPERATOR, "ls", name))
+    with acting_as(OPERATOR):
+        assert sweep(name) == []
+    assert ours(name) == [engine.path, path_of(name, engine.lane, 1)]
+
+
+@pytest.mark.parametrize("umask", [0, 0o777], ids=oct)
+def test_every_segment_is_private_whatever_the_umask(start_engine, spawn, name, umask) -> None:
+    engine = start_engine(OPERATOR, sessions=1, umask=umask)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    consumer = spawn(CONSUMER, str(OPERATOR), name, umask=umask, **pipes)
+    assert consumer.stdout.readline() == b"2 seen\n"
+    made = [engine.path, *(path_of(name, engine.lane, session) for session in (1, 2))]
+    assert ours(name) == made
+    assert [permissions(path) for path in made] == [(OPERATOR, 0o600)] * 3
+    consumer.stdin.close()
+    assert consumer.wait(30) == 0
+    assert ours(name) == made[:2]
+
+
+def test_a_mode_is_the_registrys_and_never_a_rings(start_engine, name) -> None:
+    engine = start_engine(OPERATOR, mode=0o660, sessions=1, umask=0o077)
+    assert permissions(engine.path) == (OPERATOR, 0o660)
+    with tapring.capture(name, stage="raw", buffer_bytes=SMALL) as session:
+        assert session.read(1, timeout=30) == [b"seen"]
+        for ring in (1, session.id):
+            assert permissions(path_of(name, engine.lane, ring)) == (OPERATOR, 0o600)
+
+
+def test_a_mode_for_the_group_does_not_let_another_user_tap(start_engine, command, name) -> None:
+    engine = start_engine(OPERATOR, mode=0o660)
+    os.chown(engine.path, OPERATOR, STRANGER)
+    said = error_of(command(STRANGER, "attach", name, "--stage", "raw"))
+    assert f"belongs to user {OPERATOR} and this is user {STRANGER}" in said
+
+
+def test_who_may_open_roots_registry_but_not_make_its_rings_is_told_that(
+    start_engine, command, name
+) -> None:
+    engine = start_engine(ROOT, mode=0o660)
+    os.chown(engine.path, ROOT, STRANGER)
+    said = error_of(command(STRANGER, "attach", name, "--stage", "raw"))
+    assert f"user {ROOT}" in said
+    assert "memory" not in said
+    assert ours(name) == [engine.path]
