@@ -209,7 +209,7 @@ def test_what_is_written_to_is_always_new_and_private(tmp_path) -> None:
 def test_many_captures_that_start_at_once_never_share_a_file(tmp_path, spawn) -> None:
     source = WRITER.replace("sink = open_sink(", "sink = open_late(")
     late = (
-        "import sys, tapring.sinks\n"
+        "import sys, tapring.files.writing\n"
         "def open_late(*args, **options):\n"
         "    print(flush=True); sys.stdin.readline()\n"
         "    try: return tapring.files.writing.open_sink(*args, **options)\n"
@@ -373,7 +373,7 @@ def put(n):
              {"n": k, "t": text.randbytes(40).hex()} for k in range(n, n + 50)]
     payload, count, _ = kind.pack(batch)
     sink.write(Frame(bytes(payload), count, n, 0, "", kind))
-from tapring.files.writing import output
+from tapring.files import output
 output.FLUSH_S = 0.0
 n = 0
 try:

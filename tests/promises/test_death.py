@@ -23,7 +23,7 @@ import os, signal, sys, threading, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads
 import difflib  # an error message may import it
 import tapring
-from tapring import layout
+from tapring.wire import layout
 from tapring.shm.sweep import sweep
 from tapring.shm.segment import names
 
@@ -257,7 +257,7 @@ def tap(name):
 
 HOLDER = """
 import os, sys, signal, tapring
-from tapring import layout
+from tapring.wire import layout
 from tapring.shm.registry import Registry
 from tapring.wire.layout import Owner
 registry = Registry.attach(sys.argv[1], sys.argv[2])
