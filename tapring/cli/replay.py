@@ -21,9 +21,10 @@ import msgspec
 from ..adapters.replay import LONGEST_SESSION_S, Replay, default_name, stages_of
 from ..consumer.attachment import Frame
 from ..delivery.report import events_in_words
+from ..engine.stages import make_stages
 from ..engine.tap import Tap, TapWarning
 from ..errors import TapError
-from ..events.kinds import Kind, make_stages
+from ..events.kinds import Kind
 from ..files.formats import make_format
 from ..files.output import Output
 from ..files.reading import FORMATS, STDIN, Recording, open_recording
@@ -148,9 +149,7 @@ def _check(
         try:
             make_stages({stage: "json"})
         except ValueError as error:
-            raise click.BadParameter(
-                f"{error}; decoded and raw-2 do", param_hint="--stage"
-            ) from None
+            raise click.BadParameter(str(error), param_hint="--stage") from None
 
 
 def _keep_standard_descriptors_taken() -> None:

@@ -29,9 +29,9 @@ from time import monotonic_ns
 from typing import Final
 
 from ..errors import SessionBusy, SessionLimit, StageNotFound, TapError, suggest
-from ..events.kinds import Kind, make_stages
-from ..events.strip import Redact, Removing, without
-from ..shm.info import LaneInfo, StageInfo
+from ..events.kinds import Kind
+from ..events.strip import Redact, without
+from ..shm.info import LaneInfo
 from ..shm.limits import (
     check_budget,
     check_duration,
@@ -53,6 +53,7 @@ from .roster import AGAIN, Roster
 from .session import Live
 from .shedding import Resting, Shedding, count_resting
 from .snapshot import Gate, Snapshot
+from .stages import describe, make_stages
 
 DISABLE: Final = "TAPRING_DISABLE"
 
@@ -307,7 +308,7 @@ class Tap:
 
     def _create_registry(self) -> Registry:
         sweep(self.name, own=True)
-        stages = tuple(_described(name, kind) for name, kind in self._stages.items())
+        stages = describe(self._stages)
         while True:
             info = LaneInfo(
                 engine=self.name,
@@ -573,11 +574,6 @@ class Tap:
         self._warned.add(message)
         with suppress(TapWarning):  # a process may turn warnings into errors and still goes on
             warnings.warn(f"tapring: {message}", TapWarning, stacklevel=4)
-
-
-def _described(name: str, kind: Kind) -> StageInfo:
-    removed = tuple(path.text for path in kind.paths) if isinstance(kind, Removing) else ()
-    return StageInfo(name, kind.name, kind.describe(), removed)
 
 
 _taps: weakref.WeakSet[Tap] = weakref.WeakSet()

@@ -7,7 +7,6 @@ is made, so that ``import tapring`` stays light.
 from __future__ import annotations
 
 import io
-import re
 import struct
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Mapping
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 Packed = tuple[Any, int, int]
 """(payload, events in it, events that could not be serialized)."""
 
-_STAGE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _NEWLINE: Final = b"\n"
 NOT_DECODED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _without_newline: Final = itemgetter(slice(None, -1))
@@ -316,39 +314,16 @@ def array(dtype: DTypeLike) -> Array:
     return Array(dtype)
 
 
-_PLAIN: Final[dict[str, type[Lines | Json | Blobs]]] = {
+PLAIN: Final[dict[str, type[Lines | Json | Blobs]]] = {
     kind.name: kind for kind in (Lines, Json, Blobs)
 }
-DEFAULT_STAGES: Final[Mapping[str, str]] = {"raw": Lines.name, "decoded": Json.name}
-
-
-def make_stages(stages: Mapping[str, str | Kind]) -> dict[str, Kind]:
-    """The default stages and ``stages``, each a kind's name or what ``array`` returned.
-
-    Raises ValueError for a name or a kind that is none.
-    """
-    made: dict[str, Kind] = {}
-    for name, kind in {**DEFAULT_STAGES, **stages}.items():
-        if not isinstance(name, str) or not _STAGE_NAME.fullmatch(name):
-            raise ValueError(f"a stage's name matches {_STAGE_NAME.pattern}, {name!r} does not")
-        if isinstance(kind, str):
-            if kind not in _PLAIN:
-                raise ValueError(
-                    f"stage {name!r}: {kind!r} is no kind; there are {', '.join(_PLAIN)}, "
-                    f"and tapring.array(dtype)"
-                )
-            made[name] = _PLAIN[kind]()
-        elif isinstance(kind, Lines | Json | Blobs | Array):
-            made[name] = kind
-        else:
-            raise ValueError(f"stage {name!r}: {kind!r} is no kind of stage")
-    return made
+"""The kinds that a name alone describes."""
 
 
 def kind_from(name: str, description: str) -> Kind:
     """The kind that a registry describes. Raises ValueError for one that cannot be."""
-    if name in _PLAIN:
-        return _PLAIN[name]()
+    if name in PLAIN:
+        return PLAIN[name]()
     if name != Array.name:
         raise ValueError(f"there is no kind of stage called {name!r}")
     from ast import literal_eval

@@ -341,7 +341,7 @@ WRONG = [
     (["-", "x"], "is played alone"),
     (["-", "--format", "npy"], "is read as ndjson, raw, msgpack"),
     (["x", "--name", "No Name"], "such as detector"),
-    (["x", "--stage", "No Stage"], "decoded and raw-2 do"),
+    (["x", "--stage", "No Stage"], "such as 'decoded' or 'raw-2'"),
     (["x", "--format", "xml"], "ndjson"),
     (["x", "--limit", "0"], "--limit"),
     (["x", "--summary", "loud"], "json"),

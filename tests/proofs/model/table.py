@@ -19,8 +19,8 @@ from tapring.consumer import waiting
 from tapring.engine import roster, tap
 from tapring.engine import session as live
 from tapring.engine.snapshot import Snapshot
+from tapring.engine.stages import make_stages
 from tapring.errors import SharedMemoryFull
-from tapring.events.kinds import make_stages
 from tapring.shm import registry
 from tapring.shm.registry import BellOf, Registry, Row
 from tapring.wire import layout

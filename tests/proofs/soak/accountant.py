@@ -17,8 +17,9 @@ from collections.abc import Iterator
 
 import msgspec
 
+from tapring.engine.stages import make_stages
 from tapring.errors import RingCorrupt
-from tapring.events.kinds import Kind, make_stages
+from tapring.events.kinds import Kind
 from tapring.wire import layout
 from tapring.wire.ledger import consumer_words, producer_words, read_ledger
 from tapring.wire.ring import Reader

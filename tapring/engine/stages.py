@@ -1,0 +1,52 @@
+"""The stages of an engine: their names, their kinds, and how the registry describes them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from ..events.kinds import PLAIN, Array, Blobs, Json, Kind, Lines
+from ..events.strip import Removing
+from ..shm.info import StageInfo
+from ..wire import layout
+
+DEFAULT_STAGES: Final[Mapping[str, str]] = {"raw": Lines.name, "decoded": Json.name}
+"""The stages that every Tap has."""
+
+
+def make_stages(stages: Mapping[str, str | Kind]) -> dict[str, Kind]:
+    """The default stages and ``stages``, each given as a kind's name or as ``array`` returned it.
+
+    Raises ValueError for an invalid name or kind.
+    """
+    return {name: _kind(name, kind) for name, kind in {**DEFAULT_STAGES, **stages}.items()}
+
+
+def describe(stages: Mapping[str, Kind]) -> tuple[StageInfo, ...]:
+    """What the registry says of ``stages``, in the order in which its rows count them."""
+    return tuple(
+        StageInfo(
+            name=name,
+            kind=kind.name,
+            dtype=kind.describe(),
+            redact=tuple(path.text for path in kind.paths) if isinstance(kind, Removing) else (),
+        )
+        for name, kind in stages.items()
+    )
+
+
+def _kind(stage: object, kind: object) -> Kind:
+    if not isinstance(stage, str) or not re.fullmatch(layout.ENGINE_PATTERN, stage):
+        raise ValueError(
+            f"invalid stage name {stage!r}: it must match {layout.ENGINE_PATTERN}, "
+            f"such as 'decoded' or 'raw-2'"
+        )
+    if isinstance(kind, str) and kind in PLAIN:
+        return PLAIN[kind]()
+    if isinstance(kind, Lines | Json | Blobs | Array):
+        return kind
+    raise ValueError(
+        f"stage {stage!r} has an invalid kind {kind!r}; "
+        f"use {', '.join(map(repr, PLAIN))} or tapring.array(dtype)"
+    )
