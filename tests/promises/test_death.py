@@ -384,3 +384,16 @@ def test_an_engine_stopped_for_a_while_goes_on_where_it_was(spawn, name) -> None
     lines = [int(line) for line in [*first, *rest, *more]]
     assert lines == list(range(lines[0], lines[0] + len(lines)))
     assert engine.communicate(timeout=30) == (b"0 0\n", b"")
+
+
+def test_what_a_killed_engine_left_is_removed_by_the_next(name, spawn) -> None:
+    source = (
+        f"import tapring, time; t = tapring.Tap({name!r}); print(1, flush=True); time.sleep(99)"
+    )
+    process = spawn(source, stdout=-1)
+    process.stdout.readline()
+    assert len(names(f"tapring.{name}")) == 1
+    process.kill()
+    process.wait()
+    with tapring.Tap(name) as tap:
+        assert names(f"tapring.{name}") == [f"tapring.{name}.{tap.lane}"]

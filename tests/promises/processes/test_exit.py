@@ -147,3 +147,9 @@ def test_an_engine_that_exits_while_a_session_is_opened_is_gone_and_not_damaged(
         thread.join()
         assert not failed, failed
     """)
+
+
+def test_an_engine_that_exits_without_closing_leaves_nothing(name, spawn) -> None:
+    process = spawn(f"import tapring; tap = tapring.Tap({name!r}); tap.register('raw')")
+    assert process.wait(30) == 0
+    assert not names(f"tapring.{name}")

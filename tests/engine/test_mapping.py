@@ -1,0 +1,216 @@
+"""How an engine maps a session's ring when it opens, and gives it back when it ends, in parts."""
+
+import itertools
+import os
+
+import pytest
+
+import tapring
+from tapring.engine.session import Arriving
+from tapring.shm.registry import Registry
+from tapring.shm.segment import Segment, names, unlink
+from tapring.wire import layout
+
+LINES = [b"one", b"two", b"three"]
+A_SESSION = {
+    "stage": 0,
+    "slots": 16,
+    "slot_bytes": 256,
+    "duration_ns": 0,
+    "owner": layout.Owner.CONSUMER,
+}
+
+
+def offer(tap, stage, batch) -> None:
+    watched = tap.snapshot()
+    if watched:
+        watched.offer(stage, batch)
+
+
+def mapped_rings(name: str) -> int:
+    with open("/proc/self/maps") as maps:
+        return sum(1 for line in maps if f"tapring.{name}." in line and "rw-s" in line)
+
+
+def test_a_session_that_has_just_opened_is_taken_up_in_parts(name, monkeypatch) -> None:
+    """So that no batch is held up for all of it."""
+    with tapring.Tap(name) as tap, Registry.attach(name, tap.lane) as registry:
+        row = registry.register(**A_SESSION)
+        monkeypatch.setattr("tapring.engine.tap.monotonic_ns", lambda: row.opened_ns)
+        verdicts = []
+        while not tap.snapshot():
+            verdicts.append(registry.verdict_on(row.index, row.id))
+        assert verdicts == [layout.Verdict.NONE, layout.Verdict.ACCEPTED]
+        registry.free(row)
+
+
+def test_a_session_that_opened_a_while_ago_is_taken_up_at_once(name, monkeypatch) -> None:
+    """However seldom the engine comes by, no batch is lost to it."""
+    with tapring.Tap(name) as tap, Registry.attach(name, tap.lane) as registry:
+        row = registry.register(**A_SESSION)
+        now = row.opened_ns + layout.TAKE_UP_NS
+        monkeypatch.setattr("tapring.engine.tap.monotonic_ns", lambda: now)
+        assert tap.snapshot().watches("raw")
+        registry.free(row)
+
+
+def test_parts_are_finished_at_once_when_the_time_for_them_is_over(name, monkeypatch) -> None:
+    with tapring.Tap(name) as tap, Registry.attach(name, tap.lane) as registry:
+        row = registry.register(**A_SESSION)
+        now = row.opened_ns
+        monkeypatch.setattr("tapring.engine.tap.monotonic_ns", lambda: now)
+        assert not tap.snapshot()
+        now = row.opened_ns + layout.TAKE_UP_NS
+        assert tap.snapshot().watches("raw")
+        registry.free(row)
+
+
+def test_a_session_that_ends_while_it_is_taken_up_leaves_nothing(name, monkeypatch) -> None:
+    with tapring.Tap(name) as tap, Registry.attach(name, tap.lane) as registry:
+        descriptors, mapped = len(os.listdir("/proc/self/fd")), mapped_rings(name)
+        row = registry.register(**A_SESSION)
+        monkeypatch.setattr("tapring.engine.tap.monotonic_ns", lambda: row.opened_ns)
+        assert not tap.snapshot()
+        registry.free(row)
+        assert not tap.snapshot()
+        assert len(os.listdir("/proc/self/fd")) == descriptors
+        assert mapped_rings(name) == mapped
+        assert tap.faults == 0
+
+
+def test_a_session_that_ended_before_it_was_seen_is_no_fault(name, monkeypatch) -> None:
+    open_ring = Arriving.__init__
+
+    def too_late(*args):
+        session.close()
+        open_ring(*args)
+
+    monkeypatch.setattr(Arriving, "__init__", too_late)
+    with tapring.Tap(name) as tap, tapring.capture(name, stage="raw") as session:
+        assert tap.snapshot() is None
+        assert tap.faults == 0
+        monkeypatch.undo()
+        with tapring.capture(name, stage="raw"):
+            assert tap.snapshot()
+
+
+@pytest.mark.parametrize("what", ["epoch", "size", "magic", "gone", "stage"])
+def test_an_odd_ring_is_refused_and_counted_as_a_fault(name, what, wait_for) -> None:
+    with tapring.Tap(name) as tap:
+        registry = Registry.attach(name, tap.lane)
+        row = registry.register(**A_SESSION | {"stage": 99 if what == "stage" else 0})
+        ring = layout.segment_name(name, tap.lane, row.id)
+        if what == "gone":
+            unlink(ring)
+        else:
+            with Segment.attach(ring) as segment:
+                if what == "size":
+                    os.ftruncate(segment.fd, 4096)
+                elif what == "magic":
+                    os.pwrite(segment.fd, b"nonsense", 0)
+                else:
+                    os.pwrite(segment.fd, b"nonsense", layout.EPOCH * 8)
+        with pytest.warns(tapring.TapWarning, match="is refused"):
+            wait_for(lambda: not tap.snapshot() and tap.faults == 1)
+        assert registry.verdict_on(row.index, row.id) == layout.Verdict.UNUSABLE
+        registry.close()
+
+
+def test_a_ring_over_the_limit_is_refused_whatever_the_consumer_wrote(name, wait_for) -> None:
+    with tapring.Tap(name, max_buffer_bytes=8 << 20) as tap:
+        registry = Registry.attach(name, tap.lane)
+        row = registry.register(**A_SESSION | {"slots": 1 << 16})
+        wait_for(lambda: not tap.snapshot() and not registry.is_open(row))
+        assert registry.verdict_on(row.index, row.id) == layout.Verdict.TOO_LARGE
+        registry.close()
+        assert not names(f"tapring.{name}.{tap.lane}.")
+
+
+def test_a_large_ring_is_unmapped_part_by_part_and_read_to_its_end_meanwhile(name) -> None:
+    with tapring.Tap(name) as tap:
+        handle = tap.register("raw", buffer_bytes=4 << 20)
+        lines = [b"%d" % i + b"x" * 1_000 for i in range(3_000)]
+        for first in range(0, 3_000, 50):
+            offer(tap, "raw", lines[first : first + 50])
+        with tapring.attach_session(name, handle.id) as session:
+            before = mapped_rings(name)
+            handle.close()
+            dropped: list[int] = []
+            drop = Segment.drop_pages
+
+            def counted(self, offset, length, *, free):
+                dropped.append(length)
+                assert not free
+                drop(self, offset, length, free=free)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(Segment, "drop_pages", counted)
+                for _ in range(80):
+                    assert tap.snapshot() is None
+            assert sum(dropped) == 4 << 20
+            assert max(dropped) <= 64 << 10
+            assert mapped_rings(name) < before
+            assert list(session) == lines
+
+
+def test_the_memory_of_a_large_ring_that_nobody_reads_is_given_back_part_by_part(name) -> None:
+    with tapring.Tap(name) as tap:
+        handle = tap.register("raw", buffer_bytes=4 << 20)
+        offer(tap, "raw", [b"x" * 1_000] * 3_000)
+        segment = tap._roster.live[handle.id].segment
+        fd = os.open(f"/dev/shm/{segment.name}", os.O_RDONLY)
+        try:
+            left = [os.fstat(fd).st_blocks * 512]
+            handle.close()
+            for _ in range(80):
+                assert tap.snapshot() is None
+                left.append(os.fstat(fd).st_blocks * 512)
+        finally:
+            os.close(fd)
+        assert left[0] >= 4 << 20
+        assert left[-1] <= layout.SLOTS
+        assert max(a - b for a, b in itertools.pairwise(left)) <= 128 << 10
+        assert not segment.is_mapped
+
+
+def test_the_memory_of_a_ring_is_given_back_while_the_next_session_has_its_row(name) -> None:
+    """Its liveness byte is that one's by now, and says nothing of who read this one."""
+    with tapring.Tap(name) as tap, Registry.attach(name, tap.lane) as registry:
+        handle = tap.register("raw", buffer_bytes=4 << 20)
+        segment = tap._roster.live[handle.id].segment
+        fd = os.open(f"/dev/shm/{segment.name}", os.O_RDONLY)
+        try:
+            handle.close()
+            row = registry.register(**A_SESSION)
+            tap.snapshot()
+            for _ in range(80):
+                tap.snapshot()
+            assert not segment.is_mapped
+            assert os.fstat(fd).st_blocks * 512 <= layout.SLOTS
+        finally:
+            os.close(fd)
+        registry.free(row)
+
+
+def test_the_memory_of_a_ring_that_may_still_be_attached_to_is_kept(name) -> None:
+    """Where somebody holds the table, an ended session's row is freed some batches later."""
+    with tapring.Tap(name) as tap:
+        handle = tap.register("raw", buffer_bytes=1 << 20)
+        offer(tap, "raw", LINES)
+        with Registry.attach(name, tap.lane) as other, other.table(1.0):
+            handle.close()
+            for _ in range(40):
+                tap.snapshot()
+            with tapring.attach_session(name, handle.id) as session:
+                assert list(session) == LINES
+
+
+def test_rings_of_sessions_that_come_and_go_between_two_batches_do_not_pile_up(name) -> None:
+    with tapring.Tap(name) as tap:
+        before = mapped_rings(name)
+        for _ in range(40):
+            tap.register("raw", buffer_bytes=1 << 20).close()
+        assert mapped_rings(name) <= before + tap.max_sessions
+        for _ in range(200):
+            tap.snapshot()
+        assert mapped_rings(name) == before
