@@ -1,4 +1,4 @@
-"""``tapring``: the commands by name. Each is loaded when it is run, so that it starts quickly."""
+"""``tapring``: the commands by name. Only the one that runs is loaded, so that it starts fast."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _MODULES: Final = {
 
 
 class Commands(click.Group):
-    """A group whose commands are modules; a mistyped one suggests the near ones."""
+    """A group whose commands are modules. A mistyped name suggests similar ones."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of all commands."""
         return sorted(_MODULES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, imported now."""
+        """The command called ``cmd_name``, imported now; None if there is none."""
         if cmd_name not in _MODULES:
             return None
         command: click.Command = import_module(_MODULES[cmd_name], __package__).command
@@ -38,7 +38,7 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does it, with a suggestion in the error."""
+        """As click resolves it, with a suggestion in the error."""
         name = args[0]
         if not name.startswith("-") and self.get_command(ctx, name) is None:
             known = self.list_commands(ctx)

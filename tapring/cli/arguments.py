@@ -1,16 +1,14 @@
-"""What the commands have in common: what their arguments mean, and errors on one line."""
+"""What the commands' arguments mean: parameter types that name a valid example when they refuse."""
 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import click
 
-from ..errors import TapError
 from ..events.paths import Path, parse_paths
 from ..events.redaction import compile_regex
 from ..events.selection import Rate
@@ -44,12 +42,12 @@ class Duration(click.ParamType[float]):
             return float(text)
         parts = re.findall(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d)", text)
         if not parts or "".join(map("".join, parts)) != text:
-            self.fail(f"{value!r} is no duration; 30s, 1m30s, 500ms and 2h are", param, ctx)
+            self.fail(f"Invalid duration {value!r}. Try 30s, 1m30s, 500ms or 2h.", param, ctx)
         return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
 
 
 class Size(click.ParamType[int]):
-    """``16MiB``, ``64k``, ``1048576``: k, M and KiB, MiB are powers of 1024; kB, MB of 1000."""
+    """``16MiB``, ``64k``, ``1048576``. k, M, KiB and MiB are powers of 1024; kB and MB of 1000."""
 
     name = "size"
 
@@ -59,13 +57,13 @@ class Size(click.ParamType[int]):
             return value
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", value.strip().lower())
         if not match or match[2] not in _UNITS_BYTES or not float(match[1]):
-            self.fail(f"{value!r} is no size; 16MiB, 64k and 1048576 are", param, ctx)
+            self.fail(f"Invalid size {value!r}. Try 16MiB, 64k or 1048576.", param, ctx)
         size: int = round(float(match[1]) * _UNITS_BYTES[match[2]])
         return size
 
 
 class Count(click.ParamType[int]):
-    """A whole number from 1 on."""
+    """A whole number of at least 1."""
 
     name = "n"
 
@@ -74,12 +72,16 @@ class Count(click.ParamType[int]):
         if isinstance(value, int):
             return value
         if not value.isascii() or not value.isdigit() or not 0 < int(value[:20]) < 1 << 55:
-            self.fail(f"{value!r} is no whole number from 1 on; 10 and 1000 are", param, ctx)
+            self.fail(
+                f"Invalid number {value!r}. Use a whole number of at least 1, such as 10.",
+                param,
+                ctx,
+            )
         return int(value)
 
 
 class Checked(click.ParamType[str]):
-    """A text that ``check`` accepts; it raises ValueError, which says what it expected."""
+    """Text that ``check`` accepts. It raises a ValueError that says what it expected."""
 
     def __init__(self, name: str, check: Callable[[str], object]) -> None:
         self.name = name
@@ -103,24 +105,27 @@ ONE_PATH: Final = Checked("path", Path)
 
 
 class SizeOrTime(click.ParamType[Rotation]):
-    """``100MB`` or ``10m``: a size needs a B or an i in its unit, or is k or g."""
+    """A size, ``100MB``, or a time, ``10m``.
+
+    ``m`` alone means minutes; a size in MiB is written ``MB`` or ``MiB``.
+    """
 
     name = "size|time"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Rotation:
-        """The rotation that it means; ``10m`` are ten minutes."""
+        """The rotation; ``10m`` means ten minutes."""
         if isinstance(value, Rotation):
             return value
         text = value.strip().lower()
         if text.isdigit():
-            self.fail(f"{value!r} says no unit; 100MB (a size) and 10m (a time) do", param, ctx)
+            self.fail(f"{value!r} has no unit. Try 100MB (a size) or 10m (a time).", param, ctx)
         with suppress(click.BadParameter, ValueError):
             return Rotation(seconds=Duration().convert(text, param, ctx))
         with suppress(click.BadParameter, ValueError):
             return Rotation(bytes=Size().convert(text, param, ctx))
-        return self.fail(f"{value!r} is no size and no time; 100MB and 10m are", param, ctx)
+        return self.fail(f"Invalid size or time {value!r}. Try 100MB or 10m.", param, ctx)
 
 
 class EngineName(click.ParamType[str]):
@@ -129,22 +134,7 @@ class EngineName(click.ParamType[str]):
     name = "name"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check that ``value`` may be one."""
+        """``value``, checked."""
         if not re.fullmatch(layout.ENGINE_PATTERN, value):
-            self.fail(f"{value!r} is no engine's name, such as detector or detector-1", param, ctx)
+            self.fail(f"Invalid engine name {value!r}. Try detector or detector-1.", param, ctx)
         return str(value)
-
-
-def say(error: object) -> None:
-    """Say on standard error, on one line, what went wrong."""
-    if isinstance(error, OSError) and error.strerror:
-        error = f"{error.filename or 'output'}: {error.strerror}"
-    elif isinstance(error, MemoryError):
-        error = "this process has no memory left; raise its limit (ulimit -v), or --buffer less"
-    click.echo(f"tapring: error: {error}", err=True)
-
-
-def fail(error: object) -> NoReturn:
-    """Say what went wrong, and end with the exit code for what could not start."""
-    say(error)
-    sys.exit(TapError.exit_code)

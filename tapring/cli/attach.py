@@ -38,11 +38,11 @@ from .arguments import (
     Duration,
     Size,
     SizeOrTime,
-    fail,
-    say,
 )
+from .messages import fail, say
 from .progress import Progress, shown
-from .signals import Interrupts, silence_stdout
+from .signals import Interrupts
+from .streams import silence_stdout
 
 EXIT_ENGINE_DIED: Final = 4
 _CANNOT: Final = TapError.exit_code

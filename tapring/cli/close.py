@@ -1,4 +1,4 @@
-"""``tapring close``: the end of a session that was opened to be kept."""
+"""``tapring close``: ends a session that was opened to be kept."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import click
 
 from ..consumer.opening import close_session
 from ..errors import TapError
-from .arguments import ADDRESS, fail
+from .arguments import ADDRESS
+from .messages import fail
 
 
 @click.command("close")
 @click.argument("addresses", metavar="ADDRESS...", nargs=-1, required=True, type=ADDRESS)
 def command(addresses: tuple[str, ...]) -> None:
-    """End kept sessions: those of tapring open. Who reads one drains what is left.
+    """End sessions that tapring open made. A consumer that reads one still gets what is left.
 
     ADDRESS is ENGINE.LANE:ID, as tapring open printed it and tapring ls shows it. A session that
-    belongs to its engine or to its consumer ends with that, and is refused here.
+    its engine registered ends with its engine, one that a consumer opened ends with its consumer;
+    both are refused here.
     """
     for address in addresses:
         try:

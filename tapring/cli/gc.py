@@ -1,4 +1,4 @@
-"""``tapring gc``: what the dead left, removed and accounted for."""
+"""``tapring gc``: removes what dead processes left in shared memory, and accounts for it."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import msgspec
 
 from ..errors import TapError
 from ..shm.sweep import Removed, sweep
-from .arguments import EngineName, fail
+from .arguments import EngineName
+from .messages import fail, size_in_words
 
 _PATIENCE_S: Final = 1.0
-_UNITS: Final = ("bytes", "KiB", "MiB", "GiB")
 
 
 @click.command("gc")
 @click.argument("name", required=False, type=EngineName())
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
-@click.option("--json", "as_json", is_flag=True, help="JSON, as without a terminal.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, as when piped.")
 def command(name: str | None, dry_run: bool, as_json: bool) -> None:
-    """Remove from shared memory what nobody alive holds, and say what and why.
+    """Remove shared memory that no live process holds; say what is removed, and why.
 
-    NAME looks at one engine alone. What lives is never touched: a lane while its engine lives or
-    somebody still reads it, a session while its owner lives. Whoever lives holds a lock, and the
-    kernel knows; neither a pid nor an age decides. Engines and tapring ls do the same on their
-    way, so that this is needed by nobody but who wants to know.
+    With NAME, look at one engine only. A lane stays while its engine lives or a consumer reads
+    it; a session stays while its owner lives. The kernel's file locks decide this, never a
+    process id or an age. You rarely need this command: engines, consumers and tapring ls clean up
+    the same way.
     """
     try:
         removed = sweep(name, dry_run=dry_run, patience_s=_PATIENCE_S)
@@ -39,11 +39,7 @@ def command(name: str | None, dry_run: bool, as_json: bool) -> None:
     for each in removed:
         click.echo(_line(each, "would remove" if dry_run else "removed"))
     if not removed:
-        click.echo(
-            "nothing to remove: all there is, is in use"
-            if name is None
-            else f"nothing to remove of {name}"
-        )
+        click.echo(f"nothing to remove{'' if name is None else f' for {name}'}")
 
 
 def _listed(removed: Removed) -> dict[str, Any]:
@@ -55,19 +51,11 @@ def _listed(removed: Removed) -> dict[str, Any]:
 
 
 def _line(removed: Removed, did: str) -> str:
-    line = f"{did} {removed.name} ({_size(removed.bytes)}): {removed.reason}"
+    line = f"{did} {removed.name} ({size_in_words(removed.bytes)}): {removed.reason}"
     account = removed.account
     if account is None:
         return line
     return (
         f"{line}; of {account.offered:,} events {account.delivered:,} were delivered, "
-        f"{account.unread:,} lay unread, {account.offered - account.captured:,} were lost"
+        f"{account.unread:,} were unread, {account.offered - account.captured:,} were lost"
     )
-
-
-def _size(size: float) -> str:
-    for unit in _UNITS[:-1]:
-        if size < 1024:
-            return f"{size:.0f} {unit}"
-        size /= 1024
-    return f"{size:.1f} {_UNITS[-1]}"

@@ -1,4 +1,4 @@
-"""``tapring ls``: what can be tapped on this machine, and who is tapping it."""
+"""``tapring ls``: the engines on this machine, their sessions, and what was lost."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ import msgspec
 
 from ..errors import TapError, suggest
 from ..shm.discovery import EngineInfo, SessionInfo, engines
-from .arguments import fail
+from .messages import age_in_words, counted, fail, note
 
 if TYPE_CHECKING:
     from rich.console import JustifyMethod
     from rich.table import Table
 
 _NOTHING_RUNS: Final = (
-    "no engine is running on this machine (of this user); "
-    "one appears once a process has made tapring.Tap(NAME), or with: tapring pipe NAME"
+    "no engine of this user runs on this machine; start one with tapring.Tap(NAME) in its code, "
+    "or with: tapring pipe NAME"
 )
 
 
 @click.command("ls")
 @click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="JSON, as without a terminal.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, as when piped.")
 @click.option(
     "--interval",
     type=click.FloatRange(0, 60),
     default=0.3,
     show_default=True,
-    help="Seconds over which events a second are measured.",
+    help="Seconds over which the rates are measured.",
 )
 def command(name: str | None, as_json: bool, interval: float) -> None:
-    """Show the engines that can be tapped, and who is tapping them.
+    """Show the engines that can be tapped, and their sessions.
 
-    NAME shows one engine. Events a second are known of stages that somebody watches.
+    With NAME, show one engine only. A stage has a rate only while a session watches it.
     """
     try:
         first = engines(name)
@@ -63,7 +63,7 @@ Rates = dict[tuple[str, int], float | None]
 
 
 def _rates(first: list[EngineInfo], second: list[EngineInfo], seconds: float) -> Rates:
-    """Events a second of each session that is in both readings."""
+    """Events per second of each session that is in both readings."""
     before = {(e.lane, s.id): s.offered for e in first for s in e.sessions}
     return {
         (e.lane, s.id): (s.offered - before[e.lane, s.id]) / seconds
@@ -75,7 +75,7 @@ def _rates(first: list[EngineInfo], second: list[EngineInfo], seconds: float) ->
 
 
 def _stage_rates(engine: EngineInfo, rates: Rates) -> dict[str, float | None]:
-    """Events a second of each stage; None where nobody watches it."""
+    """Events per second of each stage; None for a stage that no session watches."""
     found: dict[str, float | None] = dict.fromkeys(engine.stages)
     for session in engine.sessions:
         rate = rates.get((engine.lane, session.id))
@@ -112,8 +112,9 @@ def _print_table(running: list[EngineInfo], rates: Rates) -> None:
     for engine in running:
         if engine.faults or engine.misuse:
             console.print(
-                f"{engine.name}.{engine.lane}: {engine.faults} faults, {engine.misuse} wrong "
-                f"offers; the engine said which on its standard error",
+                f"{engine.name}.{engine.lane}: {counted(engine.faults, 'fault')}, "
+                f"{counted(engine.misuse, 'wrong offer')}; the engine warned about them on its "
+                f"standard error",
                 style="yellow",
             )
 
@@ -126,7 +127,7 @@ def _engine_table(running: list[EngineInfo], rates: Rates) -> Table:
             engine.name,
             engine.lane,
             str(engine.pid),
-            _span(engine.uptime_s),
+            age_in_words(engine.uptime_s),
             "\n".join(f"{stage.name} ({stage.kind})" for stage in engine.stages.values()),
             "\n".join(_rate(stage_rates[name]) for name in engine.stages),
             f"{len(engine.sessions)}/{engine.max_sessions}",
@@ -161,7 +162,7 @@ def _session_cells(engine: EngineInfo, session: SessionInfo, rates: Rates) -> tu
         session.stage,
         session.owner,
         "yes" if session.read else "no",
-        _span(session.age_s),
+        age_in_words(session.age_s),
         _rate(rates.get((engine.lane, session.id))),
         f"{session.captured:,}",
         f"[red]{session.dropped:,}[/red]" if session.dropped else "0",
@@ -172,7 +173,7 @@ def _session_cells(engine: EngineInfo, session: SessionInfo, rates: Rates) -> tu
 
 
 def _cost(engine: EngineInfo) -> str:
-    """The share of the engine's time, and of what budget; "-" while nobody watches."""
+    """The share of the engine's time, and its budget; "-" for the share if no session is open."""
     share = f"{engine.share:.1%}" if engine.sessions else "-"
     return share if engine.budget is None else f"{share} of {engine.budget:.1%}"
 
@@ -183,7 +184,7 @@ def _table(*headings: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         right = heading.endswith(">")
-        # Folded, not cut: an address is there to be copied.
+        # Folded, not cut: people copy the addresses.
         justify: JustifyMethod = "right" if right else "left"
         table.add_column(heading.rstrip(">"), justify=justify, overflow="fold")
     return table
@@ -193,17 +194,10 @@ def _rate(rate: float | None) -> str:
     return "-" if rate is None else f"{rate:,.0f}"
 
 
-def _span(seconds: float) -> str:
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f}{unit}"
-    return f"{seconds:.0f}s"
-
-
 def _say_nothing_runs(name: str | None) -> None:
     if name is None:
-        click.echo(f"tapring: {_NOTHING_RUNS}", err=True)
+        note(_NOTHING_RUNS)
         return
     known = sorted({engine.name for engine in engines()})
     there = f"running: {', '.join(known)}" if known else _NOTHING_RUNS
-    click.echo(f"tapring: no engine called {name!r} runs{suggest(name, known)}; {there}", err=True)
+    note(f"no engine called {name!r} runs{suggest(name, known)}; {there}")

@@ -1,4 +1,4 @@
-"""``tapring open``: a session that outlives whoever reads it."""
+"""``tapring open``: opens a session that outlives its consumers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import click
 
 from ..consumer.opening import capture
 from ..errors import TapError
-from .arguments import ADDRESS, Count, Duration, Size, fail
+from .arguments import ADDRESS, Count, Duration, Size
+from .messages import fail
 
 
 @click.command("open")
@@ -18,17 +19,19 @@ from .arguments import ADDRESS, Count, Duration, Size, fail
     "--duration",
     type=Duration(),
     default=None,
-    help="End it after this long (30s, 5m).  [default: the engine's limit]",
+    help="End the session after this long (30s, 5m).  [default: the engine's limit]",
 )
-@click.option("--buffer", type=Size(), default=None, help="Size of the ring, such as 16MiB.")
+@click.option(
+    "--buffer", type=Size(), default=None, help="Size of the session's ring, such as 16MiB."
+)
 @click.option(
     "--sample-batches",
     type=Count(),
     default=1,
     metavar="N",
-    help="Have the engine offer one batch in N; it does not serialize the others.",
+    help="Have the engine capture one batch in N and skip the others, which costs it less.",
 )
-@click.option("--wait", is_flag=True, help="Wait for the engine to appear.")
+@click.option("--wait", is_flag=True, help="Wait until the engine runs.")
 def command(
     address: str,
     stage: str,
@@ -37,11 +40,11 @@ def command(
     sample_batches: int,
     wait: bool,
 ) -> None:
-    """Open a session that is kept, and print its address: one of each lane of ADDRESS.
+    """Open a session on each lane of ADDRESS that outlives its consumers; print its address.
 
-    The engine fills its ring from its next batch on. tapring attach reads it; whoever attaches
-    after a consumer has ended, or was killed, goes on at the very event. It ends with its duration,
-    with its engine, or with tapring close.
+    The engine writes to its ring from its next batch on, and tapring attach reads it. If that
+    consumer ends or is killed, the next one continues at the next event. The session ends with
+    its duration, with its engine, or with tapring close.
     """
     try:
         session = capture(
@@ -58,6 +61,6 @@ def command(
     except (TapError, OSError) as error:
         fail(error)
     except KeyboardInterrupt:
-        fail("interrupted before the session was opened")
+        fail("interrupted before the session was open")
     with session:
         click.echo("\n".join(session.addresses))

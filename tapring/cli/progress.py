@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..consumer.session import Session
 from ..files.writing import Sink
+from .messages import countdown
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -49,7 +50,7 @@ class Progress:
         if stats.shed:
             parts.append(f"{stats.shed:,} shed by the engine's budget")
         parts.append(f"ring {self._session.fill:.0%}")
-        parts.append(f"{_span(self._session.remaining_s)} left")
+        parts.append(f"{countdown(self._session.remaining_s)} left")
         return ", ".join(parts)  # within 80 columns
 
 
@@ -67,9 +68,3 @@ def shown(
     console = Console(stderr=True, highlight=False, markup=False)
     with Live(console=console, auto_refresh=False, transient=True) as live:
         yield Progress(live, session, sink, limit)
-
-
-def _span(seconds: float) -> str:
-    minutes, seconds = divmod(max(0, round(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -1,18 +1,17 @@
-"""How a command ends in good order when it is told to end, or when nobody reads what it writes."""
+"""How a command ends in good order when SIGINT or SIGTERM tells it to end."""
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 from collections.abc import Callable
 from types import FrameType
 
 
 class Interrupts:
-    """While entered, SIGINT and SIGTERM call ``end``, in the handler; the second one, at once.
+    """While entered, the first SIGINT or SIGTERM calls ``end``, inside the signal handler.
 
-    Where there is nothing to end yet (None), a signal is kept until ``ends`` says what it is.
+    The second one raises KeyboardInterrupt. Without an ``end``, a signal is remembered until
+    ``ends`` says what it should call.
     """
 
     def __init__(self, end: Callable[[], None] | None = None) -> None:
@@ -30,7 +29,7 @@ class Interrupts:
             signal.signal(each, handler)
 
     def ends(self, end: Callable[[], None]) -> None:
-        """From now on they call ``end``; so does one that came already, now."""
+        """Call ``end`` on a signal from now on; call it now if a signal has come already."""
         self._end = end
         if self._came:
             end()
@@ -40,13 +39,3 @@ class Interrupts:
         self._came = True
         if self._end is not None:
             self._end()
-
-
-def silence_stdout() -> None:
-    """Where standard output is a pipe that was closed: have nobody complain of it any more.
-
-    The interpreter flushes standard output when it ends.
-    """
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)

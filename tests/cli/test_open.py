@@ -17,4 +17,4 @@ def test_a_kept_session_may_be_sampled_and_ls_says_so(engine, name, run_cli) -> 
     assert kept["sample"] == 4
     assert kept["sampled_out"] > 0
     assert run_cli("close", address).returncode == 0
-    assert "'0' is no whole number" in error_of(run_cli("open", name, "--sample-batches", "0"), 2)
+    assert "Invalid number '0'" in error_of(run_cli("open", name, "--sample-batches", "0"), 2)

@@ -208,7 +208,7 @@ def test_events_are_printed_unless_that_is_not_wanted(name, run_cli, fixture_fil
     result = run_cli("replay", str(fixture_file), "--name", name)
     assert (result.returncode, result.stdout) == (0, b'{"n": 1}\n{"n": 2}\n')
     first, second = result.stderr.decode().splitlines()
-    assert "no pace is recorded beside" in first
+    assert "has no recorded pace" in first
     assert f"replayed 2 events of {fixture_file} as engine {name} in " in second
     assert second.endswith("ended by end; 0 watched; 1 could not be read")
     silent = run_cli("replay", str(fixture_file), "--name", name, "--no-print", "--summary", "none")
@@ -288,7 +288,7 @@ def test_an_incomplete_file_is_played_and_said_so(name, run_cli, tmp_path) -> No
     said, _ = result.stderr.decode().splitlines()
     summary = summary_of(result)
     assert f"{path} is incomplete" in said
-    assert f"{summary['events']:,} events were read" in said
+    assert f"{summary['events']:,} events could be read" in said
     assert not summary["complete"]
     assert result.stdout.startswith(b"one\ntwo\n")
 
@@ -329,18 +329,18 @@ def test_what_cannot_be_played_is_exit_3_and_one_line(name, run_cli, tmp_path) -
     assert "TAPRING_DISABLE=1 is set" in refusal(3, *options, TAPRING_DISABLE="1")
     meta = {"tapring_capture": 1, "format": "ndjson", "kind": "json", "stage": "Not One"}
     (tmp_path / "events.ndjson.meta.json").write_text(json.dumps(meta))
-    assert "give --name and --stage" in refusal(3, *options)
+    assert "set --name and --stage" in refusal(3, *options)
 
 
 WRONG = [
-    (["x", "--speed", "0"], "0 is no speed; it is more than 0, such as --speed 10"),
-    (["x", "--speed", "nan"], "nan is no speed"),
+    (["x", "--speed", "0"], "Invalid speed 0. Use a number above 0: 10 is ten times as fast"),
+    (["x", "--speed", "nan"], "Invalid speed nan"),
     (["x", "--speed", "quick"], "quick"),
-    (["x", "--speed", "2", "--fast"], "--speed keeps the captured pace and --fast does not"),
+    (["x", "--speed", "2", "--fast"], "--speed and --fast contradict each other"),
     (["-", "--loop"], "--loop needs a file"),
-    (["-", "x"], "is played alone"),
-    (["-", "--format", "npy"], "is read as ndjson, raw, msgpack"),
-    (["x", "--name", "No Name"], "such as detector"),
+    (["-", "x"], "cannot be combined with other files"),
+    (["-", "--format", "npy"], "formats for standard input (-) are ndjson, raw, msgpack"),
+    (["x", "--name", "No Name"], "Invalid engine name 'No Name'. Try detector"),
     (["x", "--stage", "No Stage"], "such as 'decoded' or 'raw-2'"),
     (["x", "--format", "xml"], "ndjson"),
     (["x", "--limit", "0"], "--limit"),
@@ -352,7 +352,7 @@ WRONG = [
 def test_wrong_usage_is_exit_2_and_says_what_was_expected(run_cli) -> None:
     for arguments, expected in WRONG:
         assert expected in refusal(2, *arguments)
-    assert "--speed 10" in error_of(run_cli("replay", "x", "--speed", "0"), 2)
+    assert "10 is ten times" in error_of(run_cli("replay", "x", "--speed", "0"), 2)
 
 
 def test_a_closed_descriptor_never_becomes_the_registry(name, fixture_file) -> None:

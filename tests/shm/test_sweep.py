@@ -186,13 +186,13 @@ def test_gc_speaks_plainly_on_a_terminal(name, dead_lane) -> None:
     registry, said = on_a_terminal("gc", name).splitlines()
     assert registry == f"removed tapring.{name}.{dead_lane} (12 KiB): its engine has died"
     assert said.startswith(f"removed {ring} (72 KiB): its engine has died; of 800 events 0 were")
-    assert on_a_terminal("gc", name) == f"nothing to remove of {name}\n"
+    assert on_a_terminal("gc", name) == f"nothing to remove for {name}\n"
 
 
 def test_gc_of_what_is_no_name_is_exit_2(run_cli) -> None:
     result = run_cli("gc", "No Name")
     assert result.returncode == 2
-    assert b"is no engine's name" in result.stderr
+    assert b"Invalid engine name 'No Name'" in result.stderr
 
 
 def test_open_prints_an_address_that_attach_and_close_take(spawn, name, run_cli) -> None:

@@ -1,0 +1,61 @@
+"""How commands speak to an operator: errors on one line; counts, times and sizes in words."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final, NoReturn
+
+import click
+
+from ..errors import TapError
+
+_UNITS: Final = ("bytes", "KiB", "MiB", "GiB")
+
+
+def say(error: object) -> None:
+    """Print what went wrong on standard error, on one line."""
+    if isinstance(error, OSError) and error.strerror:
+        error = f"{error.filename or 'output'}: {error.strerror}"
+    elif isinstance(error, MemoryError):
+        error = "this process is out of memory; raise its limit (ulimit -v) or use less --buffer"
+    click.echo(f"tapring: error: {error}", err=True)
+
+
+def fail(error: object) -> NoReturn:
+    """Print what went wrong, and exit with the code for a command that could not start."""
+    say(error)
+    sys.exit(TapError.exit_code)
+
+
+def note(text: str) -> None:
+    """Print a remark, which is no error, on standard error."""
+    click.echo(f"tapring: {text}", err=True)
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 event``, ``2,000 events``."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def size_in_words(size: float) -> str:
+    """A size in bytes: ``96 bytes``, ``4 MiB``."""
+    for unit in _UNITS[:-1]:
+        if size < 1024:
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.1f} {_UNITS[-1]}"
+
+
+def age_in_words(seconds: float) -> str:
+    """A time that has passed, in one unit: ``90s``, ``5m``, ``2h``, ``3d``."""
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds:.0f}s"
+
+
+def countdown(seconds: float) -> str:
+    """A time that is left: ``1:30``, ``2:00:00``."""
+    minutes, seconds = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

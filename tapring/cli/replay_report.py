@@ -1,0 +1,137 @@
+"""What ``tapring replay`` says while it plays, and at its end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from ..adapters.replay import Replay
+from ..engine.tap import Tap
+from ..files.reading import Recording
+from .messages import counted, note
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+class Summary(msgspec.Struct):
+    """The facts of a replay, in the order in which ``--summary json`` prints them.
+
+    Counts are events; ``watched`` are those that a session was offered, ``skipped`` those that
+    could not be read.
+    """
+
+    file: str
+    files: list[str]
+    engine: str
+    lane: str | None
+    stage: str
+    events: int
+    watched: int
+    skipped: int
+    complete: bool
+    loops: int
+    duration_ms: int
+    ended_by: str
+
+    @classmethod
+    def of(
+        cls,
+        replay: Replay,
+        tap: Tap,
+        recordings: Sequence[Recording],
+        ended_by: str,
+        seconds: float,
+    ) -> Summary:
+        """The summary of a replay that took ``seconds``."""
+        return cls(
+            file=recordings[0].path,
+            files=[recording.path for recording in recordings],
+            engine=tap.name,
+            lane=tap.lane,
+            stage=recordings[0].stage,
+            events=replay.events,
+            watched=replay.watched,
+            skipped=sum(recording.skipped for recording in recordings),
+            complete=all(recording.complete for recording in recordings),
+            loops=replay.loops,
+            duration_ms=round(seconds * 1000),
+            ended_by=ended_by,
+        )
+
+    def show(self, style: str) -> None:
+        """Print it on standard error as ``text`` or ``json``; ``none`` prints nothing."""
+        if style == "json":
+            click.echo(msgspec.json.encode({"tapring_replay": self}).decode(), err=True)
+        elif style == "text":
+            note(self.words())
+
+    def words(self) -> str:
+        """The summary as a sentence."""
+        more = f" and {len(self.files) - 1} more" if len(self.files) > 1 else ""
+        loops = f" {self.loops:,} times" if self.loops > 1 else ""
+        skipped = f"; {self.skipped:,} could not be read" if self.skipped else ""
+        return (
+            f"replayed {counted(self.events, 'event')} of {self.file}{more}{loops} as engine "
+            f"{self.engine} in {self.duration_ms / 1000:.1f} s, ended by {self.ended_by}; "
+            f"{self.watched:,} watched{skipped}"
+        )
+
+
+def say_what_is_missing(recordings: Sequence[Recording]) -> None:
+    """Name the files that end early, as those of a killed capture do."""
+    for recording in recordings:
+        if not recording.complete:
+            note(
+                f"{recording.path} is incomplete, as after a killed capture; "
+                f"{counted(recording.read, 'event')} could be read"
+            )
+
+
+def can_show_progress(printing: bool) -> bool:
+    """Whether a progress line fits: on a terminal that understands it and shows no events."""
+    return (
+        not printing
+        and sys.stderr is not None
+        and sys.stderr.isatty()
+        and not os.environ.get("NO_COLOR")
+        and os.environ.get("TERM") != "dumb"
+    )
+
+
+@contextmanager
+def show_progress(replay: Replay, recordings: Sequence[Recording]) -> Iterator[None]:
+    """While entered, a line on standard error shows the events, their rate and the time left."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    class Line(Progress):
+        """Asks the replay for its counts whenever it is drawn."""
+
+        def get_renderables(self) -> Iterable[RenderableType]:
+            for task in self.tasks:
+                rate = f"{replay.events / max(task.elapsed or 0, 1e-3):,.0f}"
+                self.update(task.id, completed=replay.events, rate=rate)
+            return super().get_renderables()
+
+    columns = (
+        TextColumn("{task.completed:,.0f} events, {task.fields[rate]}/s"),
+        BarColumn(),
+        TimeRemainingColumn(),
+    )
+    with Line(*columns, console=Console(stderr=True), transient=True) as line:
+        line.add_task("", total=_expected(replay, recordings), rate="0")
+        yield
+
+
+def _expected(replay: Replay, recordings: Sequence[Recording]) -> int | None:
+    """How many events will be played; None if that is not known."""
+    known = [recording.events for recording in recordings]
+    total = None if replay.loop or None in known else sum(each or 0 for each in known)
+    return total if replay.limit is None else min(replay.limit, total or replay.limit)
