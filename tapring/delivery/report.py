@@ -14,6 +14,7 @@ from ..consumer.stats import Stats
 from ..errors import suggest
 from ..events.redaction import Redactor
 from ..events.selection import Select
+from ..files.meta import CaptureMeta
 from ..files.writing import Sink
 from ..wire import layout
 
@@ -51,29 +52,29 @@ class Report:
             "ended_by": session.ended_by,
         }
 
-    def meta(self, seconds: float) -> dict[str, Any]:
+    def meta(self, seconds: float) -> CaptureMeta:
         """What a file's meta says of its capture: no value of an event but those asked for."""
         session, redact = self.session, self.redact
         facts = self.facts(seconds)
         if "files" in facts:  # where they lay is nobody's business whom they are sent to
             facts["files"] = [os.path.basename(name) for name in facts["files"]]
-        return {
-            "engine": session.engine,
-            "lanes": list(session.lanes),
-            "stage": session.stage,
-            "selection": self.select.describe(),
-            "redact": [] if redact is None else list(redact.paths),
-            **({"redact_regex": redact.regex.pattern} if redact and redact.regex else {}),
-            "engine_redacts": list(session.engine_redacts),
+        return CaptureMeta(
+            engine=session.engine,
+            lanes=list(session.lanes),
+            stage=session.stage,
+            selection=self.select.describe(),
+            redact=[] if redact is None else list(redact.paths),
+            redact_regex=redact.regex.pattern if redact and redact.regex else msgspec.UNSET,
+            engine_redacts=list(session.engine_redacts),
             **self._sampling(),
-            "summary": facts,
-            "versions": {
+            summary=facts,
+            versions={
                 "tapring": self.version,
                 "protocol": layout.VERSION,
                 "python": platform.python_version(),
                 "msgspec": msgspec.__version__,
             },
-        }
+        )
 
     def words(self, seconds: float) -> str:
         """The summary in lines, each beginning with ``tapring:``."""

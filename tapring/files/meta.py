@@ -1,84 +1,91 @@
-"""What stands beside each file of a capture: where it came from, what is in it, and its pace."""
+"""FILE.meta.json, which stands beside each file of a capture: its facts, written and read."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
+from ..errors import RecordingError
+from ..events.kinds import NOT_DECODED
 from .part import META
 
 VERSION: Final = 1
-MAX_POINTS: Final = 4096  # 60 kB of JSON; one point in 75 ms for the longest capture by default
-_NS: Final = 1_000_000_000
+
+KindName = Literal["lines", "json", "bytes", "array"]
 
 
-class Pace:
-    """When the events of a file came, in a bounded number of points.
+class CaptureMeta(msgspec.Struct, frozen=True, kw_only=True):
+    """What a capture says of itself in the meta of each of its files. UNSET is left out.
 
-    ``points`` are pairs: events before a frame, and the frame's nanoseconds since the first one
-    (of several lanes, a frame may be earlier than the one before it). While there are at most
-    4,096 frames, each has its point; then one in two, in four, and so on.
+    selection: what ``Select.describe`` says. redact, engine_redacts: the paths that the consumer
+    and the engine redact. sample, budget, sample_batches: which part of the events was seen.
+    summary: the report's facts. versions: of tapring, its protocol, Python and msgspec.
     """
 
-    def __init__(self) -> None:
-        self.points: list[tuple[int, int]] = []
-        self.start_ns: int | None = None
-        self.end_ns: int | None = None
-        self._every = 1
-        self._skip = 0
-
-    def note(self, events_before: int, timestamp_ns: int) -> None:
-        """A frame of ``timestamp_ns`` (wall clock) follows ``events_before`` events."""
-        self.end_ns = timestamp_ns
-        if self._skip:
-            self._skip -= 1
-            return
-        if self.start_ns is None:
-            self.start_ns = timestamp_ns
-        self.points.append((events_before, timestamp_ns - self.start_ns))
-        if len(self.points) > MAX_POINTS:
-            del self.points[1::2]
-            self._every *= 2
-        self._skip = self._every - 1
-
-    def facts(self, events: int) -> dict[str, Any]:
-        """The part of the meta that tells of time, for a file that has ``events`` of those noted.
-
-        They are fewer than were noted where a compressed file had to be cut back.
-        """
-        points = [point for point in self.points if point[0] < events]
-        end_ns = self.end_ns
-        if self.start_ns is not None and len(points) < len(self.points):
-            end_ns = self.start_ns + points[-1][1] if points else self.start_ns
-        return {
-            "start": _iso(self.start_ns),
-            "end": _iso(end_ns),
-            "start_ns": self.start_ns,
-            "end_ns": end_ns,
-            "pace": points,
-        }
+    engine: str = ""
+    lanes: list[str] | UnsetType = UNSET
+    stage: str = ""
+    selection: dict[str, Any] | UnsetType = UNSET
+    redact: list[str] | UnsetType = UNSET
+    redact_regex: str | UnsetType = UNSET
+    engine_redacts: list[str] | UnsetType = UNSET
+    sample: dict[str, Any] | UnsetType = UNSET
+    budget: dict[str, Any] | UnsetType = UNSET
+    sample_batches: dict[str, Any] | UnsetType = UNSET
+    summary: dict[str, Any] | UnsetType = UNSET
+    versions: dict[str, Any] | UnsetType = UNSET
 
 
-def write_meta(path: str, meta: Mapping[str, Any], *, instead: bool = False) -> OSError | None:
-    """Write ``meta`` beside the file ``path``; the error if that could not be done.
+class Meta(CaptureMeta, frozen=True, kw_only=True):
+    """All that FILE.meta.json says. UNSET is left out; unknown keys are ignored when it is read.
 
-    The events are what a capture is for: where there is no room for this, too, they stay, and
-    what an older file of the name said of itself goes. Not so where this is ``instead`` of what
-    was said of the very same file: that stays then.
+    file: the file's name, without its folder. bytes: its size. part: its number in a rotation.
+    events: how many it holds, None while it is written. start to pace: see ``pace.Timing``; not
+    known while it is written. dtype: of an ``array`` stage, as ``Array.describe`` writes it.
+    """
+
+    file: str | UnsetType = UNSET
+    bytes: int | UnsetType = UNSET
+    complete: bool | UnsetType = UNSET
+    tapring_capture: Literal[1]
+    part: int | UnsetType = UNSET
+    events: int | None = None
+    start: str | UnsetType | None = UNSET
+    end: str | UnsetType | None = UNSET
+    start_ns: int | UnsetType | None = UNSET
+    end_ns: int | UnsetType | None = UNSET
+    pace: list[tuple[int, int]] | UnsetType = UNSET
+    format: str
+    compression: str | None = None
+    kind: KindName
+    dtype: str = ""
+
+
+# The order in which a person who opens the file looks for them; the capture's come next.
+_FIRST: Final = ("file", "bytes", "complete", "tapring_capture", "part", "events")
+_THEN: Final = ("start", "end", "start_ns", "end_ns", "pace")
+
+
+def write_meta(path: str, meta: Meta, *, instead: bool = False) -> OSError | None:
+    """Write ``meta`` beside the file ``path``; return the error if that failed.
+
+    The events matter more: a full disk costs the meta, not them. If writing fails, the meta of an
+    older file of that name is removed, because it would describe the wrong file. ``instead``
+    says that the older meta is of this very file; it stays then.
     """
     name = path + META
     unfinished = f"{name}.{os.urandom(4).hex()}"  # another capture may end here at this moment
     try:
         fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with open(fd, "wb") as file:
-            file.write(_one_a_line(meta))
+            file.write(_one_key_a_line(meta))
         os.rename(unfinished, name)
-    except BaseException as error:  # an interrupt, too, leaves no half of one
+    except BaseException as error:  # an interrupt leaves no half-written file either
         for each in (unfinished,) if instead else (unfinished, name):
             with suppress(OSError):
                 os.unlink(each)
@@ -89,28 +96,43 @@ def write_meta(path: str, meta: Mapping[str, Any], *, instead: bool = False) -> 
 
 
 def remove_meta(path: str) -> None:
-    """Remove what is said of the file ``path``, which is not there any more.
+    """Remove the meta of the file ``path``, which is gone.
 
-    If there is such a file again, it is another capture's, and so is what is said of it.
+    If the file exists again, another capture made it, and the meta is that capture's: it stays.
     """
     if not os.path.lexists(path):
         with suppress(OSError):
             os.unlink(path + META)
 
 
-def encode_meta(meta: Mapping[str, Any]) -> bytes:
-    """``meta`` as JSON; what JSON has no word for as its text."""
-    return msgspec.json.encode(meta, enc_hook=str)
+def read_meta(path: str) -> Meta | None:
+    """The meta of the file ``path``; None if it has none. Raises RecordingError."""
+    beside = path + META
+    try:
+        return msgspec.json.decode(Path(beside).read_bytes(), type=Meta)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RecordingError(f"{beside}: {error.strerror or error}") from None
+    except NOT_DECODED as error:
+        raise RecordingError(
+            f"{beside} does not describe a capture ({error}). Move it away to read {path} "
+            f"by its name alone"
+        ) from None
 
 
-def _one_a_line(meta: Mapping[str, Any]) -> bytes:
-    """JSON with a key a line, so that grep finds one; indented, the pace would be all of it."""
-    lines = [encode_meta({key: value})[1:-1] for key, value in meta.items()]
+def encode_meta(meta: Meta) -> bytes:
+    """``meta`` as JSON on one line."""
+    return msgspec.json.encode(_facts(meta))
+
+
+def _one_key_a_line(meta: Meta) -> bytes:
+    """JSON with one key on each line, for grep. Indented, the pace would fill thousands."""
+    lines = [msgspec.json.encode({key: value})[1:-1] for key, value in _facts(meta).items()]
     return b"{\n" + b",\n".join(lines) + b"\n}\n"
 
 
-def _iso(ns: int | None) -> str | None:
-    if ns is None:
-        return None
-    seconds, rest = divmod(ns, _NS)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+def _facts(meta: Meta) -> dict[str, Any]:
+    """The keys in the order in which they are written; a value unknown to JSON as its text."""
+    facts: dict[str, Any] = msgspec.to_builtins(meta, enc_hook=str)
+    return {key: facts[key] for key in (*_FIRST, *_THEN) if key in facts} | facts

@@ -11,7 +11,9 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
+from ..events.kinds import Array
 from .frames import FrameLike
+from .meta import Meta
 from .output import CaptureFile
 
 MAGIC: Final = b"\x93NUMPY"
@@ -26,9 +28,7 @@ class NpyFile:
     """
 
     def __init__(self, path: str, dtype: Any) -> None:
-        from numpy.lib.format import dtype_to_descr
-
-        self._descr = repr(dtype_to_descr(dtype))
+        self._descr = Array(dtype).describe()
         self._itemsize: int = dtype.itemsize
         self.file = CaptureFile(path)
         try:
@@ -47,7 +47,7 @@ class NpyFile:
         self._patch()
         return True
 
-    def close(self, *, complete: bool, meta: Callable[[], dict[str, Any]]) -> None:
+    def close(self, *, complete: bool, meta: Callable[[], Meta]) -> None:
         """End the file. Raises OSError."""
         try:
             if self.file.fd >= 0:

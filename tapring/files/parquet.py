@@ -24,7 +24,7 @@ import msgspec
 from .compression import need
 from .frames import FrameLike
 from .journal import REST, TIME, is_plain, read, row_of, texts_of
-from .meta import encode_meta
+from .meta import Meta, encode_meta
 from .output import CaptureFile
 from .shape import MAX_COLUMNS, Column, ListOf, Shape, Struct, left_over, merged
 
@@ -66,7 +66,7 @@ class ParquetFile:
         self.file.write(data, len(rows))
         return True
 
-    def close(self, *, complete: bool, meta: Callable[[], dict[str, Any]]) -> None:
+    def close(self, *, complete: bool, meta: Callable[[], Meta]) -> None:
         """Turn the journal into Parquet; an incomplete one stays as it is.
 
         Raises OSError where that fails; the journal is left then, too, and the error names it.
@@ -85,7 +85,7 @@ class ParquetFile:
             raise
         journal.discard()
 
-    def _converted(self, journal: CaptureFile, meta: dict[str, Any]) -> CaptureFile:
+    def _converted(self, journal: CaptureFile, meta: Meta) -> CaptureFile:
         file = CaptureFile(self.path)
         try:
             with open(journal.name, "rb") as lines:
@@ -111,7 +111,7 @@ def convert(journal: str, path: str) -> int:
         lines.seek(0)
         file = CaptureFile(path)
         try:
-            _write(file, lines, shape.columns(MAX_COLUMNS - _OUR_COLUMNS), {})
+            _write(file, lines, shape.columns(MAX_COLUMNS - _OUR_COLUMNS), None)
             file.close(complete=True)
         except BaseException:
             file.discard()
@@ -144,16 +144,14 @@ def check_installed() -> None:
     need("pyarrow", "parquet", "a Parquet file")
 
 
-def _write(
-    file: CaptureFile, lines: Iterable[bytes], columns: Struct, meta: dict[str, Any]
-) -> None:
+def _write(file: CaptureFile, lines: Iterable[bytes], columns: Struct, meta: Meta | None) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     fields = [(name, _arrow_type(column)) for name, column in columns.fields.items()]
     schema = pa.schema(
         [(TIME, pa.timestamp("ns", "UTC")), *fields, (REST, pa.string())],
-        metadata={META_KEY: encode_meta(meta)},
+        metadata={META_KEY: encode_meta(meta) if meta else b"{}"},
     )
     into = cast(Any, _Into(file))
     with pq.ParquetWriter(into, schema, compression="zstd") as writer:

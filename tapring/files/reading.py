@@ -15,12 +15,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from msgspec import UNSET
+
 from ..errors import RecordingError
 from ..events.kinds import Kind, kind_from
 from .decoding import OF_MSGPACK, OF_OBJECT, OF_TEXT
 from .formats import FORMATS as CAPTURED
-from .meta_reading import Meta, Pace, read_meta
+from .meta import Meta, read_meta
 from .npy_reading import NpyHeader, record_runs
+from .pace import Pace
 from .runs import RECORDS, Run, journal_runs, line_runs, msgpack_runs, parquet_runs, text_runs
 from .source import STDIN, Name, Source, is_regular
 
@@ -47,8 +50,8 @@ class Recording:
         self.format = format_
         self.engine = meta.engine if meta else ""
         self.events = meta.events if meta else None
-        self.start_ns = meta.start_ns if meta else None
-        self.pace = Pace(meta.pace if meta else ())
+        self.start_ns = None if meta is None or meta.start_ns is UNSET else meta.start_ns
+        self.pace = Pace(meta.pace or () if meta else ())
         self.read = 0
         self.skipped = 0
         self.complete = not name.is_part

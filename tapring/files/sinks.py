@@ -10,14 +10,16 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import msgspec
+from msgspec import UNSET
+
 from .compression import make_compressor
 from .formats import Format
 from .frames import FrameLike
-from .meta import VERSION, Pace, remove_meta, write_meta
+from .meta import CaptureMeta, Meta, remove_meta, write_meta
 from .output import CaptureFile, FlushClock, Output
+from .pace import PaceWriter
 from .rotation import Rotation, next_number, numbered_path
-
-Facts = Callable[[], dict[str, Any]]
 
 
 class FileWriter(Protocol):
@@ -28,7 +30,7 @@ class FileWriter(Protocol):
     def write(self, frame: FrameLike, most: int | None) -> bool:
         """Append a frame; False, and nothing done, if the file would pass ``most`` bytes."""
 
-    def close(self, *, complete: bool, meta: Facts) -> None:
+    def close(self, *, complete: bool, meta: Callable[[], Meta]) -> None:
         """End the file; ``meta`` is what there is to say of it. Raises OSError."""
 
 
@@ -54,7 +56,7 @@ class ByteFile:
         self.file.write(data, frame.count)
         return True
 
-    def close(self, *, complete: bool, meta: Facts) -> None:
+    def close(self, *, complete: bool, meta: Callable[[], Meta]) -> None:
         """End the file. Raises OSError."""
         self.file.close(complete=complete)
 
@@ -137,15 +139,15 @@ class FileSink:
     def __init__(
         self,
         path: str,
-        format_: str,
+        contents: Meta,
         open_file: Callable[[str], FileWriter],
         *,
         rotation: Rotation | None,
-        facts: Facts,
+        describe: Callable[[], CaptureMeta],
         folder: str | None = None,
     ) -> None:
         self.path = path
-        self.format = format_
+        self.format = contents.format
         self.files: list[str] = []
         self.unfinished: str | None = None
         self.meta_error: OSError | None = None
@@ -153,7 +155,8 @@ class FileSink:
         self._open_file = open_file
         self._rotation = rotation
         self._most = rotation.bytes if rotation else None
-        self._facts = facts
+        self._contents = contents
+        self._describe = describe
         self._ended_events = 0
         self._ended_bytes = 0
         self._writer: FileWriter | None = None
@@ -214,7 +217,7 @@ class FileSink:
         self._end(complete=complete)
 
     def _begin(self) -> FileWriter:
-        self._pace = Pace()
+        self._pace = PaceWriter()
         self._over_at = None
         if self._rotation is None:
             self._writer = self._open_file(self.path)
@@ -240,9 +243,8 @@ class FileSink:
         """The same writer, once there is a meta beside its file."""
         if self._early is None:
             self._early = name = writer.file.name
-            about = {"file": os.path.basename(name), "complete": False}
-            # Where it cannot be written, the one at the end cannot either, and that is reported.
-            write_meta(name, {**about, **self._about(events=None), **about})
+            # If it cannot be written, the one at the end cannot either, and that is reported.
+            write_meta(name, self._meta(file=os.path.basename(name), complete=False))
         return writer
 
     def _end(self, *, complete: bool) -> None:
@@ -263,7 +265,7 @@ class FileSink:
             file.discard()
             return
         try:
-            writer.close(complete=complete, meta=lambda: self._meta(file.accepted))
+            writer.close(complete=complete, meta=lambda: self._finished_meta(file.accepted))
         finally:
             self._account_for(writer.file, early)
 
@@ -274,13 +276,12 @@ class FileSink:
             self.files.append(self._shown(file.name))
         else:
             self.unfinished = self._shown(file.name)
-        about = {
-            "file": os.path.basename(file.name),
-            "bytes": file.size,
-            "complete": file.complete,
-        }
-        # First for the reader, and last so that what the caller says does not hide it.
-        meta = {**about, **self._meta(file.events), **about}
+        meta = msgspec.structs.replace(
+            self._finished_meta(file.events),
+            file=os.path.basename(file.name),
+            bytes=file.size,
+            complete=file.complete,
+        )
         error = write_meta(file.name, meta, instead=file.name == early)
         self.meta_error = self.meta_error or error
 
@@ -288,11 +289,14 @@ class FileSink:
         """The name of a file, beginning as the capture's path was given."""
         return os.path.join(self._folder, os.path.basename(name))
 
-    def _meta(self, events: int) -> dict[str, Any]:
-        """What there is to say of the current file, with ``events`` in it, but for its size."""
-        return self._about(events=events, **self._pace.facts(events))
+    def _finished_meta(self, events: int) -> Meta:
+        """The meta of the current file, which holds ``events``, without its name and size."""
+        return self._meta(events=events, **msgspec.structs.asdict(self._pace.timing(events)))
 
-    def _about(self, **more: Any) -> dict[str, Any]:
-        part = {"part": self._number} if self._rotation else {}
-        own = {"tapring_capture": VERSION, **part, **more}
-        return {**own, **self._facts(), **own}
+    def _meta(self, **of_file: Any) -> Meta:
+        return msgspec.structs.replace(
+            self._contents,
+            part=self._number if self._rotation else UNSET,
+            **of_file,
+            **msgspec.structs.asdict(self._describe()),
+        )

@@ -9,11 +9,13 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
+from ..events.kinds import Array
 from .compression import ZSTD, need, split_suffix
 from .formats import FILE_FORMATS, FORMAT_BY_SUFFIX, FORMATS, Format, default_format, make_format
 from .frames import FrameLike
+from .meta import VERSION, CaptureMeta, KindName, Meta
 from .npy import NpyFile, check_kind
 from .output import STDOUT, CaptureFile, Output
 from .parquet import ParquetFile, check_installed
@@ -89,7 +91,7 @@ def open_sink(
     colour: bool = False,
     screenful: bool = False,
     rotation: Rotation | None = None,
-    describe: Callable[[], dict[str, Any]] = dict,
+    describe: Callable[[], CaptureMeta] = CaptureMeta,
 ) -> Sink:
     """The sink for a capture of a stage of ``kind`` (and numpy ``dtype``) into ``path``.
 
@@ -111,19 +113,20 @@ def open_sink(
         return StreamSink(output, name, encode, compression)
     name = format_of(path, format_, kind, terminal=False)
     opener = _opener(name, kind, dtype, compression, screenful)
-    about = {
-        "format": name,
-        "compression": compression,
-        "kind": kind,
-        "dtype": _description(dtype),
-    }
+    contents = Meta(
+        tapring_capture=VERSION,
+        format=name,
+        compression=compression,
+        kind=cast(KindName, kind),
+        dtype="" if dtype is None else Array(dtype).describe(),
+    )
     folder = os.path.dirname(path)
     return FileSink(
         place,
-        name,
+        contents,
         opener,
         rotation=rotation,
-        facts=lambda: {**describe(), **about},
+        describe=describe,
         folder=folder if os.path.realpath(folder) == os.path.dirname(place) else None,
     )
 
@@ -217,11 +220,3 @@ def _opener(
         return lambda path: NpyFile(path, dtype)
     encode = make_format(name, kind, terminal=False, screenful=screenful)
     return lambda path: ByteFile(path, encode, compression)
-
-
-def _description(dtype: Any) -> str:
-    if dtype is None:
-        return ""
-    from numpy.lib.format import dtype_to_descr
-
-    return repr(dtype_to_descr(dtype))

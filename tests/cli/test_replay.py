@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 import tapring
 from tapring.cli import main
+from tapring.files.meta import CaptureMeta
 from tapring.files.writing import open_sink
 from tapring.shm.segment import names
 from tests.cli.running import error_of
@@ -55,9 +56,9 @@ def capture_to(path: Path, name: str, kind: str, format_: str | None = None) -> 
             for batch in EVENTS[kind]:
                 tap.snapshot().offer(STAGES[kind], batch)
             tap.close()
-            facts = {"engine": session.engine, "stage": session.stage}
+            meta = CaptureMeta(engine=session.engine, stage=session.stage)
             sink = open_sink(
-                str(path), format_, kind=kind, dtype=session.dtype, describe=lambda: facts
+                str(path), format_, kind=kind, dtype=session.dtype, describe=lambda: meta
             )
             for frame in session.frames():
                 sink.write(frame)

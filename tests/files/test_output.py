@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from tapring.consumer.attachment import Frame
 from tapring.events.kinds import Array, Json, Lines
 from tapring.files import output
-from tapring.files.meta import MAX_POINTS, Pace
+from tapring.files.meta import CaptureMeta
 from tapring.files.npy import header
+from tapring.files.pace import MAX_POINTS, PaceWriter
 from tapring.files.writing import Rotation, check_output, format_of, open_sink
 
 NS = 1_700_000_000_123_456_789
@@ -75,7 +76,7 @@ def flush_at_once(monkeypatch) -> None:
 def test_a_file_has_its_name_once_it_is_complete(tmp_path) -> None:
     path = tmp_path / "events.ndjson"
     path.write_bytes(b"an older capture")
-    sink = open_sink(str(path), None, kind="json", describe=lambda: {"engine": "e", "events": 0})
+    sink = open_sink(str(path), None, kind="json", describe=lambda: CaptureMeta(engine="e"))
     sink.write(numbers(0, 3))
     sink.write(numbers(3, 5))
     part = tmp_path / "events.ndjson.part"
@@ -96,6 +97,7 @@ def test_a_file_has_its_name_once_it_is_complete(tmp_path) -> None:
         "kind": "json",
         "dtype": "",
         "engine": "e",
+        "stage": "",
         "start": "2023-11-14T22:13:20.123456789Z",
         "end": "2023-11-14T22:13:20.123456792Z",
         "start_ns": NS,
@@ -234,7 +236,7 @@ def test_many_captures_that_start_at_once_never_share_a_file(tmp_path, spawn) ->
 
 def test_what_is_written_says_of_which_capture_it_is_until_it_is_complete(tmp_path) -> None:
     asked = []
-    options = {"kind": "lines", "describe": lambda: asked.append(1) or {"stage": "raw"}}
+    options = {"kind": "lines", "describe": lambda: asked.append(1) or CaptureMeta(stage="raw")}
     part = tmp_path / "x.log.part"
     sink = open_sink(str(tmp_path / "x.log"), None, **options)
     assert (names(tmp_path), asked) == ([part.name], []), "there may be nothing to tell yet"
@@ -246,6 +248,7 @@ def test_what_is_written_says_of_which_capture_it_is_until_it_is_complete(tmp_pa
         "compression": None,
         "kind": "lines",
         "dtype": "",
+        "engine": "",
         "stage": "raw",
         "events": None,
         "complete": False,
@@ -553,17 +556,17 @@ def test_a_rotation_has_a_positive_limit(limits) -> None:
 
 @given(st.integers(0, 5 * MAX_POINTS))
 def test_pace_is_bounded_and_even(frames) -> None:
-    pace = Pace()
+    pace = PaceWriter()
     for n in range(frames):
         pace.note(10 * n, NS + 100 * n)
-    facts = pace.facts(10 * frames)
-    points = facts["pace"]
+    timing = pace.timing(10 * frames)
+    points = timing.pace
     assert len(points) <= MAX_POINTS
     assert len(points) >= min(frames, MAX_POINTS // 2)
     assert all(ns == 10 * events for events, ns in points)
     assert len({b[0] - a[0] for a, b in pairwise(points)}) <= 1
     if frames:
-        assert (facts["start_ns"], facts["end_ns"]) == (NS, NS + 100 * (frames - 1))
+        assert (timing.start_ns, timing.end_ns) == (NS, NS + 100 * (frames - 1))
 
 
 def test_npy_can_be_loaded_at_any_time(tmp_path) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tapring.consumer.attachment import Frame
 from tapring.events.kinds import Array, Blobs, Json, Lines
+from tapring.files.meta import CaptureMeta
 from tapring.files.writing import Rotation, open_sink
 
 pa = pytest.importorskip("pyarrow")
@@ -179,7 +180,7 @@ def test_an_empty_capture_is_an_empty_file(tmp_path) -> None:
 def test_a_file_says_what_it_is_inside_and_beside(tmp_path) -> None:
     path = tmp_path / "x.parquet"
     frames = [frame(Json(), [{"a": n}], NS + n) for n in range(3)]
-    assert capture(path, *frames, describe=lambda: {"engine": "e"}) == [str(path)]
+    assert capture(path, *frames, describe=lambda: CaptureMeta(engine="e")) == [str(path)]
     inside = json.loads(pq.read_metadata(path).metadata[b"tapring"])
     beside = json.loads((tmp_path / "x.parquet.meta.json").read_bytes())
     assert (beside["file"], beside["bytes"], beside["complete"]) == (

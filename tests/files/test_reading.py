@@ -22,8 +22,8 @@ from tapring.events.kinds import Array, Blobs, Json, Lines
 from tapring.events.objects import line_of_object, object_of_line
 from tapring.files import runs, source
 from tapring.files.formats import make_format
-from tapring.files.meta_reading import Pace
 from tapring.files.npy import NpyFile
+from tapring.files.pace import Pace
 from tapring.files.parquet import ParquetFile
 from tapring.files.reading import open_recording
 
@@ -429,7 +429,7 @@ def test_what_cannot_be_opened_is_said_with_what_to_do(tmp_path) -> None:
     assert "is empty" in refusal("empty.ndjson")
     assert "keeps no boundaries" in refusal("raw.bin")
     assert "capture with --format ndjson" in refusal("pretty.txt")
-    assert "odd.log.meta.json is no description of a capture" in refusal("odd.log")
+    assert "odd.log.meta.json does not describe a capture" in refusal("odd.log")
     assert "is no dtype" in refusal("array.log")
     with pytest.raises(RecordingError, match="--format names one of"):
         open_recording(str(tmp_path / "events.ndjson"), "xml")
