@@ -16,8 +16,9 @@ from typing import Any
 import tapring
 from tapring.events.kinds import Lines
 from tapring.wire import layout
-from tapring.wire.ledger import consumer_words, producer_words
-from tapring.wire.ring import Reader, Writer
+from tapring.wire.geometry import Buffers, Shape
+from tapring.wire.reader import Reader
+from tapring.wire.writer import Writer
 
 from .harness import Plan, Result, run
 from .peers import BUFFER_BYTES
@@ -74,24 +75,19 @@ def _names(tap: tapring.Tap, session: tapring.Session) -> dict[str, Any]:
     kind = Lines()
     payloads = [kind.pack(batch)[0] for batch in BATCHES]
     data = mmap(-1, layout.ring_bytes(SLOTS, SLOT_BYTES))
-    words, page = producer_words(data), consumer_words(data)
+    buffers = Buffers.of(data)
     step = layout.slots_for(len(payloads[0]), SLOT_BYTES) * SLOT_BYTES
     starts = range(layout.SLOTS, len(data) - step, step)
-    shape: dict[str, Any] = {
-        "slots": SLOTS,
-        "slot_bytes": SLOT_BYTES,
-        "stage": 0,
-        "kind": kind.code,
-    }
+    shape = Shape(SLOTS, SLOT_BYTES, 0, kind.code, kind)
     return {
         "batches": list(zip(BATCHES, payloads, starts, strict=False)),
         "tap": tap,
         "session": session,
         "frames": session.frames(),
         "kind": kind,
-        "writer": Writer(words, page, data, cutter=kind, **shape),
-        "reader": Reader(words, page, data, cutter=kind, **shape),
-        "words": words,
+        "writer": Writer(buffers, shape),
+        "reader": Reader(buffers, shape),
+        "words": buffers.words,
         "data": data,
         "pack": layout.FRAME.pack_into,
         "monotonic_ns": monotonic_ns,

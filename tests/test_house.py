@@ -19,7 +19,7 @@ ROW = re.compile(
 # What needs a descriptor, a clock, a thread or another process has no place among the bytes.
 NOT_IN_WIRE = {"asyncio", "fcntl", "mmap", "multiprocessing", "os", "posix_ipc", "select"}
 NOT_IN_WIRE |= {"signal", "socket", "subprocess", "tempfile", "threading", "time"}
-WIRE_EXCEPTIONS = {"wire.ordering": {"threading"}, "wire.ledger": {"mmap"}}
+WIRE_EXCEPTIONS = {"wire.ordering": {"threading"}, "wire.geometry": {"mmap"}}
 
 
 def table() -> dict[str, set[str]]:

@@ -16,10 +16,12 @@ from ..shm.registry import BellOf, Registry, Row, map_ring
 from ..shm.segment import Segment
 from ..shm.sweep import sweep_lane
 from ..wire import layout
+from ..wire.frame import Taken
+from ..wire.geometry import Buffers, Shape, consumer_words, producer_words
 from ..wire.layout import Ended, Verdict
-from ..wire.ledger import Ledger, consumer_words, producer_words
+from ..wire.ledger import Ledger
 from ..wire.ordering import publish_barrier
-from ..wire.ring import Reader, Taken
+from ..wire.reader import Reader
 
 CLOSE_TIMEOUT_S: Final = 1.0
 _ENDED_BY: Final[dict[int, str]] = {
@@ -91,15 +93,9 @@ class Source:
             page = self._segment.map(layout.CONSUMER_PAGE, layout.PAGE, writable=True)
             self._segment.close_descriptor()
             self.reader = Reader(
-                producer_words(ring),
-                consumer_words(page, 0),
-                ring,
-                slots=row.slots,
-                slot_bytes=row.slot_bytes,
-                stage=row.stage,
-                kind=self.kind.code,
-                cutter=self.kind,
-                barrier=publish_barrier,
+                Buffers(producer_words(ring), consumer_words(page, 0), ring),
+                Shape(row.slots, row.slot_bytes, row.stage, self.kind.code, self.kind),
+                publish_barrier,
             )
         except BaseException:
             self._segment.let_go()
@@ -158,12 +154,12 @@ class Source:
 
     def ledger(self) -> Ledger:
         """The account of this ring's session."""
-        ledger = self.reader.ledger()
+        ledger = self.reader.account.ledger()
         if not self._dead:
             return ledger
         # A killed engine may have counted a frame that it never published.
         with suppress(RingCorrupt):
-            return msgspec.structs.replace(ledger, captured=self.reader.published())
+            return ledger.with_captured(self.reader.published())
         return ledger
 
     def let_go(self) -> None:

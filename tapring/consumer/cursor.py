@@ -9,7 +9,7 @@ from typing import Any
 
 from ..events.kinds import Kind
 from ..events.sieve import Sifted
-from ..wire.ring import Taken
+from ..wire.frame import Taken
 from .attachment import Source
 
 

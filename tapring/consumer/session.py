@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from ..errors import TapError
 from ..events.sieve import KeptAway, Sieve, Sifted
-from ..wire.ring import Taken
+from ..wire.frame import Taken
 from .attachment import Frame, Source
 from .cursor import Hand
 from .stats import Stats, account
@@ -121,7 +121,9 @@ class Session:
     @property
     def fill(self) -> float:
         """How full the fullest ring is, 0.0 to 1.0: at 1.0 the engine drops."""
-        return max((source.reader.fill() for source in self._open), default=0.0)
+        return max(
+            (source.reader.account.fill(source.row.slots) for source in self._open), default=0.0
+        )
 
     @property
     def remaining_s(self) -> float:
@@ -497,8 +499,8 @@ class Session:
             gaps=sum(source.reader.gaps for source in self._sources),
             split=self._split,
             lag_ns=max(0, monotonic_ns() - min(times)) if times else 0,
-            served=min(source.reader.served() for source in self._sources),
-            cost_ns=max(source.reader.cost_ns() for source in self._sources),
+            served=min(source.reader.account.served() for source in self._sources),
+            cost_ns=max(source.reader.account.cost_ns() for source in self._sources),
             engine_share=max(source.registry.cost_share for source in self._sources),
             away=self.away,
         )

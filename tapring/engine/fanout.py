@@ -7,7 +7,7 @@ from typing import Any
 
 from ..events.kinds import Kind, NotABatch
 from ..thrown_in import was_thrown_in
-from ..wire.ring import Writer
+from ..wire.writer import Writer
 from .session import Live
 
 

@@ -12,10 +12,10 @@ from ..shm.doorbell import Bell
 from ..shm.registry import NO_BELL, Registry, Row, map_ring
 from ..shm.segment import Segment
 from ..wire import layout
+from ..wire.geometry import Buffers, Shape
 from ..wire.layout import Ended
-from ..wire.ledger import consumer_words, producer_words
 from ..wire.ordering import full_barrier, publish_barrier
-from ..wire.ring import Writer
+from ..wire.writer import Writer
 
 WHOLE_BYTES: Final = 128 << 10
 """A ring that is not larger is unmapped whole."""
@@ -115,15 +115,9 @@ class Arriving:
             ring = map_ring(segment, row, registry.segment.owner, writable=True)
             segment.close_descriptor()
             writer = Writer(
-                producer_words(ring),
-                consumer_words(ring),
-                ring,
-                slots=row.slots,
-                slot_bytes=row.slot_bytes,
-                stage=row.stage,
-                kind=kind.code,
-                cutter=kind,
-                barrier=publish_barrier,
+                Buffers.of(ring),
+                Shape(row.slots, row.slot_bytes, row.stage, kind.code, kind),
+                publish_barrier,
             )
         except BaseException:
             segment.let_go()

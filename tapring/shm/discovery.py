@@ -15,8 +15,9 @@ import msgspec
 
 from ..errors import EngineNotFound, SharedMemoryFull, TapError, suggest
 from ..wire import layout
+from ..wire.geometry import consumer_words, producer_words
 from ..wire.layout import Owner, RowState
-from ..wire.ledger import consumer_words, producer_words, read_ledger, served_share
+from ..wire.ledger import Account, Counters
 from .info import StageInfo
 from .registry import Registry, Row
 from .segment import Segment, names
@@ -29,26 +30,26 @@ _OWNERS: Final[dict[int, str]] = {
 }
 
 
-class SessionInfo(msgspec.Struct, frozen=True):
-    """A session as anybody may see it. Counts are events, ``fill`` is a share of the ring.
-
-    One batch in ``sample`` is offered to it; the others' events are ``sampled_out``. Of these
-    batches it is offered the share ``served``; the others' events are ``shed``, because the engine
-    has a budget. ``cost_ns`` is what a batch that it is offered takes of the engine's time.
-    """
+class _Identity(Counters, frozen=True):
+    """What stands in front of the counters in a SessionInfo: keyword-only fields follow others."""
 
     id: int
     stage: str
     owner: str
     read: bool
-    offered: int
-    captured: int
-    dropped: int
-    oversize: int
-    errors: int
+
+
+class SessionInfo(_Identity, frozen=True, kw_only=True):
+    """A session as any process may see it. Counts are events; ``fill`` is a share of the ring.
+
+    owner: ``engine``, ``consumer`` or ``kept``. read: whether a consumer reads it now.
+    sample: one batch in so many is offered to it; the events of the others are ``sampled_out``.
+    served: the share of these batches that it is offered now; the events of the others are
+    ``shed``, because the engine has a budget. cost_ns: how much of the engine's time a batch takes
+    that it is offered. The other counters are as in ``Stats``.
+    """
+
     sample: int
-    sampled_out: int
-    shed: int
     served: float
     cost_ns: int
     fill: float
@@ -206,25 +207,19 @@ def _session_info(registry: Registry, row: Row) -> SessionInfo:
     with Segment.attach(layout.segment_name(info.engine, info.lane, row.id)) as segment:
         pages = segment.map(0, layout.SLOTS, writable=False)
         with producer_words(pages) as words, consumer_words(pages) as page:
-            ledger = read_ledger(words, page)
-            cost_ns, served = words[layout.COST_NS], served_share(words)
-            used = words[layout.TAIL] - page[layout.HEAD]
+            account = Account(words, page)
+            ledger, fill = account.ledger(), account.fill(row.slots)
+            cost_ns, served = account.cost_ns(), account.served()
     return SessionInfo(
         id=row.id,
         stage=info.stages[row.stage].name,
         owner=_OWNERS.get(row.owner, "?"),
         read=registry.segment.is_locked(layout.LOCK_ROWS + row.index),
-        offered=ledger.offered,
-        captured=ledger.captured,
-        dropped=ledger.dropped,
-        oversize=ledger.oversize,
-        errors=ledger.errors,
         sample=row.sample,
-        sampled_out=ledger.sampled_out,
-        shed=ledger.shed,
         served=served,
         cost_ns=cost_ns,
-        fill=min(1.0, max(0, used) / max(1, row.slots)),
+        fill=fill,
         buffer_bytes=row.slots * row.slot_bytes,
         age_s=(time.monotonic_ns() - row.opened_ns) / 1e9,
+        **ledger.counters(),
     )

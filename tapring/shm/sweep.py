@@ -16,7 +16,8 @@ import msgspec
 
 from ..errors import TapError
 from ..wire import layout
-from ..wire.ledger import Ledger, consumer_words, producer_words, read_ledger
+from ..wire.geometry import consumer_words, producer_words
+from ..wire.ledger import Account, Ledger
 from .registry import Registry, Row, names_of_sessions
 from .segment import DIRECTORY, Segment, names, unlink
 
@@ -130,7 +131,7 @@ def _describe(name: str) -> tuple[int, Ledger | None]:
             pages = segment.map(0, layout.SLOTS, writable=False)
             with producer_words(pages) as words, consumer_words(pages) as page:
                 is_ring = words[layout.MAGIC] == layout.RING_MAGIC
-                return segment.size, read_ledger(words, page) if is_ring else None
+                return segment.size, Account(words, page).ledger() if is_ring else None
     except (OSError, TapError):
         with suppress(OSError):
             return os.lstat(f"{DIRECTORY}/{name}").st_size, None

@@ -1,4 +1,4 @@
 """The bytes that two processes share: their layout, frames, both ends of a ring, the account.
 
-No descriptor, clock, sleep or process lives here.
+Nothing in this package opens a descriptor, reads a clock, sleeps or knows about processes.
 """

@@ -1,64 +1,112 @@
-"""A session's account, as anybody can read it from its ring at any time."""
+"""A session's account: every counter of a ring, where each one is stored, and how to add them up.
 
-from mmap import mmap
+This is the one list of counters. A new one gets a word in ``layout`` and a field in ``Counters``;
+whatever shows an account derives from ``Counters`` and shows it too.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
 
 import msgspec
 
 from . import layout
+from .geometry import Words
 
-Words = memoryview
-Slots = mmap  # or a bytearray: whatever slices as they do
+COUNTER_WORDS: Final = {
+    "captured": layout.CAPTURED,
+    "dropped": layout.DROPPED,
+    "oversize": layout.OVERSIZE,
+    "errors": layout.ERRORS,
+    "sampled_out": layout.SAMPLED_OUT,
+    "shed": layout.SHED,
+}
+"""The word of the producer's page in which each counter is stored."""
+_OFFERED: Final = ("captured", "dropped", "oversize", "errors")
+_LOST: Final = ("dropped", "oversize", "errors")
 
 
-class Ledger(msgspec.Struct, frozen=True):
-    """A session's account in events, as its ring holds it.
+class Counters(msgspec.Struct, frozen=True, kw_only=True):
+    """The producer's counters of a session, in events.
+
+    offered: offered to the session, the sum of the next four. captured: written into the ring.
+    dropped: found no room. oversize: larger than the ring. errors: could not be serialized.
+    Counted apart, because they were not offered: sampled_out, events of batches that the session
+    asked to leave out; shed, events of batches that the engine's budget left out.
+    """
+
+    offered: int = 0
+    captured: int = 0
+    dropped: int = 0
+    oversize: int = 0
+    errors: int = 0
+    sampled_out: int = 0
+    shed: int = 0
+
+    def counters(self) -> dict[str, Any]:
+        """Return every counter by its name."""
+        return {name: getattr(self, name) for name in Counters.__struct_fields__}
+
+    @property
+    def lost(self) -> int:
+        """Events that were offered and did not reach the ring."""
+        return sum([getattr(self, name) for name in _LOST])
+
+
+class Ledger(Counters, frozen=True, kw_only=True):
+    """A session's account in events, as its ring holds it. Ledgers can be added.
 
     ``offered == delivered + unread + dropped + oversize + errors`` while neither side moves.
     """
 
-    captured: int
-    delivered: int
-    dropped: int
-    oversize: int
-    errors: int
-    sampled_out: int = 0  # apart: in batches that were not offered, by request
-    shed: int = 0  # apart: in batches that were not offered, by the engine's budget
-
-    @property
-    def offered(self) -> int:
-        """Events offered to this session, whatever became of them."""
-        return self.captured + self.dropped + self.oversize + self.errors
+    delivered: int = 0
 
     @property
     def unread(self) -> int:
         """Events that were captured and not delivered."""
         return max(0, self.captured - self.delivered)
 
+    def with_captured(self, captured: int) -> Ledger:
+        """Return this account with another number of captured events."""
+        offered = self.offered - self.captured + captured
+        return msgspec.structs.replace(self, captured=captured, offered=offered)
 
-def producer_words(segment: Slots) -> Words:
-    """The producer's page of a ring's segment as 64-bit words."""
-    return memoryview(segment)[: layout.PAGE].cast("Q")
-
-
-def consumer_words(segment: Slots, offset: int = layout.CONSUMER_PAGE) -> Words:
-    """The consumer's page as 64-bit words; ``offset`` 0 where that page is mapped alone."""
-    return memoryview(segment)[offset : offset + layout.PAGE].cast("Q")
-
-
-def read_ledger(words: Words, page: Words) -> Ledger:
-    """The account of a session from its ring's two pages of words, at any time, by anybody."""
-    delivered = max(0, page[layout.RELEASED] - page[layout.ABANDONED])
-    return Ledger(
-        captured=words[layout.CAPTURED],
-        delivered=delivered,
-        dropped=words[layout.DROPPED],
-        oversize=words[layout.OVERSIZE],
-        errors=words[layout.ERRORS],
-        sampled_out=words[layout.SAMPLED_OUT],
-        shed=words[layout.SHED],
-    )
+    def __add__(self, other: Ledger) -> Ledger:
+        mine = msgspec.structs.asdict(self)
+        return Ledger(**{name: count + getattr(other, name) for name, count in mine.items()})
 
 
-def served_share(words: Words) -> float:
-    """Of the batches that a session is there for, the share that its engine offers it now."""
-    return min(1.0, words[layout.SERVED_PPM] / layout.PPM) or 1.0
+class Account:
+    """What a ring's two pages of words say about its session, read anew by each call.
+
+    Any process may look at any time. Nothing that it reads is believed to be in range.
+    """
+
+    __slots__ = ("_page", "_words")
+
+    def __init__(self, words: Words, page: Words) -> None:
+        self._words = words
+        self._page = page
+
+    def ledger(self) -> Ledger:
+        """Return the session's account now."""
+        words, page = self._words, self._page
+        counted: dict[str, int] = {name: words[word] for name, word in COUNTER_WORDS.items()}
+        return Ledger(
+            offered=sum([counted[name] for name in _OFFERED]),
+            delivered=max(0, page[layout.RELEASED] - page[layout.ABANDONED]),
+            **counted,
+        )
+
+    def fill(self, slots: int) -> float:
+        """Return how much of a ring of ``slots`` slots is used, 0.0 to 1.0."""
+        used = self._words[layout.TAIL] - self._page[layout.HEAD]
+        return min(1.0, max(0.0, used / max(1, slots)))
+
+    def served(self) -> float:
+        """Return the share of its batches that this session is offered now; the rest is shed."""
+        return min(1.0, self._words[layout.SERVED_PPM] / layout.PPM) or 1.0
+
+    def cost_ns(self) -> int:
+        """Return how much of the engine's time one batch takes that is offered to this session."""
+        return self._words[layout.COST_NS]

@@ -4,7 +4,7 @@ Theory of operation. A frame is published by three steps: (1) payload and header
 (2) the barrier, (3) the tail is stored. The reader does the mirror image: (1) loads the tail,
 (2) the barrier, (3) loads header and payload, (4) the barrier, (5) stores its head; and the
 producer loads that head, takes the barrier, and only then stores over the slots it frees. The
-pairs are named at both ends in ``ring.py``: PUBLISH (tail) and RELEASE (head).
+pairs are named at both ends in ``writer.py`` and ``reader.py``: PUBLISH (tail), RELEASE (head).
 
 On x86-64 no barrier is needed for either pair: the machine (x86-TSO, Sewell et al. 2010) never
 reorders stores with older stores or older loads, nor loads with loads; only a store may move
@@ -52,4 +52,4 @@ def needs_barrier(machine: str) -> bool:
 publish_barrier: Callable[[], None] | None = (
     full_barrier if needs_barrier(platform.machine()) else None
 )
-"""What ``ring.py`` calls at its PUBLISH and RELEASE points; None where the machine orders them."""
+"""What Writer and Reader call at PUBLISH and RELEASE; None if the machine keeps that order."""

@@ -14,7 +14,7 @@ import pytest
 import tapring
 from tapring.shm.segment import Segment
 from tapring.wire import layout
-from tapring.wire.ledger import consumer_words
+from tapring.wire.geometry import consumer_words
 
 READER = Path(__file__).resolve().parents[2] / "examples" / "reader.py"
 ACCOUNT = "offered", "delivered", "unread", "dropped", "oversize", "errors"

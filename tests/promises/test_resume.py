@@ -12,8 +12,9 @@ import tapring
 from tapring.events.kinds import Lines
 from tapring.shm.segment import names
 from tapring.wire import layout
-from tapring.wire.ledger import consumer_words, producer_words
-from tapring.wire.ring import Reader, Writer
+from tapring.wire.geometry import Buffers, Shape
+from tapring.wire.reader import Reader
+from tapring.wire.writer import Writer
 
 AT_MOST_ONCE, AT_LEAST_ONCE = "at-most-once", "at-least-once"
 
@@ -309,10 +310,9 @@ def test_whatever_was_released_never_comes_again_and_whatever_was_not_does(steps
     """A model: ``released`` counts events; each new Reader begins at just that one."""
     kind, slots, slot_bytes = Lines(), 16, 64
     buffer = bytearray(layout.ring_bytes(slots, slot_bytes))
-    shape = {"slots": slots, "slot_bytes": slot_bytes, "stage": 0, "kind": kind.code}
-    ends = (producer_words(buffer), consumer_words(buffer), buffer)
-    writer = Writer(*ends, **shape, cutter=kind)
-    reader = Reader(*ends, **shape, cutter=kind)
+    ring = Buffers.of(buffer), Shape(slots, slot_bytes, 0, kind.code, kind)
+    writer = Writer(*ring)
+    reader = Reader(*ring)
     offered: list[bytes] = []
     released = taken = in_hand = 0
     for what, how in steps:
@@ -323,7 +323,7 @@ def test_whatever_was_released_never_comes_again_and_whatever_was_not_does(steps
                 writer.publish(*kind.pack(batch)[:2], 1)
                 offered += batch[: writer.captured - before]
         elif what == "die":
-            reader = Reader(*ends, **shape, cutter=kind)
+            reader = Reader(*ring)
             taken, in_hand = released, 0
         elif what == "release" and in_hand:
             released = max(released, taken - how) if how < in_hand else released
@@ -340,6 +340,6 @@ def test_whatever_was_released_never_comes_again_and_whatever_was_not_does(steps
                 released, in_hand = (released, got.count) if how else (taken, 0)
             else:
                 assert taken == len(offered)
-        assert reader.ledger().delivered == reader.released == released
+        assert reader.account.ledger().delivered == reader.released == released
         assert reader.kept == taken - released
     assert reader.published() == len(offered)

@@ -20,8 +20,9 @@ from tapring.errors import RingCorrupt
 from tapring.events.kinds import Json, Lines
 from tapring.shm.registry import Registry
 from tapring.wire import layout
-from tapring.wire.ledger import consumer_words, producer_words
-from tapring.wire.ring import Reader, Writer
+from tapring.wire.geometry import Buffers, Shape
+from tapring.wire.reader import Reader
+from tapring.wire.writer import Writer
 from tests.conftest import ROOT
 from tests.proofs.fuzz import TARGETS
 from tests.proofs.fuzz.driving import LONGEST_INPUT, Tally, run_random
@@ -222,10 +223,9 @@ def test_a_write_through_the_readers_view_of_the_ring_is_refused(name) -> None:
 def ring():
     """The memory of a ring of lines, and a Writer and a Reader of it."""
     memory = bytearray(layout.ring_bytes(16, 64))
-    words, page = producer_words(memory), consumer_words(memory)
-    shape = {"slots": 16, "slot_bytes": 64, "stage": 0, "kind": LINES.code, "cutter": LINES}
-    writer = Writer(words, page, memory, **shape)
-    return writer, lambda: Reader(words, page, memory, **shape), words, page
+    buffers, shape = Buffers.of(memory), Shape(16, 64, 0, LINES.code, LINES)
+    writer = Writer(buffers, shape)
+    return writer, lambda: Reader(buffers, shape), buffers.words, buffers.page
 
 
 def test_fewer_lines_than_the_header_says_do_not_stop_who_cuts_the_frame() -> None:

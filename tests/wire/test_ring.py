@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from tapring.errors import RingCorrupt
 from tapring.events.kinds import Blobs, Lines
 from tapring.wire import layout
-from tapring.wire.ledger import consumer_words, producer_words
+from tapring.wire.geometry import Buffers, Shape, check_geometry
 from tapring.wire.ordering import full_barrier, needs_barrier
-from tapring.wire.ring import Reader, Writer, check_geometry
+from tapring.wire.reader import Reader
+from tapring.wire.writer import Writer
 
 LINES, BLOBS = Lines(), Blobs()
 
@@ -21,22 +22,16 @@ class Ring:
 
     def __init__(self, slots: int = 8, slot_bytes: int = 64, kind=LINES, barrier=None) -> None:
         self.buffer = bytearray(layout.ring_bytes(slots, slot_bytes))
-        self.words = producer_words(self.buffer)
-        self.page = consumer_words(self.buffer)
+        self.buffers = Buffers.of(self.buffer)
+        self.words, self.page = self.buffers.words, self.buffers.page
         self.kind = kind
-        self.shape = {
-            "slots": slots,
-            "slot_bytes": slot_bytes,
-            "stage": 0,
-            "kind": kind.code,
-            "cutter": kind,
-        }
+        self.shape = Shape(slots, slot_bytes, 0, kind.code, kind)
         self.barrier = barrier
-        self.writer = Writer(self.words, self.page, self.buffer, barrier=barrier, **self.shape)
+        self.writer = Writer(self.buffers, self.shape, barrier)
         self.reader = self.new_reader()
 
     def new_reader(self) -> Reader:
-        return Reader(self.words, self.page, self.buffer, barrier=self.barrier, **self.shape)
+        return Reader(self.buffers, self.shape, self.barrier)
 
     def offer(self, batch: list[bytes], time_ns: int = 1) -> None:
         payload, count, errors = self.kind.pack(batch)
@@ -158,7 +153,7 @@ def test_an_impossible_consumer_position_is_refused(head: int) -> None:
     ring.page[layout.HEAD] = head
     ring.offer([b"a"])
     ring.offer([b"b"])
-    with pytest.raises(RingCorrupt, match="the consumer's position"):
+    with pytest.raises(RingCorrupt, match="impossible consumer position"):
         ring.offer([b"c"])
 
 
@@ -178,7 +173,7 @@ def test_a_consumer_position_that_goes_back_is_refused() -> None:
 def test_an_impossible_producer_position_is_refused(tail: int) -> None:
     ring = Ring(slots=8)
     ring.words[layout.TAIL] = tail
-    with pytest.raises(RingCorrupt, match="the producer's position"):
+    with pytest.raises(RingCorrupt, match="impossible producer position"):
         ring.reader.take()
 
 
@@ -274,7 +269,7 @@ def test_what_is_offered_comes_back_in_order_or_is_counted(
     while read_one():
         pass
     ring.reader.note_final_gap()
-    ledger = ring.reader.ledger()
+    ledger = ring.reader.account.ledger()
     assert ledger.offered == len(offered) == ring.writer.offered
     assert ledger.delivered == ledger.captured == len(got)
     assert ledger.unread == 0
@@ -288,7 +283,7 @@ def test_unread_counts_the_frames_that_lie_in_the_ring(batches, slots) -> None:
     ring = Ring(slots)
     for batch in batches:
         ring.offer(batch)
-    assert ring.reader.published() == ring.reader.ledger().unread == ring.writer.captured
+    assert ring.reader.published() == ring.reader.account.ledger().unread == ring.writer.captured
 
 
 def test_machines_that_reorder_stores_get_a_barrier() -> None:

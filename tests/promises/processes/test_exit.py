@@ -90,7 +90,7 @@ def test_a_daemon_thread_that_still_reads_does_not_disturb_an_exit(spawn, name) 
         atexit.register(last)  # before ours, and so called after it
     """)
     source = textwrap.dedent("""
-        from tapring.wire.ring import Reader
+        from tapring.wire.reader import Reader
 
         def stop(frame, event, arg):
             if frame.f_code is Reader.take.__code__:

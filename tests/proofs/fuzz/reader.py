@@ -16,9 +16,10 @@ import numpy as np
 from tapring.errors import RingCorrupt
 from tapring.events.kinds import Blobs, Json, Lines, array
 from tapring.wire import layout
+from tapring.wire.geometry import Buffers, Shape, consumer_words, producer_words
 from tapring.wire.layout import Ended
-from tapring.wire.ledger import consumer_words, producer_words
-from tapring.wire.ring import Reader, Writer
+from tapring.wire.reader import Reader
+from tapring.wire.writer import Writer
 
 from .choices import Choices, Field, mutate, store
 from .segments import CONSUMER_WORDS, HEADER_FIELDS, PAYLOADS, fields
@@ -53,15 +54,14 @@ class Ring:
         self.page = consumer_words(self.data)
 
     def writer(self, kind) -> Writer:
-        return Writer(self.words, self.page, self.data, cutter=kind, **_shape(kind))
+        return Writer(Buffers(self.words, self.page, self.data), _shape(kind))
 
     def reader(self, kind) -> Reader:
         return Reader(
-            producer_words(self.read_only),
-            consumer_words(self.consumers, 0),
-            self.read_only,
-            cutter=kind,
-            **_shape(kind),
+            Buffers(
+                producer_words(self.read_only), consumer_words(self.consumers, 0), self.read_only
+            ),
+            _shape(kind),
         )
 
     def producers(self) -> tuple[bytes, bytes]:
@@ -159,7 +159,7 @@ class _Visit:
         for ask in (self.reader.published, self.reader.next_time_ns, self.reader.note_final_gap):
             with suppress(RingCorrupt):
                 ask()
-        ledger = self.reader.ledger()
+        ledger = self.reader.account.ledger()
         assert ledger.unread >= 0
         self.reader.ended()
         self.check()
@@ -209,8 +209,8 @@ def _near() -> list[int]:
     return [tail, head, head + SLOTS, tail - SLOTS, RING.page[layout.RELEASED], 24 * 64, 48]
 
 
-def _shape(kind) -> dict[str, int]:
-    return {"slots": SLOTS, "slot_bytes": SLOT_BYTES, "stage": STAGE, "kind": kind.code}
+def _shape(kind) -> Shape:
+    return Shape(SLOTS, SLOT_BYTES, STAGE, kind.code, kind)
 
 
 def _batch(kind, n: int):

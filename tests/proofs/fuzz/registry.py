@@ -17,9 +17,9 @@ from tapring.errors import RingCorrupt, TapError
 from tapring.events.kinds import Lines
 from tapring.shm.sweep import sweep
 from tapring.wire import layout
+from tapring.wire.geometry import Buffers, Shape
 from tapring.wire.layout import Owner, RowState
-from tapring.wire.ledger import consumer_words, producer_words
-from tapring.wire.ring import Reader
+from tapring.wire.reader import Reader
 
 from .choices import WORD_MAX, Choices, mutate, store
 from .segments import (
@@ -70,9 +70,9 @@ class _Session:
     def __init__(self, lane: str, handle: tapring.Handle) -> None:
         self.handle = handle
         self.ring = map_segment(f"{lane}.{handle.id}")
-        shape = {"slots": SLOTS, "slot_bytes": SLOT_BYTES, "stage": 0, "kind": LINES.code}
-        self.words, self.page = producer_words(self.ring), consumer_words(self.ring)
-        self.reader = Reader(self.words, self.page, self.ring, cutter=LINES, **shape)
+        buffers = Buffers.of(self.ring)
+        self.words, self.page = buffers.words, buffers.page
+        self.reader = Reader(buffers, Shape(SLOTS, SLOT_BYTES, 0, LINES.code, LINES))
 
     def drain(self) -> None:
         while (taken := self.reader.take()) is not None:
@@ -279,7 +279,7 @@ class _Lane:
             assert session.words[layout.ENDED], "it ended and its consumer is not told"
             return
         session.drain()
-        ledger = session.reader.ledger()
+        ledger = session.reader.account.ledger()
         assert ledger.offered == session.handle.offered == ledger.delivered + ledger.dropped
 
     def outcome(self) -> str:

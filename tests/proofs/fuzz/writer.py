@@ -13,9 +13,10 @@ import numpy as np
 from tapring.errors import RingCorrupt
 from tapring.events.kinds import Blobs, Json, Kind, Lines, array
 from tapring.wire import layout
+from tapring.wire.geometry import Buffers, Shape
 from tapring.wire.layout import Ended
-from tapring.wire.ledger import consumer_words, producer_words, read_ledger
-from tapring.wire.ring import Writer
+from tapring.wire.ledger import Account
+from tapring.wire.writer import Writer
 
 from .choices import Choices
 from .segments import PRODUCER_WORDS
@@ -56,10 +57,9 @@ class _Game:
         self.size = layout.ring_bytes(slots, SLOT_BYTES)
         MEMORY[: self.size] = bytes(self.size)
         MEMORY[self.size :] = GUARD.ljust(len(MEMORY) - self.size, b"\xa5")
-        self.words = producer_words(MEMORY)
-        self.page = consumer_words(MEMORY)
-        self.shape = {"slots": slots, "slot_bytes": SLOT_BYTES, "stage": 1, "kind": kind.code}
-        self.writer = Writer(self.words, self.page, MEMORY, cutter=kind, **self.shape)
+        buffers = Buffers.of(MEMORY)
+        self.words, self.page = buffers.words, buffers.page
+        self.writer = Writer(buffers, Shape(slots, SLOT_BYTES, 1, kind.code, kind))
         self.offered = 0
         self.frames = 0
         self.given_back = 0  # the furthest position that a right consumer could have stored
@@ -130,7 +130,7 @@ class _Game:
 
     def end(self) -> None:
         self.writer.end(Ended.CLOSED)
-        ledger = read_ledger(self.words, self.page)
+        ledger = Account(self.words, self.page).ledger()
         assert ledger.offered == self.writer.offered
         assert ledger.captured == self.writer.captured
         self.check_unread()

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tapring.wire import layout
-from tapring.wire.ring import Reader
+from tapring.wire.ledger import Account
+from tapring.wire.reader import Reader
 
 from .automaton import DEATH, Broken
 from .ends import LINES, Barrier, Frozen, broken, freeze, shape, thaw
@@ -144,11 +145,12 @@ class Consumer:
 
     def _open(self, recorder: Recorder) -> Reader:
         fence = self._barrier(recorder)
-        return self._class(*self._cells.buffers(recorder), **shape(self._cells), barrier=fence)
+        return self._class(self._cells.buffers(recorder), shape(self._cells), fence)
 
     def _fixed(self, recorder: Recorder) -> dict[str, Any]:
         words, page, data = self._cells.buffers(recorder)
         return {
+            "account": Account(words, page),
             "_words": words,
             "_page": page,
             "_data": data,

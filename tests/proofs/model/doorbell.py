@@ -16,7 +16,8 @@ from tapring.engine import session as live
 from tapring.engine.fanout import Attended, Turn
 from tapring.wire import layout
 from tapring.wire.layout import Ended
-from tapring.wire.ring import Reader, Writer
+from tapring.wire.reader import Reader
+from tapring.wire.writer import Writer
 
 from .automaton import DEATH, Broken
 from .consumer import Consumed, Consumer

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tapring.events.kinds import Lines
+from tapring.wire.geometry import Shape
 
 from .automaton import Broken
 from .recording import Recorder, RingCells
@@ -50,12 +51,6 @@ def stream(batches: Sequence[Batch]) -> list[bytes]:
     return events
 
 
-def shape(cells: RingCells) -> dict[str, Any]:
-    """How a Writer or a Reader of this ring is made."""
-    return {
-        "slots": cells.slots,
-        "slot_bytes": cells.slot_bytes,
-        "stage": 0,
-        "kind": LINES.code,
-        "cutter": LINES,
-    }
+def shape(cells: RingCells) -> Shape:
+    """The shape of this ring, as its Writer and its Reader are given it."""
+    return Shape(cells.slots, cells.slot_bytes, 0, LINES.code, LINES)

@@ -13,7 +13,9 @@ from tapring.engine import session as live
 from tapring.engine.fanout import Attended, Watched
 from tapring.shm.registry import BellOf, Row
 from tapring.wire import layout
-from tapring.wire.ring import Barrier, Reader, Writer
+from tapring.wire.geometry import Barrier
+from tapring.wire.reader import Reader
+from tapring.wire.writer import Writer
 
 from .table import ModelRegistry
 from .table_threads import Changer

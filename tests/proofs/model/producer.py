@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from tapring.engine.fanout import Watched
 from tapring.wire import layout
 from tapring.wire.layout import Ended
-from tapring.wire.ring import Writer
+from tapring.wire.writer import Writer
 
 from .automaton import DEATH, Broken
 from .ends import LINES, Barrier, Batch, Frozen, broken, freeze, shape
@@ -115,4 +115,4 @@ class Producer:
 
     def _writer(self, recorder: Recorder) -> Writer:
         fence = self._barrier(recorder)
-        return self._class(*self._cells.buffers(recorder), **shape(self._cells), barrier=fence)
+        return self._class(self._cells.buffers(recorder), shape(self._cells), fence)

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from struct import calcsize
 from typing import Any, NamedTuple
 
-from tapring.wire import layout, ring
+from tapring.wire import frame, layout, reader, writer
+from tapring.wire.geometry import Buffers
 
 LOAD, STORE, FENCE, DEFER, TRYLOCK, UNLOCK, POST, WAIT, END = (
     "load",
@@ -246,13 +247,14 @@ class RingCells:
                 self.names.append(Cell(f"slot {slot}+{at}", size))
         self._per_slot = len(header + rest)
 
-    def buffers(self, recorder: Recorder) -> tuple[Any, Any, Any]:
+    def buffers(self, recorder: Recorder) -> Buffers:
         """The producer's page, the consumer's page and the segment, recorded by ``recorder``."""
-        return (
+        buffers: Any = (
             Words(recorder, self.words),
             Words(recorder, self.page),
             Data(recorder, self._starts, self._sizes, self.base),
         )
+        return Buffers(*buffers)
 
     def slot_of(self, cell: int) -> int | None:
         """The slot in which ``cell`` lies; None for a word."""
@@ -286,8 +288,8 @@ def replaced(*stand_ins: tuple[Any, str, Any]) -> Iterator[None]:
 
 @contextmanager
 def recorded_headers() -> Iterator[None]:
-    """While this lasts, ring.py packs and unpacks the headers of a ``Data`` by its own methods."""
-    pack, unpack = ring._PACK_HEADER, ring._UNPACK_HEADER
+    """While this lasts, the headers of a ``Data`` are packed and unpacked by its own methods."""
+    pack, unpack = frame.pack_header, frame.unpack_header
 
     def packs(data: Any, start: int, *fields: int) -> None:
         own: Callable[..., None] | None = getattr(data, "pack_header", None)
@@ -297,5 +299,5 @@ def recorded_headers() -> Iterator[None]:
         own: Callable[..., tuple[int, ...]] | None = getattr(data, "unpack_header", None)
         return own(start) if own else unpack(data, start)
 
-    with replaced((ring, "_PACK_HEADER", packs), (ring, "_UNPACK_HEADER", unpacks)):
+    with replaced((writer, "pack_header", packs), (reader, "unpack_header", unpacks)):
         yield

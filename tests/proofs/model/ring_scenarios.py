@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from tapring.errors import RingCorrupt
 from tapring.wire import layout
-from tapring.wire.ledger import consumer_words, producer_words
-from tapring.wire.ring import Reader, Writer
+from tapring.wire.geometry import Buffers
+from tapring.wire.reader import Reader
+from tapring.wire.writer import Writer
 
 from .automaton import Broken, Program
 from .consumer import Consumed, Consumer, Delivered, judge
@@ -101,15 +100,14 @@ class RingScenario:
         """What is broken at rest: another Reader, over plain memory, empties the ring."""
         produced, consumed = ghosts
         segment = self.ring.segment(memory)
-        words, page = producer_words(segment), consumer_words(segment)
-        reader = Reader(words, page, segment, **shape(self.ring))
+        reader = Reader(Buffers.of(segment), shape(self.ring))
         try:
             yield from self._settle(reader, produced, consumed)
         except RingCorrupt as error:
             yield Broken(no_frame_torn.__name__, f"at rest: {error}")
 
     def _settle(self, reader: Reader, produced: Produced, consumed: Consumed) -> Iterator[Broken]:
-        ledger = reader.ledger()
+        ledger = reader.account.ledger()
         published = reader.published()
         unread, wrong = self._drain(reader, consumed._replace(at=None))
         yield from wrong
@@ -121,7 +119,7 @@ class RingScenario:
             message = f"{ledger.captured} events are counted, {published} published"
             yield Broken(ledger_closes.__name__, message)
         # A killed producer may have counted a frame that it never published (source.Source).
-        ledger = msgspec.structs.replace(ledger, captured=published)
+        ledger = ledger.with_captured(published)
         least, most = produced.offered, self._most(produced)
         yield from broken(ledger_closes, ledger, unread, least, most)
         if not produced.dead:

@@ -21,8 +21,9 @@ from tapring.engine.stages import make_stages
 from tapring.errors import RingCorrupt
 from tapring.events.kinds import Kind
 from tapring.wire import layout
-from tapring.wire.ledger import consumer_words, producer_words, read_ledger
-from tapring.wire.ring import Reader
+from tapring.wire.geometry import Buffers, Shape, consumer_words, producer_words
+from tapring.wire.ledger import Account
+from tapring.wire.reader import Reader
 
 from . import events, witness
 from .evidence import Lane, Part, Position
@@ -76,7 +77,7 @@ class _Session:
         self.begun = self.up["at"] if self.up and self.alone else None
         # What is sampled out or shed leaves holes of which nobody is told where they are.
         self.first = self.begun if self.up and self.up["whole"] else None
-        self.ledger = read_ledger(self.words, self.page)
+        self.ledger = Account(self.words, self.page).ledger()
         self.left_out = self.ledger.sampled_out + self.ledger.shed
         self.gaps = self.page[layout.GAPS]
         self.end = Position(
@@ -108,14 +109,7 @@ class _Session:
         self._same("stage", stage, self.up["stage"] if self.up else stage)
         self.kind = _KINDS[stage]
         return Reader(
-            self.words,
-            self.page,
-            ring,
-            slots=slots,
-            slot_bytes=slot_bytes,
-            stage=stage,
-            kind=kind,
-            cutter=self.kind,
+            Buffers(self.words, self.page, ring), Shape(slots, slot_bytes, stage, kind, self.kind)
         )
 
     # ---- the engine's own counts ---------------------------------------------------------

@@ -12,7 +12,8 @@ from typing import Final
 import tapring
 from tapring.shm.segment import names
 from tapring.shm.sweep import Removed, sweep
-from tapring.wire.ledger import consumer_words, producer_words, read_ledger
+from tapring.wire.geometry import consumer_words, producer_words
+from tapring.wire.ledger import Account
 
 from . import evidence, processes, witness
 from .accountant import Difference, Totals, check
@@ -214,4 +215,4 @@ class Inspection:
 
 def _account_of(ring: Path) -> object:
     data = bytearray(ring.read_bytes())
-    return read_ledger(producer_words(data), consumer_words(data))
+    return Account(producer_words(data), consumer_words(data)).ledger()
