@@ -1,8 +1,7 @@
 """Events of each kind as JSON objects, so that every format and filter sees the same ones.
 
-What makes an object of a line or a blob stands beside what takes it apart again.
-
-What an event looks like as bytes of a format is ``formats``'s.
+The function that wraps a line or a blob stands beside the one that unwraps it. ``files`` writes
+the objects in a format.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from .kinds import NOT_DECODED
+from .decoding import NOT_DECODED
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
@@ -24,13 +23,13 @@ _WRAPPERS: Final = ({"line"}, {"line_base64"})
 def object_of_line(line: bytes) -> bytes:
     """The JSON object that stands for a text line without its newline.
 
-    A line that is a JSON object stands for itself, as it is; any other is the text of
-    ``{"line": text}``, or of ``{"line_base64": ...}`` where it is no UTF-8. An object whose only
-    key is one of these two is wrapped, too, so that what was wrapped can be told.
+    A line that is a JSON object stands for itself, unchanged. Any other becomes
+    ``{"line": text}``, or ``{"line_base64": ...}`` if it is not UTF-8. An object whose only key
+    is one of these two is wrapped, too, so that unwrapping is unambiguous.
     """
     if line.lstrip()[:1] == b"{":
         try:
-            line.decode()  # a Raw's inside is not looked at
+            line.decode()  # msgspec does not check the inside of a Raw
             keys = _json_object.decode(line).keys()
         except NOT_DECODED:
             return wrapped_line(line)
@@ -40,7 +39,7 @@ def object_of_line(line: bytes) -> bytes:
 
 
 def line_of_object(text: bytes) -> bytes:
-    """The line of which ``object_of_line`` made ``text``: as it is, unless wrapped."""
+    """The line from which ``object_of_line`` made ``text``."""
     if b'"line' not in text:
         return text
     try:
@@ -51,7 +50,7 @@ def line_of_object(text: bytes) -> bytes:
 
 
 def wrapped_line(line: bytes) -> bytes:
-    """The JSON object that holds a line as text, or in base64 where it is no UTF-8."""
+    """The JSON object that holds a line as text, or in base64 if it is not UTF-8."""
     try:
         return _encode({"line": line.decode()})
     except UnicodeDecodeError:
@@ -59,7 +58,7 @@ def wrapped_line(line: bytes) -> bytes:
 
 
 def unwrapped_line(event: Any) -> bytes | None:
-    """The line in a decoded object that ``wrapped_line`` made; None for anything else."""
+    """The line in a decoded object of ``wrapped_line``; None for anything else."""
     if not isinstance(event, dict) or len(event) != 1:
         return None
     ((key, value),) = event.items()
@@ -76,25 +75,25 @@ def object_of_blob(blob: bytes) -> bytes:
 
 
 def unwrapped_blob(event: Any) -> bytes | None:
-    """The event in a decoded object that ``object_of_blob`` made; None for anything else."""
+    """The event in a decoded object of ``object_of_blob``; None for anything else."""
     if isinstance(event, dict) and event.keys() == {"base64"}:
         return _unbase64(event["base64"])
     return None
 
 
 def flat(events: list[Any]) -> list[Any]:
-    """A frame's events one by one: an array's records as dictionaries."""
+    """A frame's events as a flat list; the records of an array become dictionaries."""
     if len(events) == 1 and hasattr(events[0], "dtype"):
         return record_dicts(events[0])
     return events
 
 
 def record_dicts(array: Any) -> list[dict[str, Any]]:
-    """The records of a numpy array as dictionaries of what JSON can hold.
+    """The records of a numpy array as dictionaries that JSON can hold.
 
-    Times are ISO 8601, complex numbers pairs, bytes text where they are UTF-8 and else
-    ``{"base64": ...}``; NaN stays a float, which JSON writes as null. Elements without fields
-    are ``{"value": ...}``.
+    Times become ISO 8601, complex numbers pairs, and bytes text, or ``{"base64": ...}`` if they
+    are not UTF-8. NaN stays a float, which JSON writes as null. An element without fields becomes
+    ``{"value": ...}``.
     """
     if array.dtype.names is None:
         return [{"value": value} for value in _column(array)]

@@ -1,12 +1,11 @@
 """Dotted paths into decoded JSON: parsing them, and finding, keeping, replacing and removing.
 
-``user.email`` descends into objects. A number is an index where it meets an array, and a key where
-it meets an object. Any other name that meets an array is applied to each of its elements (so that
-none is forgotten). ``*`` is any key, or any element. A backslash takes the meaning from what
-follows it: ``a\\.b`` is the key ``a.b``, ``\\*`` the key ``*``. A path that is absent, or goes on
-below a scalar, finds nothing.
+``user.email`` descends into objects. A number is an index in an array, and a key in an object.
+Any other name applies to every element of an array, so that none is forgotten. ``*`` is any key
+or any element. A backslash makes the next character literal: ``a\\.b`` is the key ``a.b``, and
+``\\*`` the key ``*``. A path that is absent, or that goes on below a scalar, finds nothing.
 
-The rules are those of rsigma's tap (``docs/cli/engine/tap.md``), with ``*`` and the escapes added.
+The rules are those of rsigma's tap (``docs/cli/engine/tap.md``), plus ``*`` and the escapes.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ _TOKEN: Final = re.compile(r"\\(.)|(\\$)|([.,])", re.DOTALL)
 
 
 class Path:
-    """One dotted path. ``text`` is how it was written; ``found`` whether it ever met a value.
+    """One dotted path. ``text`` is how it was written, ``found`` whether it ever led to a value.
 
-    Raises ValueError, with an example, for a text that is no path.
+    Raises ValueError, with an example, for an invalid path.
     """
 
     __slots__ = ("found", "segments", "text")
@@ -34,7 +33,7 @@ class Path:
     def __init__(self, text: str) -> None:
         parts = _split(text)
         if len(parts) != 1:
-            raise ValueError(f"{text!r} is several paths; a comma in a key is written \\,")
+            raise ValueError(f"{text!r} names several paths. Write a comma in a key as \\,")
         self.text = text
         self.segments: Segments = parts[0]
         self.found = False
@@ -50,21 +49,21 @@ class Path:
 
 
 def parse_paths(paths: str | Iterable[str]) -> tuple[Path, ...]:
-    """Paths from ``"a.b,c"`` or from several texts, each of them one path or a comma's list.
+    """The paths in ``"a.b,c"``, or in several such texts, without duplicates.
 
-    Raises ValueError for what is none, and for none at all.
+    Raises ValueError for an invalid path, and for no path at all.
     """
     texts = [paths] if isinstance(paths, str) else list(paths)
     found = [Path(part) for text in texts for part in _split_list(text)]
     if not found:
-        raise ValueError("no path was given; src_ip and user.email,ips.0 are some")
+        raise ValueError("No path was given. Try src_ip or user.email,ips.0.")
     return tuple({path.segments: path for path in found}.values())
 
 
 class Tree:
-    """A set of paths, walked together: each value is met once, however many paths lead to it.
+    """A set of paths that are followed together, so that each value is visited once.
 
-    A path that leads to a value covers those that go on below it.
+    A path that leads to a value covers the paths that go on below it.
     """
 
     __slots__ = ("_below", "_each", "_ends", "_indices", "_keys", "_other")
@@ -78,11 +77,11 @@ class Tree:
             else:
                 self._ends.append(path)
         wild = self._below.get(ANY, [])
-        self._other = Tree(wild) if wild else None  # what any key leads to
+        self._other = Tree(wild) if wild else None  # where every other key leads
         self._keys = {
             name: Tree(rests + wild) for name, rests in self._below.items() if name is not ANY
         }
-        # Of an array, made when the first one comes: an element may be an array again.
+        # For arrays. Made on the first one, since an element may be an array again.
         self._each: Tree | None = None
         self._indices: dict[int, Tree] | None = None
 
@@ -92,9 +91,9 @@ class Tree:
         return cls((path, path.segments) for path in paths)
 
     def keep(self, value: Any) -> Any:
-        """What of ``value`` the paths lead to, in its own structure; NOTHING where that is none.
+        """The part of ``value`` that the paths lead to, in its structure; NOTHING if none does.
 
-        Of an array the elements that are led to stay, in their order.
+        The elements of an array that are kept stay in their order.
         """
         kept: Any = NOTHING
         if isinstance(value, dict):
@@ -115,9 +114,9 @@ class Tree:
         return value
 
     def remove(self, value: Any) -> None:
-        """Take what the paths lead to out of ``value``; an array's element becomes None.
+        """Remove the values that the paths lead to from ``value``.
 
-        So the other elements keep their index.
+        An element of an array becomes None, so that the other elements keep their index.
         """
         for key, node in self._of(value):
             if not node._meets():
@@ -128,7 +127,7 @@ class Tree:
                 value[key] = None
 
     def _of(self, value: Any) -> list[tuple[Any, Tree]]:
-        """The keys or indices of ``value`` that paths go through, and how they go on."""
+        """The keys or indices of ``value`` that paths go through, each with the tree below it."""
         if isinstance(value, dict):
             if self._other is not None:
                 return [(key, self._keys.get(key, self._other)) for key in value]
@@ -146,13 +145,13 @@ class Tree:
         return bool(self._ends)
 
     def _see(self, value: Any) -> None:
-        """Note that the paths have met ``value``, those that go on below it, too."""
+        """Note that the paths led to ``value``, and those that go on below it to its parts."""
         self._meets()
         for key, node in self._of(value):
             node._see(value[key])
 
     def _grow(self) -> dict[int, Tree]:
-        """Make what an array's elements lead to: by index, and by ``*`` and names for each."""
+        """Make the trees for an array: by index, and by ``*`` and names for every element."""
         wild = self._below.get(ANY, [])
         fanned = [
             (path, (name, *rest))
@@ -197,7 +196,7 @@ def _is_index(segment: str) -> bool:
 
 
 def _split_list(text: str) -> list[str]:
-    """The paths of a comma's list, each as it was written."""
+    """The paths of a list with commas, each as it was written."""
     parts, start = [], 0
     for match in _TOKEN.finditer(text):
         if match[3] == ",":
@@ -210,13 +209,13 @@ def _split_list(text: str) -> list[str]:
 def _split(text: str) -> list[Segments]:
     """The paths of ``text``, each as its segments."""
     if not isinstance(text, str):
-        raise TypeError(f"a path is a str, such as 'user.email', not {text!r}")
+        raise TypeError(f"A path must be a str such as 'user.email', not {text!r}.")
     paths: list[list[str | None]] = [[]]
     name, escaped, start = "", False, 0
 
     def end() -> None:
         if not name:
-            raise ValueError(f"{text!r} has an empty name; user.email and ips.0 are paths")
+            raise ValueError(f"Path {text!r} has an empty name. Try user.email or ips.0.")
         paths[-1].append(ANY if name == "*" and not escaped else name)
 
     for match in _TOKEN.finditer(text):
@@ -231,8 +230,8 @@ def _split(text: str) -> list[Segments]:
             name, escaped = name + match[1], True
         else:
             raise ValueError(
-                f"{text!r}: a backslash stands before one of {' '.join(_ESCAPED)}, as in a\\.b "
-                f"for the key 'a.b'"
+                f"Invalid path {text!r}: a backslash must stand before one of "
+                f"{' '.join(_ESCAPED)}. For example, a\\.b is the key 'a.b'."
             )
     name += text[start:]
     end()

@@ -1,11 +1,11 @@
 """Redaction: raw values become tokens before an event leaves the consumer's process.
 
-A value becomes ``tapring:redacted:`` and 16 hex digits: a keyed hash (BLAKE2b, RFC 7693) of a
-string's UTF-8, or of any other value's canonical JSON. The key is random, of this Redactor, and
-never stored: equal values are equal within one capture, and cannot be linked across two. The
-rules of the paths are ``paths``'s; those of rsigma's tap, with ``*`` and escapes added.
+A token is ``tapring:redacted:`` and 16 hex digits: a keyed hash (BLAKE2b, RFC 7693) of the UTF-8
+of a string, or of the canonical JSON of any other value. Each Redactor has its own random key,
+which is never stored. So equal values have equal tokens within one capture, and nothing links the
+tokens of two captures.
 
-Pure functions on events: nothing here knows of a stage, a frame or a file.
+``paths`` has the rules for paths. Stages, frames and files are unknown here.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from .paths import Tree, parse_paths
 
 PREFIX: Final = "tapring:redacted:"
 _canonical: Final = msgspec.json.Encoder(order="sorted").encode
-# A token takes 600 ns to make and 60 to look up; values come again. Long ones seldom do.
+# A token takes 600 ns to make and 60 ns to look up. Values repeat; long ones seldom do.
 _REMEMBERED: Final = 1 << 14
-_LONGEST_REMEMBERED: Final = 128  # characters: all of them together stay below 10 MB
-_EXACT: Final = 1 << 53  # up to here a float that is whole is one integer
+_LONGEST_REMEMBERED: Final = 128  # characters, so that all of them stay below 10 MB
+_EXACT: Final = 1 << 53  # up to here, a whole float is exactly one integer
 
 
 class Redactor:
-    """Replaces what ``paths`` lead to, and what ``regex`` matches in text, by tokens.
+    """Replaces the values at ``paths``, and the text that ``regex`` matches, with tokens.
 
-    paths: ``"src_ip,user.email"`` or several such texts. regex: in a line, and in every string of
-    a JSON event, each match becomes a token; of a regex with groups, the groups alone. One
-    Redactor a capture, since its salt is what keeps two captures apart.
+    paths: ``"src_ip,user.email"``, or several such texts. regex: each match in a line, or in any
+    string of a JSON event, becomes a token; if the regex has groups, only the groups do. Use one
+    Redactor for each capture: its key keeps the tokens of two captures apart.
 
-    Raises ValueError for a path or a regex that is none, and where neither is given.
+    Raises ValueError for an invalid path or regex, and if neither is given.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Redactor:
         self._paths = parse_paths(paths) if paths else ()
         self.regex = None if regex is None else compile_regex(regex)
         if not self._paths and self.regex is None:
-            raise ValueError("nothing to redact was named: paths ('src_ip,user.email') or a regex")
+            raise ValueError("Nothing to redact. Name paths ('src_ip,user.email') or a regex.")
         self._tree = Tree.of(self._paths)
         self._regex_found = False
         self._keyed = blake2b(key=secrets.token_bytes(32), digest_size=8)
@@ -61,12 +61,12 @@ class Redactor:
 
     @property
     def unmatched(self) -> tuple[str, ...]:
-        """The paths that no event had so far: a typo, perhaps."""
+        """The paths that no event had so far: perhaps a typo."""
         return tuple(path.text for path in self._paths if not path.found)
 
     @property
     def regex_unmatched(self) -> bool:
-        """Whether there is a regex, and it has matched nothing so far."""
+        """Whether there is a regex that has matched nothing so far."""
         return self.regex is not None and not self._regex_found
 
     def token(self, value: Any) -> str:
@@ -79,13 +79,13 @@ class Redactor:
         return self._hash(_canonical(_plain(value)))
 
     def redact(self, event: Any) -> Any:
-        """``event`` (decoded JSON; changed in place) with tokens for what is to be hidden."""
+        """``event`` (decoded JSON, changed in place) with tokens in place of the raw values."""
         if self.regex is not None:
             event = self._strings(event)
         return self._tree.replace(event, self.token)
 
     def redact_text(self, text: str) -> str:
-        """``text`` with tokens for what the regex matches."""
+        """``text`` with tokens in place of the regex's matches."""
         if self.regex is None:
             return text
         redacted = self.regex.sub(self._replaced, text)
@@ -122,30 +122,30 @@ class Redactor:
         spans = [match.span(group) for group in range(1, match.re.groups + 1)] or [match.span()]
         text, made, at = match.string, "", match.start()
         for start, end in sorted(spans, key=lambda span: (span[0], -span[1])):
-            if at <= start < end:  # a group that took part, is not empty, and in no other
+            if at <= start < end:  # the group matched, is not empty, and lies in no other group
                 made += text[at:start] + self.token(text[start:end])
                 at = end
         return made + text[at : match.end()]
 
 
 def compile_regex(regex: str | re.Pattern[str]) -> re.Pattern[str]:
-    """``regex`` compiled. Raises ValueError that says where it is wrong, with an example."""
+    """``regex``, compiled. Raises ValueError that says where it is wrong, with an example."""
     try:
-        with warnings.catch_warnings():  # of sets that may be nested in a Python to come
+        with warnings.catch_warnings():  # about sets that a later Python may read as nested
             warnings.simplefilter("ignore", FutureWarning)
             compiled = re.compile(regex)
     except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(
-            f"{regex!r} is no regular expression ({error}); 'fail(ed|ure)' is, and a literal "
-            f"parenthesis is written \\("
+            f"Invalid regular expression {regex!r}: {error}. Try 'fail(ed|ure)'; write a literal "
+            f"parenthesis as \\("
         ) from None
     if not isinstance(compiled.pattern, str):
-        raise TypeError(f"a regular expression of text is needed, not of bytes: {regex!r}")
+        raise TypeError(f"The regular expression must be a str, not bytes: {regex!r}")
     return compiled
 
 
 def _plain(value: Any) -> Any:
-    """``value`` with whole floats as integers, since JSON has one kind of number."""
+    """``value`` with whole floats as integers, since JSON has only one kind of number."""
     if isinstance(value, float):
         return int(value) if value.is_integer() and abs(value) <= _EXACT else value
     if isinstance(value, dict):

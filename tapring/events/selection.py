@@ -1,12 +1,12 @@
-"""Selection: which events a capture keeps, and what of them. Pure functions on events.
+"""Selection: which events a capture keeps, and which parts of them.
 
 The steps, in their fixed order: ``grep`` (a regular expression on the event's text), ``where``
 (JMESPath on the decoded event), ``sample`` (one in N, or by the value of a field), ``rate`` (so
-many a second), and, after redaction, ``fields``. Nothing here knows of a frame; ``sieve`` applies
-the steps to frames and counts what they kept away.
+many a second), and, after redaction, ``fields``. ``sieve`` applies them to frames and counts what
+each step leaves out; frames are unknown here.
 
-grep and where can say of a text, before anything of it is decoded, that certainly no event in it
-passes. That is what makes them fast; they are never asked to say that one does.
+grep and where can say that certainly no event in a text passes, before any of it is decoded. That
+makes them fast. They are never asked to say that an event does pass.
 """
 
 from __future__ import annotations
@@ -25,22 +25,23 @@ from .where import Where, searcher
 _canonical: Final = msgspec.json.Encoder(order="sorted").encode
 _SPECIAL: Final = frozenset(".^$*+?{}[]\\|()")
 _PERIODS_NS: Final = {"s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
-_SLICES: Final = 10  # of a period: so evenly is a rate spread
+_SLICES: Final = 10  # a rate is spread over so many parts of its period
 _RATE: Final = re.compile(r"(\d+)/(s|m|h|sec|min|hour)")
 
 
 class Select:
-    """What a capture keeps. One Select a capture, since samples and rates count.
+    """What a capture keeps. Use one Select for each capture, since samples and rates count.
 
-    grep: a regular expression (or compiled pattern) that an event's text must match somewhere: a
-    line as it is, an event's JSON, the ndjson of a record. where: a JMESPath expression that must
-    be true of the decoded event. sample: keep one in so many; ``by``: a path, and then all events
-    with one value there are kept or none, the same ones in every capture. rate: ``"100/s"``,
-    ``"30/m"`` or ``"5/h"``: at most so many in each second, minute or hour of the engine's time,
-    spread over its tenths. fields: paths (``"a,b.c"``); the rest of each event is left out.
+    grep: a regular expression (or compiled pattern) that must match somewhere in an event's text:
+    the line itself, the JSON of an event, the ndjson of a record. where: a JMESPath expression
+    that must be true for the decoded event. sample: keep one event in so many. by: a path; then
+    all events with the same value at that path are kept or none, the same ones in every capture.
+    rate: ``"100/s"``, ``"30/m"`` or ``"5/h"``: keep at most so many in each second, minute or
+    hour of the engine's time, spread over its tenths. fields: paths (``"a,b.c"``) to keep of each
+    event; the rest is left out.
 
-    Raises ValueError, with an example, for what is none of these, and ImportError where jmespath
-    is not installed.
+    Raises ValueError, with an example, for an invalid value, and ImportError if ``where`` is given
+    and jmespath is not installed.
     """
 
     def __init__(
@@ -61,17 +62,17 @@ class Select:
 
     @property
     def needs_decoding(self) -> bool:
-        """Whether it must look into events, and not only at their text."""
+        """Whether the steps look into events, and not only at their text."""
         by = self.sample is not None and self.sample.by is not None
         return self.where is not None or by or self.fields is not None
 
     @property
     def empty(self) -> bool:
-        """Whether it keeps everything."""
+        """Whether every event is kept, unchanged."""
         return not any((self.grep, self.where, self.sample, self.rate, self.fields))
 
     def describe(self) -> dict[str, Any]:
-        """What was asked for, as a file's metadata has it."""
+        """What was asked for, as in a file's metadata."""
         asked: dict[str, Any] = {}
         if self.grep is not None:
             asked["grep"] = self.grep.pattern.pattern
@@ -99,11 +100,11 @@ class Grep:
         self._search = searcher(literal) if literal else None
 
     def certainly_not(self, text: bytes) -> bool:
-        """Whether no part of ``text`` can match."""
+        """Whether no event in ``text`` can match."""
         return self._search is not None and self._search(text) is None
 
     def matches(self, text: bytes) -> bool:
-        """Whether ``text``, one event's, matches."""
+        """Whether ``text``, that of one event, matches."""
         if self._is_literal:
             return self._literal in text
         if self._literal and self._literal not in text:
@@ -112,11 +113,14 @@ class Grep:
 
 
 class Sample:
-    """One event in ``one_in``: the first and each N-th after it, or all of one value of ``by``."""
+    """One event in ``one_in``: the first and every N-th after it, or by the values at ``by``."""
 
     def __init__(self, one_in: int, by: str | None = None) -> None:
         if not isinstance(one_in, int) or one_in < 1:
-            raise ValueError(f"a sample is one in a whole number from 1 on, not {one_in!r}; 10 is")
+            raise ValueError(
+                f"Invalid sample {one_in!r}. Use a whole number of at least 1: 10 keeps one "
+                f"event in ten."
+            )
         self.one_in = one_in
         self.by = None if by is None else Path(by)
         self._turn = 0
@@ -128,9 +132,9 @@ class Sample:
         return turn == 0
 
     def takes(self, event: Any) -> bool:
-        """Whether ``event`` is taken, by its value: the same ones in every capture.
+        """Whether ``event`` is taken, by its value at ``by``; the same in every capture.
 
-        Events without that field are as one value, null.
+        Events without that field count as having the value null.
         """
         assert self.by is not None
         values = self.by.values(event)
@@ -142,13 +146,13 @@ class Sample:
 class Rate:
     """At most so many events in each period of the engine's time, spread over its tenths.
 
-    What a quiet tenth leaves may be used later in the same period.
+    What a quiet tenth leaves unused may be used later in the same period.
     """
 
     def __init__(self, text: str) -> None:
         match = _RATE.fullmatch(text.strip().lower())
         if not match or not int(match[1]):
-            raise ValueError(f"{text!r} is no rate; 100/s, 30/m and 5/h are")
+            raise ValueError(f"Invalid rate {text!r}. Try 100/s, 30/m or 5/h.")
         self.text = text
         self._most = int(match[1])
         self._period_ns = _PERIODS_NS[match[2][0]]
@@ -156,9 +160,9 @@ class Rate:
         self._taken = 0
 
     def takes(self, time_ns: int, count: int) -> int:
-        """How many of ``count`` events of that time are taken."""
+        """How many of ``count`` events are taken at ``time_ns``."""
         period, into = divmod(time_ns, self._period_ns)
-        if period > self._period:  # the times of several lanes may go back a little
+        if period > self._period:  # with several lanes, times can go back a little
             self._period, self._taken = period, 0
         elapsed = into * _SLICES // self._period_ns + 1
         allowed = -(-self._most * elapsed // _SLICES)
@@ -168,14 +172,14 @@ class Rate:
 
 
 class Fields:
-    """What of an event a set of paths leaves, in its own structure."""
+    """The parts of an event that a set of paths keeps, in its own structure."""
 
     def __init__(self, paths: str | Iterable[str]) -> None:
         self.paths = parse_paths(paths)
         self._tree = Tree.of(self.paths)
 
     def __call__(self, event: Any) -> Any:
-        """A new event with what the paths lead to; ``{}`` where that is nothing."""
+        """A new event with the values that the paths lead to; ``{}`` if there are none."""
         kept = self._tree.keep(event)
         return {} if kept is NOTHING else kept
 
@@ -186,10 +190,10 @@ class Fields:
 
 
 def _literal_in(pattern: re.Pattern[str]) -> bytes:
-    """A text that whatever matches must contain, or ``b""`` where none is known.
+    """A text that every match must contain; ``b""`` if none is known.
 
-    Only what is plain to see: in a pattern with groups, sets, alternatives, escapes or flags
-    nothing is known; elsewhere a character that a quantifier follows is left out.
+    Only the plain cases: nothing is known of a pattern with groups, sets, alternatives, escapes
+    or flags; in others, a character that a quantifier follows is left out.
     """
     text = pattern.pattern
     if set(text) & set("|()[]\\{") or pattern.flags & ~re.UNICODE:

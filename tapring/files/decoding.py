@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ..events.kinds import NOT_DECODED
+from ..events.decoding import NOT_DECODED
 from ..events.objects import line_of_object, unwrapped_blob, unwrapped_line
 
 _raw_decoder: Final = msgspec.json.Decoder(msgspec.Raw)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ..events.kinds import NOT_DECODED
+from ..events.decoding import NOT_DECODED
 from ..events.objects import flat, object_of_blob, object_of_line, wrapped_line
 from .frames import FrameLike
 

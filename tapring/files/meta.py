@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from ..errors import RecordingError
-from ..events.kinds import NOT_DECODED
+from ..events.decoding import NOT_DECODED
 from .part import META
 
 VERSION: Final = 1

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from ..events.kinds import NOT_DECODED
+from ..events.decoding import NOT_DECODED
 from .decoding import Unreadable
 from .formats import EXT_JSON
 from .journal import event_of

@@ -198,15 +198,15 @@ def test_rotation_makes_numbered_files_of_whole_events(attach, tmp_path) -> None
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--grep", "("], "'(' is no regular expression"),
-        (["--redact-regex", "[a"], "no regular expression"),
-        (["--where", "a=="], "'a==' is no JMESPath expression"),
+        (["--grep", "("], "Invalid regular expression '('"),
+        (["--redact-regex", "[a"], "Invalid regular expression"),
+        (["--where", "a=="], "Invalid JMESPath expression 'a=='"),
         (["--where", "nofunction("], "level=='error'"),
         (["--sample", "0"], "Invalid number '0'. Use a whole number of at least 1"),
         (["--sample", "ten"], "Invalid number 'ten'"),
         (["--sample-batches", "-1"], "Invalid number"),
         (["--limit", "1.5"], "Invalid number"),
-        (["--rate", "5"], "'5' is no rate; 100/s"),
+        (["--rate", "5"], "Invalid rate '5'. Try 100/s"),
         (["--rate", "5/w"], "100/s"),
         (["--fields", "a..b"], "'a..b' has an empty name"),
         (["--fields", ""], "empty name"),
@@ -224,7 +224,7 @@ def test_rotation_makes_numbered_files_of_whole_events(attach, tmp_path) -> None
         (["--session", "1", "--sample-batches", "3"], "--sample-batches is set by who registered"),
         (["--stage", "blobs", "--where", "a"], "of kind bytes"),
         (["--stage", "points", "--redact", "a"], "--fields"),
-        (["--stage", "points", "--fields", "y"], "it has n, x"),
+        (["--stage", "points", "--fields", "y"], "this one has n, x"),
         (["-o", "x.npy"], "npy is for stages of kind array"),
     ],
 )

@@ -94,7 +94,7 @@ def test_a_stage_that_is_not_named_passes_as_it_is_and_the_lane_says_which_are(n
     ("redact", "said"),
     [
         (["a..b"], "empty name"),
-        ({"decodde": ["a"]}, "no stage.*decoded"),
+        ({"decodde": ["a"]}, "unknown stage 'decodde'.*decoded"),
         (["a"], "stage 'blobs', which is of kind bytes.*redact={'decoded'"),
         ({"points": ["x"]}, "of kind array"),
     ],

@@ -430,7 +430,7 @@ def test_what_cannot_be_opened_is_said_with_what_to_do(tmp_path) -> None:
     assert "keeps no boundaries" in refusal("raw.bin")
     assert "capture with --format ndjson" in refusal("pretty.txt")
     assert "odd.log.meta.json does not describe a capture" in refusal("odd.log")
-    assert "is no dtype" in refusal("array.log")
+    assert "invalid dtype" in refusal("array.log")
     with pytest.raises(RecordingError, match="--format names one of"):
         open_recording(str(tmp_path / "events.ndjson"), "xml")
     with pytest.raises(RecordingError, match="regular file"):

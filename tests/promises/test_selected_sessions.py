@@ -232,11 +232,11 @@ def test_events_are_decoded_into_a_type_and_a_bad_one_goes_to_the_callback(tap, 
 @pytest.mark.parametrize(
     ("stage", "options", "said"),
     [
-        ("blobs", {"select": Select(where="a")}, "of kind bytes.*grep, sample and rate"),
+        ("blobs", {"select": Select(where="a")}, "of kind bytes.*grep, sample or rate"),
         ("blobs", {"redact": Redactor("a")}, "of kind bytes"),
         ("points", {"redact": Redactor("a")}, "--fields"),
-        ("points", {"type": Event}, "decoded from JSON"),
-        ("points", {"select": Select(fields="t,z")}, "'z'.*it has t, x, name"),
+        ("points", {"type": Event}, "needs JSON"),
+        ("points", {"select": Select(fields="t,z")}, "'z'.*this one has t, x, name"),
     ],
 )
 def test_what_a_kind_cannot_be_asked_is_refused_and_leaves_no_session(

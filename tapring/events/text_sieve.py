@@ -1,0 +1,162 @@
+"""The sieve for ``lines`` and ``json``: it looks at the text first, and decodes only if it must.
+
+A whole frame is ruled out by one search if ``grep`` or ``where`` can do so; otherwise it is split
+into lines, and the lines that may pass are decoded. What redaction and fields change is encoded
+anew; an event that passes unchanged keeps its bytes.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Container, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from ..errors import NotRedactable
+from .decoding import decode_each, decode_lines
+from .kinds import Kind, Lines
+from .redaction import Redactor
+from .selection import Select
+from .steps import NONE_LEFT, Sifted, Steps
+from .typed import Typed
+
+_NEWLINE: Final = b"\n"
+
+
+class TextSieve(Steps):
+    """Sifts frames of newline-terminated events."""
+
+    def __init__(
+        self, kind: Kind, select: Select, redact: Redactor | None, typed: Typed | None
+    ) -> None:
+        super().__init__(select)
+        self.kind = kind
+        self._redact = redact
+        self._typed = typed
+        self._of_lines = isinstance(kind, Lines)
+        by_path = redact is not None and bool(redact.paths)
+        by_regex = redact is not None and redact.regex is not None
+        self._decodes = (
+            select.needs_decoding or by_path or (redact is not None and not self._of_lines)
+        )
+        # Whether a line that is not JSON may pass: a regex can redact it as text.
+        self._text_will_do = by_regex and self._of_lines and not select.needs_decoding
+        self._seen_json = not (self._of_lines and by_path) or self._text_will_do
+        self._changes = redact is not None or select.fields is not None
+        self._decoder = msgspec.json.Decoder()
+        self._encoder = msgspec.json.Encoder()
+
+    def sift(self, payload: bytes, count: int, time_ns: int) -> Sifted:
+        """What is left of a frame. Raises NotRedactable."""
+        grep, where = self.select.grep, self.select.where
+        if grep is not None and grep.certainly_not(payload):
+            self.away.grep += count
+            return NONE_LEFT
+        if where is not None and where.certainly_not(payload):
+            self.away.where += count
+            return NONE_LEFT
+        lines = io.BytesIO(payload).readlines()
+        at: Sequence[int] = range(len(lines))
+        if grep is not None:
+            kept = [i for i in at if grep.matches(lines[i].removesuffix(_NEWLINE))]
+            self.away.grep += len(at) - len(kept)
+            at = kept
+        events: list[Any] | None = None
+        if self._decodes:
+            at, events = self._look_into(lines, at)
+        at, events = self._thinned(at, events, time_ns)
+        if not at:
+            return NONE_LEFT
+        if self._changes:
+            sifted = self._changed(lines, at, events)
+        elif len(at) == len(lines):
+            sifted = Sifted(payload, count)
+        else:
+            sifted = Sifted(b"".join([lines[i] for i in at]), len(at), at)
+        return sifted if self._typed is None else self._typed.sift(sifted, self.away)
+
+    def _look_into(self, lines: list[bytes], at: Sequence[int]) -> tuple[Sequence[int], list[Any]]:
+        """Decode, and apply the steps that look into events."""
+        where = self.select.where
+        if where is not None:
+            maybe = where.candidates(lines, at)
+            self.away.where += len(at) - len(maybe)
+            at = maybe
+        at, events = self._decoded(lines, at)
+        passing = self.passing(events)
+        if len(passing) == len(events):
+            return at, events
+        return [at[i] for i in passing], [events[i] for i in passing]
+
+    def _thinned(
+        self, at: Sequence[int], events: list[Any] | None, time_ns: int
+    ) -> tuple[Sequence[int], list[Any] | None]:
+        """Sampling by turn, and the rate."""
+        if self.select.sample is None and self.select.rate is None:
+            return at, events
+        order = self.rated(self.sampled(range(len(at))), time_ns)
+        return [at[i] for i in order], None if events is None else [events[i] for i in order]
+
+    def _decoded(self, lines: list[bytes], at: Sequence[int]) -> tuple[Sequence[int], list[Any]]:
+        """The events that can be decoded. A line that may pass as text stays as bytes."""
+        wanted = [lines[i] for i in at]
+        events, failed = decode_lines(self._decoder, b"".join(wanted))
+        if len(events) != len(wanted):  # a blank line is not JSON
+            events, failed = decode_each(self._decoder, wanted)
+        if failed or (self._of_lines and not all(map(_is_nested, events))):
+            at, events = self._without_bad(wanted, at, events, failed)
+        if not self._seen_json and at:
+            self._seen_json = True
+        return at, events
+
+    def _without_bad(
+        self, wanted: list[bytes], at: Sequence[int], events: list[Any], failed: Container[int]
+    ) -> tuple[Sequence[int], list[Any]]:
+        """Leave out and count the lines that are not JSON; of ``lines``, not an object or array."""
+        bad = [i for i, event in enumerate(events) if i in failed or not self._is_event(event)]
+        if self._text_will_do:
+            for i in bad:
+                events[i] = wanted[i].removesuffix(_NEWLINE)
+            return at, events
+        if len(bad) == len(events) and not self._seen_json:
+            raise NotRedactable(
+                f"none of the first {len(bad)} lines is a JSON object, but redact names paths in "
+                f"JSON; use redact_regex (--redact-regex) to redact lines, or capture a json stage"
+            )
+        if self._redact is None:
+            self.away.decoding += len(bad)
+        else:
+            self.away.redaction += len(bad)
+        left_out = set(bad)
+        good = [i for i in range(len(events)) if i not in left_out]
+        return [at[i] for i in good], [events[i] for i in good]
+
+    def _is_event(self, event: Any) -> bool:
+        return not self._of_lines or _is_nested(event)
+
+    def _changed(self, lines: list[bytes], at: Sequence[int], events: list[Any] | None) -> Sifted:
+        """The events redacted, with the fields that were asked for, and encoded anew."""
+        redact, fields = self._redact, self.select.fields
+        if events is None:  # a regex on lines, and no step that decodes
+            events = [lines[i].removesuffix(_NEWLINE) for i in at]
+        if redact is not None:
+            events = [self._redacted(redact, event) for event in events]
+        if fields is not None:
+            events = [fields(event) for event in events]
+        if self._text_will_do:
+            encode = self._encoder.encode
+            texts = [e if type(e) is bytes else encode(e) for e in events]
+            return Sifted(_NEWLINE.join([*texts, b""]), len(events), at)
+        return Sifted(self._encoder.encode_lines(events), len(events), at)
+
+    @staticmethod
+    def _redacted(redact: Redactor, event: Any) -> Any:
+        if type(event) is not bytes:
+            return redact.redact(event)
+        text = redact.redact_text(event.decode("utf-8", "surrogateescape"))
+        return text.encode("utf-8", "surrogateescape")
+
+
+def _is_nested(event: Any) -> bool:
+    return isinstance(event, dict | list)
