@@ -1,0 +1,122 @@
+"""Opening a session: what is refused, and what its error says."""
+
+import os
+
+import pytest
+
+import tapring
+from tapring.shm.registry import Registry
+from tapring.shm.segment import Segment
+from tapring.wire import layout
+
+
+@pytest.fixture
+def tap(name):
+    with tapring.Tap(name, strict=True, max_sessions=2) as made:
+        yield made
+
+
+def offer(tap, stage, batch) -> None:
+    watched = tap.snapshot()
+    if watched:
+        watched.offer(stage, batch)
+
+
+def test_errors_say_what_was_asked_what_is_true_and_what_to_do(tap, name) -> None:
+    with pytest.raises(tapring.EngineNotFound, match=f"did you mean '{name}'"):
+        tapring.capture(name + "x")
+    with pytest.raises(tapring.EngineNotFound, match=f"has no lane .*{tap.lane}"):
+        tapring.capture(f"{name}.00000000")
+    with pytest.raises(tapring.StageNotFound, match="did you mean 'decoded'.*raw, decoded"):
+        tapring.capture(name, stage="decode")
+    with pytest.raises(tapring.SessionNotFound, match="no session 7; open sessions: none"):
+        tapring.attach_session(name, 7)
+    with pytest.raises(tapring.DurationLimit, match="301 s .*300 s at most"):
+        tapring.capture(name, duration=301)
+    with pytest.raises(tapring.BufferLimit, match="allows 512 to 67108864 bytes"):
+        tapring.capture(name, buffer_bytes=1 << 30)
+    with tapring.capture(name), tapring.capture(name):
+        with pytest.raises(tapring.SessionLimit, match="2 sessions already"):
+            tapring.capture(name)
+    for wrong in ("Upper", "a:b", "a.b", "", "a:0"):
+        with pytest.raises(ValueError, match="is no address"):
+            tapring.capture(wrong)
+    with pytest.raises(ValueError, match="duration"):
+        tapring.capture(name, duration=-1)
+    with pytest.raises(ValueError, match="names a session"):
+        tapring.capture(f"{name}:1")
+    with pytest.raises(ValueError, match="names no session"):
+        tapring.attach_session(name)
+
+
+@pytest.mark.parametrize(
+    ("word", "value", "error", "message"),
+    [
+        (layout.MAGIC, 7, tapring.RingCorrupt, "is no registry"),
+        (layout.FORMAT, 99, tapring.VersionMismatch, "version 99"),
+        (layout.SEGMENT_BYTES, 7, tapring.RingCorrupt, "damaged"),
+        (layout.ROWS, 1 << 40, tapring.RingCorrupt, "damaged"),
+        (layout.INFO_BYTES, 1 << 40, tapring.RingCorrupt, "damaged"),
+        (layout.INFO_BYTES, 3, tapring.RingCorrupt, "damaged"),
+    ],
+)
+def test_a_registry_that_cannot_be_right_is_refused(tap, name, word, value, error, message) -> None:
+    tap._registry.words[word] = value
+    with pytest.raises(error, match=message):
+        tapring.capture(name)
+    assert tapring.engines(name) == []
+
+
+@pytest.mark.parametrize("what", ["magic", "epoch", "truncated", "position"])
+def test_a_ring_that_cannot_be_right_is_refused(tap, name, what) -> None:
+    handle = tap.register("raw")
+    offer(tap, "raw", [b"a"])
+    with Segment.attach(layout.segment_name(name, tap.lane, handle.id)) as segment:
+        if what == "magic":
+            os.pwrite(segment.fd, b"nonsense", 0)
+        elif what == "epoch":
+            os.pwrite(segment.fd, b"nonsense", layout.EPOCH * 8)
+        elif what == "position":
+            os.pwrite(segment.fd, b"\xff" * 8, layout.TAIL * 8)
+        else:
+            # Of a copy: the engine has the ring itself mapped.
+            os.unlink(f"/dev/shm/{segment.name}")
+            with Segment.create(segment.name, 8192):
+                pass
+    with pytest.raises(tapring.RingCorrupt), tapring.attach_session(name, handle.id) as session:
+        session.read(1, timeout=0)
+
+
+def test_a_ring_is_mapped_read_only_but_for_the_consumers_page(tap, name) -> None:
+    with tapring.capture(name) as session:
+        reader = session._sources[0].reader
+        assert reader._words.readonly
+        assert not reader._page.readonly
+
+
+def test_the_table_held_by_a_stopped_process_is_a_clear_error(tap, name, monkeypatch) -> None:
+    monkeypatch.setattr("tapring.shm.registry.TABLE_TIMEOUT_S", 0.05)
+    with Registry.attach(name, tap.lane) as holder:
+        assert holder.segment.try_lock(layout.LOCK_TABLE)
+        with Registry.attach(name, tap.lane) as registry:
+            with pytest.raises(tapring.SessionBusy, match="held by another process"):
+                with registry.table(0.05):
+                    pass
+        assert tap.snapshot() is None
+
+
+def test_another_users_engine_is_refused_with_a_reason(tap, name) -> None:
+    if os.getuid():
+        pytest.skip("needs root, to be another user")
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgid(65534)
+            os.setuid(65534)
+            tapring.capture(name)
+        except tapring.NotPermitted as error:
+            os._exit(0 if "another user" in str(error) else 1)
+        except BaseException:
+            os._exit(2)
+        os._exit(3)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

@@ -1,0 +1,197 @@
+"""A session as its consumer reads it: events, frames, limits, what is left, how it ends."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+
+import tapring
+from tapring.shm.registry import Registry
+from tapring.shm.segment import Segment
+from tapring.wire import layout
+
+
+@pytest.fixture
+def tap(name):
+    with tapring.Tap(name, strict=True, max_sessions=2) as made:
+        yield made
+
+
+def offer(tap, stage, batch) -> None:
+    watched = tap.snapshot()
+    if watched:
+        watched.offer(stage, batch)
+
+
+def closes(stats: tapring.Stats) -> bool:
+    parts = stats.delivered + stats.unread + stats.dropped + stats.oversize + stats.errors
+    return stats.offered == parts and stats.captured == stats.delivered + stats.unread
+
+
+def test_a_session_of_the_engine_is_read_by_its_id_by_one_at_a_time(tap, name) -> None:
+    handle = tap.register("raw")
+    offer(tap, "raw", [b"a", b"b"])
+    with tapring.attach_session(f"{name}:{handle.id}") as session:
+        with pytest.raises(tapring.SessionBusy, match="read by another consumer"):
+            tapring.attach_session(name, handle.id)
+        assert session.read(1) == [b"a"]
+    with tapring.attach_session(name, handle.id) as session:
+        handle.close()
+        assert list(session) == [b"b"]
+        assert session.ended_by == "closed"
+        assert session.stats.unread == 0
+
+
+def test_a_consumer_drains_what_is_left_after_the_engine_has_closed(tap, name) -> None:
+    with tapring.capture(name, stage="raw") as session:
+        offer(tap, "raw", [b"a", b"b"])
+        tap.close()
+        assert list(session) == [b"a", b"b"]
+        assert session.ended_by == "engine-exit"
+
+
+def test_events_frames_and_read_may_be_mixed(tap, name) -> None:
+    with tapring.capture(name, stage="raw") as session:
+        for i in range(4):
+            offer(tap, "raw", [b"%d%d" % (i, j) for j in range(3)])
+        assert session.read(1) == [b"00"]
+        frames = session.frames()
+        first = next(frames)
+        assert (first.events(), first.count, first.missed) == ([b"01", b"02"], 2, 0)
+        assert next(frames).lines(keepends=True) == [b"10\n", b"11\n", b"12\n"]
+        events = iter(session)
+        assert next(events) == b"20"
+        assert session.stats.unread == 5
+        assert session.read(10) == [b"21", b"22", b"30", b"31", b"32"]
+        assert session.read(1, timeout=0) == []
+        assert closes(session.stats)
+        assert session.stats.bytes == 12 * 3
+
+
+def test_what_was_taken_and_not_asked_for_stays_unread(tap, name) -> None:
+    with tapring.capture(name, stage="decoded") as session:
+        offer(tap, "decoded", list(range(10)))
+        assert session.read(4) == [0, 1, 2, 3]
+        assert session.stats.unread == 6
+    assert session.stats.unread == 6
+    assert closes(session.stats)
+
+
+def test_a_limit_of_frames_cuts_the_last_one(tap, name) -> None:
+    with tapring.capture(name, stage="raw") as session:
+        for _ in range(3):
+            offer(tap, "raw", [b"x"] * 4)
+        assert [frame.count for frame in session.frames(limit=6)] == [4, 2]
+        assert session.ended_by == "limit"
+        assert (session.stats.delivered, session.stats.unread) == (6, 6)
+    assert closes(session.stats)
+
+
+def test_a_newline_inside_a_line_is_handed_out_and_counted(tap, name) -> None:
+    with tapring.capture(name, stage="raw") as session:
+        offer(tap, "raw", [b"a\nb", b"c"])
+        assert session.read(9) == [b"a", b"b", b"c"]
+        assert session.stats.split == 1
+        assert (session.stats.offered, session.stats.delivered) == (2, 2)
+
+
+def test_an_interrupted_session_says_so(tap, name) -> None:
+    before = signal.signal(signal.SIGALRM, lambda *_: session.end("interrupt"))
+    try:
+        with tapring.capture(name) as session:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            assert list(session) == []
+            assert session.ended_by == "interrupt"
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_lag_is_the_age_of_the_oldest_unread_frame(tap, name) -> None:
+    with tapring.capture(name, stage="raw") as session:
+        assert session.stats.lag_ns == 0
+        offer(tap, "raw", [b"a"])
+        assert session.stats.lag_ns > 0
+        session.read(1)
+        assert session.stats.lag_ns == 0
+
+
+def test_events_read_before_the_ring_was_found_corrupt_are_handed_out_first(tap, name) -> None:
+    handle = tap.register("raw")
+    offer(tap, "raw", [b"good"])
+    offer(tap, "raw", [b"bad"])
+    with Segment.attach(layout.segment_name(name, tap.lane, handle.id)) as segment:
+        os.pwrite(segment.fd, b"\xff" * 8, layout.SLOTS + 256)
+    with tapring.attach_session(name, handle.id) as session:
+        assert session.read(10) == [b"good"]
+        with pytest.raises(tapring.RingCorrupt, match="impossible frame"):
+            session.read(10)
+        assert session.ended_by == "error"
+        assert (session.stats.delivered, session.stats.unread) == (1, 1)
+
+
+def test_an_engine_that_says_goodbye_just_now_has_not_died(tap, name, monkeypatch) -> None:
+    has_closed = Registry.engine_has_closed
+
+    def and_then_it_does(registry: Registry) -> bool:
+        closed = has_closed(registry)
+        tap.close()
+        return closed
+
+    with tapring.capture(name, stage="raw") as session:
+        offer(tap, "raw", [b"a"])
+        monkeypatch.setattr(Registry, "engine_has_closed", and_then_it_does)
+        assert list(session) == [b"a"]
+        assert session.ended_by == "engine-exit"
+
+
+def test_real_lines_come_back_byte_for_byte(tap, name, openssh_lines, sysmon) -> None:
+    events = sysmon.splitlines(keepends=True)
+    with tapring.capture(name, stage="raw", buffer_bytes=64 << 20) as session:
+        for i in range(0, len(openssh_lines), 64):
+            offer(tap, "raw", openssh_lines[i : i + 64])
+        for i in range(0, len(events), 64):
+            offer(tap, "raw", b"".join(events[i : i + 64]))
+        tap.close()
+        got = b"".join(frame.payload for frame in session.frames())
+        ended = session.stats
+    assert got == b"\n".join([*openssh_lines, b""]) + sysmon
+    assert ended.delivered == len(openssh_lines) + len(events)
+
+
+def test_a_forked_child_leaves_its_parents_session_alone(tap, name) -> None:
+    with tapring.capture(name, stage="raw") as session:
+        pid = os.fork()
+        if pid == 0:
+            ended = list(session), session.ended_by
+            session.close()
+            os._exit(0 if ended == ([], "fork") else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        offer(tap, "raw", [b"a"])
+        assert session.read(1) == [b"a"]
+        assert tapring.engines(name)[0].sessions[0].read
+
+
+@pytest.mark.parametrize("delivery", ["at-most-once", "at-least-once"])
+def test_a_child_forked_with_a_frame_in_hand_releases_nothing_of_it(tap, name, delivery) -> None:
+    with tapring.capture(name, stage="raw", delivery=delivery) as session:
+        offer(tap, "raw", [b"a", b"b", b"c"])
+        assert session.read(1, timeout=0) == [b"a"]
+        pid = os.fork()
+        if pid == 0:
+            got = [*session.read(9, timeout=0), *session, *session.frames()]
+            session.close()
+            os._exit(len(got))
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert session.read(9, timeout=0) == [b"b", b"c"]
+        assert session.stats.delivered == 3
+
+
+def test_arrays_are_views_of_the_frame(name) -> None:
+    dtype = np.dtype([("a", "i8")])
+    with tapring.Tap(name, stages={"s": tapring.array(dtype)}) as tap:
+        with tapring.capture(name, stage="s") as session:
+            offer(tap, "s", np.zeros(8, dtype))
+            (found,) = session.read(8)
+            assert not found.flags.owndata
+            assert session.dtype == dtype

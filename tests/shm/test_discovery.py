@@ -1,0 +1,38 @@
+"""Listing engines: what anybody may see of a lane and its sessions."""
+
+import os
+
+import pytest
+
+import tapring
+
+
+@pytest.fixture
+def tap(name):
+    with tapring.Tap(name, strict=True, max_sessions=2) as made:
+        yield made
+
+
+def offer(tap, stage, batch) -> None:
+    watched = tap.snapshot()
+    if watched:
+        watched.offer(stage, batch)
+
+
+def test_the_engines_listing_shows_who_taps(tap, name) -> None:
+    handle = tap.register("raw", buffer_bytes=512)
+    for _ in range(3):
+        offer(tap, "raw", [b"x"])
+    with tapring.capture(name):
+        (info,) = tapring.engines(name)
+        assert (info.name, info.lane, info.pid, info.max_sessions) == (
+            name,
+            tap.lane,
+            os.getpid(),
+            2,
+        )
+        assert list(info.stages) == ["raw", "decoded"]
+        mine, theirs = info.sessions
+        assert (mine.id, mine.stage, mine.owner, mine.read) == (handle.id, "raw", "engine", False)
+        assert (mine.captured, mine.dropped, mine.fill) == (2, 1, 1.0)
+        assert (theirs.stage, theirs.owner, theirs.read) == ("decoded", "consumer", True)
