@@ -1,1 +1,1 @@
-"""Ready-made engines: a Unix pipeline, a recording played again."""
+"""Ready-made engines: a Unix pipeline, and a recording that is played again."""

@@ -1,14 +1,14 @@
-"""``cat`` for a pipeline, that can be tapped: the engine behind ``tapring pipe``.
+"""A ``cat`` that can be tapped: the engine behind ``tapring pipe``.
 
-What comes in goes out untouched, byte for byte; its lines are offered as stage ``raw``. While
-nobody watches, the bytes are not looked at: between pipes the kernel moves them (splice(2)).
+Input goes to the output byte for byte, and its lines are offered as stage ``raw``. Without a
+session the bytes are not even read: between pipes the kernel moves them (splice(2)).
 
-Lines. A capture that begins in the middle of the stream begins with the next whole line, and
-sees all that comes in after it began. The kernel is told to move only what waited before it was
-found that nobody watches, but for the last byte: that one is read, to know whether the next one
-begins a line. Where it does not, what comes up to the first newline is no line. The bytes of a
-line are kept until its newline comes, up to ``MAX_LINE_BYTES``; a longer one, which no ring could
-hold, is passed on, and only its first ``MAX_LINE_BYTES`` are offered (as an oversize event).
+A capture that starts in the middle of the stream starts with the next whole line, and sees every
+line after it. So the kernel may move only bytes that were waiting before the check that no
+session is open, and not the last of them: that byte is read, to learn whether the next byte
+begins a line. If it does not, the bytes up to the next newline are skipped. The bytes of a line
+are held until its newline comes, up to ``MAX_LINE_BYTES``. A longer line, which fits into no
+ring, is passed on, but only its first ``MAX_LINE_BYTES`` are offered (and count as oversize).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from typing import Final
 
 from ..engine.tap import Tap
 
-# What is read at once. malloc takes more than 128 KiB fresh from the kernel each time, and touching
-# those pages takes as long as all else: in chunks of 256 KiB a watched pipe is a third as fast.
+# Bytes for one read. malloc gets blocks above 128 KiB from the kernel each time, and touching the
+# new pages takes as long as everything else: with 256 KiB a watched pipe is a third as fast.
 CHUNK_BYTES: Final = 1 << 16
 SPLICE_BYTES: Final = 1 << 20
-COPY_BYTES: Final = 4096  # up to here a read and a write cost no more, and keep a line in one piece
+COPY_BYTES: Final = 4096  # up to here, copying costs no more, and keeps lines in one piece
 MAX_LINE_BYTES: Final = (64 << 20) + 1  # more than the largest ring: it counts as oversize
-_PIPE_BYTES: Final = 1 << 20  # fcntl's default limit for an unprivileged process
+_PIPE_BYTES: Final = 1 << 20  # the kernel's default limit for an unprivileged user
 _F_SETPIPE_SZ: Final = 1031
 
 
@@ -46,7 +46,7 @@ class LineCutter:
         self._overlong = False
 
     def cut(self, chunk: bytes) -> bytes:
-        """The whole lines that ``chunk`` completes, newline-terminated; b"" where none."""
+        """The whole lines that ``chunk`` completes, each with its newline; b"" if none."""
         if self._skipping:
             chunk = self._skip(chunk)
             if not chunk:
@@ -65,9 +65,9 @@ class LineCutter:
         return block
 
     def went_by(self, last: bytes = b"") -> None:
-        """Bytes went by that nobody looked at, but perhaps for the ``last`` one.
+        """Bytes went by unread, except perhaps the ``last`` one.
 
-        The next whole line begins after the next newline.
+        The next whole line starts after the next newline.
         """
         self._parts, self._held, self._overlong = [], 0, False
         self._skipping = last != b"\n"
@@ -99,10 +99,10 @@ class LineCutter:
 
 
 def run(name: str, stdin: int = 0, stdout: int = 1) -> int:
-    """Copy ``stdin`` to ``stdout`` (descriptors) as engine ``name``; the exit code.
+    """Copy descriptor ``stdin`` to ``stdout`` as engine ``name``; returns the exit code.
 
-    Raises ValueError for a name that is none, and OSError where reading or writing fails, where
-    a descriptor is closed, or where what a file still holds would be copied to that file.
+    Raises ValueError for an invalid name, and OSError if reading or writing fails, if a
+    descriptor is closed, or if a file would be copied to itself.
     """
     _check_ends(stdin, stdout)
     with Tap(name) as tap:
@@ -119,7 +119,8 @@ class _Copier:
         self._in = stdin
         self._out = stdout
         self._lines = LineCutter()
-        # From a socket that keeps messages apart, all but the last byte would lose that byte.
+        # Not from a socket: if it keeps messages apart, taking all but the last byte loses that
+        # byte.
         self._can_splice = _is_pipe(stdin) or (_is_pipe(stdout) and _is_file(stdin))
         for fd in (stdin, stdout):
             _widen(fd)
@@ -135,10 +136,11 @@ class _Copier:
     def _step(self) -> bool:
         """Copy one chunk; False at the end of the input."""
         if self._can_splice and self._tap.snapshot() is None:
-            # Waiting here, and not in splice, a session that opens meanwhile is seen in time.
+            # Wait here and not in splice, to notice a session that opens meanwhile.
             self._wait(self._in, select.POLLIN)
-            # First how much, then whether: what a session that opens in between is to see, and
-            # what comes while a full output holds splice up, is not moved.
+            # First how much is waiting, then whether a session is open. So splice moves neither
+            # bytes that a session which opens in between must see, nor bytes that arrive while a
+            # full output blocks it.
             waiting = self._waiting()
             if waiting > COPY_BYTES and self._tap.snapshot() is None:
                 return self._splice(min(waiting - 1, SPLICE_BYTES))
@@ -154,15 +156,15 @@ class _Copier:
         return True
 
     def _waiting(self) -> int:
-        """How many bytes can be read at once, at least; 0 where that is not known."""
+        """At least how many bytes can be read at once; 0 if that is not known."""
         answer = bytearray(4)
         with suppress(OSError):
             fcntl.ioctl(self._in, termios.FIONREAD, answer)
-        # Of a file larger than 4 GiB these are the lower bits.
+        # For a file larger than 4 GiB, these are the lower bits.
         return int.from_bytes(answer, sys.byteorder)
 
     def _splice(self, length: int) -> bool:
-        """Let the kernel move up to ``length`` bytes; True where there may be more."""
+        """Let the kernel move up to ``length`` bytes; False at the end of the input."""
         try:
             moved = os.splice(self._in, self._out, length)
         except BlockingIOError:
@@ -172,7 +174,7 @@ class _Copier:
         except BrokenPipeError:
             raise
         except OSError:
-            self._can_splice = False  # one side cannot (a terminal, O_APPEND): copy instead
+            self._can_splice = False  # one side does not support it (a terminal, O_APPEND)
             return True
         if moved:
             self._lines.went_by()
@@ -200,9 +202,10 @@ class _Copier:
 
 
 def _check_ends(stdin: int, stdout: int) -> None:
-    """Raise OSError where ``cat`` would copy nothing.
+    """Raise OSError if a descriptor is closed or a file would be copied to itself.
 
-    A closed descriptor would become the registry's own, and shared memory be read or written.
+    The registry would take the number of a closed descriptor, and shared memory would be read or
+    written in its place.
     """
     source = _status(stdin, "standard input")
     target = _status(stdout, "standard output")
@@ -230,7 +233,7 @@ def _is_file(fd: int) -> bool:
 
 
 def _widen(fd: int) -> None:
-    """Make a pipe 1 MiB wide, where the user's limits allow it: 4 GiB in 3.3 s and not in 3.9."""
+    """Give a pipe 1 MiB if the user's limits allow it: 4 GiB take 3.3 s then, otherwise 3.9."""
     if _is_pipe(fd):
         with suppress(OSError):
             fcntl.fcntl(fd, _F_SETPIPE_SZ, _PIPE_BYTES)

@@ -24,8 +24,8 @@ Failed = dict[int, Exception]
 def decode_lines(decoder: msgspec.json.Decoder[Any], text: bytes) -> tuple[list[Any], Failed]:
     """The events of ``text``, and which lines failed; a failed line takes its event's place.
 
-    Such a line is bytes without its newline. Blank lines are left out if the whole text decodes,
-    and count as failed if not.
+    Such a line is bytes without its newline. If the whole text decodes, a blank line is left out
+    and ``1 2`` is two events; a caller that needs the index of each line compares the lengths.
     """
     try:
         return decoder.decode_lines(text), {}
@@ -36,7 +36,7 @@ def decode_lines(decoder: msgspec.json.Decoder[Any], text: bytes) -> tuple[list[
 def decode_each(
     decoder: msgspec.json.Decoder[Any], lines: Iterable[bytes]
 ) -> tuple[list[Any], Failed]:
-    """As ``decode_lines``, of lines that are split already; a blank line always fails."""
+    """As ``decode_lines``, but one event for every line: a blank line and ``1 2`` fail."""
     events: list[Any] = []
     failed: Failed = {}
     for i, line in enumerate(lines):

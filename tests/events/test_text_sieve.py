@@ -1,0 +1,66 @@
+"""The sieve for lines and JSON: what passes unchanged keeps its bytes, what is not JSON is safe."""
+
+import re
+
+import pytest
+
+from tapring.errors import NotRedactable
+from tapring.events.kinds import Json, Lines
+from tapring.events.redaction import Redactor
+from tapring.events.selection import Select
+from tapring.events.sieve import make_sieve
+from tapring.events.steps import KeptAway, Sifted
+
+TOKEN = rb"tapring:redacted:[0-9a-f]{16}"
+
+
+def test_a_frame_that_passes_whole_is_the_same_payload() -> None:
+    payload = b'{"n": 1}\n{"n":2}\n'
+    assert make_sieve(Json(), Select(grep="n")).sift(payload, 2, 0) == Sifted(payload, 2)
+
+
+def test_an_event_that_passes_keeps_its_bytes_and_its_place() -> None:
+    sieve = make_sieve(Json(), Select(where="n > `1`"))
+    sifted = sieve.sift(b'{"n":1}\n{"n": 2}\n{"n":0}\n{"n":  3}\n', 4, 0)
+    assert (sifted.payload, sifted.count, sifted.places) == (b'{"n": 2}\n{"n":  3}\n', 2, [1, 3])
+    assert sieve.away == KeptAway(where=2)
+
+
+def test_a_frame_that_the_text_rules_out_is_not_decoded(monkeypatch) -> None:
+    monkeypatch.setattr("tapring.events.text_sieve.decode_lines", lambda *_: pytest.fail("decoded"))
+    sieve = make_sieve(Json(), Select(where="user=='root'"))
+    assert sieve.sift(b'{"user":"bin"}\n', 1, 0).count == 0
+    assert sieve.away == KeptAway(where=1)
+    sieve = make_sieve(Lines(), Select(grep="root"))
+    assert sieve.sift(b"bin\nsys\n", 2, 0).count == 0
+    assert sieve.away == KeptAway(grep=2)
+
+
+@pytest.mark.parametrize("bad", [b"no json\n", b"7\n", b"\n", b"\xff\n"])
+def test_a_line_without_fields_is_withheld_if_paths_are_redacted(bad) -> None:
+    sieve = make_sieve(Lines(), redact=Redactor("a"))
+    sifted = sieve.sift(b'{"a":1}\n' + bad + b'{"a":2,"b":3}\n', 3, 0)
+    assert re.fullmatch(rb'{"a":"%b"}\n{"a":"%b","b":3}\n' % (TOKEN, TOKEN), sifted.payload)
+    assert (sifted.places, sieve.away) == ([0, 2], KeptAway(redaction=1))
+
+
+def test_a_line_without_fields_passes_as_text_if_a_regex_redacts_it() -> None:
+    sieve = make_sieve(Lines(), redact=Redactor("a", regex=r"\d+"))
+    sifted = sieve.sift(b'{"a":1}\nport 22\n7\n', 3, 0)
+    assert re.fullmatch(rb'{"a":"%b"}\nport %b\n%b\n' % (TOKEN, TOKEN, TOKEN), sifted.payload)
+    assert sieve.away == KeptAway()
+
+
+def test_lines_that_never_hold_the_paths_are_an_error_and_later_bad_ones_are_not() -> None:
+    with pytest.raises(NotRedactable, match="none of the first 2 lines is a JSON object"):
+        make_sieve(Lines(), redact=Redactor("a")).sift(b"plain\ntext\n", 2, 0)
+    sieve = make_sieve(Lines(), redact=Redactor("a"))
+    sieve.sift(b'{"b":1}\nplain\n', 2, 0)
+    assert sieve.sift(b"plain\ntext\n", 2, 0).count == 0
+    assert sieve.away.redaction == 3
+
+
+def test_without_redaction_a_bad_line_counts_as_not_decoded() -> None:
+    sieve = make_sieve(Json(), Select(fields="a"))
+    assert sieve.sift(b'{"a":1,"b":2}\nx\n', 2, 0).payload == b'{"a":1}\n'
+    assert sieve.away == KeptAway(decoding=1)

@@ -1,0 +1,125 @@
+"""``where`` is JMESPath, and rules out no event for which the expression is true."""
+
+import re
+
+import jmespath
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tapring.events.where import Where
+
+EVENT = {"level": "error", "user": {"name": "root"}, "n": 3, "tags": ["a"], "path": "a/b", "q": "é"}
+
+
+@pytest.mark.parametrize(
+    ("expression", "holds"),
+    [
+        ("level=='error' && user.name=='root'", True),
+        ("level=='error' && user.name=='bin'", False),
+        ("level=='warn' || 'root'==user.name", True),
+        ("level=='warn' || level=='info'", False),
+        ("n > `2`", True),
+        ("level != 'error'", False),
+        ("contains(tags, 'a')", True),
+        ("path == 'a/b'", True),
+        ("q == 'é'", True),
+        ("absent", False),
+        ("absent == null", True),
+        ("n", True),
+        ("`0`", True),
+        ("`[]`", False),
+        ("!(level=='warn')", True),
+    ],
+)
+def test_an_expression_is_true_as_in_jmespath(expression, holds) -> None:
+    where = Where(expression)
+    assert where.holds(EVENT) is holds
+    if holds:
+        assert not where.certainly_not(msgspec.json.encode(EVENT))
+        assert not where.certainly_not(escaped(EVENT))
+
+
+def escaped(event) -> bytes:
+    """The same JSON, with each character of its strings written as \\u."""
+    text = msgspec.json.encode(event).decode()
+    return re.sub(
+        r'"([^"]*)"', lambda m: '"' + "".join(f"\\u{ord(c):04x}" for c in m[1]) + '"', text
+    ).encode()
+
+
+@given(
+    st.dictionaries(st.sampled_from("ab"), st.text('xyz/"\\\né', max_size=3) | st.integers()),
+    st.sampled_from("ab"),
+    st.text('xyz/"\\é', max_size=3),
+    st.sampled_from(
+        [
+            "{0}",
+            "@.join('', [a, b]) == '{1}'",
+            "{0} && n",
+            "{0} || b=='x'",
+            "b=='y' && {0}",
+            "!({0})",
+            "{0} || n",
+        ]
+    ),
+)
+def test_no_event_is_ruled_out_for_which_the_expression_is_true(event, key, value, form) -> None:
+    literal = value.replace("\\", "\\\\").replace("'", "\\'")
+    expression = form.format(f"{key}=='{literal}'", literal)
+    try:
+        found = jmespath.search(expression, event)
+    except jmespath.exceptions.JMESPathTypeError:
+        found = None
+    expected = found is not None and found is not False and (found == 0 or bool(found))
+    where = Where(expression)
+    assert where.holds(event) == expected
+    if expected:
+        assert not where.certainly_not(msgspec.json.encode(event))
+        if not any('"' in str(part) for part in event.values()):
+            assert not where.certainly_not(escaped(event))
+
+
+scalars = st.none() | st.booleans() | st.integers(-1, 3) | st.floats(-1, 3) | st.sampled_from("ax")
+comparisons = st.builds(
+    "{} {} {}".format,
+    st.sampled_from(["a", "b", "a.b", "a.b.c", "@", "a[0]"]),
+    st.sampled_from(["==", "!=", "<", "<=", ">", ">="]),
+    st.sampled_from(["'a'", "`0`", "`1`", "`1.5`", "`true`", "`null`", '`"x"`', "b"]),
+)
+expressions = st.recursive(
+    comparisons | st.sampled_from(["a", "a.b", "b"]),
+    lambda inner: (
+        st.builds("({} && {})".format, inner, inner)
+        | st.builds("({} || {})".format, inner, inner)
+        | st.builds("!{}".format, inner)
+    ),
+    max_leaves=4,
+)
+nested = st.recursive(
+    scalars,
+    lambda inner: st.dictionaries(st.sampled_from("abc"), inner) | st.lists(inner, max_size=2),
+    max_leaves=6,
+)
+
+
+@given(expressions, st.dictionaries(st.sampled_from("ab"), nested) | nested)
+def test_a_compiled_expression_agrees_with_jmespath(expression, event) -> None:
+    where = Where(expression)
+    try:
+        found = jmespath.search(expression, event)
+    except (TypeError, AttributeError):
+        found = None
+        assert not where.holds(event)
+        assert where.failed == 1
+        return
+    assert where.holds(event) == (found is not False and (found == 0 or bool(found)))
+
+
+def test_an_event_for_which_the_expression_fails_is_counted() -> None:
+    where = Where("contains(name, 'x')")
+    assert not where.holds({})
+    assert not where.holds({"name": 7})
+    assert where.holds({"name": "xy"})
+    assert where.failed == 2
