@@ -4,7 +4,6 @@ What is listed here is what is supported; ``docs/`` explains it.
 """
 
 from ._version import __version__ as __version__
-from .consumer.attachment import Frame
 from .consumer.opening import attach_session, capture, close_session
 from .consumer.session import Session
 from .consumer.stats import Stats
@@ -30,6 +29,7 @@ from .errors import (
 from .events.kinds import array
 from .events.redaction import Redactor
 from .events.selection import Select
+from .frame import Frame
 from .shm.discovery import EngineInfo, SessionInfo, engines
 from .shm.info import StageInfo
 

@@ -1,9 +1,9 @@
-"""A line on a terminal that says, while a capture runs, how far it is."""
+"""The line that ``tapring attach`` shows on a terminal while it captures."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
@@ -18,8 +18,28 @@ if TYPE_CHECKING:
 _EVERY_NS: Final = 200_000_000
 
 
-class Progress:
-    """Events, rate, losses, fill and what is left, on standard error. ``tick`` it often."""
+@contextmanager
+def show_progress(
+    session: Session, sink: Sink, limit: int | None, *, wanted: bool = True
+) -> Iterator[Callable[[], None] | None]:
+    """While entered, show the line; yields a function that brings it up to date.
+
+    Yields None, and shows nothing, unless it is ``wanted`` and standard error is a terminal that
+    does not show the events.
+    """
+    if not wanted or sink.is_terminal or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(stderr=True, highlight=False, markup=False)
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        yield _Line(live, session, sink, limit).update
+
+
+class _Line:
+    """Events, rate, losses, the ring's fill and the time left."""
 
     def __init__(self, live: Live, session: Session, sink: Sink, limit: int | None) -> None:
         self._live = live
@@ -29,42 +49,26 @@ class Progress:
         self._shown_ns = 0
         self._last = (monotonic_ns(), 0)
 
-    def tick(self) -> None:
-        """Show how far it is, five times a second at most."""
+    def update(self) -> None:
+        """Redraw the line, at most five times a second. Call it often."""
         now = monotonic_ns()
         if now - self._shown_ns < _EVERY_NS:
             return
         self._shown_ns = now
-        self._live.update(self._line(now), refresh=True)
+        self._live.update(self._text(now), refresh=True)
 
-    def _line(self, now: int) -> str:
+    def _text(self, now: int) -> str:
         events = self._sink.events
-        before, had = self._last
-        rate = (events - had) / max(1, now - before) * 1e9
+        last_ns, last_events = self._last
+        rate = (events - last_events) / max(1, now - last_ns) * 1e9
         self._last = (now, events)
         stats = self._session.stats
         of = "" if self._limit is None else f" of {self._limit:,}"
         parts = [f"{events:,}{of} events", f"{rate:,.0f}/s", f"{stats.dropped:,} dropped"]
         if stats.filtered:
-            parts.append(f"{stats.filtered:,} kept away")
+            parts.append(f"{stats.filtered:,} filtered")
         if stats.shed:
-            parts.append(f"{stats.shed:,} shed by the engine's budget")
+            parts.append(f"{stats.shed:,} over budget")
         parts.append(f"ring {self._session.fill:.0%}")
         parts.append(f"{countdown(self._session.remaining_s)} left")
-        return ", ".join(parts)  # within 80 columns
-
-
-@contextmanager
-def shown(
-    session: Session, sink: Sink, limit: int | None, *, wanted: bool = True
-) -> Iterator[Progress | None]:
-    """A Progress while standard error is a terminal that the events do not go to; else None."""
-    if not wanted or sink.is_terminal or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.live import Live
-
-    console = Console(stderr=True, highlight=False, markup=False)
-    with Live(console=console, auto_refresh=False, transient=True) as live:
-        yield Progress(live, session, sink, limit)
+        return ", ".join(parts)  # fits into 80 columns

@@ -18,7 +18,6 @@ from typing import Any, Final
 import click
 
 from ..adapters.replay import LONGEST_SESSION_S, Replay, default_name, stages_of
-from ..consumer.attachment import Frame
 from ..engine.stages import make_stages
 from ..engine.tap import Tap, TapWarning
 from ..errors import TapError
@@ -26,6 +25,7 @@ from ..events.kinds import Kind
 from ..files.formats import make_format
 from ..files.output import Output
 from ..files.reading import FORMATS, STDIN, Recording, open_recording
+from ..frame import Frame
 from .arguments import Count, EngineName
 from .messages import fail, note, say
 from .replay_report import Summary, can_show_progress, say_what_is_missing, show_progress

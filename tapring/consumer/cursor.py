@@ -1,97 +1,104 @@
-"""A frame in hand: what of a taken frame has been handed out, and what is left of it."""
+"""How far a frame has been handed out: its events one by one, and what is left of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from operator import length_hint
 from typing import Any
 
-from ..events.kinds import Kind
+import msgspec
+
 from ..events.sieve import Sifted
-from ..wire.frame import Taken
-from .attachment import Source
+from ..frame import Frame
+from .attachment import Attachment
 
 
-class Hand:
-    """The events of one frame, on their way out.
+class Cursor:
+    """A position in a frame, in events.
 
-    ``events`` gives those that are left: objects, or for ``array`` one array of records. ``split``
-    is by how many they differ from what the frame's header says. ``kind`` is what the payload is
-    of after sifting; a frame that was not sifted has no ``places``.
+    ``frame`` is what selection and redaction left of the frame in the ring, which had ``published``
+    events. ``sifted`` is the sieve's answer; None if there is no sieve. Nothing is decoded before
+    ``unpack``. ``split`` then says by how many the events differ from the number in the frame's
+    header: a line with a newline inside becomes two.
     """
 
-    __slots__ = ("_listed", "_sifted", "events", "kind", "source", "split", "taken")
+    __slots__ = ("_events", "_places", "_published", "_total", "attachment", "frame", "split")
 
     def __init__(
-        self, source: Source, taken: Taken, kind: Kind, sifted: Sifted | None = None
+        self, attachment: Attachment, frame: Frame, published: int, sifted: Sifted | None = None
     ) -> None:
-        self.source = source
-        self.taken = taken
-        self.kind = kind
-        self._sifted = sifted
-        if sifted is None or sifted.events is None:
-            of = taken if sifted is None else sifted
-            listed, self.split = kind.unpack(of.payload, of.count)
-        else:
-            listed, self.split = sifted.events, 0
-        # Not the list: an iterator lets go of it at its end, before the next one is made, which
-        # then has its place in the cache (4 % of iterating).
-        self._listed = len(listed)
-        self.events: Iterator[Any] = iter(listed)
+        self.attachment = attachment
+        self.frame = frame
+        self.split = 0
+        self._published = published
+        self._total = frame.count
+        self._events: Iterator[Any] | None = None
+        self._places: Sequence[int] | None = None
+        if sifted is not None:
+            self._places = sifted.places
+            if sifted.events is not None:
+                self._begin(sifted.events)
 
-    @property
-    def payload(self) -> bytes:
-        """All of it, handed out or not."""
-        return self.taken.payload if self._sifted is None else self._sifted.payload
+    def unpack(self) -> Iterator[Any]:
+        """The events that are left: objects, or for an ``array`` one array of the records."""
+        if self._events is None:
+            frame = self.frame
+            events, self.split = frame.kind.unpack(frame.payload, frame.count)
+            self._begin(events)
+        return self._events  # type: ignore[return-value]
 
     def take(self, n: int) -> list[Any]:
-        """At most ``n`` of the events that are left; of an ``array``: one array of them."""
-        if self.kind.name != "array":
-            return list(islice(self.events, n))
-        for records in self.events:
+        """At most ``n`` of the events that are left; of an ``array``, one array of them."""
+        events = self.unpack()
+        if not self._is_array():
+            return list(islice(events, n))
+        for records in events:
             if len(records) > n:
-                self.events = iter([records[n:]])
+                self._events = iter([records[n:]])
             return [records[:n]]
         return []
 
     def remaining(self) -> int:
-        """Events that are left, of those that were sifted."""
-        if self.kind.name != "array":
-            return length_hint(self.events)
-        records = list(self.events)
-        self.events = iter(records)
+        """How many events are left to hand out."""
+        if self._events is None:
+            return self._total
+        if not self._is_array():
+            return length_hint(self._events)
+        records = list(self._events)
+        self._events = iter(records)
         return sum(map(len, records))
 
-    def left(self) -> int:
-        """Events of the frame, sifted away or not, behind the last one that was handed out."""
+    def unreleased(self) -> int:
+        """Events of the frame in the ring behind the last one that was handed out.
+
+        Filtered events count too, except those behind the last event of ``frame``: once that is
+        handed out, nothing is left.
+        """
         remaining = self.remaining()
-        count = self.taken.count
-        if not remaining or self._sifted is None or self._sifted.places is None:
-            return min(remaining, count)
-        return max(0, count - self._done(self._sifted, self._kept() - remaining))
+        if not remaining or self._places is None:
+            return min(remaining, self._published)
+        handed_out = self._total - remaining
+        done = self._places[handed_out - 1] + 1 if handed_out else 0
+        return max(0, self._published - done)
 
-    def rest(self) -> Sifted:
-        """The payload of what is left, to be handed out otherwise."""
+    def rest(self) -> Frame:
+        """The events that are left, as a frame."""
         remaining = self.remaining()
-        payload, kept = self.payload, self._kept()
-        handed = kept - remaining
-        if handed:
-            payload = self.kind.split(payload, kept, handed)[1]
-        sifted = self._sifted
-        if sifted is None or sifted.places is None:
-            return Sifted(bytes(payload), remaining)
-        places = sifted.places[handed:]
-        return Sifted(bytes(payload), remaining, places, before=self._done(sifted, handed))
+        handed_out = self._total - remaining
+        frame = self.frame
+        if not handed_out:
+            return frame
+        payload = frame.kind.split(frame.payload, self._total, handed_out)[1]
+        return msgspec.structs.replace(frame, payload=bytes(payload), count=remaining, missed=0)
 
-    def _kept(self) -> int:
-        """Events that were there before any was handed out."""
-        if self.kind.name != "array":
-            return self._listed
-        return self.taken.count if self._sifted is None else self._sifted.count
+    def _begin(self, events: list[Any]) -> Iterator[Any]:
+        if not self._is_array():
+            self._total = len(events)
+        # Keep an iterator and not the list: at its end the iterator drops the list, so that the
+        # next frame's list takes its place in the CPU cache (4 % of iterating).
+        self._events = iter(events)
+        return self._events
 
-    @staticmethod
-    def _done(sifted: Sifted, handed: int) -> int:
-        """Events of the frame that were done with once ``handed`` of these were."""
-        assert sifted.places is not None
-        return sifted.places[handed - 1] + 1 if handed else sifted.before
+    def _is_array(self) -> bool:
+        return bool(self.frame.kind.name == "array")

@@ -1,4 +1,4 @@
-"""Opening sessions: of one's own, of somebody else's, and closing kept ones."""
+"""Opening a session of one's own, attaching to one that exists, and closing a kept one."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ from ..shm.limits import check_sample
 from ..shm.registry import TABLE_TIMEOUT_S, Registry, Row
 from ..wire import layout
 from ..wire.layout import Owner
-from .attachment import CLOSE_TIMEOUT_S, Source
-from .session import AT_MOST_ONCE, DELIVERIES, Session
+from .attachment import CLOSE_TIMEOUT_S, Attachment
+from .intake import AT_MOST_ONCE, DELIVERIES
+from .session import Session
 from .waiting import POLL, WAKES, make_waiter
 
 _NS: Final = 1_000_000_000
@@ -51,54 +52,59 @@ def capture(
     type: Any = None,  # noqa: A002
     on_decode_error: OnDecodeError | None = None,
 ) -> Session:
-    """Open a session of ``stage`` on every lane of an engine, or on one, and read them as one.
+    """Open a session of ``stage`` on every lane of an engine, or on one lane, and read them as one.
 
-    Each batch that begins after it returned is offered, of those in the 2 ms before perhaps none:
-    the engine takes a session up in parts.
+    You receive every batch that starts after this call returns. The call takes 2 ms: the engine
+    maps a new ring in small steps, so batches that start before may be missing.
 
-    address: ``ENGINE`` or ``ENGINE.LANE``. duration: seconds; None for as long as the engine
-    allows. buffer_bytes: of each ring; None for the engine's default. wait: seconds to wait for
-    the engine to appear (``math.inf``: for ever). keep: the session outlives its consumer; who
-    attaches to one of its ``addresses`` goes on at the very event, until its duration is over or
-    ``close_session`` ends it. delivery: ``"at-most-once"`` or ``"at-least-once"``, which is what a
-    killed consumer's successor does not see, or sees again: the events that it had in hand.
-    sample: the engine offers one *batch* in so many and does not serialize the others, which
-    ``stats.sampled_out`` counts (``Select(sample=...)`` takes one *event* in so many, here).
-    wake: how to wait while nothing is there. ``"poll"`` sleeps, longer the longer nothing comes
-    (50 us to 5 ms), and costs the engine nothing. ``"doorbell"`` sleeps on a semaphore: what comes
-    is there as fast as the kernel wakes (15 to 90 us), for which the engine makes a system call
-    (5 to 45 us) whenever it offers a batch to a consumer that sleeps, and only then. ``"spin"``
-    looks again and again: some 7 us, and a whole core.
-
-    select, redact: what is kept, and what is hidden, before anything is handed out. type: decode
-    the events of a ``json`` or ``lines`` stage into it (a msgspec.Struct, say); one that cannot be
-    is counted in ``stats.decode_errors`` and given, with the error, to ``on_decode_error``.
+    address: ``ENGINE`` or ``ENGINE.LANE``.
+    stage: the stage to read.
+    duration: seconds; None lasts as long as the engine allows.
+    buffer_bytes: the size of each ring; None takes the engine's default.
+    wait: seconds to wait for the engine to appear; ``math.inf`` waits for ever.
+    keep: the session outlives this consumer. ``attach_session`` with one of its ``addresses``
+    continues at the next event. It ends with its duration, or with ``close_session``.
+    delivery: what happens to the events in flight if this consumer is killed. With
+    ``"at-most-once"`` the next consumer skips them; with ``"at-least-once"`` it gets them again.
+    sample: the engine offers one *batch* in this many and does not serialize the others; they are
+    counted in ``stats.sampled_out``. (``Select(sample=...)`` keeps one *event* in this many, and
+    does so in the consumer.)
+    wake: how to wait for the next frame. ``"poll"`` sleeps, and longer the longer no frame comes
+    (50 us to 5 ms); it costs the engine nothing. ``"doorbell"`` sleeps until the engine wakes it
+    (15 to 90 us); each wake-up costs the engine a system call (5 to 45 us). ``"spin"`` looks all
+    the time: about 7 us, and it occupies a whole core.
+    select, redact: what to keep and what to hide, before any event is handed out.
+    type: decode the events of a ``json`` or ``lines`` stage into this type (a msgspec.Struct, for
+    example). An event that does not fit is counted in ``stats.decode_errors`` and passed, with the
+    error, to ``on_decode_error``.
 
     Raises EngineNotFound, StageNotFound, SessionLimit, SessionBusy, DurationLimit, BufferLimit,
-    SharedMemoryFull, RingCorrupt, VersionMismatch, NotPermitted, and ValueError for arguments
-    that are wrong whatever the engine, or that the stage's kind cannot be asked.
+    SharedMemoryFull, RingCorrupt, VersionMismatch, NotPermitted; and ValueError for an invalid
+    argument, or for a filter that cannot apply to this kind of stage.
     """
     engine, lane, session = split_address(address)
     if session is not None:
-        raise ValueError(f"{address!r} names a session: attach_session reads one that exists")
+        raise ValueError(
+            f"{address!r} names a session; use attach_session() to read one that exists"
+        )
     if duration is not None and not 0 < duration < math.inf:
-        raise ValueError(f"a duration is a positive number of seconds, not {duration!r}")
+        raise ValueError(f"duration must be a positive number of seconds, not {duration!r}")
     _check_delivery(delivery)
     _check_wake(wake)
     check_sample(sample)
     asked = _Asked(stage, duration, buffer_bytes, Owner.NOBODY if keep else Owner.CONSUMER, sample)
-    sources = _open_sessions(_find(engine, lane, wait), asked)
+    attachments = _open_sessions(_find(engine, lane, wait), asked)
     try:
-        _check_alike(sources, stage)
-        sieve = make_sieve(sources[0].kind, select, redact, type, on_decode_error)
-        waiter = make_waiter(wake, sources)
-        _let_be_taken_up(sources)
+        _check_alike(attachments, stage)
+        sieve = make_sieve(attachments[0].kind, select, redact, type, on_decode_error)
+        waiter = make_waiter(wake, attachments)
+        _wait_for_the_engine(attachments)
     except BaseException:
-        _end(sources)
+        _close_all(attachments)
         raise
-    # A kept session's duration is the engine's to end: a consumer's own would begin anew.
+    # The engine ends a kept session: each consumer's own deadline would begin anew.
     deadline = None if duration is None or keep else monotonic_ns() + round(duration * _NS)
-    return Session(sources, deadline_ns=deadline, delivery=delivery, sieve=sieve, waiter=waiter)
+    return Session(attachments, deadline_ns=deadline, delivery=delivery, sieve=sieve, waiter=waiter)
 
 
 def attach_session(
@@ -113,14 +119,17 @@ def attach_session(
     type: Any = None,  # noqa: A002
     on_decode_error: OnDecodeError | None = None,
 ) -> Session:
-    """Read a session that was registered or kept: ``ENGINE[.LANE]:ID``, or its id apart.
+    """Read a session that the engine registered, or that was opened to be kept.
 
-    It goes on at the very event after the last one that the consumer before it had released.
-    ``delivery``, ``wake``, ``select``, ``redact``, ``type`` and ``on_decode_error`` are as in
-    ``capture``.
-    Without a lane, the first lane that has a session of that id; also of an engine that died, as
-    long as nobody has swept its lane. Raises EngineNotFound, SessionNotFound, SessionBusy where it
-    is read already, the others of ``capture``, and ValueError for an address without an id.
+    address: ``ENGINE:ID`` or ``ENGINE.LANE:ID``; or without the id, which ``session`` then gives.
+    Without a lane, the first lane that has a session of that id is taken. The other arguments are
+    those of ``capture``.
+
+    Reading continues at the event after the last one that the previous consumer released. This also
+    works after the engine has died, until its lane is swept.
+
+    Raises SessionNotFound; SessionBusy if another consumer reads the session; the errors of
+    ``capture``; and ValueError for an address without an id.
     """
     engine, lane, session = _split_with_id(address, session)
     _check_delivery(delivery)
@@ -128,26 +137,27 @@ def attach_session(
     registry, row = _find_session(engine, lane, session, wait)
     try:
         registry.take_reader(row)
-        row = registry.row_of(session)  # it may have ended, and its row be another's, meanwhile
-        source = Source(registry, row, owned=False)
+        row = registry.row_of(session)  # meanwhile it may have ended, and another have its row
+        attachment = Attachment(registry, row, owned=False)
     except BaseException:
         registry.let_go()
         raise
     try:
-        sieve = make_sieve(source.kind, select, redact, type, on_decode_error)
-        waiter = make_waiter(wake, [source])
-        _let_be_taken_up([source])
+        sieve = make_sieve(attachment.kind, select, redact, type, on_decode_error)
+        waiter = make_waiter(wake, [attachment])
+        _wait_for_the_engine([attachment])
     except BaseException:
-        source.close()
+        attachment.close()
         raise
-    return Session([source], delivery=delivery, sieve=sieve, waiter=waiter)
+    return Session([attachment], delivery=delivery, sieve=sieve, waiter=waiter)
 
 
 def close_session(address: str) -> None:
-    """End a kept session (``ENGINE[.LANE]:ID``), whether somebody reads it or not.
+    """End a kept session (``ENGINE[.LANE]:ID``), whether or not a consumer reads it.
 
-    Raises EngineNotFound, SessionNotFound, SessionBusy (the table is held), NotPermitted where
-    the session is somebody's own, and ValueError for an address without an id.
+    Raises EngineNotFound; SessionNotFound; SessionBusy if another process holds the session table;
+    NotPermitted if the session belongs to the engine or to a consumer; and ValueError for an
+    address without an id.
     """
     engine, lane, session = _split_with_id(address)
     registry, row = _find_session(engine, lane, session, 0.0)
@@ -155,29 +165,31 @@ def close_session(address: str) -> None:
         if row.owner != Owner.NOBODY:
             whose = "the engine" if row.owner == Owner.ENGINE else "its consumer"
             raise NotPermitted(
-                f"session {registry.address}:{session} belongs to {whose}, and ends with it; only "
-                f"one that was opened to be kept (tapring open) can be closed from outside"
+                f"session {registry.address}:{session} belongs to {whose} and ends with it; only "
+                f"sessions that were opened to be kept (tapring open) can be closed from outside"
             )
         if not registry.free(row, TABLE_TIMEOUT_S):
-            raise SessionBusy(f"the session table of {registry.address} is held; try again")
+            raise SessionBusy(
+                f"another process holds the session table of {registry.address}; try again"
+            )
 
 
 def _split_with_id(address: str, session: int | None = None) -> tuple[str, str | None, int]:
     engine, lane, named = split_address(address)
     session = named if session is None else session
     if session is None:
-        raise ValueError(f"{address!r} names no session: ENGINE:ID does, such as {engine}:7")
+        raise ValueError(f"{address!r} names no session; add its id, as in {engine}:7")
     return engine, lane, session
 
 
 def _check_wake(wake: str) -> None:
     if wake not in WAKES:
-        raise ValueError(f"wake is one of {', '.join(map(repr, WAKES))}, not {wake!r}")
+        raise ValueError(f"wake must be one of {', '.join(map(repr, WAKES))}, not {wake!r}")
 
 
 def _check_delivery(delivery: str) -> None:
     if delivery not in DELIVERIES:
-        raise ValueError(f"delivery is {' or '.join(map(repr, DELIVERIES))}, not {delivery!r}")
+        raise ValueError(f"delivery must be {' or '.join(map(repr, DELIVERIES))}, not {delivery!r}")
 
 
 def _find_session(engine: str, lane: str | None, session: int, wait: float) -> tuple[Registry, Row]:
@@ -215,7 +227,7 @@ def _row_of(registries: list[Registry], session: int) -> tuple[Registry, Row]:
 
 
 class _Asked(msgspec.Struct, frozen=True):
-    """What is asked of each lane's session."""
+    """What each lane's session is asked for."""
 
     stage: str
     duration: float | None
@@ -224,56 +236,57 @@ class _Asked(msgspec.Struct, frozen=True):
     sample: int
 
 
-def _open_sessions(registries: list[Registry], asked: _Asked) -> list[Source]:
-    """A session on each lane; a lane that closes meanwhile is left out, unless it is the last."""
-    sources: list[Source] = []
+def _open_sessions(registries: list[Registry], asked: _Asked) -> list[Attachment]:
+    """Open a session on each lane; skip a lane that closes meanwhile, unless it is the last."""
+    attachments: list[Attachment] = []
     gone: EngineNotFound | None = None
     try:
         while registries:
             try:
-                sources.append(_open_session(registries[0], asked))
+                attachments.append(_open_session(registries[0], asked))
             except EngineNotFound as error:
                 gone = error
                 registries[0].close()
             del registries[0]
-        if not sources and gone:
+        if not attachments and gone:
             raise gone
     except BaseException:
-        _end(sources)
+        _close_all(attachments)
         for registry in registries:
             registry.let_go()
         raise
-    return sources
+    return attachments
 
 
-def _let_be_taken_up(sources: list[Source]) -> None:
-    """Give the engine its time, so that each batch that begins after this is seen, and rung for."""
-    opened_ns = max(source.row.opened_ns for source in sources)
+def _wait_for_the_engine(attachments: list[Attachment]) -> None:
+    """Wait until the engine offers every new batch to the session, and rings for it."""
+    opened_ns = max(attachment.row.opened_ns for attachment in attachments)
     left_ns = opened_ns + layout.TAKE_UP_NS - monotonic_ns()
-    if 0 < left_ns <= layout.TAKE_UP_NS:  # else of another clock
+    if 0 < left_ns <= layout.TAKE_UP_NS:  # else the engine is in another time namespace
         time.sleep(left_ns / _NS)
 
 
-def _check_alike(sources: list[Source], stage: str) -> None:
-    """Raise ValueError where lanes differ in what a stage carries: a Session is of one kind."""
+def _check_alike(attachments: list[Attachment], stage: str) -> None:
+    """Raise ValueError if the stage differs between lanes: a Session reads one kind."""
     kinds = {
-        (source.kind.name, source.kind.describe()): source.registry.address for source in sources
+        (attachment.kind.name, attachment.kind.describe()): attachment.registry.address
+        for attachment in attachments
     }
     if len(kinds) > 1:
         said = ", ".join(f"{kind} {of}".strip() + f" in {at}" for (kind, of), at in kinds.items())
         raise ValueError(
-            f"the lanes differ in what stage {stage!r} carries ({said}); capture one of them "
-            f"at a time, ENGINE.LANE"
+            f"stage {stage!r} differs between the lanes ({said}); capture one lane at a time: "
+            f"ENGINE.LANE"
         )
 
 
-def _end(sources: list[Source]) -> None:
-    for source in sources:
-        source.registry.free(source.row, CLOSE_TIMEOUT_S)
-        source.close()
+def _close_all(attachments: list[Attachment]) -> None:
+    for attachment in attachments:
+        attachment.registry.free(attachment.row, CLOSE_TIMEOUT_S)
+        attachment.close()
 
 
-def _open_session(registry: Registry, asked: _Asked) -> Source:
+def _open_session(registry: Registry, asked: _Asked) -> Attachment:
     info = registry.info
     stages = [each.name for each in info.stages]
     if asked.stage not in stages:
@@ -303,7 +316,7 @@ def _open_session(registry: Registry, asked: _Asked) -> Source:
         sample=asked.sample,
     )
     try:
-        return Source(registry, row, owned=asked.owner == Owner.CONSUMER)
+        return Attachment(registry, row, owned=asked.owner == Owner.CONSUMER)
     except BaseException:
         registry.free(row, CLOSE_TIMEOUT_S)
         raise

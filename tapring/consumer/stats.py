@@ -1,4 +1,4 @@
-"""The account of a Session: the ledgers of its rings, and what became of what it took."""
+"""The account of a session: the ledgers of its rings, and what became of the events it took."""
 
 from __future__ import annotations
 
@@ -7,27 +7,31 @@ from collections.abc import Sequence
 import msgspec
 
 from ..events.sieve import KeptAway
-from ..wire.ledger import Ledger
+from .attachment import Attachment
 
 
 class Stats(msgspec.Struct, frozen=True):
-    """The account of a session. Counts are events; ``bytes`` and ``lag_ns`` say their unit.
+    """The account of a session. Counts are events, unless a unit is named.
 
-    ``offered == delivered + unread + dropped + oversize + errors`` at every quiet moment.
+    ``offered == delivered + unread + dropped + oversize + errors`` whenever neither side is in the
+    middle of a step.
 
     offered: offered to the session since it was opened. captured: written into the ring.
-    delivered: taken out of the ring by this side; of these ``filtered`` were kept away by the
-    selection, ``redaction_dropped`` could not be decoded and so not redacted, ``decode_errors``
+    delivered: taken out of the ring by this consumer. Of these, ``filtered`` did not match the
+    selection, ``redaction_dropped`` could not be decoded and so not be redacted, ``decode_errors``
     could not be decoded for the selection or into the type; the others were handed out.
-    unread: captured and not delivered. dropped: found the ring full. oversize: larger than the
-    ring. errors: could not be serialized. sampled_out: in batches that the engine left out before
-    it offered them, as it was asked to; shed: because they would have cost more of its time than
-    its budget is (a tenth of a second behind). bytes: payload handed out. gaps: places at which
-    events were missing. split: lines more than their frames said. lag_ns: age of the oldest frame
-    that is not read yet, 0 while there is none. served: the share of its batches that the session
-    is offered now, the others being shed. cost_ns: what a batch that is offered to it takes of the
-    engine's time. engine_share: of all its time, what all sessions take. Of several lanes the one
-    that fares worst counts.
+    unread: captured and not delivered. dropped: did not fit because the ring was full. oversize:
+    larger than the whole ring. errors: could not be serialized.
+
+    sampled_out: in batches that the engine skipped because of ``sample``. shed: in batches that it
+    skipped to stay within its budget (up to a tenth of a second late). Both were never offered.
+
+    bytes: payload bytes handed out. gaps: places where events are missing. split: lines beyond the
+    number that the frames announced. lag_ns: age of the oldest frame that was not read yet, in ns;
+    0 if there is none. served: share of its batches that the session is offered now, the others
+    being skipped for the budget. cost_ns: engine time per batch offered to the session, in ns.
+    engine_share: share of the engine's time that all its sessions take. With several lanes,
+    ``served``, ``cost_ns`` and ``engine_share`` are those of the lane that is worst off.
     """
 
     offered: int = 0
@@ -51,43 +55,42 @@ class Stats(msgspec.Struct, frozen=True):
     engine_share: float = 0.0
 
 
-def account(
-    ledgers: Sequence[Ledger],
-    *,
-    in_hand: int,
-    bytes_: int,
-    gaps: int,
-    split: int,
-    lag_ns: int,
-    served: float,
-    cost_ns: int,
-    engine_share: float,
-    away: KeptAway,
-) -> Stats:
-    """The account over ``ledgers``, one a ring.
+class HandedOut(msgspec.Struct):
+    """What a session has counted of the events that it handed out."""
 
-    in_hand: events handed out that are not released, less those released and not handed out.
+    bytes: int = 0
+    split: int = 0
+
+
+def account(
+    attachments: Sequence[Attachment],
+    handed_out: HandedOut,
+    away: KeptAway,
+    *,
+    unreleased: int,
+    lag_ns: int,
+) -> Stats:
+    """The account over all rings of a session.
+
+    unreleased: events that were handed out and are not released yet, less those that are released
+    and were not handed out.
     """
-    captured = sum(ledger.captured for ledger in ledgers)
-    delivered = sum(ledger.delivered for ledger in ledgers) + in_hand
+    first, *others = [each.ledger() for each in attachments]
+    ledger = sum(others, start=first)
+    delivered = ledger.delivered + unreleased
+    readers = [each.reader for each in attachments]
     return Stats(
-        offered=sum(ledger.offered for ledger in ledgers),
-        captured=captured,
+        **ledger.counters(),
         delivered=delivered,
-        unread=captured - delivered,
-        dropped=sum(ledger.dropped for ledger in ledgers),
-        oversize=sum(ledger.oversize for ledger in ledgers),
-        errors=sum(ledger.errors for ledger in ledgers),
+        unread=ledger.captured - delivered,
         filtered=away.filtered,
         redaction_dropped=away.redaction,
         decode_errors=away.decoding,
-        sampled_out=sum(ledger.sampled_out for ledger in ledgers),
-        shed=sum(ledger.shed for ledger in ledgers),
-        bytes=bytes_,
-        gaps=gaps,
-        split=split,
+        bytes=handed_out.bytes,
+        gaps=sum(reader.gaps for reader in readers),
+        split=handed_out.split,
         lag_ns=lag_ns,
-        served=served,
-        cost_ns=cost_ns,
-        engine_share=engine_share,
+        served=min(reader.account.served() for reader in readers),
+        cost_ns=max(reader.account.cost_ns() for reader in readers),
+        engine_share=max(each.registry.cost_share for each in attachments),
     )

@@ -1,4 +1,4 @@
-"""How a consumer waits while nothing is there: it polls, sleeps on a doorbell, or spins."""
+"""How a consumer waits while no frame is there: it polls, sleeps on a doorbell, or spins."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import SessionBusy
 from ..shm.doorbell import Bell
 from ..shm.registry import NO_BELL
 from ..wire.ordering import full_barrier
-from .attachment import Source
+from .attachment import Attachment
 
 POLL: Final = "poll"
 DOORBELL: Final = "doorbell"
@@ -20,50 +20,51 @@ SPIN: Final = "spin"
 WAKES: Final = (POLL, DOORBELL, SPIN)
 
 _NS: Final = 1_000_000_000
-# A sleep of an eighth of the time since the last frame adds a sixteenth of that to a latency,
-# on average. 50 us is what the shortest sleep takes anyway; 5 ms costs an idle consumer 0.5 % of
-# a core.
+# Sleeping an eighth of the time since the last frame adds a sixteenth of that time to the latency,
+# on average. 50 us is the shortest sleep there is; 5 ms costs an idle consumer 0.5 % of a core.
 _SHARE: Final = 8
 _FIRST_SLEEP_S: Final = 50e-6
 _LONGEST_SLEEP_S: Final = 5e-3
-# What a post that was missed costs at most, and how late an engine's death is seen.
+# The longest delay after a missed post, and before an engine's death is noticed.
 _BOUND_S: Final = 50e-3
-_LOOKS: Final = 512  # then there is one at whether the session goes on
+_LOOKS: Final = 512  # between two checks whether the session goes on
 
 
 class Waiter(Protocol):
-    """A way of waiting."""
+    """A way of waiting. Times are CLOCK_MONOTONIC, in ns."""
 
     wake: str
 
-    def wait(self, sources: Sequence[Source], since_ns: int, until_ns: int) -> None:
-        """Wait for ``sources`` to have something: for a while, and until ``until_ns`` at most.
+    def wait(self, attachments: Sequence[Attachment], since_ns: int, until_ns: int) -> None:
+        """Wait for a frame in one of ``attachments``: for a while, and until ``until_ns`` at most.
 
-        Times are CLOCK_MONOTONIC's; since ``since_ns`` there has been nothing.
+        No frame has come since ``since_ns``.
         """
 
-    async def wait_async(self, sources: Sequence[Source], since_ns: int, until_ns: int) -> None:
-        """As ``wait``, while other tasks run."""
+    async def wait_async(
+        self, attachments: Sequence[Attachment], since_ns: int, until_ns: int
+    ) -> None:
+        """Wait as ``wait`` does, while other tasks run."""
 
-    def give_back(self) -> None:
-        """Ask nothing of the engine any more."""
+    def unlink(self) -> None:
+        """Stop asking the engine to wake this consumer; remove what was made for it."""
 
     def close(self) -> None:
         """Let go of everything."""
 
 
 class Poll:
-    """Sleep, longer the longer nothing comes: the engine has nothing to do with it."""
+    """Sleep, and longer the longer no frame comes. The engine does nothing for it."""
 
     wake = POLL
 
-    def wait(self, sources: Sequence[Source], since_ns: int, until_ns: int) -> None:
-        """Sleep an eighth of the time since ``since_ns``, between 50 us and 5 ms, again and again.
+    def wait(self, attachments: Sequence[Attachment], since_ns: int, until_ns: int) -> None:
+        """Sleep an eighth of the time since ``since_ns`` (50 us to 5 ms), repeatedly for 50 ms.
 
-        For 50 ms: looking at nothing but the ring between two sleeps takes an idle consumer from
-        1.6 to 0.8 % of a core, since little code is what wakes up cold.
+        Between two sleeps this looks at nothing but the rings. That takes an idle consumer from
+        1.6 to 0.8 % of a core, because little code has to be brought back into the cache.
         """
-        readers = [source.reader for source in sources]
+        readers = [each.reader for each in attachments]
         now = monotonic_ns()
         enough_ns = now + round(_BOUND_S * _NS)
         while now < enough_ns:
@@ -75,104 +76,110 @@ class Poll:
             if now >= until_ns:
                 return
 
-    async def wait_async(self, sources: Sequence[Source], since_ns: int, until_ns: int) -> None:
-        """As ``wait``."""
+    async def wait_async(
+        self, attachments: Sequence[Attachment], since_ns: int, until_ns: int
+    ) -> None:
+        """Sleep once, as ``wait`` would."""
         from asyncio import sleep
 
         await sleep(_pause_s(monotonic_ns(), since_ns, until_ns))
 
-    def give_back(self) -> None:
-        """Nothing was asked."""
+    def unlink(self) -> None:
+        """Do nothing: the engine was asked for nothing."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: nothing is open."""
 
 
 class Spin(Poll):
-    """Look again and again: the lowest latency, for a core of one's own."""
+    """Look again and again without a pause: the lowest latency, and it occupies a whole core."""
 
     wake = SPIN
 
-    def wait(self, sources: Sequence[Source], since_ns: int, until_ns: int) -> None:
-        """Look for some 50 us, without a pause.
+    def wait(self, attachments: Sequence[Attachment], since_ns: int, until_ns: int) -> None:
+        """Look for about 50 us, without a pause.
 
-        ``sleep(0)`` takes 50 us (cpython#125997), and ``sched_yield`` gives a core that is shared
-        away for milliseconds (Linux 6.18).
+        A pause would be too long: ``sleep(0)`` takes 50 us (cpython#125997), and ``sched_yield``
+        gives a shared core away for milliseconds (Linux 6.18).
         """
-        readers = [source.reader for source in sources]
+        readers = [each.reader for each in attachments]
         for _ in range(_LOOKS):
             for reader in readers:
                 if not reader.is_empty():
                     return
 
-    async def wait_async(self, sources: Sequence[Source], since_ns: int, until_ns: int) -> None:
-        """Give the loop its turn, and no more."""
+    async def wait_async(
+        self, attachments: Sequence[Attachment], since_ns: int, until_ns: int
+    ) -> None:
+        """Let other tasks run, and return."""
         from asyncio import sleep
 
         await sleep(0)
 
 
 class Doorbell:
-    """Sleep on a semaphore, which the engines post while this side says that it sleeps.
+    """Sleep on a semaphore, which the engines post while this consumer says that it sleeps.
 
-    One for all lanes: that of the first one's session. Each of the others' rows names it.
+    All lanes share one, the doorbell of the first lane's session; the rows of the others name it.
     """
 
     wake = DOORBELL
 
-    def __init__(self, sources: Sequence[Source]) -> None:
-        first = sources[0]
-        self._sources = sources
+    def __init__(self, attachments: Sequence[Attachment]) -> None:
+        first = attachments[0]
+        self._attachments = attachments
         self._bell = Bell.make(first.bell_name, first.registry.segment.owner)
         try:
             bell = first.new_bell()
-            for source in sources:
-                source.registry.hang_bell(source.row, bell)
+            for each in attachments:
+                each.registry.hang_bell(each.row, bell)
         except BaseException:
-            self.give_back()
+            self.unlink()
             self.close()
             raise
 
-    def wait(self, sources: Sequence[Source], since_ns: int, until_ns: int) -> None:
-        """Sleep until something is published, or 50 ms."""
+    def wait(self, attachments: Sequence[Attachment], since_ns: int, until_ns: int) -> None:
+        """Sleep until a frame is published, but 50 ms at most."""
         sleep = monotonic_ns()
         try:
-            for source in sources:
-                source.reader.say_waiting(sleep, full_barrier)
-            for source in sources:
-                if not source.reader.is_empty() or source.reader.ended():
+            for each in attachments:
+                each.reader.say_waiting(sleep, full_barrier)
+            for each in attachments:
+                if not each.reader.is_empty() or each.reader.ended():
                     return
             self._bell.wait(min(_BOUND_S, max(0, until_ns - sleep) / _NS))
         finally:
-            for source in sources:
-                source.reader.say_awake(sleep)
+            for each in attachments:
+                each.reader.say_awake(sleep)
 
-    async def wait_async(self, sources: Sequence[Source], since_ns: int, until_ns: int) -> None:
-        """As ``wait``, in a thread: an event loop cannot wait for a semaphore."""
+    async def wait_async(
+        self, attachments: Sequence[Attachment], since_ns: int, until_ns: int
+    ) -> None:
+        """Wait as ``wait`` does, in a thread: an event loop cannot wait for a semaphore."""
         from asyncio import to_thread
 
-        await to_thread(self.wait, sources, since_ns, until_ns)
+        await to_thread(self.wait, attachments, since_ns, until_ns)
 
-    def give_back(self) -> None:
-        """Take the bell's name out of the rows, and the bell's own out of /dev/shm."""
-        for source in self._sources:
-            if not source.owned:  # else the row itself goes
+    def unlink(self) -> None:
+        """Take the doorbell out of the rows, and its name out of /dev/shm."""
+        for each in self._attachments:
+            if not each.owned:  # an owned row is freed anyway
                 with suppress(SessionBusy):
-                    source.registry.hang_bell(source.row, NO_BELL)
+                    each.registry.hang_bell(each.row, NO_BELL)
         self._bell.unlink()
 
     def close(self) -> None:
-        """Let go of the semaphore."""
+        """Close the semaphore."""
         self._bell.close()
 
 
-def make_waiter(wake: str, sources: Sequence[Source]) -> Waiter:
-    """What ``wake`` names, for sessions that were just opened.
+def make_waiter(wake: str, attachments: Sequence[Attachment]) -> Waiter:
+    """The way of waiting that ``wake`` names, for sessions that were just opened.
 
-    Raises SharedMemoryFull, NotPermitted, SessionBusy where there can be no doorbell.
+    Raises SharedMemoryFull, NotPermitted or SessionBusy if a doorbell cannot be made.
     """
     if wake == DOORBELL:
-        return Doorbell(sources)
+        return Doorbell(attachments)
     return Spin() if wake == SPIN else Poll()
 
 

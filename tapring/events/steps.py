@@ -33,15 +33,13 @@ class Sifted(msgspec.Struct, gc=False):
     """What is left of a frame.
 
     ``places`` are the events' indices in their frame; None if all are left. ``events`` are the
-    decoded events, if they had to be decoded anyway. ``before`` counts the events of the frame
-    that were handed out or left out before these.
+    decoded events, if they had to be decoded anyway.
     """
 
     payload: bytes
     count: int
     places: Sequence[int] | None = None
     events: list[Any] | None = None
-    before: int = 0
 
 
 NONE_LEFT: Final = Sifted(b"", 0, ())

@@ -1,8 +1,6 @@
-"""A frame, the unit of publishing: its header, the copy of it that a reader returns, its cutter."""
+"""A frame, the unit of publishing, as it lies in a ring: its header, and how it is cut."""
 
 from typing import Final, Protocol
-
-import msgspec
 
 from . import layout
 
@@ -18,17 +16,3 @@ class Cutter(Protocol):
 
     def split(self, payload: bytes, count: int, at: int) -> tuple[bytes, bytes]:
         """Return the payload of the first ``at`` events and the payload of the others."""
-
-
-class Taken(msgspec.Struct, frozen=True, gc=False):
-    """One frame as it was copied out of the ring.
-
-    ``count`` is the number of events in ``payload``. ``time_ns`` is the engine's CLOCK_MONOTONIC.
-    ``missed`` counts the events that were offered to this session just before this frame and did
-    not reach the ring.
-    """
-
-    payload: bytes
-    count: int
-    time_ns: int
-    missed: int

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Final
 
 from ..errors import RingCorrupt
+from ..frame import Frame
 from . import layout
-from .frame import Taken, unpack_header
+from .frame import unpack_header
 from .geometry import Barrier, Buffers, RingEnd, Shape
 from .ledger import Account
 
@@ -27,7 +28,8 @@ class Reader(RingEnd):
     """The consumer's end of a ring. It starts behind the last event that any Reader released.
 
     ``released`` counts the events released, and ``gaps`` the places where events were missing.
-    ``account`` says what the ring's words tell about the session.
+    ``account`` says what the ring's words tell about the session. Its frames carry ``lane``, and
+    as their timestamp the engine's CLOCK_MONOTONIC plus ``to_wall_ns``.
 
     A frame that was taken with ``keep`` stays in the ring until it is released: by ``release``, or
     when the next one is taken. Until then a next Reader takes it again.
@@ -38,17 +40,29 @@ class Reader(RingEnd):
         "_end",
         "_head",
         "_kept",
+        "_lane",
         "_missed",
         "_resumed_at",
         "_tail",
+        "_to_wall_ns",
         "account",
         "gaps",
         "released",
     )
 
-    def __init__(self, buffers: Buffers, shape: Shape, barrier: Barrier | None = None) -> None:
+    def __init__(
+        self,
+        buffers: Buffers,
+        shape: Shape,
+        barrier: Barrier | None = None,
+        *,
+        lane: str = "",
+        to_wall_ns: int = 0,
+    ) -> None:
         super().__init__(buffers, shape, barrier)
         page = buffers.page
+        self._lane = lane
+        self._to_wall_ns = to_wall_ns
         self.account = Account(buffers.words, page)
         self._head = self._end = self._tail = self._resumed_at = page[_HEAD]
         self._kept = (0, 0)  # of the kept frame: events captured up to its end, missed before it
@@ -63,7 +77,7 @@ class Reader(RingEnd):
                 f"in {self.gaps} gaps"
             )
 
-    def take(self, *, keep: bool = False) -> Taken | None:
+    def take(self, *, keep: bool = False) -> Frame | None:
         """Copy the next frame out and release its slots, or keep them. None if there is no frame.
 
         Raises RingCorrupt if the producer wrote something impossible.
@@ -96,7 +110,8 @@ class Reader(RingEnd):
         if keep or captured != self.released:
             self._kept = captured + count, missed
             if captured == self.released:
-                return Taken(payload, count, time_ns, missed)
+                timestamp = time_ns + self._to_wall_ns
+                return Frame(payload, count, timestamp, missed, self._lane, self._cutter)
             return self._rest_of(payload, captured, count, time_ns, keep)
         page = self._page
         page[_RELEASED] = self.released = captured + count
@@ -105,7 +120,8 @@ class Reader(RingEnd):
         if self._barrier is not None:
             self._barrier()
         page[_HEAD] = self._head = end  # RELEASE
-        return Taken(payload, count, time_ns, missed)
+        timestamp = time_ns + self._to_wall_ns
+        return Frame(payload, count, timestamp, missed, self._lane, self._cutter)
 
     def release(self, left: int = 0) -> None:
         """Release the kept frame except for its last ``left`` events; if ``left`` is 0, its slots.
@@ -221,7 +237,7 @@ class Reader(RingEnd):
 
     def _rest_of(
         self, payload: bytes, captured: int, count: int, time_ns: int, keep: bool
-    ) -> Taken | None:
+    ) -> Frame | None:
         """Return the events of the frame at HEAD that the last Reader has not released."""
         done = self.released - captured
         if self._head != self._resumed_at or not 0 < done <= count:
@@ -237,7 +253,9 @@ class Reader(RingEnd):
             self.release()
         if done == count:
             return self.take(keep=keep)
-        return Taken(self._cutter.split(payload, count, done)[1], count - done, time_ns, 0)
+        rest = self._cutter.split(payload, count, done)[1]
+        timestamp = time_ns + self._to_wall_ns
+        return Frame(rest, count - done, timestamp, 0, self._lane, self._cutter)
 
     def _join(self, first: int, last: int) -> bytes:
         data, size = self._data, self._size

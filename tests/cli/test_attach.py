@@ -113,10 +113,7 @@ def test_redacted_values_are_tokens_and_typos_are_told(attach, tmp_path) -> None
     assert len(set(re.findall(TOKEN, result.stdout))) == 4
     assert summary_of(result)["redact_unmatched"] == ["usr.name"]
     result = attach("--redact", "user.nam", "--limit", "1", "--summary", "text")
-    assert (
-        b"--redact user.nam: no event that was kept had it; did you mean 'user.name'"
-        in result.stderr
-    )
+    assert b"--redact user.nam: no event had this field; did you mean 'user.name'" in result.stderr
     result = attach("--stage", "raw", "--redact-regex", r"of (u\d)", "--limit", "4")
     assert all(
         re.fullmatch(rb"line \d+ of " + TOKEN.pattern, x) for x in result.stdout.splitlines()
@@ -219,9 +216,12 @@ def test_rotation_makes_numbered_files_of_whole_events(attach, tmp_path) -> None
         (["--format", "parquet"], "--format parquet needs a file"),
         (["-o", "x.parquet", "--format", "ndjson"], "--format ndjson and -o x.parquet contradict"),
         (["-o", "x.parquet.gz"], "compresses itself"),
-        (["--expand", "--format", "raw"], "--expand is of --format pretty and contradicts"),
+        (["--expand", "--format", "raw"], "--expand works only with --format pretty"),
         (["--by", "a"], "--sample 10 --by a"),
-        (["--session", "1", "--sample-batches", "3"], "--sample-batches is set by who registered"),
+        (
+            ["--session", "1", "--sample-batches", "3"],
+            "--sample-batches was set when the session was opened",
+        ),
         (["--stage", "blobs", "--where", "a"], "of kind bytes"),
         (["--stage", "points", "--redact", "a"], "--fields"),
         (["--stage", "points", "--fields", "y"], "this one has n, x"),
@@ -311,7 +311,7 @@ def read_terminal(fd: int) -> bytes:
 def test_progress_is_shown_while_the_events_go_to_a_file(shop, tmp_path) -> None:
     command = [sys.executable, "-m", "tapring", "attach", shop, "--where", "n > `5`"]
     shown = on_a_terminal([*command, "-o", str(tmp_path / "p.ndjson")], b" left")
-    assert re.search(rb"events, [\d,]+/s, 0 dropped, \d+ kept away, ring \d+%", shown)
+    assert re.search(rb"events, [\d,]+/s, 0 dropped, \d+ filtered, ring \d+%", shown)
     assert b"ended by interrupt" in shown
     assert json.loads((tmp_path / "p.ndjson").read_bytes().splitlines()[0])["n"] == 6
 
@@ -471,7 +471,7 @@ def test_what_cannot_start_is_exit_3_and_one_line(engine, name, run_cli) -> None
         (["--summary", "loud"], "json"),
         (["--duratoin", "3s"], "--duration"),
         (["--session", "0"], "--session"),
-        (["--session", "1", "--stage", "raw"], "--stage is set by who registered"),
+        (["--session", "1", "--stage", "raw"], "--stage was set when the session was opened"),
     ],
 )
 def test_wrong_usage_is_exit_2_and_says_what_was_expected(run_cli, arguments, expected) -> None:
@@ -484,7 +484,7 @@ def test_a_malformed_address_is_exit_2_with_an_example(run_cli, address) -> None
 
 
 def test_an_address_and_an_option_that_differ_are_exit_2(run_cli) -> None:
-    assert "says session 1" in error_of(run_cli("attach", "a:1", "--session", "2"), 2)
+    assert "names session 1" in error_of(run_cli("attach", "a:1", "--session", "2"), 2)
 
 
 def test_on_a_terminal_events_are_pretty(engine, name) -> None:

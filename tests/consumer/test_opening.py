@@ -89,7 +89,7 @@ def test_a_ring_that_cannot_be_right_is_refused(tap, name, what) -> None:
 
 def test_a_ring_is_mapped_read_only_but_for_the_consumers_page(tap, name) -> None:
     with tapring.capture(name) as session:
-        reader = session._sources[0].reader
+        reader = session._merge.attachments[0].reader
         assert reader._words.readonly
         assert not reader._page.readonly
 

@@ -17,13 +17,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapring.consumer.attachment import Frame
 from tapring.events.kinds import Array, Json, Lines
 from tapring.files import output
 from tapring.files.meta import CaptureMeta
 from tapring.files.npy import header
 from tapring.files.pace import MAX_POINTS, PaceWriter
 from tapring.files.writing import Rotation, check_output, format_of, open_sink
+from tapring.frame import Frame
 
 NS = 1_700_000_000_123_456_789
 POINT = np.dtype([("t", "f8"), ("x", "i4")])
@@ -32,7 +32,7 @@ WRITER = """
 import signal, sys, time
 import numpy as np
 from tapring.files.writing import open_sink
-from tapring.consumer.attachment import Frame
+from tapring.frame import Frame
 from tapring.events.kinds import Array, Json
 kind = Array([("t", "f8"), ("x", "i4")]) if sys.argv[1].endswith(".npy") else Json()
 sink = open_sink(sys.argv[1], None, kind=kind.name, dtype=getattr(kind, "dtype", None))

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapring.consumer.attachment import Frame
 from tapring.events.kinds import Array, Blobs, Json, Lines
 from tapring.files.meta import CaptureMeta
 from tapring.files.writing import Rotation, open_sink
+from tapring.frame import Frame
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -237,7 +237,7 @@ def test_duckdb_reads_it(tmp_path) -> None:
 KILLED = """
 import sys
 from tapring.files.writing import open_sink
-from tapring.consumer.attachment import Frame
+from tapring.frame import Frame
 from tapring.events.kinds import Json
 sink = open_sink(sys.argv[1], None, kind="json")
 for n in range(1000):
@@ -268,7 +268,7 @@ def test_a_killed_capture_leaves_a_journal_that_can_be_converted(tmp_path, spawn
 FULL = """
 import resource, sys
 from tapring.files.writing import open_sink
-from tapring.consumer.attachment import Frame
+from tapring.frame import Frame
 from tapring.events.kinds import Json
 import pyarrow.parquet, random
 sink = open_sink(sys.argv[1], None, kind="json")

@@ -16,7 +16,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapring.consumer.attachment import Frame
 from tapring.errors import RecordingError
 from tapring.events.kinds import Array, Blobs, Json, Lines
 from tapring.events.objects import line_of_object, object_of_line
@@ -26,6 +25,7 @@ from tapring.files.npy import NpyFile
 from tapring.files.pace import Pace
 from tapring.files.parquet import ParquetFile
 from tapring.files.reading import open_recording
+from tapring.frame import Frame
 
 msgpack = pytest.importorskip("msgpack")
 zstandard = pytest.importorskip("zstandard")

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapring.consumer.attachment import Frame
 from tapring.events.kinds import Array, Blobs, Json, Lines
 from tapring.files.writing import Output, make_format
+from tapring.frame import Frame
 
 
 def frame(kind, batch, missed: int = 0) -> Frame:

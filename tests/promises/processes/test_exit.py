@@ -119,11 +119,11 @@ def test_a_daemon_thread_that_still_reads_does_not_disturb_an_exit(spawn, name) 
 def test_an_engine_that_exits_while_a_session_is_opened_is_gone_and_not_damaged(run) -> None:
     """Between the session's row and its consumer's look at the ring; read to its end is as good."""
     run("""
-        from tapring.consumer.attachment import Source
+        from tapring.consumer.attachment import Attachment
         opening, go, failed = threading.Event(), threading.Event(), []
 
         def stop(frame, event, arg):
-            if frame.f_code is Source.__init__.__code__:
+            if frame.f_code is Attachment.__init__.__code__:
                 opening.set()
                 go.wait()
 

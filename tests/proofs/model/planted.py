@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tapring.consumer import waiting
-from tapring.consumer.attachment import Source
+from tapring.consumer.attachment import Attachment
 from tapring.consumer.waiting import Doorbell
 from tapring.engine import session as live
 from tapring.engine.fanout import Attended, Watched
@@ -66,40 +66,40 @@ class ReleasesFirst(Reader):
 class SleepsAtOnce(Doorbell):
     """Does not look once more for a frame, or the end, after saying that it sleeps."""
 
-    def wait(self, sources: Sequence[Source], since_ns: int, until_ns: int) -> None:
+    def wait(self, attachments: Sequence[Attachment], since_ns: int, until_ns: int) -> None:
         sleep = waiting.monotonic_ns()
-        for source in sources:
-            source.reader.say_waiting(sleep, waiting.full_barrier)
+        for each in attachments:
+            each.reader.say_waiting(sleep, waiting.full_barrier)
         self._bell.wait(0.0)
-        for source in sources:
-            source.reader.say_awake(sleep)
+        for each in attachments:
+            each.reader.say_awake(sleep)
 
 
 class LooksOnlyForFrames(Doorbell):
     """Looks once more for a frame, but not for the end."""
 
-    def wait(self, sources: Sequence[Source], since_ns: int, until_ns: int) -> None:
+    def wait(self, attachments: Sequence[Attachment], since_ns: int, until_ns: int) -> None:
         sleep = waiting.monotonic_ns()
-        for source in sources:
-            source.reader.say_waiting(sleep, waiting.full_barrier)
-        if all(source.reader.is_empty() for source in sources):
+        for each in attachments:
+            each.reader.say_waiting(sleep, waiting.full_barrier)
+        if all(each.reader.is_empty() for each in attachments):
             self._bell.wait(0.0)
-        for source in sources:
-            source.reader.say_awake(sleep)
+        for each in attachments:
+            each.reader.say_awake(sleep)
 
 
 class SaysItTooLate(Doorbell):
     """Looks once more, and only then says that it sleeps."""
 
-    def wait(self, sources: Sequence[Source], since_ns: int, until_ns: int) -> None:
+    def wait(self, attachments: Sequence[Attachment], since_ns: int, until_ns: int) -> None:
         sleep = waiting.monotonic_ns()
-        if any(not source.reader.is_empty() or source.reader.ended() for source in sources):
+        if any(not each.reader.is_empty() or each.reader.ended() for each in attachments):
             return
-        for source in sources:
-            source.reader.say_waiting(sleep, waiting.full_barrier)
+        for each in attachments:
+            each.reader.say_waiting(sleep, waiting.full_barrier)
         self._bell.wait(0.0)
-        for source in sources:
-            source.reader.say_awake(sleep)
+        for each in attachments:
+            each.reader.say_awake(sleep)
 
 
 class NumbersNoSleep(Reader):

@@ -118,7 +118,7 @@ class RingScenario:
         if not 0 <= ledger.captured - published <= (self._longest if produced.dead else 0):
             message = f"{ledger.captured} events are counted, {published} published"
             yield Broken(ledger_closes.__name__, message)
-        # A killed producer may have counted a frame that it never published (source.Source).
+        # A killed producer may have counted a frame that it never published (consumer.attachment).
         ledger = ledger.with_captured(published)
         least, most = produced.offered, self._most(produced)
         yield from broken(ledger_closes, ledger, unread, least, most)

@@ -122,9 +122,9 @@ class Changer(_TableThread):
             Doorbell([source])
             return
         doorbell = object.__new__(Doorbell)
-        doorbell._sources = [source]
+        doorbell._attachments = [source]
         doorbell._bell = waiting.Bell.open("bell", 0)
-        doorbell.give_back()
+        doorbell.unlink()
 
     def dies(self, label: tuple[int, int]) -> tuple[Any, Any] | None:
         life = label[0] + 1

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from tapring.consumer.session import AT_MOST_ONCE
+from tapring.consumer.intake import AT_MOST_ONCE
 
 from . import events, witness
 from .plan import Reading

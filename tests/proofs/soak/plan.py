@@ -10,7 +10,7 @@ from random import Random
 
 import msgspec
 
-from tapring.consumer.session import AT_LEAST_ONCE, AT_MOST_ONCE
+from tapring.consumer.intake import AT_LEAST_ONCE, AT_MOST_ONCE
 from tapring.consumer.waiting import DOORBELL, POLL, SPIN
 
 from .consumer import ConsumerOrders

@@ -1,0 +1,226 @@
+"""The options of ``tapring attach``: their types, their help, and which of them conflict."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import click
+
+from ..consumer.intake import AT_MOST_ONCE, DELIVERIES
+from ..consumer.waiting import POLL, WAKES
+from ..events.redaction import Redactor
+from ..events.selection import Select
+from ..files.writing import FORMATS, STDOUT, Rotation
+from ..shm.discovery import split_address
+from .arguments import (
+    EXPRESSION,
+    ONE_PATH,
+    PATHS,
+    RATE,
+    REGEX,
+    Count,
+    Duration,
+    Size,
+    SizeOrTime,
+)
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_SET_AT_OPENING: Final = ("stage", "duration", "buffer", "sample_batches")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for; each field is the option of that name."""
+
+    stage: str | None
+    duration: float | None
+    limit: int | None
+    grep: str | None
+    where: str | None
+    sample: int
+    by: str | None
+    sample_batches: int | None
+    rate: str | None
+    fields: str | None
+    redact: tuple[str, ...]
+    redact_regex: str | None
+    format_: str | None
+    expand: bool
+    color: bool
+    output: str
+    rotate: Rotation | None
+    buffer: int | None
+    wait: bool
+    session_id: int | None
+    delivery: str
+    wake: str
+    progress: bool
+    summary: str
+
+    @property
+    def wanted_format(self) -> str | None:
+        """The format, if an option names one."""
+        return "pretty" if self.expand else self.format_
+
+    def select(self) -> Select:
+        """Which events to keep."""
+        return Select(
+            grep=self.grep,
+            where=self.where,
+            sample=self.sample,
+            by=self.by,
+            rate=self.rate,
+            fields=self.fields or (),
+        )
+
+    def redactor(self) -> Redactor | None:
+        """What to redact; None if no option asks for it."""
+        if not self.redact and self.redact_regex is None:
+            return None
+        return Redactor(self.redact, regex=self.redact_regex)
+
+    def check(self, address: str) -> None:
+        """Raise click.UsageError if options contradict each other, or the address."""
+        _, _, named = split_address(address)
+        if named is not None and self.session_id not in (None, named):
+            raise click.UsageError(
+                f"ADDRESS names session {named} and --session names session {self.session_id}. "
+                f"Leave one of them out."
+            )
+        if self.session_id or named:
+            for name in _SET_AT_OPENING:
+                if getattr(self, name) is not None:
+                    raise click.UsageError(
+                        f"--{name.replace('_', '-')} was set when the session was opened. Leave "
+                        f"it out, or leave out the session's id to open a session of your own."
+                    )
+        if self.by is not None and self.sample == 1:
+            raise click.UsageError(f"--by needs --sample N. Try --sample 10 --by {self.by}")
+        if self.expand and self.format_ not in (None, "pretty"):
+            raise click.UsageError(
+                f"--expand works only with --format pretty, not with --format {self.format_}."
+            )
+
+
+def options(command: _Command) -> _Command:
+    """Add the options to a command, in the order in which --help lists them."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+_OPTIONS: Final = (
+    click.option("--stage", default=None, help="The stage to read.  [default: decoded]"),
+    click.option(
+        "--duration",
+        type=Duration(),
+        default=None,
+        help="Stop after this long (30s, 5m). By default, or with 0, stop at Ctrl-C or at the "
+        "engine's own limit.",
+    ),
+    click.option("--limit", type=Count(), default=None, help="Stop after this many events."),
+    click.option(
+        "--grep", type=REGEX, help="Keep events whose text matches this regular expression."
+    ),
+    click.option(
+        "--where",
+        type=EXPRESSION,
+        help="Keep events for which this JMESPath expression is true: "
+        "level=='error' && user.name=='root'",
+    ),
+    click.option("--sample", type=Count(), default=1, metavar="N", help="Keep one event in N."),
+    click.option(
+        "--by",
+        type=ONE_PATH,
+        help="With --sample: keep all events or none with the same value of this field (user.id).",
+    ),
+    click.option(
+        "--sample-batches",
+        type=Count(),
+        metavar="N",
+        help="The engine offers one batch in N. This saves it work: it does not serialize the "
+        "others.",
+    ),
+    click.option("--rate", type=RATE, help="Keep at most this many events: 100/s, 30/m, 5/h."),
+    click.option("--fields", type=PATHS, help="Keep only these fields: user.name,src_ip"),
+    click.option(
+        "--redact",
+        type=PATHS,
+        multiple=True,
+        help="Replace the values of these fields by tokens: src_ip,user.email,ips.0,users.*.email. "
+        "Equal values get equal tokens, within this capture only.",
+    ),
+    click.option(
+        "--redact-regex",
+        type=REGEX,
+        help="Replace what this matches (or only its groups) by tokens, in lines and in all "
+        "strings.",
+    ),
+    click.option(
+        "--format",
+        "format_",
+        type=click.Choice(FORMATS),
+        default=None,
+        help="By default: what the suffix of -o means; on a terminal, pretty; otherwise raw for "
+        "stages of lines and ndjson for all others.",
+    ),
+    click.option("--expand", is_flag=True, help="With pretty: spread each event over lines."),
+    click.option(
+        "--color/--no-color",
+        default=not os.environ.get("NO_COLOR"),
+        help="Colour pretty output on a terminal. The default is yes, unless NO_COLOR is set.",
+    ),
+    click.option(
+        "-o",
+        "--output",
+        default=STDOUT,
+        metavar="PATH",
+        help="Write to this file, compressed if it ends in .gz or .zst. It is called PATH.part "
+        "until it is complete; PATH.meta.json describes it.",
+    ),
+    click.option(
+        "--rotate",
+        type=SizeOrTime(),
+        help="Start a new file after this size (100MB) or time (10m). The files are numbered: "
+        "000001, 000002, ...",
+    ),
+    click.option(
+        "--buffer", type=Size(), default=None, help="Size of the ring in shared memory: 16MiB."
+    ),
+    click.option("--wait", is_flag=True, help="Wait for the engine to appear."),
+    click.option(
+        "--wake",
+        type=click.Choice(WAKES),
+        default=POLL,
+        show_default=True,
+        help="How to wait for events. poll: up to 5 ms late after a quiet second; costs the "
+        "engine nothing. doorbell: within 0.1 ms; costs the engine one system call per wake-up. "
+        "spin: within 10 us; occupies a whole core here.",
+    ),
+    click.option(
+        "--session", "session_id", type=Count(), help="Read this existing session, by its id."
+    ),
+    click.option(
+        "--delivery",
+        type=click.Choice(DELIVERIES),
+        default=AT_MOST_ONCE,
+        show_default=True,
+        help="With an existing session, after a crash of its reader: skip or redeliver the events "
+        "in flight.",
+    ),
+    click.option(
+        "--progress/--no-progress",
+        default=True,
+        help="Show progress on standard error, if that is a terminal and the events go elsewhere.",
+    ),
+    click.option(
+        "--summary",
+        type=click.Choice(["text", "json", "none"]),
+        default="text",
+        show_default=True,
+        help="What to print on standard error at the end.",
+    ),
+)

@@ -1,0 +1,121 @@
+"""What ``tapring attach`` prints at its end: its report as JSON, or in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+import msgspec
+from msgspec import UNSET
+
+from ..consumer.stats import Stats
+from ..delivery.report import Report
+from ..errors import suggest
+from .messages import counted, note
+
+
+def show(report: Report, style: str) -> None:
+    """Print the summary on standard error, as ``text`` or ``json``; ``none`` prints nothing."""
+    if style == "json":
+        facts = {"tapring_summary": report.facts()}
+        click.echo(msgspec.json.encode(facts).decode(), err=True)
+    elif style == "text":
+        for line in _lines(report):
+            note(line)
+
+
+def _lines(report: Report) -> Iterator[str]:
+    session, sink, stats = report.session, report.sink, report.session.stats
+    yield (
+        f"{counted(sink.events, 'event')} of {session.engine}/{session.stage} "
+        f"in {report.seconds:.1f} s, ended by {session.ended_by}; {_losses(stats)}"
+    )
+    if stats.dropped:
+        yield (
+            "the consumer read too slowly, so events were dropped. "
+            "Try --buffer 32MiB or --sample-batches"
+        )
+    yield from _skipped(report, stats)
+    yield from _typos(report)
+    if stats.split:
+        yield f"{counted(stats.split, 'line')} more than events: some events contain newlines"
+    if sink.files:
+        yield f"written: {', '.join(sink.files)}"
+    if sink.unfinished:
+        yield f"{sink.unfinished} is incomplete, but every event in it is intact"
+    if sink.meta_error:
+        yield f"the .meta.json could not be written: {sink.meta_error.strerror}"
+
+
+def _losses(stats: Stats) -> str:
+    """The events that are missing, and why."""
+    parts = [
+        (stats.dropped, "dropped"),
+        (stats.oversize, "larger than the ring"),
+        (stats.errors, "not serializable"),
+    ]
+    unread = f"; {stats.unread:,} more were left unread in the ring" if stats.unread else ""
+    lost = sum(count for count, _ in parts)
+    if not lost:
+        return "nothing was lost" + unread
+    reasons = ", ".join(f"{count:,} {reason}" for count, reason in parts if count)
+    places = f" in {counted(stats.gaps, 'place')}" if stats.gaps else ""
+    return (
+        f"{lost:,} of {stats.offered:,} ({100 * lost / stats.offered:.1f} %) were lost"
+        f"{places}: {reasons}{unread}"
+    )
+
+
+def _skipped(report: Report, stats: Stats) -> Iterator[str]:
+    """The events that were left out on purpose, or had to be."""
+    said = {
+        "grep": "did not match --grep",
+        "where": "did not match --where",
+        "sample": "were left out by --sample",
+        "rate": "exceeded --rate",
+    }
+    for step, count in report.filtered_by().items():
+        if count:
+            yield f"{counted(count, 'event')} {said[step]}"
+    where = report.select.where
+    if where is not None and where.failed:
+        yield (
+            f"--where failed on {counted(where.failed, 'event')}, which count as not matching: "
+            f"perhaps it calls a function on a field that they do not have"
+        )
+    if stats.sampled_out:
+        yield (
+            f"{counted(stats.sampled_out, 'event')} were skipped by the engine: "
+            f"--sample-batches asked for one batch in {report.session.sample}"
+        )
+    if stats.shed:
+        yield (
+            f"{counted(stats.shed, 'event')} were skipped by the engine to stay within its budget "
+            f"({100 * (report.session.budget or 0):g} % of its time); at the end it offered "
+            f"{stats.served:.0%} of the batches. Try --sample-batches or a cheaper stage"
+        )
+    if stats.redaction_dropped:
+        yield (
+            f"{counted(stats.redaction_dropped, 'event')} were withheld: "
+            f"they are not valid JSON, so they cannot be redacted"
+        )
+    if stats.decode_errors:
+        yield f"{counted(stats.decode_errors, 'event')} were left out: they are not valid JSON"
+
+
+def _typos(report: Report) -> Iterator[str]:
+    """The options that met nothing in any event."""
+    unmatched = report.unmatched()
+    seen = sorted(report.session.seen_keys)
+    for option, paths in (
+        ("--redact", unmatched.redact_unmatched),
+        ("--fields", unmatched.fields_unmatched),
+        ("--by", unmatched.by_unmatched),
+    ):
+        for path in () if paths is UNSET else paths:
+            yield (
+                f"{option} {path}: no event had this field"
+                + ("" if path in seen else suggest(path, seen))
+            )
+    if unmatched.redact_regex_unmatched is True:
+        yield "--redact-regex matched nothing, so it hid nothing"

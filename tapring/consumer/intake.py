@@ -1,0 +1,239 @@
+"""From the rings to the reader's hands: frames taken, sieved, released in time, and counted.
+
+When a frame is released decides what the death of a consumer costs. At most once: a frame is
+released before it is handed out, so the next consumer does not see the events in flight. At least
+once: a frame is released when the next one is asked for, or by ``close``, so the next consumer sees
+the events in flight again. Either way, a frame that was taken with ``keep`` is released only up to
+the last event that was handed out, and the next consumer gets the rest.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from time import monotonic_ns
+from typing import Any, Final
+
+from ..ended_by import EndedBy
+from ..errors import TapError
+from ..events.sieve import KeptAway, Sieve
+from ..frame import Frame
+from .attachment import Attachment
+from .cursor import Cursor
+from .hooks import watch
+from .merge import Merge
+from .stats import HandedOut, Stats, account
+
+AT_MOST_ONCE: Final = "at-most-once"
+AT_LEAST_ONCE: Final = "at-least-once"
+DELIVERIES: Final = (AT_MOST_ONCE, AT_LEAST_ONCE)
+_FRAMES_BETWEEN_TURNS: Final = 64  # 400 us of filtered frames; calling on_idle takes 1 us
+
+
+class Intake:
+    """The frames of a session on their way to its reader.
+
+    ``keep``: delivery is at least once. ``cursor``: the position in the frame whose events are
+    being handed out; None if there is none. ``failure``: an error that the next ``take`` raises.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_filtered_frames",
+        "_final",
+        "_made_in",
+        "_missed",
+        "_unreleased",
+        "away",
+        "cursor",
+        "failure",
+        "handed_out",
+        "keep",
+        "merge",
+        "sieve",
+    )
+
+    def __init__(self, merge: Merge, sieve: Sieve | None, *, keep: bool) -> None:
+        self.merge = merge
+        self.sieve = sieve
+        self.keep = keep
+        self.away = KeptAway() if sieve is None else sieve.away
+        self.handed_out = HandedOut()
+        self.cursor: Cursor | None = None
+        self.failure: TapError | None = None
+        self._unreleased: Attachment | None = None  # the last frame of its ring is not released
+        self._missed = 0  # events missing before the next frame that is handed out
+        self._filtered_frames = 0
+        self._final: Stats | None = None
+        self._made_in = os.getpid()
+        watch(self)
+
+    def take(self, until: int | None, keep: bool = False) -> tuple[Attachment, Frame] | None:
+        """The next frame as it was in its ring, and the ring.
+
+        None at the session's end, or at ``until`` (CLOCK_MONOTONIC, ns; None waits for ever).
+        Raises what ``Merge.take`` raises.
+        """
+        if self.failure is not None:
+            failure, self.failure = self.failure, None
+            raise failure
+        if self._unreleased is not None:
+            self.release()
+        keep = keep or self.keep
+        got = self.merge.take(until, keep=keep)
+        if keep and got is not None:
+            self._unreleased = got[0]
+        return got
+
+    def next(self, until: int | None, keep: bool = False) -> Cursor | None:
+        """A cursor in the next frame of which the sieve leaves something; None as from ``take``.
+
+        Raises NotRedactable too.
+        """
+        while (got := self.take(until, keep)) is not None:
+            attachment, frame = got
+            cursor = (
+                Cursor(attachment, frame, frame.count)
+                if self.sieve is None
+                else self._sifted(self.sieve, attachment, frame)
+            )
+            if cursor is not None:
+                self.cursor = cursor
+                self.handed_out.bytes += len(cursor.frame.payload)
+                return cursor
+            if (
+                until is not None
+                and not attachment.reader.has_more_seen
+                and monotonic_ns() >= until
+            ):
+                return None  # all that was there is filtered; more might come for ever
+        return None
+
+    def rest_or_next(self, until: int | None, keep: bool) -> Cursor | None:
+        """The frame of which something is left, or else the next one."""
+        cursor, self.cursor = self.cursor, None
+        return cursor if cursor is not None and cursor.remaining() else self.next(until, keep)
+
+    def has_rest(self) -> bool:
+        """Whether something is left of the last frame."""
+        return self.cursor is not None and self.cursor.remaining() > 0
+
+    def unpack(self, cursor: Cursor) -> Iterator[Any]:
+        """The events that are left of a frame, to be handed out one by one."""
+        events = cursor.unpack()
+        if cursor.split:
+            self.handed_out.split += abs(cursor.split)
+            cursor.split = 0
+        return events
+
+    def frame(self, cursor: Cursor, left: float) -> Frame:
+        """The rest of a frame, to be handed out whole, or cut to ``left`` events.
+
+        What is cut off stays under the cursor.
+        """
+        frame = cursor.rest()
+        self.cursor = None
+        if frame.count > left:
+            cursor.take(int(left))
+            cursor.split = 0  # counted only for events that are handed out one by one
+            self.cursor = cursor
+            frame = frame.take(int(left))
+        if left < math.inf:
+            if not self.keep:
+                self.release()
+            if frame.count == left and self.merge.ended_by is None:
+                self.merge.ended_by = EndedBy.LIMIT
+        return frame
+
+    def release(self) -> None:
+        """Release the events that were handed out of the last frame."""
+        if self._unreleased is not None:
+            rest = self._rest()
+            self._unreleased.reader.release(rest)
+            if not rest:
+                self._unreleased = None
+
+    def release_rest(self) -> None:
+        """At most once: release the rest of the last frame, before it is handed out."""
+        if self._unreleased is not None and not self.keep:
+            self._unreleased.reader.release()
+            self._unreleased = None
+
+    @property
+    def stats(self) -> Stats:
+        """The session's account: so far, or the final one once this is closed."""
+        return self._final or self._account()
+
+    def close(self, *, handled: bool) -> None:
+        """End the session: settle its account, free its rows, unmap and close everything.
+
+        handled: whether the reader has handled the last events that were handed out. If not, and
+        delivery is at least once, they are not released.
+        """
+        if os.getpid() != self._made_in:
+            self.detach()  # a vanished thread's sessions are destroyed before the fork hook runs
+        if self._settle(handled):
+            self.merge.close()
+
+    def free(self) -> None:
+        """At the interpreter's exit: as ``close``, but a daemon thread may still be reading.
+
+        So everything stays mapped, and nothing more is released.
+        """
+        if self._settle(handled=False):
+            self.merge.free()
+
+    def detach(self) -> None:
+        """In a forked child: the session stays with the parent; free and unlock nothing."""
+        self._made_in = os.getpid()
+        if self._final is None:
+            self._final, self.merge.ended_by = Stats(), EndedBy.FORK
+            self._unreleased = self.cursor = None
+            self.merge.detach()
+
+    def _settle(self, handled: bool) -> bool:
+        """Make the account final; False if it was already."""
+        if self._final is not None:
+            return False
+        if self.keep and handled:
+            self.release()
+        rest = self._rest()
+        if rest and self.cursor is not None:
+            self.handed_out.bytes -= len(self.cursor.rest().payload)
+            if self._unreleased is None and not self.keep:  # iterating released it already
+                self.cursor.attachment.reader.note_abandoned(rest)
+        self._unreleased = self.cursor = None
+        self._final = self._account()
+        self.merge.settle()
+        return True
+
+    def _account(self) -> Stats:
+        unreleased = self._unreleased.reader.kept if self._unreleased else 0
+        rest = 0 if self.keep and not unreleased else self._rest()
+        return account(
+            self.merge.attachments,
+            self.handed_out,
+            self.away,
+            unreleased=unreleased - rest,
+            lag_ns=self.merge.lag_ns(),
+        )
+
+    def _rest(self) -> int:
+        """Events of the last frame in its ring that were not handed out."""
+        return 0 if self.cursor is None else self.cursor.unreleased()
+
+    def _sifted(self, sieve: Sieve, attachment: Attachment, frame: Frame) -> Cursor | None:
+        """A cursor in what ``sieve`` leaves of a frame; None if it leaves nothing."""
+        self._missed += frame.missed
+        sifted = sieve.sift(frame.payload, frame.count, frame.timestamp)
+        if sifted.count:
+            missed, self._missed = self._missed, 0
+            payload, count = sifted.payload, sifted.count
+            rest = Frame(payload, count, frame.timestamp, missed, frame.lane, sieve.kind)
+            return Cursor(attachment, rest, frame.count, sifted)
+        self._filtered_frames += 1
+        on_idle = self.merge.on_idle
+        if on_idle is not None and self._filtered_frames % _FRAMES_BETWEEN_TURNS == 0:
+            on_idle()
+        return None

@@ -1,0 +1,167 @@
+"""Several lanes read as one: which ring is read next, waiting for it, and how the whole ends.
+
+The frame that is taken next is the oldest one of all lanes; frames of one lane stay in order. A
+lane that has ended is dropped once it is drained. The whole ends with its last lane, at its
+deadline, or when it is told to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import monotonic_ns
+from typing import Final
+
+from ..ended_by import EndedBy
+from ..errors import TapError
+from ..frame import Frame
+from .attachment import Attachment
+from .waiting import Waiter
+
+_NEVER_NS: Final = 1 << 63  # later than any clock
+
+
+class Merge:
+    """The rings of a session's lanes, in order of time.
+
+    ``attachments`` are all of them, ``open`` those that may still have frames. ``deadline_ns``
+    (CLOCK_MONOTONIC) is when the whole ends, None if only the lanes end it. ``ended_by`` is why it
+    ended; None before. ``on_idle`` is called before each wait.
+    """
+
+    __slots__ = ("_stop", "attachments", "deadline_ns", "ended_by", "on_idle", "open", "waiter")
+
+    def __init__(
+        self, attachments: Sequence[Attachment], deadline_ns: int | None, waiter: Waiter
+    ) -> None:
+        self.attachments = tuple(attachments)
+        self.open = list(attachments)
+        self.deadline_ns = deadline_ns
+        self.waiter = waiter
+        self.ended_by: str | None = None
+        self.on_idle: Callable[[], object] | None = None
+        self._stop: str | None = None
+
+    def take(self, until: int | None, *, keep: bool) -> tuple[Attachment, Frame] | None:
+        """The next frame, and its ring. None once the whole has ended, or at ``until``.
+
+        until: CLOCK_MONOTONIC in ns; None waits for ever. keep: do not release the frame yet.
+        Raises RingCorrupt, and BufferLimit if the engine refused the session.
+        """
+        since = 0
+        while self._goes_on():
+            try:
+                open_ = self.open
+                attachment = open_[0] if len(open_) == 1 else self._furthest_behind()
+                if attachment is not None:
+                    frame = attachment.reader.take(keep=keep)
+                    if frame is not None:
+                        return attachment, frame
+                self._drop_ended()
+            except TapError:
+                self.ended_by = EndedBy.ERROR
+                raise
+            now = monotonic_ns()
+            if not self.open or (until is not None and now >= until):
+                return None
+            if self.on_idle is not None:
+                self.on_idle()
+            since = since or now
+            self.waiter.wait(self.open, since, self._wait_until(until))
+        return None
+
+    async def ready(self, until: int | None = None) -> None:
+        """Let other tasks run until ``take`` would return at once, or until ``until``."""
+        since = monotonic_ns()
+        while self._goes_on() and not self._has_news():
+            if until is not None and monotonic_ns() >= until:
+                return
+            if self.on_idle is not None:
+                self.on_idle()
+            await self.waiter.wait_async(self.open, since, self._wait_until(until))
+
+    def end(self, reason: str) -> None:
+        """End soon, for this reason. A signal handler may call it."""
+        if self._stop is None:
+            self._stop = reason
+
+    def settle(self) -> None:
+        """Say why it ended, if it is closed before it has a reason."""
+        if self.ended_by is None:
+            self.ended_by = self._stop or EndedBy.CLOSED
+
+    def close(self) -> None:
+        """Free the rows that are ours, then unmap and close everything."""
+        self.waiter.unlink()
+        for each in self.attachments:
+            each.close()
+        self.waiter.close()
+
+    def free(self) -> None:
+        """Free the rows that are ours; everything stays mapped."""
+        self.waiter.unlink()
+        for each in self.attachments:
+            each.free()
+
+    def detach(self) -> None:
+        """In a forked child: unmap and close the rings; free and unlock nothing."""
+        for each in self.attachments:
+            each.detach()
+
+    def fill(self) -> float:
+        """How full the fullest ring is, 0.0 to 1.0."""
+        return max((each.reader.account.fill(each.row.slots) for each in self.open), default=0.0)
+
+    def lag_ns(self) -> int:
+        """The age of the oldest frame that is not taken yet, in ns; 0 if there is none."""
+        times = [time_ns for each in self.open if (time_ns := each.oldest_ns())]
+        return max(0, monotonic_ns() - min(times)) if times else 0
+
+    def ends_ns(self) -> int:
+        """When it ends at the latest, by its deadline or by an engine's limit."""
+        ends = [each.ends_ns() for each in self.attachments]
+        return min(ends if self.deadline_ns is None else [*ends, self.deadline_ns])
+
+    def _goes_on(self) -> bool:
+        if self.ended_by is None:
+            if self._stop is not None:
+                self.ended_by = self._stop
+            elif self.deadline_ns is not None and monotonic_ns() >= self.deadline_ns:
+                self.ended_by = EndedBy.DURATION
+        return self.ended_by is None
+
+    def _has_news(self) -> bool:
+        """Whether there is a frame to take, or an end or an error to learn of."""
+        try:
+            return not self.open or any(
+                not each.reader.is_empty() or each.ended_by() for each in self.open
+            )
+        except TapError:
+            return True  # ``take`` raises it again
+
+    def _furthest_behind(self) -> Attachment | None:
+        waiting = [
+            (time_ns, index)
+            for index, each in enumerate(self.open)
+            if (time_ns := each.reader.next_time_ns()) is not None
+        ]
+        return self.open[min(waiting)[1]] if waiting else None
+
+    def _drop_ended(self) -> None:
+        """Drop the lanes that have ended and are drained; after the last one, say why."""
+        for each in list(self.open):
+            reason = each.ended_by()
+            if reason is None or not each.reader.is_empty():
+                continue
+            each.reader.note_final_gap()
+            self.open.remove(each)
+            each.reason = reason
+        if not self.open and self.ended_by is None:
+            reasons = [each.reason for each in self.attachments]
+            died = EndedBy.ENGINE_DEATH in reasons
+            self.ended_by = EndedBy.ENGINE_DEATH if died else reasons[-1]
+            if self.ended_by == EndedBy.EXPIRED and self.deadline_ns is not None:
+                self.ended_by = EndedBy.DURATION  # the engine ended what was asked for here
+
+    def _wait_until(self, until: int | None) -> int:
+        bounds = [bound for bound in (until, self.deadline_ns) if bound is not None]
+        return min(bounds, default=_NEVER_NS)

@@ -1,0 +1,81 @@
+"""A session's frames carried into a sink, to the end of both, whatever ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+from ..consumer.session import Session
+from ..ended_by import EndedBy
+from ..errors import TapError
+from ..files.writing import STDOUT, Sink
+
+Tick = Callable[[], object]
+
+
+class Transfer:
+    """Frames on their way from a session into a sink.
+
+    limit: the number of events to carry; None is no limit. flush_each: flush the sink after each
+    frame, before the session releases it (delivery at least once). progress: entered while frames
+    are carried; it gives a function to call after each frame and while no frame is there, or None.
+    ``failure`` is the error that ended the transfer early, or None.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        sink: Sink,
+        *,
+        limit: int | None = None,
+        flush_each: bool = False,
+        progress: AbstractContextManager[Tick | None] | None = None,
+    ) -> None:
+        self.failure: Exception | None = None
+        self._session = session
+        self._sink = sink
+        self._limit = limit
+        self._flush_each = flush_each
+        self._progress = progress or nullcontext()
+
+    def run(self) -> None:
+        """Carry all frames, then close the session and the sink. Never raises what ends it.
+
+        ``session.ended_by`` says why it ended: ``output-closed`` if nothing reads the output any
+        more, ``interrupt`` after a KeyboardInterrupt, ``error`` if ``failure`` is set. After a
+        failure, the last frames count as not handled, and the sink as not complete.
+        """
+        self._guarded(self._carry)
+        self._session.close(handled=self.failure is None)
+        self._guarded(lambda: self._sink.close(complete=self.failure is None))
+
+    def _carry(self) -> None:
+        session, sink = self._session, self._sink
+        with self._progress as tick:
+
+            def idle() -> None:
+                sink.tick()
+                if tick is not None:
+                    tick()
+
+            session.on_idle = idle
+            for frame in session.frames(limit=self._limit):
+                sink.write(frame)
+                if self._flush_each:
+                    sink.flush()
+                if tick is not None:
+                    tick()
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """Do ``step``, and note what ends it early."""
+        try:
+            step()
+        except BrokenPipeError:
+            self._session.ended_by = EndedBy.OUTPUT_CLOSED
+        except (TapError, OSError, MemoryError, ValueError) as error:
+            if isinstance(error, OSError) and error.filename is None:
+                error.filename = self._sink.path if self._sink.path != STDOUT else None
+            self._session.ended_by = EndedBy.ERROR
+            self.failure = self.failure or error
+        except KeyboardInterrupt:
+            self._session.ended_by = EndedBy.INTERRUPT

@@ -1,0 +1,43 @@
+"""The frame: one batch on its way from a ring to its reader, in one shape for all rooms."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import msgspec
+
+
+class Frame(msgspec.Struct, frozen=True, gc=False):
+    """One batch as the engine published it, or part of one.
+
+    payload: the packed events. ``lines`` and ``json``: text with a newline after each event, ready
+    to be passed on. ``bytes``: a table of lengths, then the events. ``array``: the records.
+    count: the number of events. timestamp: when the engine began to offer the batch, in nanoseconds
+    since the epoch. missed: events lost just before this frame. lane: the id of the lane it came
+    from. kind: knows how to unpack and split the payload.
+    """
+
+    payload: bytes
+    count: int
+    timestamp: int
+    missed: int
+    lane: str
+    kind: Any
+
+    def events(self) -> list[Any]:
+        """The decoded events: bytes, objects, or a list with one array of all records."""
+        events: list[Any] = self.kind.unpack(self.payload, self.count)[0]
+        return events
+
+    def lines(self, keepends: bool = False) -> list[bytes]:
+        """The lines of a ``lines`` or ``json`` frame; ``keepends=True`` is three times as fast."""
+        lines = io.BytesIO(self.payload).readlines()
+        return lines if keepends else [line.removesuffix(b"\n") for line in lines]
+
+    def take(self, n: int) -> Frame:
+        """A frame with the first ``n`` events; the same frame if it has no more than that."""
+        if n >= self.count:
+            return self
+        payload = bytes(self.kind.split(self.payload, self.count, n)[0]) if n > 0 else b""
+        return msgspec.structs.replace(self, payload=payload, count=max(n, 0))
