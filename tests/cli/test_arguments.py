@@ -1,0 +1,69 @@
+"""What the commands' arguments mean, and what a wrong one is told."""
+
+import click
+import pytest
+
+from tapring.cli.arguments import ADDRESS, Count, Duration, EngineName, Size, SizeOrTime
+from tapring.files.rotation import Rotation
+
+
+def converted(type_: click.ParamType, text: str):
+    return type_.convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("30s", 30), ("1m30s", 90), ("500ms", 0.5), ("2h", 7200), ("1.5m", 90), ("1d", 86400),
+        ("7", 7), ("0.25", 0.25), (" 5S ", 5), ("10us", 1e-5), ("3ns", 3e-9), ("0", 0),
+    ],
+)  # fmt: skip
+def test_a_duration_in_seconds(text, seconds) -> None:
+    assert converted(Duration(), text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1048576", 1 << 20), ("64k", 64 << 10), ("64KiB", 64 << 10), ("16MiB", 16 << 20),
+        ("100MB", 100_000_000), ("2kB", 2000), ("1g", 1 << 30), ("0.5k", 512), ("12 b", 12),
+        ("1T", 1 << 40),
+    ],
+)  # fmt: skip
+def test_a_size_in_bytes(text, size) -> None:
+    assert converted(Size(), text) == size
+
+
+@pytest.mark.parametrize(
+    ("text", "rotation"),
+    [
+        ("10m", Rotation(seconds=600)), ("10mb", Rotation(bytes=10_000_000)),
+        ("10MiB", Rotation(bytes=10 << 20)), ("64k", Rotation(bytes=64 << 10)),
+        ("1h", Rotation(seconds=3600)),
+    ],
+)  # fmt: skip
+def test_a_size_or_a_time(text, rotation) -> None:
+    assert converted(SizeOrTime(), text) == rotation
+
+
+@pytest.mark.parametrize(
+    ("type_", "text", "said"),
+    [
+        (Duration(), "30sec", "Invalid duration '30sec'. Try 30s, 1m30s, 500ms or 2h."),
+        (Duration(), "", "Invalid duration ''. Try 30s, 1m30s, 500ms or 2h."),
+        (Duration(), "-1s", "Invalid duration '-1s'. Try 30s, 1m30s, 500ms or 2h."),
+        (Size(), "0", "Invalid size '0'. Try 16MiB, 64k or 1048576."),
+        (Size(), "16X", "Invalid size '16X'. Try 16MiB, 64k or 1048576."),
+        (Count(), "0", "Invalid number '0'. Use a whole number of at least 1, such as 10."),
+        (Count(), "1.5", "Invalid number '1.5'. Use a whole number of at least 1, such as 10."),
+        (Count(), "9" * 30, "Use a whole number of at least 1"),
+        (SizeOrTime(), "10", "'10' has no unit. Try 100MB (a size) or 10m (a time)."),
+        (SizeOrTime(), "soon", "Invalid size or time 'soon'. Try 100MB or 10m."),
+        (EngineName(), "No Name", "Invalid engine name 'No Name'. Try detector or detector-1."),
+        (ADDRESS, "a:b:c", "detector.0a1b2c3d"),
+    ],
+)
+def test_a_wrong_value_is_told_what_would_be_right(type_, text, said) -> None:
+    with pytest.raises(click.BadParameter) as error:
+        converted(type_, text)
+    assert said in error.value.message
