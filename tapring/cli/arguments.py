@@ -14,7 +14,7 @@ from ..events.redaction import compile_regex
 from ..events.selection import Rate
 from ..events.where import Where
 from ..files.writing import Rotation
-from ..shm.discovery import split_address
+from ..shm.names import split_address
 from ..wire import layout
 
 _UNITS_S: Final = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -24,7 +24,7 @@ from ..events.redaction import Redactor
 from ..events.selection import Select
 from ..files.meta import CaptureMeta
 from ..files.writing import Sink, check_output, open_sink
-from ..shm.discovery import split_address
+from ..shm.names import split_address
 from . import summary
 from .arguments import ADDRESS
 from .attach_options import Options, options

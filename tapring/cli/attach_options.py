@@ -14,7 +14,7 @@ from ..consumer.waiting import POLL, WAKES
 from ..events.redaction import Redactor
 from ..events.selection import Select
 from ..files.writing import FORMATS, STDOUT, Rotation
-from ..shm.discovery import split_address
+from ..shm.names import split_address
 from .arguments import (
     EXPRESSION,
     ONE_PATH,

@@ -9,7 +9,10 @@ from typing import Final
 from ..ended_by import EndedBy
 from ..errors import BufferLimit, EngineNotFound, RingCorrupt
 from ..events.kinds import Kind, kind_from
-from ..shm.registry import BellOf, Registry, Row, map_ring
+from ..shm.names import lane_number
+from ..shm.registry import Registry
+from ..shm.rings import map_ring
+from ..shm.row import BellOf, Row
 from ..shm.segment import Segment
 from ..shm.sweep import sweep_lane
 from ..wire import layout
@@ -54,7 +57,7 @@ class Attachment:
         except (IndexError, ValueError) as error:
             raise RingCorrupt(f"session {registry.address}:{row.id}: {error}") from None
         try:
-            self._segment = Segment.attach(layout.segment_name(info.engine, info.lane, row.id))
+            self._segment = Segment.attach(info.segment_name(row.id))
         except FileNotFoundError:
             if registry.engine_has_closed() or not registry.segment.is_linked():
                 raise EngineNotFound(f"the engine {registry.address} has just ended") from None
@@ -64,18 +67,17 @@ class Attachment:
         try:
             self.reader = self._map()
         except BaseException:
-            self._segment.let_go()
+            self._segment.detach()
             raise
 
     def new_bell(self) -> BellOf:
         """Identify a new doorbell of this session, as rows name it."""
-        return int(self.registry.info.lane, 16), self.row.id, secrets.randbits(64)
+        return BellOf(lane_number(self.registry.info.lane), self.row.id, secrets.randbits(64))
 
     @property
     def bell_name(self) -> str:
         """The name of this session's doorbell, as its semaphore is called."""
-        info = self.registry.info
-        return layout.segment_name(info.engine, info.lane, self.row.id)
+        return self.registry.info.segment_name(self.row.id)
 
     def oldest_ns(self) -> int | None:
         """The time of the oldest unread frame (CLOCK_MONOTONIC); None if none, or if corrupt."""
@@ -121,8 +123,8 @@ class Attachment:
     def detach(self) -> None:
         """In a forked child: unmap and close everything, but free and unlock nothing."""
         self.reader.close()
-        self._segment.let_go()
-        self.registry.let_go()
+        self._segment.detach()
+        self.registry.detach()
 
     def free(self) -> None:
         """Free the row if it is ours, and unlock it; of a dead engine, remove the whole lane.
@@ -132,8 +134,8 @@ class Attachment:
         registry = self.registry
         alive = registry.engine_is_alive()
         if self.owned:
-            registry.free(self.row, CLOSE_TIMEOUT_S)
-        registry.drop_reader(self.row)
+            registry.table.free(self.row, CLOSE_TIMEOUT_S)
+        registry.table.unlock_reader(self.row)
         if not alive:
             sweep_lane(registry.info.engine, registry.info.lane)
 
@@ -149,13 +151,12 @@ class Attachment:
         ring = map_ring(segment, row, registry.segment.owner, writable=False)
         page = segment.map(layout.CONSUMER_PAGE, layout.PAGE, writable=True)
         segment.close_descriptor()
-        words = registry.words
         return Reader(
             Buffers(producer_words(ring), consumer_words(page, 0), ring),
             Shape(row.slots, row.slot_bytes, row.stage, self.kind.code, self.kind),
             publish_barrier,
             lane=registry.info.lane,
-            to_wall_ns=words[layout.CLOCK_WALL_NS] - words[layout.CLOCK_MONOTONIC_NS],
+            to_wall_ns=registry.to_wall_ns,
         )
 
     def _was_closed_unseen(self) -> bool:
@@ -175,4 +176,4 @@ class Attachment:
                 f"the engine {self.registry.address} could not use the ring of session "
                 f"{self.row.id}; its standard error says why"
             )
-        return verdict == Verdict.NONE and not self.registry.is_open(self.row)
+        return verdict == Verdict.NONE and not self.registry.table.is_open(self.row)

@@ -22,9 +22,12 @@ from ..errors import (
 from ..events.redaction import Redactor
 from ..events.selection import Select
 from ..events.sieve import OnDecodeError, make_sieve
-from ..shm.discovery import find, split_address
+from ..shm.discovery import find
 from ..shm.limits import check_sample
-from ..shm.registry import TABLE_TIMEOUT_S, Registry, Row
+from ..shm.names import split_address
+from ..shm.registry import Registry
+from ..shm.row import Row
+from ..shm.table import TABLE_TIMEOUT_S
 from ..wire import layout
 from ..wire.layout import Owner
 from .attachment import CLOSE_TIMEOUT_S, Attachment
@@ -136,11 +139,13 @@ def attach_session(
     _check_wake(wake)
     registry, row = _find_session(engine, lane, session, wait)
     try:
-        registry.take_reader(row)
-        row = registry.row_of(session)  # meanwhile it may have ended, and another have its row
+        registry.table.lock_reader(row)
+        row = registry.table.row_of(
+            session
+        )  # meanwhile it may have ended, and another have its row
         attachment = Attachment(registry, row, owned=False)
     except BaseException:
-        registry.let_go()
+        registry.detach()
         raise
     try:
         sieve = make_sieve(attachment.kind, select, redact, type, on_decode_error)
@@ -168,7 +173,7 @@ def close_session(address: str) -> None:
                 f"session {registry.address}:{session} belongs to {whose} and ends with it; only "
                 f"sessions that were opened to be kept (tapring open) can be closed from outside"
             )
-        if not registry.free(row, TABLE_TIMEOUT_S):
+        if not registry.table.free(row, TABLE_TIMEOUT_S):
             raise SessionBusy(
                 f"another process holds the session table of {registry.address}; try again"
             )
@@ -198,7 +203,7 @@ def _find_session(engine: str, lane: str | None, session: int, wait: float) -> t
         registry, row = _row_of(registries, session)
     except BaseException:
         for registry in registries:
-            registry.let_go()
+            registry.detach()
         raise
     for other in registries:
         if other is not registry:
@@ -220,10 +225,10 @@ def _find(engine: str, lane: str | None, wait: float, session: int | None = None
 def _row_of(registries: list[Registry], session: int) -> tuple[Registry, Row]:
     for registry in registries[:-1]:
         try:
-            return registry, registry.row_of(session)
+            return registry, registry.table.row_of(session)
         except TapError:
             continue
-    return registries[-1], registries[-1].row_of(session)
+    return registries[-1], registries[-1].table.row_of(session)
 
 
 class _Asked(msgspec.Struct, frozen=True):
@@ -253,7 +258,7 @@ def _open_sessions(registries: list[Registry], asked: _Asked) -> list[Attachment
     except BaseException:
         _close_all(attachments)
         for registry in registries:
-            registry.let_go()
+            registry.detach()
         raise
     return attachments
 
@@ -282,7 +287,7 @@ def _check_alike(attachments: list[Attachment], stage: str) -> None:
 
 def _close_all(attachments: list[Attachment]) -> None:
     for attachment in attachments:
-        attachment.registry.free(attachment.row, CLOSE_TIMEOUT_S)
+        attachment.registry.table.free(attachment.row, CLOSE_TIMEOUT_S)
         attachment.close()
 
 
@@ -318,5 +323,5 @@ def _open_session(registry: Registry, asked: _Asked) -> Attachment:
     try:
         return Attachment(registry, row, owned=asked.owner == Owner.CONSUMER)
     except BaseException:
-        registry.free(row, CLOSE_TIMEOUT_S)
+        registry.table.free(row, CLOSE_TIMEOUT_S)
         raise

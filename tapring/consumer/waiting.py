@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from ..errors import SessionBusy
 from ..shm.doorbell import Bell
-from ..shm.registry import NO_BELL
+from ..shm.row import NO_BELL
 from ..wire.ordering import full_barrier
 from .attachment import Attachment
 
@@ -132,7 +132,7 @@ class Doorbell:
         try:
             bell = first.new_bell()
             for each in attachments:
-                each.registry.hang_bell(each.row, bell)
+                each.registry.table.hang_bell(each.row, bell)
         except BaseException:
             self.unlink()
             self.close()
@@ -165,7 +165,7 @@ class Doorbell:
         for each in self._attachments:
             if not each.owned:  # an owned row is freed anyway
                 with suppress(SessionBusy):
-                    each.registry.hang_bell(each.row, NO_BELL)
+                    each.registry.table.hang_bell(each.row, NO_BELL)
         self._bell.unlink()
 
     def close(self) -> None:

@@ -16,7 +16,8 @@ from functools import partial
 from typing import Final, Protocol
 
 from ..events.kinds import Kind
-from ..shm.registry import Registry, Row
+from ..shm.registry import Registry
+from ..shm.row import Row
 from ..thrown_in import was_thrown_in
 from ..wire import layout
 from ..wire.layout import Ended, Verdict
@@ -74,11 +75,11 @@ class Roster:
         if self._paused:
             self._paused -= 1
             return AGAIN
-        stable = registry.stable_rows()
+        stable = registry.table.stable_rows()
         if stable is None:
             self._odd += 1
             if self._odd % _BATCHES_BEFORE_REPAIR == 0:
-                registry.repair()
+                registry.table.repair()
             return AGAIN
         self._odd = 0
         generation, table = stable
@@ -98,8 +99,8 @@ class Roster:
             return AGAIN
         if not self.free_rows(registry):
             return AGAIN
-        if registry.dead_rows():
-            registry.repair()
+        if registry.table.dead_rows():
+            registry.table.repair()
         return generation
 
     def take_up(
@@ -129,12 +130,11 @@ class Roster:
             except Exception as error:  # whatever it is, the consumer gets its answer
                 if was_thrown_in(error):
                     raise
-                if not registry.is_open(row):  # it ended before it was seen
+                if not registry.table.is_open(row):  # it ended before it was seen
                     return error
                 engine._fault(f"session {row.id} is refused: {str(error) or repr(error)}")
                 verdict, refusal = Verdict.UNUSABLE, error
-        word = (row.id << layout.VERDICT_ID_SHIFT | verdict) & 0xFFFF_FFFF_FFFF_FFFF
-        registry.words[layout.verdict(row.index)] = word
+        registry.answer(row, verdict)
         if verdict != Verdict.ACCEPTED:
             self._to_free.append(row)
         return refusal
@@ -150,7 +150,7 @@ class Roster:
         if segment.size <= WHOLE_BYTES:
             segment.close()
         elif segment.is_mapped and not [each for each in self.leaving if each.segment is segment]:
-            self.leaving.append(Leaving(segment, partial(registry.may_be_read, live.row)))
+            self.leaving.append(Leaving(segment, partial(registry.table.may_be_read, live.row)))
             # Where sessions come and go faster than batches.
             while len(self.leaving) > self._max_sessions:
                 self.leaving.pop(0).segment.close()
@@ -169,7 +169,7 @@ class Roster:
 
     def free_rows(self, registry: Registry, timeout_s: float = 0.0) -> bool:
         """Free the rows of ended sessions; where the table is held, some batches later: False."""
-        self._to_free = [row for row in self._to_free if not registry.free(row, timeout_s)]
+        self._to_free = [row for row in self._to_free if not registry.table.free(row, timeout_s)]
         if self._to_free:
             self._paused = _BATCHES_BEFORE_REPAIR
         return not self._to_free
@@ -196,7 +196,7 @@ class Roster:
         for live in self.live.values():
             live.after_fork()
         for leaving in self.leaving:
-            leaving.segment.let_go()
+            leaving.segment.detach()
 
     def _end_all_but(self, registry: Registry, table: list[Row]) -> bool:
         """End the sessions that the table no longer names; say whether there were any."""

@@ -9,7 +9,10 @@ from typing import Final
 from ..errors import RingCorrupt, TapError
 from ..events.kinds import Kind
 from ..shm.doorbell import Bell
-from ..shm.registry import NO_BELL, Registry, Row, map_ring
+from ..shm.names import lane_id, segment_name
+from ..shm.registry import Registry
+from ..shm.rings import map_ring
+from ..shm.row import NO_BELL, Row
 from ..shm.segment import Segment
 from ..wire import layout
 from ..wire.geometry import Buffers, Shape
@@ -63,7 +66,7 @@ class Live:
             old.close()
         lane, session, _ = row.bell
         if session:
-            name = layout.segment_name(registry.info.engine, f"{lane:08x}", session)
+            name = segment_name(registry.info.engine, lane_id(lane), session)
             try:
                 self.bell = Bell.open(name, registry.segment.owner)
             except TapError:
@@ -94,16 +97,15 @@ class Live:
         if self.open:
             self.open = False
             self.writer.close()
-        self.segment.let_go()
+        self.segment.detach()
 
 
 class Arriving:
     """A session that is to be taken up: its ring is open, and not mapped yet."""
 
     def __init__(self, registry: Registry, row: Row) -> None:
-        lane = registry.info
         self.row = row
-        self._segment = Segment.attach(layout.segment_name(lane.engine, lane.lane, row.id))
+        self._segment = Segment.attach(registry.info.segment_name(row.id))
 
     def map(self, registry: Registry, stages: Mapping[str, Kind]) -> Live:
         """Map the ring. Raises where it is not the ring that the row describes."""
@@ -120,7 +122,7 @@ class Arriving:
                 publish_barrier,
             )
         except BaseException:
-            segment.let_go()
+            segment.detach()
             raise
         now = monotonic_ns()
         longest = registry.info.max_duration_ns

@@ -45,7 +45,7 @@ from ..shm.segment import DEFAULT_MODE
 from ..shm.sweep import sweep
 from ..thrown_in import was_thrown_in
 from ..wire import layout
-from ..wire.layout import Ended, EngineState, Owner
+from ..wire.layout import Ended, Owner
 from .cost import Cost, Meter, Timed, TimedResting
 from .fanout import Watched, is_outdated, watch
 from .handle import Handle
@@ -258,7 +258,7 @@ class Tap:
             count_resting(self._watched.values())
             self._roster.close()
             registry, self._registry = self._registry, None
-            registry.words[layout.ENGINE_STATE] = EngineState.CLOSED
+            registry.mark_closed()
             registry.unlink()
             self._forget_lane()
             registry.close()
@@ -298,12 +298,11 @@ class Tap:
             self.reason = str(error) or repr(error)
             self._warn(f"the engine {self.name!r} cannot be tapped: {self.reason}")
             return
-        self._generation = self._registry.words[layout.GENERATION : layout.GENERATION + 1]
+        self._generation = self._registry.table.generation_word()
         self._seen = self._generation[0]
         self._meter.calibrate(self.snapshot)
-        words = self._registry.words
-        words[layout.COST_IDLE_NS] = round(self._meter.idle_ns)
-        words[layout.BUDGET_PPM] = round((self.budget or 0) * layout.PPM)
+        self._registry.idle_ns = self._meter.idle_ns
+        self._registry.budget = self.budget
         _close_with_the_worker()
 
     def _create_registry(self) -> Registry:
@@ -339,7 +338,7 @@ class Tap:
         roster.after_fork()
         if registry is not None:
             generation.release()
-            registry.let_go()
+            registry.detach()
 
     # ---- the table ---------------------------------------------------------------------
 
@@ -460,9 +459,9 @@ class Tap:
         """Tell whoever looks at the segments."""
         if self._registry is None:
             return
-        cost, words = self._meter.cost, self._registry.words
-        words[layout.COST_BATCH_NS] = round(cost.batch_ns)
-        words[layout.COST_SHARE_PPM] = round(cost.share * layout.PPM)
+        cost, registry = self._meter.cost, self._registry
+        registry.batch_ns = cost.batch_ns
+        registry.cost_share = cost.share
         for session, of_it in cost.sessions.items():
             live = self._roster.live.get(session)
             if live is not None and live.open:
@@ -546,7 +545,7 @@ class Tap:
     def _fault(self, message: str) -> None:
         self._faults += 1
         if self._registry is not None:
-            self._registry.words[layout.FAULTS] = self._faults
+            self._registry.faults = self._faults
         self._warn(message)
 
     def _unknown_stage(self, stage: object) -> None:
@@ -556,7 +555,7 @@ class Tap:
         with self._gate.hold():
             self._misuse += 1
             if self._registry is not None:
-                self._registry.words[layout.MISUSE] = self._misuse
+                self._registry.misuse = self._misuse
         if self.strict:
             raise error or StageNotFound(message)
         self._warn(message)

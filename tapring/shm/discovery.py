@@ -6,7 +6,6 @@ the way (``housekeeping``).
 
 from __future__ import annotations
 
-import re
 import time
 from contextlib import suppress
 from typing import Final
@@ -19,7 +18,8 @@ from ..wire.geometry import consumer_words, producer_words
 from ..wire.layout import Owner, RowState
 from ..wire.ledger import Account, Counters
 from .info import StageInfo
-from .registry import Registry, Row
+from .registry import Registry
+from .row import Row
 from .segment import Segment, names
 from .sweep import lanes_of, sweep, sweep_lane
 
@@ -141,25 +141,10 @@ def _runs(registry: Registry) -> bool:
 
 
 def _has_ring(registry: Registry, session: int | None) -> bool:
-    if not any(row.id == session and row.state == RowState.OPEN for row in registry.rows()):
+    if not any(row.id == session and row.state == RowState.OPEN for row in registry.table.rows()):
         return False
-    ring = layout.segment_name(registry.info.engine, registry.info.lane, session)
+    ring = registry.info.segment_name(session)
     return ring in names(ring)
-
-
-def split_address(address: str) -> tuple[str, str | None, int | None]:
-    """Engine, lane and session of ``ENGINE[.LANE][:ID]``. Raises ValueError, with an example."""
-    match = re.fullmatch(
-        rf"({layout.ENGINE_PATTERN})(?:\.({layout.LANE_PATTERN}))?(?::([1-9]\d{{0,18}}))?",
-        address,
-    )
-    if not match:
-        raise ValueError(
-            f"{address!r} is no address: ENGINE, ENGINE.LANE or ENGINE.LANE:ID is, "
-            f"such as detector, detector.0a1b2c3d or detector:7"
-        )
-    engine, lane, session = match.groups()
-    return engine, lane, int(session) if session else None
 
 
 def _not_found(engine: str, lane: str | None) -> EngineNotFound:
@@ -176,27 +161,26 @@ def _not_found(engine: str, lane: str | None) -> EngineNotFound:
 
 
 def _engine_info(registry: Registry) -> EngineInfo:
-    info, words = registry.info, registry.words
+    info = registry.info
     sessions = []
-    for row in registry.rows():
+    for row in registry.table.rows():
         if row.state == RowState.OPEN and row.stage < len(info.stages):
             with suppress(OSError, TapError):
                 sessions.append(_session_info(registry, row))
-    uptime_ns = time.monotonic_ns() - words[layout.CLOCK_MONOTONIC_NS]
     return EngineInfo(
         name=info.engine,
         lane=info.lane,
-        pid=words[layout.PID],
-        uptime_s=uptime_ns / 1e9,
+        pid=registry.pid,
+        uptime_s=(time.monotonic_ns() - registry.created_ns) / 1e9,
         stages={stage.name: stage for stage in info.stages},
         sessions=tuple(sessions),
         max_sessions=info.max_sessions,
         max_duration_s=info.max_duration_ns / 1e9,
         max_buffer_bytes=info.max_buffer_bytes,
-        faults=words[layout.FAULTS],
-        misuse=words[layout.MISUSE],
-        idle_ns=words[layout.COST_IDLE_NS],
-        batch_ns=words[layout.COST_BATCH_NS],
+        faults=registry.faults,
+        misuse=registry.misuse,
+        idle_ns=registry.idle_ns,
+        batch_ns=registry.batch_ns,
         share=registry.cost_share,
         budget=registry.budget,
     )
@@ -204,7 +188,7 @@ def _engine_info(registry: Registry) -> EngineInfo:
 
 def _session_info(registry: Registry, row: Row) -> SessionInfo:
     info = registry.info
-    with Segment.attach(layout.segment_name(info.engine, info.lane, row.id)) as segment:
+    with Segment.attach(info.segment_name(row.id)) as segment:
         pages = segment.map(0, layout.SLOTS, writable=False)
         with producer_words(pages) as words, consumer_words(pages) as page:
             account = Account(words, page)
@@ -214,7 +198,7 @@ def _session_info(registry: Registry, row: Row) -> SessionInfo:
         id=row.id,
         stage=info.stages[row.stage].name,
         owner=_OWNERS.get(row.owner, "?"),
-        read=registry.segment.is_locked(layout.LOCK_ROWS + row.index),
+        read=registry.table.is_read(row),
         sample=row.sample,
         served=served,
         cost_ns=cost_ns,

@@ -15,7 +15,7 @@ from typing import Final
 import posix_ipc
 
 from ..errors import NotPermitted, SharedMemoryFull
-from ..wire import layout
+from .names import bell_file
 from .segment import DEFAULT_MODE, DIRECTORY, explain, not_given, raise_unless_the_kernels, unlink
 
 # A semaphore's file is as long as the C library's sem_t, on all machines of today. A shorter one
@@ -102,7 +102,7 @@ class Bell:
 
     def unlink(self) -> None:
         """Remove its name; whoever has it open goes on."""
-        unlink(layout.SEMAPHORE_PREFIX + self.name)
+        unlink(bell_file(self.name))
 
 
 def _lack(name: str, error: Exception) -> SharedMemoryFull:
@@ -110,4 +110,4 @@ def _lack(name: str, error: Exception) -> SharedMemoryFull:
 
 
 def _path(name: str) -> str:
-    return f"{DIRECTORY}/{layout.SEMAPHORE_PREFIX}{name}"
+    return f"{DIRECTORY}/{bell_file(name)}"

@@ -17,6 +17,7 @@ from ..errors import EngineNotFound, RingCorrupt, VersionMismatch
 from ..wire import layout
 from ..wire.layout import EngineState
 from ..wire.ordering import publish_barrier
+from .names import segment_name
 from .segment import Segment
 
 READY_TIMEOUT_S: Final = 1.0
@@ -53,6 +54,15 @@ class LaneInfo(msgspec.Struct, frozen=True):
     buffer_bytes: _Bytes
     max_buffer_bytes: _Bytes
     slot_bytes: _SlotBytes
+
+    @property
+    def address(self) -> str:
+        """``ENGINE.LANE``."""
+        return f"{self.engine}.{self.lane}"
+
+    def segment_name(self, session: int | None = None) -> str:
+        """Return the name of this lane's registry, or of the ring of one of its sessions."""
+        return segment_name(self.engine, self.lane, session)
 
 
 def write_header(words: memoryview, size: int, info: LaneInfo, described: bytes) -> None:

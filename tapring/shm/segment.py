@@ -26,11 +26,13 @@ import resource
 import stat
 import struct
 from contextlib import suppress
+from functools import partial
 from typing import ClassVar, Final
 
 import posix_ipc
 
 from ..errors import NotPermitted, RingCorrupt, SharedMemoryFull, TapError
+from .names import prefix as prefix_of
 
 DIRECTORY: Final = "/dev/shm"
 DEFAULT_MODE: Final = 0o600
@@ -65,7 +67,7 @@ _ADVICE: Final = {
 class Segment:
     """An open shared-memory segment: a descriptor, its size in bytes, and what was mapped of it.
 
-    A context manager, which an exception leaves with ``let_go``; closing twice is fine.
+    A context manager, which an exception leaves with ``detach``; closing twice is fine.
     ``close`` does not unlink.
     """
 
@@ -206,7 +208,7 @@ class Segment:
             mapped.close()
         self.close_descriptor()
 
-    def let_go(self) -> None:
+    def detach(self) -> None:
         """As ``close``, but what has views stays mapped for as long as they live.
 
         For when who has them cannot be asked: an exception's frames, or those of a thread that is
@@ -227,7 +229,7 @@ class Segment:
     def __del__(self) -> None:
         # An exception may come before whoever opened it can close it, or before it was made.
         with suppress(AttributeError):
-            self.let_go()
+            self.detach()
 
     def __enter__(self) -> Segment:
         return self
@@ -236,7 +238,7 @@ class Segment:
         if kind is None:
             self.close()
         else:
-            self.let_go()
+            self.detach()
 
 
 def unlink(name: str) -> bool:
@@ -264,7 +266,7 @@ def names(prefix: str) -> list[str]:
     return sorted(name for name in found if name.startswith(prefix) and name.isascii())
 
 
-def let_go_of_descriptors(prefix: str) -> None:
+def detach_descriptors(prefix: str) -> None:
     """In a forked child: give up its share in the locks of all segments that begin so.
 
     A lock ends when the last copy of its descriptor closes, and some of the copies are out of
@@ -359,3 +361,9 @@ def _errno(error: Exception) -> int:
     if not isinstance(error, OSError):
         return 0
     return errno.EMFILE if error.errno is None else error.errno
+
+
+# Registered as this module is imported, because each module of shm, engine and consumer that holds
+# a segment imports it first: hooks run in the order of their registration, and locks that the child
+# shares with its parent have to be gone before any other hook closes or opens something.
+os.register_at_fork(after_in_child=partial(detach_descriptors, prefix_of()))

@@ -8,9 +8,7 @@ consumer is dead; a ring when no row names it, since who made or freed it died h
 from __future__ import annotations
 
 import os
-import re
 from contextlib import suppress
-from typing import Final
 
 import msgspec
 
@@ -18,12 +16,11 @@ from ..errors import TapError
 from ..wire import layout
 from ..wire.geometry import consumer_words, producer_words
 from ..wire.ledger import Account, Ledger
-from .registry import Registry, Row, names_of_sessions
+from .names import bell_file, parse_name, prefix, segment_name
+from .registry import Registry
+from .rings import names_of_sessions
+from .row import Row
 from .segment import DIRECTORY, Segment, names, unlink
-
-_NAME: Final = re.compile(
-    rf"(?:{re.escape(layout.SEMAPHORE_PREFIX)})?{layout.NAME_PREFIX}\.({layout.ENGINE_PATTERN})\.({layout.LANE_PATTERN})(?:\.(\d+))?"
-)
 
 
 class Removed(msgspec.Struct, frozen=True):
@@ -68,7 +65,7 @@ def sweep_lane(
 
     In a living lane: the sessions of dead consumers, and rings that no session names.
     """
-    name = layout.segment_name(engine, lane)
+    name = segment_name(engine, lane)
     try:
         segment = Segment.attach(name, own=own)
     except FileNotFoundError:
@@ -87,28 +84,27 @@ def sweep_lane(
 
 def lanes_of(engine: str | None) -> list[tuple[str, str]]:
     """Engine and lane of every name of ours in shared memory, sorted."""
-    prefix = f"{layout.NAME_PREFIX}.{engine}." if engine else f"{layout.NAME_PREFIX}."
-    found = [*names(prefix), *names(layout.SEMAPHORE_PREFIX + prefix)]
-    matches = (_NAME.fullmatch(name) for name in found)
-    return sorted({(match[1], match[2]) for match in matches if match})
+    begins = prefix(engine)
+    found = map(parse_name, [*names(begins), *names(bell_file(begins))])
+    return sorted({lane for lane in found if lane})
 
 
 def _sweep_living(engine: str, lane: str, dry_run: bool, patience_s: float) -> list[Removed]:
     with (
         suppress(TapError),
         Registry.attach(engine, lane, patience_s=0.0) as registry,  # an engine may be sweeping
-        registry.table(patience_s),
+        registry.table.held(patience_s),
     ):
-        dead, nameless = registry.dead_rows(), registry.nameless()
+        dead, nameless = registry.table.dead_rows(), registry.table.nameless()
         removed = [_of_session(registry, row) for row in dead]
         if not dry_run:
-            registry.sweep_rows()
+            registry.table.sweep_rows()
         return removed + _remove(nameless, "no session has it", dry_run)
     return []
 
 
 def _of_session(registry: Registry, row: Row) -> Removed:
-    ring = layout.segment_name(registry.info.engine, registry.info.lane, row.id)
+    ring = registry.info.segment_name(row.id)
     size, account = _describe(ring)
     return Removed(ring, "its consumer has died", size, account)
 

@@ -231,9 +231,3 @@ def ring_bytes(slots: int, slot_bytes: int) -> int:
 def slots_for(length: int, slot_bytes: int) -> int:
     """Slots that a frame with a payload of ``length`` bytes fills."""
     return (length + FRAME_BYTES + slot_bytes - 1) // slot_bytes
-
-
-def segment_name(engine: str, lane: str, session: int | None = None) -> str:
-    """The name below /dev/shm of a lane's registry, or of the ring of one of its sessions."""
-    name = f"{NAME_PREFIX}.{engine}.{lane}"
-    return name if session is None else f"{name}.{session}"

@@ -456,7 +456,7 @@ def test_what_cannot_start_is_exit_3_and_one_line(engine, name, run_cli) -> None
         busy = error_of(run_cli("attach", f"{name}:{engine.session}"), 3)
         assert "read by another consumer" in busy
     with tapring.capture(name):
-        assert "2 sessions already" in error_of(run_cli("attach", name), 3)
+        assert "already has 2 sessions" in error_of(run_cli("attach", name), 3)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import os
 import pytest
 
 import tapring
+from tapring.shm.names import segment_name
 from tapring.shm.registry import Registry
 from tapring.shm.segment import Segment
 from tapring.wire import layout
@@ -36,10 +37,10 @@ def test_errors_say_what_was_asked_what_is_true_and_what_to_do(tap, name) -> Non
     with pytest.raises(tapring.BufferLimit, match="allows 512 to 67108864 bytes"):
         tapring.capture(name, buffer_bytes=1 << 30)
     with tapring.capture(name), tapring.capture(name):
-        with pytest.raises(tapring.SessionLimit, match="2 sessions already"):
+        with pytest.raises(tapring.SessionLimit, match="already has 2 sessions"):
             tapring.capture(name)
     for wrong in ("Upper", "a:b", "a.b", "", "a:0"):
-        with pytest.raises(ValueError, match="is no address"):
+        with pytest.raises(ValueError, match="Invalid address"):
             tapring.capture(wrong)
     with pytest.raises(ValueError, match="duration"):
         tapring.capture(name, duration=-1)
@@ -61,7 +62,7 @@ def test_errors_say_what_was_asked_what_is_true_and_what_to_do(tap, name) -> Non
     ],
 )
 def test_a_registry_that_cannot_be_right_is_refused(tap, name, word, value, error, message) -> None:
-    tap._registry.words[word] = value
+    tap._registry._words[word] = value
     with pytest.raises(error, match=message):
         tapring.capture(name)
     assert tapring.engines(name) == []
@@ -71,7 +72,7 @@ def test_a_registry_that_cannot_be_right_is_refused(tap, name, word, value, erro
 def test_a_ring_that_cannot_be_right_is_refused(tap, name, what) -> None:
     handle = tap.register("raw")
     offer(tap, "raw", [b"a"])
-    with Segment.attach(layout.segment_name(name, tap.lane, handle.id)) as segment:
+    with Segment.attach(segment_name(name, tap.lane, handle.id)) as segment:
         if what == "magic":
             os.pwrite(segment.fd, b"nonsense", 0)
         elif what == "epoch":
@@ -95,12 +96,12 @@ def test_a_ring_is_mapped_read_only_but_for_the_consumers_page(tap, name) -> Non
 
 
 def test_the_table_held_by_a_stopped_process_is_a_clear_error(tap, name, monkeypatch) -> None:
-    monkeypatch.setattr("tapring.shm.registry.TABLE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("tapring.shm.table.TABLE_TIMEOUT_S", 0.05)
     with Registry.attach(name, tap.lane) as holder:
         assert holder.segment.try_lock(layout.LOCK_TABLE)
         with Registry.attach(name, tap.lane) as registry:
             with pytest.raises(tapring.SessionBusy, match="held by another process"):
-                with registry.table(0.05):
+                with registry.table.held(0.05):
                     pass
         assert tap.snapshot() is None
 

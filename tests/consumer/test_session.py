@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tapring
+from tapring.shm.names import segment_name
 from tapring.shm.registry import Registry
 from tapring.shm.segment import Segment
 from tapring.wire import layout
@@ -120,7 +121,7 @@ def test_events_read_before_the_ring_was_found_corrupt_are_handed_out_first(tap,
     handle = tap.register("raw")
     offer(tap, "raw", [b"good"])
     offer(tap, "raw", [b"bad"])
-    with Segment.attach(layout.segment_name(name, tap.lane, handle.id)) as segment:
+    with Segment.attach(segment_name(name, tap.lane, handle.id)) as segment:
         os.pwrite(segment.fd, b"\xff" * 8, layout.SLOTS + 256)
     with tapring.attach_session(name, handle.id) as session:
         assert session.read(10) == [b"good"]

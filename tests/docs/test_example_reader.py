@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import tapring
+from tapring.shm.names import segment_name
 from tapring.shm.segment import Segment
 from tapring.wire import layout
 from tapring.wire.geometry import consumer_words
@@ -95,7 +96,7 @@ def numbered(start: int, end: int) -> list[bytes]:
 
 def released(name, lane, session) -> int:
     """The word RELEASED of a session's ring."""
-    with Segment.attach(layout.segment_name(name, lane, session)) as ring:
+    with Segment.attach(segment_name(name, lane, session)) as ring:
         page = ring.map(layout.CONSUMER_PAGE, layout.PAGE, writable=False)
         with consumer_words(page, 0) as words:
             return words[layout.RELEASED]
@@ -316,7 +317,7 @@ def test_what_cannot_be_right_is_refused(tap, reader, name, segment, word, value
     handle = tap.register("raw")
     offer(tap, [b"a"])
     session = handle.id if segment == "ring" else None
-    with Segment.attach(layout.segment_name(name, tap.lane, session)) as opened:
+    with Segment.attach(segment_name(name, tap.lane, session)) as opened:
         os.pwrite(opened.fd, value.to_bytes(8, sys.byteorder), word * 8)
     process = reader(f"{name}:{handle.id}")
     assert process.wait(30) == 3

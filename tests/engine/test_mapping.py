@@ -7,6 +7,7 @@ import pytest
 
 import tapring
 from tapring.engine.session import Arriving
+from tapring.shm.names import segment_name
 from tapring.shm.registry import Registry
 from tapring.shm.segment import Segment, names, unlink
 from tapring.wire import layout
@@ -41,7 +42,7 @@ def test_a_session_that_has_just_opened_is_taken_up_in_parts(name, monkeypatch) 
         while not tap.snapshot():
             verdicts.append(registry.verdict_on(row.index, row.id))
         assert verdicts == [layout.Verdict.NONE, layout.Verdict.ACCEPTED]
-        registry.free(row)
+        registry.table.free(row)
 
 
 def test_a_session_that_opened_a_while_ago_is_taken_up_at_once(name, monkeypatch) -> None:
@@ -51,7 +52,7 @@ def test_a_session_that_opened_a_while_ago_is_taken_up_at_once(name, monkeypatch
         now = row.opened_ns + layout.TAKE_UP_NS
         monkeypatch.setattr("tapring.engine.tap.monotonic_ns", lambda: now)
         assert tap.snapshot().watches("raw")
-        registry.free(row)
+        registry.table.free(row)
 
 
 def test_parts_are_finished_at_once_when_the_time_for_them_is_over(name, monkeypatch) -> None:
@@ -62,7 +63,7 @@ def test_parts_are_finished_at_once_when_the_time_for_them_is_over(name, monkeyp
         assert not tap.snapshot()
         now = row.opened_ns + layout.TAKE_UP_NS
         assert tap.snapshot().watches("raw")
-        registry.free(row)
+        registry.table.free(row)
 
 
 def test_a_session_that_ends_while_it_is_taken_up_leaves_nothing(name, monkeypatch) -> None:
@@ -71,7 +72,7 @@ def test_a_session_that_ends_while_it_is_taken_up_leaves_nothing(name, monkeypat
         row = registry.register(**A_SESSION)
         monkeypatch.setattr("tapring.engine.tap.monotonic_ns", lambda: row.opened_ns)
         assert not tap.snapshot()
-        registry.free(row)
+        registry.table.free(row)
         assert not tap.snapshot()
         assert len(os.listdir("/proc/self/fd")) == descriptors
         assert mapped_rings(name) == mapped
@@ -99,7 +100,7 @@ def test_an_odd_ring_is_refused_and_counted_as_a_fault(name, what, wait_for) -> 
     with tapring.Tap(name) as tap:
         registry = Registry.attach(name, tap.lane)
         row = registry.register(**A_SESSION | {"stage": 99 if what == "stage" else 0})
-        ring = layout.segment_name(name, tap.lane, row.id)
+        ring = segment_name(name, tap.lane, row.id)
         if what == "gone":
             unlink(ring)
         else:
@@ -120,7 +121,7 @@ def test_a_ring_over_the_limit_is_refused_whatever_the_consumer_wrote(name, wait
     with tapring.Tap(name, max_buffer_bytes=8 << 20) as tap:
         registry = Registry.attach(name, tap.lane)
         row = registry.register(**A_SESSION | {"slots": 1 << 16})
-        wait_for(lambda: not tap.snapshot() and not registry.is_open(row))
+        wait_for(lambda: not tap.snapshot() and not registry.table.is_open(row))
         assert registry.verdict_on(row.index, row.id) == layout.Verdict.TOO_LARGE
         registry.close()
         assert not names(f"tapring.{name}.{tap.lane}.")
@@ -189,7 +190,7 @@ def test_the_memory_of_a_ring_is_given_back_while_the_next_session_has_its_row(n
             assert os.fstat(fd).st_blocks * 512 <= layout.SLOTS
         finally:
             os.close(fd)
-        registry.free(row)
+        registry.table.free(row)
 
 
 def test_the_memory_of_a_ring_that_may_still_be_attached_to_is_kept(name) -> None:
@@ -197,7 +198,7 @@ def test_the_memory_of_a_ring_that_may_still_be_attached_to_is_kept(name) -> Non
     with tapring.Tap(name) as tap:
         handle = tap.register("raw", buffer_bytes=1 << 20)
         offer(tap, "raw", LINES)
-        with Registry.attach(name, tap.lane) as other, other.table(1.0):
+        with Registry.attach(name, tap.lane) as other, other.table.held(1.0):
             handle.close()
             for _ in range(40):
                 tap.snapshot()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tapring
+from tapring.shm.names import segment_name
 from tapring.shm.registry import Registry
 from tapring.shm.segment import Segment, names
 from tapring.wire import layout
@@ -54,7 +55,7 @@ def test_the_cap_on_sessions_holds(name) -> None:
 def test_a_row_that_could_not_be_freed_at_once_does_not_count_against_the_cap(name) -> None:
     with tapring.Tap(name, max_sessions=1) as tap:
         handle = tap.register("raw")
-        with Registry.attach(name, tap.lane) as other, other.table(1.0):
+        with Registry.attach(name, tap.lane) as other, other.table.held(1.0):
             handle.close()
         assert tap.register("raw") is not None
 
@@ -295,7 +296,7 @@ def test_a_time_that_no_clock_showed_keeps_nobody_waiting(name) -> None:
     with tapring.Tap(name) as tap:
         handle = tap.register("raw")
         offer(tap, "raw", LINES)
-        with Segment.attach(layout.segment_name(name, tap.lane)) as registry:
+        with Segment.attach(segment_name(name, tap.lane)) as registry:
             at = (layout.row(0) + layout.ROW_OPENED_NS) * layout.WORD
             os.pwrite(registry.fd, b"\xff" * layout.WORD, at)
         assert read_all(name, handle.id) == LINES
@@ -304,7 +305,7 @@ def test_a_time_that_no_clock_showed_keeps_nobody_waiting(name) -> None:
 def test_an_impossible_position_evicts_that_session_alone(name) -> None:
     with tapring.Tap(name) as tap:
         bad, good = tap.register("raw", buffer_bytes=512), tap.register("raw")
-        with Segment.attach(layout.segment_name(name, tap.lane, bad.id)) as segment:
+        with Segment.attach(segment_name(name, tap.lane, bad.id)) as segment:
             os.pwrite(segment.fd, b"\xff" * 8, layout.CONSUMER_PAGE)
         with pytest.warns(tapring.TapWarning, match="is evicted.*position"):
             for _ in range(4):
@@ -316,7 +317,7 @@ def test_an_impossible_position_evicts_that_session_alone(name) -> None:
 def test_a_broken_table_costs_the_engine_a_warning(name) -> None:
     with tapring.Tap(name) as tap:
         with Registry.attach(name, tap.lane) as registry:
-            registry._set(layout.NEXT_ID, (1 << 64) - 1)
+            registry.table._set(layout.NEXT_ID, (1 << 64) - 1)
         with pytest.warns(tapring.TapWarning, match="no session was registered"):
             assert tap.register("raw") is None
         assert tap.snapshot() is None
@@ -326,10 +327,10 @@ def test_a_half_changed_table_means_the_next_batch_and_is_repaired_once_its_writ
     name,
 ) -> None:
     with tapring.Tap(name) as tap, Registry.attach(name, tap.lane) as registry:
-        registry._set(layout.GENERATION, registry.generation | 1)
+        registry.table._set(layout.GENERATION, registry.table.generation | 1)
         for _ in range(200):
             assert tap.snapshot() is None
-        assert registry.generation % 2 == 0
+        assert registry.table.generation % 2 == 0
 
 
 # Threads, signals, fork

@@ -12,6 +12,7 @@ import textwrap
 import pytest
 
 import tapring
+from tapring.shm.names import segment_name
 from tapring.shm.registry import Registry
 from tapring.shm.segment import Segment, names
 from tapring.shm.sweep import sweep
@@ -261,11 +262,11 @@ from tapring.wire import layout
 from tapring.shm.registry import Registry
 from tapring.wire.layout import Owner
 registry = Registry.attach(sys.argv[1], sys.argv[2])
-assert registry._take_mutex(0.0)
+assert registry.table._take_mutex(0.0)
 if sys.argv[3] == "odd":
-    registry._set(layout.GENERATION, registry.generation + 1)
+    registry.table._set(layout.GENERATION, registry.table.generation + 1)
 if sys.argv[3] == "claimed":
-    registry._claim(Owner.CONSUMER, 7)
+    registry.table.claim(Owner.CONSUMER, 7)
 print("ready", flush=True)
 signal.pause()
 """
@@ -297,8 +298,8 @@ def test_a_consumer_that_dies_with_the_mutex_frees_it(tap, name, holder, state) 
         assert handle.captured == 101
         assert not tap.faults
         with Registry.attach(name, tap.lane) as registry:
-            assert registry.generation % 2 == 0
-            assert [row.id for row in registry.rows()] == [handle.id]
+            assert registry.table.generation % 2 == 0
+            assert [row.id for row in registry.table.rows()] == [handle.id]
 
 
 def test_the_engine_itself_mends_a_half_changed_table(tap, name, holder) -> None:
@@ -308,7 +309,7 @@ def test_the_engine_itself_mends_a_half_changed_table(tap, name, holder) -> None
     for _ in range(200):
         tap.snapshot()
     with Registry.attach(name, tap.lane) as registry:
-        assert registry.generation % 2 == 0
+        assert registry.table.generation % 2 == 0
 
 
 def test_a_stopped_consumer_that_holds_the_table_costs_others_an_error_and_the_engine_nothing(
@@ -320,7 +321,7 @@ def test_a_stopped_consumer_that_holds_the_table_costs_others_an_error_and_the_e
     handle = tap.register("raw")
     process = holder("odd")
     process.send_signal(signal.SIGSTOP)
-    with pytest.raises(tapring.SessionBusy, match="held by another process"):
+    with pytest.raises(tapring.SessionBusy, match="is held by another process"):
         tapring.capture(name, stage="raw")
     assert tap.register("raw") is None
     for _ in range(300):
@@ -336,9 +337,9 @@ def test_a_stopped_consumer_that_holds_the_table_costs_others_an_error_and_the_e
 
 def test_a_claim_whose_ring_was_never_finished_is_freed_with_it(tap, name, spawn) -> None:
     """Killed while it made the ring: the row says CLAIMED, the name is there, its magic is not."""
-    source = HOLDER.replace("assert registry._take_mutex(0.0)", "row = None").replace(
+    source = HOLDER.replace("assert registry.table._take_mutex(0.0)", "row = None").replace(
         'print("ready", flush=True)',
-        "registry._claim(Owner.CONSUMER, 7)\n"
+        "registry.table.claim(Owner.CONSUMER, 7)\n"
         'os.close(os.open(f"/dev/shm/tapring.{sys.argv[1]}.{sys.argv[2]}.1",'
         " os.O_CREAT | os.O_RDWR, 0o600))\n"
         'print("ready", flush=True)',
@@ -346,18 +347,18 @@ def test_a_claim_whose_ring_was_never_finished_is_freed_with_it(tap, name, spawn
     process = spawn(source, name, tap.lane, "", stdout=-1)
     assert process.stdout.readline() == b"ready\n"
     with Registry.attach(name, tap.lane) as registry:
-        assert [row.state for row in registry.rows()] == [RowState.CLAIMED]
+        assert [row.state for row in registry.table.rows()] == [RowState.CLAIMED]
     assert sweep(name) == [], "it lives"
     process.kill()
     process.wait()
-    ring = layout.segment_name(name, tap.lane, 1)
+    ring = segment_name(name, tap.lane, 1)
     (removed,) = sweep(name)
     assert (removed.name, removed.reason) == (ring, "its consumer has died")
     assert not os.path.exists(f"/dev/shm/{ring}")
 
 
 def test_a_lane_that_was_never_finished_keeps_nobody_from_the_others(name) -> None:
-    registry = layout.segment_name(name, "00000000", None)
+    registry = segment_name(name, "00000000", None)
     Segment.create(registry, 3 * layout.PAGE).close()
     with tapring.Tap(name) as tap:
         Segment.create(registry, 3 * layout.PAGE).close()

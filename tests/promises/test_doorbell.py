@@ -14,6 +14,7 @@ import pytest
 import tapring
 from tapring.consumer import waiting
 from tapring.shm.doorbell import Bell
+from tapring.shm.names import segment_name
 from tapring.shm.segment import DIRECTORY, names, unlink
 from tapring.shm.sweep import sweep
 from tapring.wire import layout
@@ -363,7 +364,7 @@ def test_the_bells_of_a_lane_that_is_gone_are_swept(name, spawn) -> None:
         assert session.read(1) == [b"0"]
         (lane,) = session.lanes
     engine.wait()
-    left = Bell.make(layout.segment_name(name, lane, 9), os.geteuid())
+    left = Bell.make(segment_name(name, lane, 9), os.geteuid())
     left.close()
     (removed,) = sweep(name)
     assert (removed.name, removed.account) == (f"sem.tapring.{name}.{lane}.9", None)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import tapring
 from tapring.errors import RingCorrupt
 from tapring.events.kinds import Json, Lines
+from tapring.shm.names import segment_name
 from tapring.shm.registry import Registry
 from tapring.wire import layout
 from tapring.wire.geometry import Buffers, Shape
@@ -123,7 +124,7 @@ def offer(tap, i: int) -> None:
 
 def test_positions_scribbled_over_end_that_session_alone(engine, scribble) -> None:
     good = engine.register("raw")
-    lane = layout.segment_name(engine.name, engine.lane)
+    lane = segment_name(engine.name, engine.lane)
     with tapring.attach_session(engine.name, good.id) as session:
         scribble(lane, f"{lane}.{good.id}", CONSUMERS_WORDS)
         delivered = offers = 0
@@ -138,7 +139,7 @@ def test_positions_scribbled_over_end_that_session_alone(engine, scribble) -> No
 
 
 def test_a_table_scribbled_over_costs_sessions_and_never_the_engine(engine, scribble) -> None:
-    lane = layout.segment_name(engine.name, engine.lane)
+    lane = segment_name(engine.name, engine.lane)
     scribble(lane, "", TABLES_WORDS)
     sessions = set()
     longest = 0.0
@@ -156,7 +157,7 @@ def test_a_table_scribbled_over_costs_sessions_and_never_the_engine(engine, scri
 def test_a_ring_scribbled_over_is_corrupt_to_its_reader_and_no_worse(
     engine, scribble, words
 ) -> None:
-    lane = layout.segment_name(engine.name, engine.lane)
+    lane = segment_name(engine.name, engine.lane)
     scribble(lane, "nothing", words)
     corrupt = delivered = 0
     while corrupt < 20 or not delivered:
@@ -186,13 +187,13 @@ def test_a_consumer_maps_the_ring_read_only_but_for_its_own_page(name, spawn) ->
     with tapring.Tap(name) as tap:
         consumer = spawn(CONSUMER, name, stdout=subprocess.PIPE, text=True)
         number, _, maps = consumer.communicate(timeout=30)[0].partition("\n")
-        ring = layout.segment_name(name, tap.lane, int(number))
+        ring = segment_name(name, tap.lane, int(number))
         size = layout.ring_bytes(tap.buffer_bytes // 256, 256)
         assert sorted(mappings(maps, ring)) == [
             ("r--s", 0, size),
             ("rw-s", layout.CONSUMER_PAGE, layout.PAGE),
         ]
-        registry = layout.segment_name(name, tap.lane)
+        registry = segment_name(name, tap.lane)
         for rights, offset, _ in mappings(maps, registry):
             assert (rights, offset) in {("r--s", 0), ("rw-s", layout.PAGE)}
 
@@ -269,7 +270,7 @@ def test_a_ring_of_impossible_shape_is_refused_as_such(name) -> None:
     with tapring.Tap(name) as tap, Registry.attach(name, tap.lane) as registry:
         owner = layout.Owner.NOBODY
         row = registry.register(stage=0, slots=1, slot_bytes=256, duration_ns=0, owner=owner)
-        registry.drop_reader(row)
+        registry.table.unlock_reader(row)
         with pytest.raises(RingCorrupt, match="do not make a ring"):
             tapring.attach_session(name, row.id)
 
@@ -277,8 +278,8 @@ def test_a_ring_of_impossible_shape_is_refused_as_such(name) -> None:
 def test_a_registry_of_no_whole_number_of_words_is_refused(name) -> None:
     with tapring.Tap(name) as tap:
         lane = "0" * 8
-        path = Path("/dev/shm") / layout.segment_name(name, lane)
-        whole = (path.parent / layout.segment_name(name, tap.lane)).read_bytes()
+        path = Path("/dev/shm") / segment_name(name, lane)
+        whole = (path.parent / segment_name(name, tap.lane)).read_bytes()
         content = bytearray(whole.replace(tap.lane.encode(), lane.encode()).rstrip(b"\0") + b"\0")
         content += bytes(1 + -len(content) % layout.WORD)
         at = layout.SEGMENT_BYTES * layout.WORD
@@ -295,9 +296,9 @@ def test_an_id_given_twice_does_not_end_a_session_in_silence(name) -> None:
     with tapring.Tap(name) as tap:
         first = tap.register("raw")
         with Registry.attach(name, tap.lane) as registry:
-            registry._set(layout.NEXT_ID, first.id)
+            registry.table._set(layout.NEXT_ID, first.id)
             tap.register("raw")
-            registry._set(layout.NEXT_ID, first.id)
+            registry.table._set(layout.NEXT_ID, first.id)
             tap.register("raw")
         offered = first.offered
         watched = tap.snapshot()

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 import tapring
+from tapring.shm.names import segment_name
 from tapring.shm.segment import Segment, names
 from tapring.shm.sweep import sweep
 from tapring.wire import layout
@@ -100,7 +101,7 @@ def test_a_dead_consumers_session_goes_and_the_lane_stays(tap, name, dead_consum
 
 
 def test_a_ring_without_a_row_goes(tap, name) -> None:
-    ring = layout.segment_name(name, tap.lane, 99)
+    ring = segment_name(name, tap.lane, 99)
     Segment.create(ring, layout.PAGE).close()
     (removed,) = sweep(name)
     assert (removed.name, removed.reason) == (ring, "no session has it")
@@ -108,14 +109,14 @@ def test_a_ring_without_a_row_goes(tap, name) -> None:
 
 
 def test_a_ring_without_a_row_goes_with_the_next_consumer(tap, name) -> None:
-    ring = layout.segment_name(name, tap.lane, 99)
+    ring = segment_name(name, tap.lane, 99)
     Segment.create(ring, layout.PAGE).close()
     with tapring.capture(name):
         assert ring not in names(f"tapring.{name}.")
 
 
 def test_a_ring_without_a_registry_goes(name) -> None:
-    ring = layout.segment_name(name, "0a1b2c3d", 1)
+    ring = segment_name(name, "0a1b2c3d", 1)
     Segment.create(ring, layout.PAGE).close()
     (removed,) = sweep(name)
     assert (removed.name, removed.reason) == (ring, "the registry of its lane is gone")

@@ -17,6 +17,7 @@ import pytest
 
 from tapring.events.kinds import Array, Blobs, Json, Lines
 from tapring.shm.info import LaneInfo, StageInfo
+from tapring.shm.names import segment_name
 from tapring.wire import layout
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "protocol.md").read_text()
@@ -179,9 +180,9 @@ def test_a_changed_formula_is_noticed(name, monkeypatch) -> None:
 def test_the_names_of_segments_are_as_stated() -> None:
     stated = [cells[1] for _, cells in rows(TEXT, "segment", "name")]
     assert stated == [
-        layout.segment_name("ENGINE", "LANE"),
-        layout.segment_name("ENGINE", "LANE", "ID"),
-        layout.SEMAPHORE_PREFIX + layout.segment_name("ENGINE", "LANE", "ID"),
+        segment_name("ENGINE", "LANE"),
+        segment_name("ENGINE", "LANE", "ID"),
+        layout.SEMAPHORE_PREFIX + segment_name("ENGINE", "LANE", "ID"),
     ]
 
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 import tapring
-from tapring.shm.discovery import sweep
+from tapring.shm.sweep import sweep
 from tests.promises.users.three_users import (
     KINDS,
     OPERATOR,

@@ -9,8 +9,8 @@ from contextlib import ExitStack
 import pytest
 
 import tapring
-from tapring.shm.discovery import sweep
 from tapring.shm.segment import Segment
+from tapring.shm.sweep import sweep
 from tests.promises.users.three_users import (
     KINDS,
     OPERATOR,
@@ -172,7 +172,9 @@ def test_a_ring_whose_name_is_taken_is_refused_and_the_next_one_is_had(
     ]
     with acting_as(OPERATOR):
         for path in taken:
-            with pytest.raises(tapring.NotPermitted, match=f"somebody has made {path.name} before"):
+            with pytest.raises(
+                tapring.NotPermitted, match=f"another process made {path.name} first"
+            ):
                 tapring.capture(name, stage="raw", buffer_bytes=SMALL)
         with tapring.capture(name, stage="raw", buffer_bytes=SMALL) as session:
             assert session.id == len(taken) + 1
@@ -188,7 +190,7 @@ def test_a_command_whose_rings_name_is_taken_says_so_on_one_line(
     engine = start_engine(OPERATOR)
     taken = put_bytes(path_of(name, engine.lane, 1))
     said = error_of(command(OPERATOR, "attach", name, "--stage", "raw"))
-    assert f"somebody has made {taken.name} before us" in said
+    assert f"another process made {taken.name} first" in said
     result = command(OPERATOR, "attach", name, "--stage", "raw", "--limit", "1")
     assert (result.returncode, result.stdout) == (0, b"seen\n")
 

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 import tapring
-from tapring.shm.discovery import sweep
+from tapring.shm.sweep import sweep
 from tests.promises.users.three_users import (
     CONSUMER,
     OPERATOR,

@@ -19,8 +19,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from tapring.shm.info import LaneInfo, StageInfo
+from tapring.shm.names import segment_name
 from tapring.shm.registry import Registry
-from tapring.wire import layout
 
 ROOT, STRANGER, OPERATOR = 0, 65533, 65534
 SHM = Path("/dev/shm")
@@ -167,7 +167,7 @@ def plausible_registry(name: str, lane: str) -> Registry:
 
 
 def path_of(name: str, lane: str, session: int | None = None) -> Path:
-    return SHM / layout.segment_name(name, lane, session)
+    return SHM / segment_name(name, lane, session)
 
 
 def lane_of(number: int) -> str:

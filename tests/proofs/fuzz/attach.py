@@ -18,6 +18,7 @@ import numpy as np
 
 import tapring
 from tapring.errors import TapError
+from tapring.shm.names import segment_name
 from tapring.shm.registry import Registry
 from tapring.shm.sweep import sweep
 from tapring.wire import layout
@@ -114,7 +115,7 @@ class _Template:
             max_buffer_bytes=4 * BUFFER,
         ) as tap:
             self.lane = tap.lane
-            self.name = layout.segment_name(engine, tap.lane)
+            self.name = segment_name(engine, tap.lane)
             handles = [tap.register(stage) for stage in BATCHES]
             for _ in range(3):
                 watched = tap.snapshot()
@@ -204,12 +205,12 @@ def _visit(choices: Choices, lane: _Template, number: int, alive: bool) -> str:
 
 def _look_at(lane: _Template) -> None:
     with Registry.attach(lane.engine, lane.lane) as registry:
-        for row in (*registry.rows(), *(registry.stable_rows() or (0, ()))[1]):
+        for row in (*registry.table.rows(), *(registry.table.stable_rows() or (0, ()))[1]):
             registry.verdict_on(row.index, row.id)
-        registry.dead_rows()
-        registry.nameless()
+        registry.table.dead_rows()
+        registry.table.nameless()
         registry.engine_has_closed()
-        registry.row_of(1)
+        registry.table.row_of(1)
 
 
 def _read(choices: Choices, session: tapring.Session, alive: bool) -> None:

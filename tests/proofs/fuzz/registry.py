@@ -15,6 +15,7 @@ from contextlib import suppress
 import tapring
 from tapring.errors import RingCorrupt, TapError
 from tapring.events.kinds import Lines
+from tapring.shm.names import segment_name
 from tapring.shm.sweep import sweep
 from tapring.wire import layout
 from tapring.wire.geometry import Buffers, Shape
@@ -95,7 +96,7 @@ class _Lane:
             buffer_bytes=BUFFER,
             max_buffer_bytes=4 * BUFFER,
         )
-        self.segment = layout.segment_name(self.name, self.tap.lane)
+        self.segment = segment_name(self.name, self.tap.lane)
         self.registry = map_segment(self.segment)
         self.table = memoryview(self.registry).cast("Q")
         self.sessions = [self.open_session() for _ in range(sessions)]

@@ -11,13 +11,13 @@ from tapring.consumer.attachment import Attachment
 from tapring.consumer.waiting import Doorbell
 from tapring.engine import session as live
 from tapring.engine.fanout import Attended, Watched
-from tapring.shm.registry import BellOf, Row
+from tapring.shm.row import BellOf, Row
 from tapring.wire import layout
 from tapring.wire.geometry import Barrier
 from tapring.wire.reader import Reader
 from tapring.wire.writer import Writer
 
-from .table import ModelRegistry
+from .table import ModelRegistry, ModelTable
 from .table_threads import Changer
 
 
@@ -148,14 +148,18 @@ class PostsAgain(Writer):
         return super().is_awaited(barrier)
 
 
+class _UnmarkedTable(ModelTable):
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        generation = self.generation
+        yield
+        self._set(layout.GENERATION, generation + 2)
+
+
 class ForgetsToMark(ModelRegistry):
     """Changes rows without making the generation odd before."""
 
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        generation = self.words[layout.GENERATION]
-        yield
-        self._set(layout.GENERATION, generation + 2)
+    table_class = _UnmarkedTable
 
 
 class NamesBellsAlike(Changer):

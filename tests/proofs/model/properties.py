@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tapring.shm.registry import BellOf
+from tapring.shm.row import BellOf
 from tapring.wire.ledger import Ledger
 
 

@@ -21,8 +21,11 @@ from tapring.engine import session as live
 from tapring.engine.snapshot import Snapshot
 from tapring.engine.stages import make_stages
 from tapring.errors import SharedMemoryFull
-from tapring.shm import registry
-from tapring.shm.registry import BellOf, Registry, Row
+from tapring.shm import registry, rings, table
+from tapring.shm.info import LaneInfo
+from tapring.shm.registry import Registry
+from tapring.shm.row import BellOf, Row, read_row
+from tapring.shm.table import Table
 from tapring.wire import layout
 from tapring.wire.layout import Owner, RowState
 
@@ -69,7 +72,7 @@ class TableCells:
     def _row(self, index: int, view: Callable[[int], int]) -> Row:
         first = layout.row(index)
         words = {i: view(self.words[first + i]) for i in _ROW_WORDS}
-        return registry._row(index, words)  # type: ignore[arg-type]
+        return read_row(index, words)
 
 
 class Segment:
@@ -97,17 +100,31 @@ class Segment:
         return bool(self._recorder.load(self._cells.liveness))
 
 
+class ModelTable(Table):
+    """A Table over recorded words."""
+
+
 class ModelRegistry(Registry):
     """A Registry over recorded words, whose sessions have no ring."""
 
-    def __init__(self, cells: TableCells, recorder: Recorder, alive: bool | None) -> None:
-        self.segment = Segment(cells, recorder, alive)  # type: ignore[assignment]
-        self.info = SimpleNamespace(engine="model", lane="00000000", max_sessions=cells.rows)  # type: ignore[assignment]
-        self.words = Words(recorder, cells.words)  # type: ignore[assignment]
-        self._table = Words(recorder, cells.words, layout.TABLE)  # type: ignore[assignment]
+    table_class: type[ModelTable] = ModelTable
 
-    def _create_ring(self, row: Row, slots: int, slot_bytes: int) -> None:
-        """A ring is explored apart, by ``ring_scenarios``."""
+    def __init__(self, cells: TableCells, recorder: Recorder, alive: bool | None) -> None:
+        segment: Any = Segment(cells, recorder, alive)
+        words: Any = Words(recorder, cells.words, layout.TABLE)
+        self.segment = segment
+        self.info = LaneInfo(
+            engine="model",
+            lane="00000000",
+            stages=(),
+            max_sessions=cells.rows,
+            max_duration_ns=1,
+            buffer_bytes=1,
+            max_buffer_bytes=1,
+            slot_bytes=1,
+        )
+        self._words = Words(recorder, cells.words)  # type: ignore[assignment]
+        self.table = self.table_class(segment, self.info, words)
 
 
 class Bell:
@@ -216,20 +233,20 @@ def world(
     number: that of a doorbell that is made. now: the engine's time; sessions are opened at 0.
     """
     clock = iter(range(1_000))
+    time = SimpleNamespace(
+        monotonic=lambda: 10.0 * next(clock),
+        monotonic_ns=lambda: 0,
+        sleep=lambda seconds: None,
+    )
     bells = Bells(recorder, cells.bell, number)
     stand_ins = (
-        (registry, "publish_barrier", recorder.fence if fenced else None),
-        (registry, "unlink", lambda name: None),
+        (table, "publish_barrier", recorder.fence if fenced else None),
+        (table, "unlink", lambda name: None),
+        (rings, "unlink", lambda name: None),
+        (registry, "create_ring", lambda info, row, owner: None),  # explored by ring_scenarios
         (registry, "secrets", SimpleNamespace(randbits=lambda bits: 0)),
-        (
-            registry,
-            "time",
-            SimpleNamespace(
-                monotonic=lambda: 10.0 * next(clock),
-                monotonic_ns=lambda: 0,
-                sleep=lambda seconds: None,
-            ),
-        ),
+        (registry, "time", time),
+        (table, "time", time),
         (tap, "monotonic_ns", lambda: now),
         (roster, "Arriving", Arriving),
         (roster, "_BATCHES_BEFORE_REPAIR", 1),  # so that it is tried within the bounds
@@ -258,7 +275,7 @@ class ModelTap(tap.Tap):
 
     budget = None
 
-    def __init__(self, table: ModelRegistry, recorder: Recorder, left: Left) -> None:
+    def __init__(self, registry: ModelRegistry, recorder: Recorder, left: Left) -> None:
         self._stages = STAGES
         self.max_sessions = 8
         self.max_buffer_bytes = 1 << 20
@@ -277,9 +294,9 @@ class ModelTap(tap.Tap):
         roster._to_free = list(left.to_free)
         roster._outdated = left.outdated
         if left.arriving is not None:
-            roster._arriving = Arriving(table, left.arriving)  # type: ignore[assignment]
-        self._registry = table
-        self._generation = Words(recorder, table.words._cells, layout.GENERATION)  # type: ignore[assignment,attr-defined]
+            roster._arriving = Arriving(registry, left.arriving)  # type: ignore[assignment]
+        self._registry = registry
+        self._generation = Words(recorder, registry._words._cells, layout.GENERATION)  # type: ignore[assignment,attr-defined]
 
     def __del__(self) -> None:
         """Nothing of it outlives a run."""

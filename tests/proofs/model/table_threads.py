@@ -10,7 +10,7 @@ from tapring.consumer import waiting
 from tapring.consumer.waiting import Doorbell
 from tapring.engine.roster import AGAIN
 from tapring.errors import SessionBusy, SessionLimit
-from tapring.shm.registry import BellOf, Row
+from tapring.shm.row import BellOf, Row
 from tapring.wire import layout
 from tapring.wire.layout import Owner, RowState
 
@@ -91,28 +91,28 @@ class Changer(_TableThread):
         life, step = label
         what = self._lives[life][step]
         # The sessions of the first life are its own; what it had claimed is dead in the second.
-        table = self.registry_class(self.cells, recorder, life == 0)
+        registry = self.registry_class(self.cells, recorder, life == 0)
         number = 100 * life + step + 1  # of what is made now
         with world(self.cells, recorder, self.fenced, number):
             if what in ("hang", "unhang"):
-                self._handle_bell(table, private[0], what, number)
+                self._handle_bell(registry, private[0], what, number)
             elif what == "free":
-                table.free(private[0], 1.0)
+                registry.table.free(private[0], 1.0)
                 private = private[1:]
             elif what == "repair":
-                table.repair()
+                registry.table.repair()
             else:
-                private = (*private, table.register(**session(what), timeout_s=1.0))
+                private = (*private, registry.register(**session(what), timeout_s=1.0))
         after = None if step + 1 == len(self._lives[life]) else (life, step + 1)
         return after, private, None
 
     def new_bell(self, row: Row, number: int) -> BellOf:
         """What a row says of a doorbell."""
-        return 1, row.id, number
+        return BellOf(1, row.id, number)
 
-    def _handle_bell(self, table: ModelRegistry, row: Row, what: str, number: int) -> None:
+    def _handle_bell(self, registry: ModelRegistry, row: Row, what: str, number: int) -> None:
         source: Any = SimpleNamespace(
-            registry=table,
+            registry=registry,
             row=row,
             new_bell=lambda: self.new_bell(row, number),
             bell_name="bell",
@@ -159,7 +159,7 @@ class Looker(_TableThread):
 
     def run(self, label: int, private: Any, recorder: Recorder) -> tuple[Any, Any, Any]:
         with world(self.cells, recorder, self.fenced, 0):
-            found = self.registry_class(self.cells, recorder, None).stable_rows()
+            found = self.registry_class(self.cells, recorder, None).table.stable_rows()
         result = None if found is None else (found[0], tuple(found[1]))
         return (label + 1 if label < self._times else None), (), result
 

@@ -17,7 +17,9 @@ from typing import Any, Final
 
 import msgspec
 
-from tapring.shm.registry import Registry, Row
+from tapring.shm import registry
+from tapring.shm.info import LaneInfo
+from tapring.shm.row import Row
 from tapring.shm.segment import DIRECTORY, Segment
 from tapring.wire import layout
 
@@ -69,21 +71,21 @@ def hold_rings(log: Log | None) -> None:
 
     An engine lets go of them as ever, and frees nothing: what was in them is the evidence.
     """
-    create = Registry._create_ring
+    create = registry.create_ring
     drop = Segment.drop_pages
 
     def drop_and_keep(self: Segment, offset: int, length: int, *, free: bool) -> None:
         drop(self, offset, length, free=False)
 
-    def create_and_hold(self: Registry, row: Row, slots: int, slot_bytes: int) -> None:
-        create(self, row, slots, slot_bytes)
-        ring = layout.segment_name(self.info.engine, self.info.lane, row.id)
+    def create_and_hold(info: LaneInfo, row: Row, owner: int) -> None:
+        create(info, row, owner)
+        ring = info.segment_name(row.id)
         with suppress(FileNotFoundError):  # the engine closed: the session will never open
             os.link(f"{DIRECTORY}/{ring}", f"{DIRECTORY}/{HELD}{ring}")
         if log is not None:
-            log.say("made", lane=self.info.lane, id=row.id)
+            log.say("made", lane=info.lane, id=row.id)
 
-    Registry._create_ring = create_and_hold  # type: ignore[method-assign]
+    registry.create_ring = create_and_hold
     Segment.drop_pages = drop_and_keep  # type: ignore[method-assign]
 
 
