@@ -8,6 +8,7 @@ FIGURES ?=
 RESULTS ?= bench-results/results.json
 PLOTS ?= bench-results
 PYTEST_ARGS ?=
+WORKERS ?= 2
 MINUTES ?= 15
 RUNS ?= 1000000
 SEED ?=
@@ -20,8 +21,8 @@ help:  ## what can be made
 demo: $(VENV)/.demo  ## watch this machine's processes through a tap
 	$(BIN)/python examples/demo.py
 
-test: $(VENV)/.test  ## the tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(VENV)/.test  ## the tests, WORKERS at a time
+	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 test-all:  ## the tests on every CPython from 3.11 up that this machine has
 	tools/test_all.sh $(PYTEST_ARGS)

@@ -1,7 +1,12 @@
-"""Fixtures: real processes, real input, and the check that no test leaves anything behind."""
+"""Fixtures: real processes, real input, and the check that no test leaves anything behind.
+
+Tests run in several workers (``pytest -n 2``). One that no other may disturb is marked ``alone``:
+it runs after the others, one at a time.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import gzip
 import itertools
@@ -10,7 +15,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -75,6 +80,29 @@ def living_children() -> list[psutil.Process]:
         except psutil.Error:
             continue
     return found
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that must run alone come last, so that no worker waits for them before."""
+    items.sort(key=is_alone)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Share the machine with the tests of other workers, or keep them off it.
+
+    Outside of pytest-timeout's hook: a test that waits for its turn is not late. The first lock
+    makes the second one fair: whoever asks next waits until it is had.
+    """
+    with open(ROOT / "pyproject.toml") as queue, open(__file__) as machine:
+        fcntl.flock(queue, fcntl.LOCK_EX)
+        fcntl.flock(machine, fcntl.LOCK_EX if is_alone(item) else fcntl.LOCK_SH)
+        fcntl.flock(queue, fcntl.LOCK_UN)
+        return (yield)
+
+
+def is_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
 
 
 @pytest.fixture(autouse=True)

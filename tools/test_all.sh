@@ -43,7 +43,7 @@ for version in $versions; do
     if ! { [ -x "$venv/bin/python" ] || "${found[$version]}" -m venv "$venv"; } \
         || ! "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
             -e '.[test,demo]' \
-        || ! "$venv/bin/python" -m pytest -q "$@"; then
+        || ! "$venv/bin/python" -m pytest -q -n 2 "$@"; then
         failed="$failed $version"
     fi
 done
