@@ -10,20 +10,16 @@ from typing import Any, Final
 import msgspec
 
 from ..errors import (
-    BufferLimit,
-    DurationLimit,
     EngineNotFound,
     NotPermitted,
     SessionBusy,
-    StageNotFound,
     TapError,
-    suggest,
 )
 from ..events.redaction import Redactor
 from ..events.selection import Select
 from ..events.sieve import OnDecodeError, make_sieve
 from ..shm.discovery import find
-from ..shm.limits import check_sample
+from ..shm.limits import check_sample, duration_in_ns, slots_in, stage_index
 from ..shm.names import split_address
 from ..shm.registry import Registry
 from ..shm.row import Row
@@ -293,28 +289,13 @@ def _close_all(attachments: list[Attachment]) -> None:
 
 def _open_session(registry: Registry, asked: _Asked) -> Attachment:
     info = registry.info
-    stages = [each.name for each in info.stages]
-    if asked.stage not in stages:
-        raise StageNotFound(
-            f"the engine {info.engine} has no stage {asked.stage!r}"
-            f"{suggest(asked.stage, stages)}; its stages: {', '.join(stages)}"
-        )
-    duration_ns = round((asked.duration or 0) * _NS)
-    if duration_ns > info.max_duration_ns:
-        raise DurationLimit(
-            f"{asked.duration:g} s were asked for; the engine {info.engine} allows a session "
-            f"{info.max_duration_ns / _NS:g} s at most"
-        )
+    stage = stage_index(info.engine, asked.stage, [each.name for each in info.stages])
+    duration_ns = duration_in_ns(info.engine, asked.duration, info.max_duration_ns)
     size = info.buffer_bytes if asked.buffer_bytes is None else asked.buffer_bytes
-    smallest = layout.MIN_SLOTS * info.slot_bytes
-    if not smallest <= size <= info.max_buffer_bytes:
-        raise BufferLimit(
-            f"a buffer of {size} bytes was asked for; the engine {info.engine} allows "
-            f"{smallest} to {info.max_buffer_bytes} bytes"
-        )
+    slots = slots_in(info.engine, size, info.slot_bytes, info.max_buffer_bytes)
     row = registry.register(
-        stage=stages.index(asked.stage),
-        slots=size // info.slot_bytes,
+        stage=stage,
+        slots=slots,
         slot_bytes=info.slot_bytes,
         duration_ns=duration_ns,
         owner=asked.owner,

@@ -28,17 +28,19 @@ from contextlib import suppress
 from time import monotonic_ns
 from typing import Final
 
-from ..errors import SessionBusy, SessionLimit, StageNotFound, TapError, suggest
+from ..errors import SessionBusy, SessionLimit, StageNotFound, TapError
 from ..events.kinds import Kind
 from ..events.strip import Redact, without
 from ..shm.info import LaneInfo
 from ..shm.limits import (
     check_budget,
-    check_duration,
     check_limits,
     check_name,
     check_sample,
-    check_size,
+    duration_in_ns,
+    no_stage,
+    slots_in,
+    stage_index,
 )
 from ..shm.registry import Registry
 from ..shm.segment import DEFAULT_MODE
@@ -237,14 +239,13 @@ class Tap:
         Returns None at the cap, where the memory cannot be had, and while inert or closed.
         Raises StageNotFound, DurationLimit, BufferLimit: errors of the caller.
         """
-        if stage not in self._stages:
-            raise StageNotFound(self._no_stage(stage))
-        check_duration(duration, self.max_duration)
+        index = stage_index(self.name, stage, self.stages)
+        duration_ns = duration_in_ns(self.name, duration, round(self.max_duration * _NS))
         size = self.buffer_bytes if buffer_bytes is None else buffer_bytes
-        check_size(size, self._slot_bytes, self.max_buffer_bytes)
+        slots = slots_in(self.name, size, self._slot_bytes, self.max_buffer_bytes)
         check_sample(sample)
         with self._gate.hold():
-            return self._register(stage, round((duration or 0) * _NS), size, sample)
+            return self._register(index, duration_ns, slots, sample)
 
     def close(self) -> None:
         """End all sessions, remove the lane. Consumers drain what they have not read."""
@@ -470,7 +471,7 @@ class Tap:
 
     # ---- sessions ----------------------------------------------------------------------
 
-    def _register(self, stage: str, duration_ns: int, size: int, sample: int) -> Handle | None:
+    def _register(self, stage: int, duration_ns: int, slots: int, sample: int) -> Handle | None:
         registry = self._registry
         if registry is None and self._seen == _NEW_LANE:
             self._refresh()
@@ -481,8 +482,8 @@ class Tap:
         self._free_rows(registry, _REGISTER_TIMEOUT_S)
         try:
             row = registry.register(
-                stage=self.stages.index(stage),
-                slots=size // self._slot_bytes,
+                stage=stage,
+                slots=slots,
                 slot_bytes=self._slot_bytes,
                 duration_ns=duration_ns,
                 owner=Owner.ENGINE,
@@ -549,7 +550,7 @@ class Tap:
         self._warn(message)
 
     def _unknown_stage(self, stage: object) -> None:
-        self._misused(self._no_stage(stage), None)
+        self._misused(no_stage(self.name, stage, self._stages), None)
 
     def _misused(self, message: str, error: Exception | None) -> None:
         with self._gate.hold():
@@ -559,13 +560,6 @@ class Tap:
         if self.strict:
             raise error or StageNotFound(message)
         self._warn(message)
-
-    def _no_stage(self, stage: object) -> str:
-        near = suggest(stage, self._stages) if isinstance(stage, str) else ""
-        return (
-            f"the engine {self.name!r} has no stage {stage!r}{near}; "
-            f"its stages: {', '.join(self._stages)}"
-        )
 
     def _warn(self, message: str) -> None:
         if message in self._warned or len(self._warned) >= 32:

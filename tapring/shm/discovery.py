@@ -1,7 +1,7 @@
-"""Which lanes there are on this machine: finding and listing them.
+"""Discovery: finding the lanes on this machine, and listing what they are and who taps them.
 
-Names in /dev/shm say what to look at; locks say who lives. What nobody alive holds is removed on
-the way (``housekeeping``).
+Names in /dev/shm say where to look, and locks say who is alive. What dead processes left behind is
+removed on the way (see ``sweep``), unless the caller only wants a list.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from .info import StageInfo
 from .registry import Registry
 from .row import Row
 from .segment import Segment, names
-from .sweep import lanes_of, sweep, sweep_lane
+from .sweep import lanes_of, sweep_lane
+from .sweep import sweep as sweep_all
 
 _OWNERS: Final[dict[int, str]] = {
     Owner.ENGINE: "engine",
@@ -58,11 +59,13 @@ class SessionInfo(_Identity, frozen=True, kw_only=True):
 
 
 class EngineInfo(msgspec.Struct, frozen=True):
-    """A lane of a running engine, its limits, its faults, and who is tapping it.
+    """A lane of a running engine: its limits, its faults, its cost, and its sessions.
 
-    ``idle_ns`` is what a batch costs it while nobody watches, ``batch_ns`` what the offers of one
-    do, ``share`` the part of its time that this makes, and ``budget`` the part that it may be;
-    None: any. As of the last 0.1 s in which it was watched.
+    idle_ns: what a batch costs the engine while no session is open. batch_ns: what the offers of a
+    batch cost. share: the share of the engine's time that this makes, 0.0 to 1.0. budget: what that
+    share may be at most; None if there is no limit. Costs are those of the last 0.1 s in which the
+    engine was watched. faults: sessions that the engine evicted or refused because of what they
+    held. misuse: offers to unknown stages, or of something that is not a batch.
     """
 
     name: str
@@ -83,11 +86,11 @@ class EngineInfo(msgspec.Struct, frozen=True):
 
 
 def find(engine: str, lane: str | None = None, session: int | None = None) -> list[Registry]:
-    """Open the registries of all running lanes of ``engine``, or of one.
+    """Open the registries of all running lanes of ``engine``, or of the lane ``lane``.
 
-    With ``session``, also those of dead lanes in which that session's ring still lies. Raises
-    EngineNotFound, which suggests near names; NotPermitted and the others of ``attach`` where no
-    lane could be opened.
+    With ``session``, also those of dead lanes that still have that session's ring. Raises
+    EngineNotFound, which suggests similar names, and, if no lane could be opened, NotPermitted and
+    the other errors of ``Registry.attach``.
     """
     found: list[Registry] = []
     refused: TapError | None = None
@@ -97,7 +100,7 @@ def find(engine: str, lane: str | None = None, session: int | None = None) -> li
         try:
             registry = Registry.attach(engine, lane_id)
         except EngineNotFound:
-            sweep_lane(engine, lane_id, own=True)  # one that was never finished goes
+            sweep_lane(engine, lane_id, own=True)  # removes one that was never finished
             continue
         except TapError as error:
             refused = error
@@ -112,14 +115,18 @@ def find(engine: str, lane: str | None = None, session: int | None = None) -> li
     raise refused or _not_found(engine, lane)
 
 
-def engines(name: str | None = None) -> list[EngineInfo]:
-    """What can be tapped on this machine, a lane an entry, and who is tapping it.
+def engines(name: str | None = None, *, sweep: bool = True) -> list[EngineInfo]:
+    """List what can be tapped on this machine, one entry a lane, and who is tapping it.
 
-    Lanes whose engine died and which nobody reads any more are removed on the way; those of
-    another user are left out. Raises SharedMemoryFull where nothing can be seen for a lack of
-    this process: of files that it may open, say.
+    name: of one engine; None for all. sweep: also remove what dead processes left behind, in the
+    lanes that are looked at. With ``sweep=False`` nothing is removed, which suits a program that
+    calls this every second; dead lanes are not listed either way.
+
+    Lanes of other users are left out. Raises SharedMemoryFull if this process cannot look at any
+    lane because it lacks something: open files, say.
     """
-    sweep(name)
+    if sweep:
+        sweep_all(name)
     seen = []
     lack: SharedMemoryFull | None = None
     for engine, lane in lanes_of(name):
@@ -152,7 +159,7 @@ def _not_found(engine: str, lane: str | None) -> EngineNotFound:
     lanes = [info.lane for info in running if info.name == engine]
     if lane is not None and lanes:
         return EngineNotFound(
-            f"the engine {engine} has no lane {lane}{suggest(lane, lanes)}; "
+            f"the engine {engine!r} has no lane {lane}{suggest(lane, lanes)}; "
             f"its lanes: {', '.join(lanes)}"
         )
     known = sorted({info.name for info in running})

@@ -1,7 +1,7 @@
 """The doorbell: a semaphore on which a consumer sleeps and which its engine posts.
 
-A POSIX semaphore of its own and not a lock in the ring, because who holds one of those and dies
-leaves the others waiting; a semaphore belongs to nobody, and every wait on it here has a bound.
+It is a named POSIX semaphore and not a lock in the ring. A process that dies holding a lock leaves
+the others waiting; a semaphore has no holder, and every wait on it here has a timeout.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ from ..errors import NotPermitted, SharedMemoryFull
 from .names import bell_file
 from .segment import DEFAULT_MODE, DIRECTORY, explain, not_given, raise_unless_the_kernels, unlink
 
-# A semaphore's file is as long as the C library's sem_t, on all machines of today. A shorter one
-# would be SIGBUS at the first touch.
+# The smallest sem_t of today's C libraries. Touching a shorter file would raise SIGBUS.
 _SMALLEST_BYTES: Final = 16
 
 
 class Bell:
-    """An open doorbell. Closing twice is fine; a wait in another thread is waited for."""
+    """An open doorbell. Closing twice is fine, and waits for a ``wait`` in another thread."""
 
     def __init__(self, name: str, semaphore: posix_ipc.Semaphore) -> None:
         self.name = name
@@ -33,10 +32,10 @@ class Bell:
 
     @classmethod
     def make(cls, name: str, owner: int) -> Bell:
-        """Make the doorbell ``name`` for an engine of user ``owner``, or take one that is left.
+        """Make the doorbell ``name`` for an engine of user ``owner``, or open one that exists.
 
-        Raises SharedMemoryFull where it cannot be had, NotPermitted where it cannot be given to
-        that user, or somebody else's stands there.
+        Raises SharedMemoryFull if it cannot be made, and NotPermitted if it cannot be given to that
+        user, or the one that exists belongs to another user.
         """
         try:
             semaphore = posix_ipc.Semaphore(f"/{name}", posix_ipc.O_CREX, mode=DEFAULT_MODE)
@@ -56,11 +55,11 @@ class Bell:
 
     @classmethod
     def open(cls, name: str, owner: int) -> Bell:
-        """Open a doorbell of user ``owner`` or root's.
+        """Open a doorbell of user ``owner`` or of root.
 
-        It is looked at first, as ``Segment.attach`` does: a stranger's file could be shortened
-        under us, or its opening held up by a lease.
-        Raises NotPermitted where it is no such thing, SharedMemoryFull where it cannot be opened.
+        The file is looked at first, as in ``Segment.attach``: another user could shorten it while
+        it is mapped, or block its opening with a lease. Raises NotPermitted if it is not a doorbell
+        of these users, and SharedMemoryFull if it cannot be opened.
         """
         try:
             status = os.lstat(_path(name))
@@ -72,28 +71,28 @@ class Bell:
             or status.st_uid not in (owner, 0)
             or status.st_size < _SMALLEST_BYTES
         ):
-            raise NotPermitted(f"{_path(name)} is no doorbell of user {owner}; remove it")
+            raise NotPermitted(f"{_path(name)} is not a doorbell of user {owner}; remove it")
         try:
             return cls(name, posix_ipc.Semaphore(f"/{name}"))
         except (posix_ipc.Error, OSError, ValueError) as error:
-            if type(error) is not OSError:  # posix_ipc's own has no number: too many open files
+            if type(error) is not OSError:  # posix_ipc's "too many open files" has no number
                 raise_unless_the_kernels(error)
             raise _lack(name, error) from None
 
     def ring(self) -> None:
-        """Wake who sleeps: 4.6 us while somebody does, 20 ns else. Never waits."""
+        """Wake the sleeping consumer: 4.6 us if there is one, else 20 ns. Never waits."""
         with suppress(posix_ipc.Error, OverflowError, AttributeError):
             self._semaphore.release()  # type: ignore[union-attr]
 
     def wait(self, seconds: float) -> None:
-        """Sleep until it is rung, ``seconds`` at most. It may end early for no reason."""
+        """Sleep until it is rung, at most ``seconds``. May return early for no reason."""
         with self._waiting:
             if self._semaphore is not None:
                 with suppress(posix_ipc.BusyError, posix_ipc.SignalError):
                     self._semaphore.acquire(seconds)
 
     def close(self) -> None:
-        """Let go of the semaphore; its name stays."""
+        """Close the semaphore. Its name stays."""
         with self._waiting:
             semaphore, self._semaphore = self._semaphore, None
             if semaphore is not None:
@@ -101,12 +100,12 @@ class Bell:
                     semaphore.close()
 
     def unlink(self) -> None:
-        """Remove its name; whoever has it open goes on."""
+        """Remove its name. Processes that have it open go on."""
         unlink(bell_file(self.name))
 
 
 def _lack(name: str, error: Exception) -> SharedMemoryFull:
-    return SharedMemoryFull(f"the doorbell {name} cannot be had: {explain(error)}")
+    return SharedMemoryFull(f"the doorbell {name} cannot be opened: {explain(error)}")
 
 
 def _path(name: str) -> str:

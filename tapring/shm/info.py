@@ -1,4 +1,4 @@
-"""What a lane says of itself: written once by its engine, checked by whoever reads it."""
+"""A lane's description of itself: written once by its engine, checked by every reader."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ READY_TIMEOUT_S: Final = 1.0
 _BEGUN_S: Final = 0.05
 _POLL_S: Final = 0.001
 
-# What another process wrote is checked as it is decoded: none of it is used to allocate, to
-# divide or to print before.
+# Values of another process are checked as they are decoded, before any of them is used to allocate,
+# to divide or to print.
 _Name = Annotated[str, Meta(pattern=rf"^{layout.ENGINE_PATTERN}\Z")]
 _Bytes = Annotated[int, Meta(ge=1, le=layout.MAX_PAYLOAD_BYTES)]
 _SlotBytes = Annotated[int, Meta(ge=layout.MIN_SLOT_BYTES, le=layout.MAX_SLOT_BYTES)]
 
 
 class StageInfo(msgspec.Struct, frozen=True):
-    """A stage as its registry describes it; ``dtype`` is ``""`` but for ``array``.
+    """A stage as its registry describes it.
 
-    ``redact`` are the paths that the engine takes out of each event.
+    ``dtype`` is ``""`` unless the kind is ``array``. ``redact`` lists the paths that the engine
+    takes out of each event.
     """
 
     name: _Name
@@ -44,7 +45,7 @@ class StageInfo(msgspec.Struct, frozen=True):
 
 
 class LaneInfo(msgspec.Struct, frozen=True):
-    """What a lane was created with: who it is, its stages, its limits."""
+    """A lane's name, its stages and its limits, as it was created with them."""
 
     engine: str
     lane: str
@@ -66,7 +67,7 @@ class LaneInfo(msgspec.Struct, frozen=True):
 
 
 def write_header(words: memoryview, size: int, info: LaneInfo, described: bytes) -> None:
-    """Say what the lane is, in a registry of ``size`` bytes that nobody reads yet; magic last."""
+    """Describe the lane in a new registry of ``size`` bytes; store the magic word last."""
     offset = layout.info_offset(info.max_sessions)
     with words.cast("B") as view:
         view[offset : offset + len(described)] = described
@@ -86,7 +87,7 @@ def write_header(words: memoryview, size: int, info: LaneInfo, described: bytes)
 
 
 def read_info(segment: Segment, engine: str, lane: str, patience_s: float) -> LaneInfo:
-    """What the registry in ``segment`` says, waiting ``patience_s`` for one that is being made.
+    """Read what a registry says; wait ``patience_s`` for one that is still being made.
 
     Raises EngineNotFound where it is not finished then, VersionMismatch, and RingCorrupt for what
     no engine wrote.
@@ -101,8 +102,8 @@ def read_info(segment: Segment, engine: str, lane: str, patience_s: float) -> La
         )
     if version != layout.VERSION:
         raise VersionMismatch(
-            f"{segment.name} is of version {version} of the protocol, this tapring reads "
-            f"{layout.VERSION}; use the tapring of the engine's environment"
+            f"{segment.name} uses version {version} of the protocol, but this tapring reads "
+            f"version {layout.VERSION}; use the tapring of the engine's environment"
         )
     offset = layout.info_offset(rows) if 0 < rows <= layout.MAX_ROWS else segment.size
     if (
@@ -119,13 +120,13 @@ def read_info(segment: Segment, engine: str, lane: str, patience_s: float) -> La
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RingCorrupt(f"the registry {segment.name} is damaged: {error}") from None
     if (info.engine, info.lane, info.max_sessions) != (engine, lane, rows):
-        raise RingCorrupt(f"the registry {segment.name} says that it is {info.engine}.{info.lane}")
+        raise RingCorrupt(f"the registry {segment.name} says that it is {info.address}")
     return info
 
 
 @contextmanager
 def _first_page(segment: Segment) -> Iterator[memoryview]:
-    """The first page of a segment as read-only words, for as long as the block lasts."""
+    """Read a copy of a segment's first page, as words, for as long as the block lasts."""
     data = os.pread(segment.fd, layout.PAGE, 0)
     if len(data) < layout.PAGE:
         raise RingCorrupt(f"the segment {segment.name} is truncated: {len(data)} bytes")
@@ -134,7 +135,7 @@ def _first_page(segment: Segment) -> Iterator[memoryview]:
 
 
 def _wait_until_ready(segment: Segment, patience_s: float) -> None:
-    if not segment.is_locked(layout.LOCK_ENGINE):  # its engine died, or has just begun
+    if not segment.is_locked(layout.LOCK_ENGINE):  # its engine has died, or has only begun
         patience_s = min(patience_s, _BEGUN_S)
     deadline = time.monotonic() + patience_s
     while True:
@@ -143,7 +144,9 @@ def _wait_until_ready(segment: Segment, patience_s: float) -> None:
             segment.size = os.fstat(segment.fd).st_size
             return
         if magic:
-            raise RingCorrupt(f"{segment.name} is no registry of tapring")
+            raise RingCorrupt(f"{segment.name} is not a registry of tapring")
         if time.monotonic() >= deadline:
-            raise EngineNotFound(f"the lane {segment.name} is still being made, or never will be")
+            raise EngineNotFound(
+                f"the lane {segment.name} is not ready: its engine is still starting, or died then"
+            )
         time.sleep(_POLL_S)

@@ -1,22 +1,28 @@
-"""What may be asked of a Tap: its name, its limits, and the sessions within them."""
+"""Limits: what a Tap may be given, and what a session may ask of it, checked for both sides."""
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Collection
 from typing import Final
 
-from ..errors import BufferLimit, DurationLimit
+from ..errors import BufferLimit, DurationLimit, StageNotFound, suggest
 from ..wire import layout
 
-_LONGEST_S: Final = (1 << 62) / 1e9  # half of what a clock's word holds
+_NS: Final = 1_000_000_000
+_LONGEST_S: Final = (1 << 62) / _NS  # half of what a clock's word holds
+
+
+# ---- what a Tap may be given -------------------------------------------------------------
 
 
 def check_name(name: object) -> None:
-    """Raise ValueError unless ``name`` may be an engine's."""
+    """Raise ValueError unless ``name`` can be the name of an engine."""
     if not isinstance(name, str) or not re.fullmatch(layout.ENGINE_PATTERN, name):
         raise ValueError(
-            f"an engine's name matches {layout.ENGINE_PATTERN} (such as 'detector-1'), "
-            f"{name!r} does not"
+            f"Invalid engine name {name!r}. It must match {layout.ENGINE_PATTERN}, "
+            f"such as 'detector-1'."
         )
 
 
@@ -27,28 +33,28 @@ def check_limits(
     max_buffer_bytes: int,
     slot_bytes: int,
 ) -> None:
-    """Raise ValueError for limits that cannot be, or that no session could meet."""
+    """Raise ValueError for limits that are out of range, or that no session could meet."""
     if not 1 <= max_sessions <= layout.MAX_ROWS:
-        raise ValueError(f"max_sessions is 1 to {layout.MAX_ROWS}, not {max_sessions!r}")
+        raise ValueError(f"max_sessions must be 1 to {layout.MAX_ROWS}, not {max_sessions!r}")
     if not 0 < max_duration < _LONGEST_S:
-        raise ValueError(f"max_duration is a positive number of seconds, not {max_duration!r}")
+        raise ValueError(f"max_duration must be a positive number of seconds, not {max_duration!r}")
     if not layout.MIN_SLOT_BYTES <= slot_bytes <= layout.MAX_SLOT_BYTES or slot_bytes & (
         slot_bytes - 1
     ):
         raise ValueError(
-            f"slot_bytes is a power of two from {layout.MIN_SLOT_BYTES} to "
+            f"slot_bytes must be a power of two from {layout.MIN_SLOT_BYTES} to "
             f"{layout.MAX_SLOT_BYTES}, not {slot_bytes!r}"
         )
     smallest = layout.MIN_SLOTS * slot_bytes
     if not smallest <= buffer_bytes <= max_buffer_bytes <= layout.MAX_PAYLOAD_BYTES:
         raise ValueError(
             f"{smallest} <= buffer_bytes <= max_buffer_bytes <= {layout.MAX_PAYLOAD_BYTES} "
-            f"must hold, not for {buffer_bytes!r} and {max_buffer_bytes!r}"
+            f"must hold, but they are {buffer_bytes!r} and {max_buffer_bytes!r}"
         )
 
 
 def check_budget(budget: float | None) -> None:
-    """Raise ValueError unless ``budget`` is a share of the engine's time; None: there is none."""
+    """Raise ValueError unless ``budget`` is a share of the engine's time, or None for no limit."""
     if budget is not None and not 0 < budget <= 1:
         raise ValueError(
             f"a budget is a share of the engine's time, above 0 and at most 1, such as 0.02, "
@@ -56,25 +62,49 @@ def check_budget(budget: float | None) -> None:
         )
 
 
-def check_duration(duration: float | None, longest: float) -> None:
-    """Raise DurationLimit unless a session may last ``duration`` seconds; None: as it may."""
-    if duration is not None and not 0 < duration <= longest:
-        raise DurationLimit(
-            f"a session of {duration:g} s was asked for; this Tap allows more than 0 and "
-            f"at most {longest:g} s (max_duration)"
-        )
+# ---- what a session may ask for ----------------------------------------------------------
 
 
 def check_sample(sample: int) -> None:
     """Raise ValueError unless one batch in ``sample`` can be offered."""
     if type(sample) is not int or not 0 < sample < 1 << 63:
-        raise ValueError(f"a sample is one batch in a whole number from 1 on, not {sample!r}")
+        raise ValueError(f"sample must be a whole number from 1 on, not {sample!r}")
 
 
-def check_size(size: int, slot_bytes: int, largest: int) -> None:
-    """Raise BufferLimit unless a ring may have ``size`` bytes."""
+def stage_index(engine: str, stage: str, stages: Collection[str]) -> int:
+    """Return where ``stage`` stands among an engine's ``stages``. Raises StageNotFound."""
+    if stage not in stages:
+        raise StageNotFound(no_stage(engine, stage, stages))
+    return list(stages).index(stage)
+
+
+def no_stage(engine: str, stage: object, stages: Collection[str]) -> str:
+    """Return the message that an engine has no such stage, with a suggestion."""
+    near = suggest(stage, stages) if isinstance(stage, str) else ""
+    return f"the engine {engine!r} has no stage {stage!r}{near}; its stages: {', '.join(stages)}"
+
+
+def duration_in_ns(engine: str, duration: float | None, longest_ns: int) -> int:
+    """Return how long a session may last, in ns; 0 for None, which is as long as the engine allows.
+
+    duration: in seconds. Raises DurationLimit.
+    """
+    if duration is None:
+        return 0
+    if not 0 < duration < math.inf or round(duration * _NS) > longest_ns:
+        raise DurationLimit(
+            f"a session of {duration:g} s was requested; the engine {engine!r} allows a session "
+            f"to last more than 0 and at most {longest_ns / _NS:g} s (max_duration)"
+        )
+    return round(duration * _NS)
+
+
+def slots_in(engine: str, size: int, slot_bytes: int, largest: int) -> int:
+    """Return the number of slots of a ring of ``size`` bytes. Raises BufferLimit."""
     smallest = layout.MIN_SLOTS * slot_bytes
     if not smallest <= size <= largest:
         raise BufferLimit(
-            f"a ring of {size} bytes was asked for; this Tap allows {smallest} to {largest} bytes"
+            f"a buffer of {size} bytes was requested; the engine {engine!r} allows "
+            f"{smallest} to {largest} bytes (max_buffer_bytes)"
         )
+    return size // slot_bytes

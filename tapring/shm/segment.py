@@ -1,19 +1,20 @@
 """One segment's life: reserved creation, attaching, mapping, byte locks, unlinking.
 
-Segments are created with posix_ipc and mapped with mmap. multiprocessing's SharedMemory, the
-usual way, can neither map read-only nor map one page apart, keeps a resource tracker that before
-3.13 unlinks what others still use (cpython#82300), and leaks its descriptor with a message when
-a view of it is alive at its end (cpython#155003); none of that happens here.
+Segments are created with posix_ipc and mapped with mmap. The usual way, multiprocessing's
+SharedMemory, has four faults that matter here. It cannot map read-only. It cannot map one page
+alone. Before 3.13 its resource tracker unlinks segments that others still use (cpython#82300). It
+leaks its descriptor, with a message, if a view is alive when it is destroyed (cpython#155003).
 
-/dev/shm is everybody's to make names in. What stands under a name of ours is looked at before it
-is opened: to open a stranger's FIFO or leased file would wait for him, and a link leads anywhere.
+Every user may make names in /dev/shm. So a file is looked at before it is opened: opening another
+user's FIFO or leased file would block, and a symbolic link may lead anywhere.
 
-A segment is reserved with ``posix_fallocate`` before anybody maps it: ``ftruncate`` alone reserves
-nothing, and on a full /dev/shm the first touch of a page, even to read it, would kill the process
-with SIGBUS.
+A segment is reserved with ``posix_fallocate`` before any process maps it. ``ftruncate`` alone
+reserves nothing: on a full /dev/shm the first touch of a page, even to read it, would kill the
+process with SIGBUS.
 
-Locks are open-file-description locks (Linux, ``F_OFD_SETLK``): they belong to the descriptor
-and not to the process, and the kernel drops them when its last copy closes, however that happens.
+Locks are open-file-description locks (Linux, ``F_OFD_SETLK``). They belong to the descriptor and
+not to the process. The kernel drops a lock when the last copy of its descriptor closes, however
+that happens.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from .names import prefix as prefix_of
 DIRECTORY: Final = "/dev/shm"
 DEFAULT_MODE: Final = 0o600
 
-# Not waiting for a FIFO's other end or for a lease to be given up, not following a link.
+# Never wait for the other end of a FIFO or for the end of a lease; never follow a link.
 _OPEN: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OTHER_KINDS: Final = (
     (stat.S_ISLNK, "a symbolic link"),
@@ -47,10 +48,10 @@ _OTHER_KINDS: Final = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
-_BLOCK_BYTES: Final = 512  # of st_blocks, whatever the file system's own are
+_BLOCK_BYTES: Final = 512  # the unit of st_blocks, on every file system
 _FLOCK: Final = struct.Struct("hhqqi4x")
 
-# What this process lacks, as opposed to what is wrong with a segment.
+# Errors that say what this process lacks, and nothing about the segment.
 _OUR_LACK: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS))
 _MOUNT: Final = f"mount a tmpfs at {DIRECTORY} that this user may write to"
 _ADVICE: Final = {
@@ -65,17 +66,17 @@ _ADVICE: Final = {
 
 
 class Segment:
-    """An open shared-memory segment: a descriptor, its size in bytes, and what was mapped of it.
+    """An open shared-memory segment: its descriptor, its size in bytes, and its mappings.
 
-    A context manager, which an exception leaves with ``detach``; closing twice is fine.
+    A context manager, which calls ``detach`` if an exception leaves it. Closing twice is fine.
     ``close`` does not unlink.
     """
 
-    any_opened: ClassVar[bool] = False  # so that forks of who has none cost nothing
+    any_opened: ClassVar[bool] = False  # so that a fork costs nothing without segments
 
     def __init__(self, name: str, fd: int, size: int, owner: int) -> None:
         self._maps: list[mmap.mmap] = []
-        self.fd = fd  # first of what is known, since nobody else closes it
+        self.fd = fd  # set first, because only this object closes it
         self.name = name
         self.size = size
         self.owner = owner  # user id
@@ -84,16 +85,17 @@ class Segment:
     def create(
         cls, name: str, size: int, *, mode: int = DEFAULT_MODE, owner: int | None = None
     ) -> Segment:
-        """Create and reserve a segment of ``size`` bytes, all zero; give it to user ``owner``.
+        """Create and reserve a segment of ``size`` bytes, all zero, and give it to user ``owner``.
 
-        Raises FileExistsError where the name is taken, SharedMemoryFull where the memory cannot
-        be had, NotPermitted where it cannot be given away; nothing is left behind then.
+        Raises FileExistsError if the name is taken, SharedMemoryFull if the memory cannot be
+        reserved, and NotPermitted if the segment cannot be given to that user. Nothing is left
+        behind then.
         """
         cls.any_opened = True
         try:
             shm = posix_ipc.SharedMemory(f"/{name}", posix_ipc.O_CREX, mode=mode)
         except posix_ipc.ExistentialError:
-            if not os.path.isdir(DIRECTORY):  # which is the same exception
+            if not os.path.isdir(DIRECTORY):  # posix_ipc raises the same exception for this
                 absent = FileNotFoundError(errno.ENOENT, f"there is no {DIRECTORY}")
                 raise SharedMemoryFull(_no_memory(name, size, absent)) from None
             raise FileExistsError(errno.EEXIST, "that segment exists already", name) from None
@@ -106,7 +108,7 @@ class Segment:
                 os.fchown(segment.fd, owner, -1)
                 segment.owner = owner
             _reserve(segment.fd, 0, size)
-        except BaseException as error:  # also what a signal handler raises meanwhile
+        except BaseException as error:  # and any exception of a signal handler
             segment.close()
             unlink(name)
             if isinstance(error, PermissionError):
@@ -118,10 +120,11 @@ class Segment:
 
     @classmethod
     def attach(cls, name: str, *, own: bool = False) -> Segment:
-        """Open a segment that exists, of whatever size it has; of this very user where ``own``.
+        """Open an existing segment of any size. ``own``: only if it belongs to this very user.
 
-        Raises FileNotFoundError, NotPermitted where it is another user's or no segment, and
-        SharedMemoryFull where this process may open no more files, or /dev/shm is read-only.
+        Otherwise root's are accepted, and root may open any user's. Raises FileNotFoundError,
+        NotPermitted if it belongs to another user or is not a regular file, and SharedMemoryFull
+        if this process may not open more files, or /dev/shm is read-only.
         """
         path = f"{DIRECTORY}/{name}"
         cls.any_opened = True
@@ -133,7 +136,7 @@ class Segment:
         except OSError as error:
             raise_unless_the_kernels(error)
             raise _refusal(name, error) from None
-        segment = cls(name, fd, 0, 0)  # which closes it, whatever comes
+        segment = cls(name, fd, 0, 0)  # closes fd even if an exception follows
         try:
             status = os.fstat(fd)
             _check_kind_and_owner(name, status, own)
@@ -144,11 +147,11 @@ class Segment:
         return segment
 
     def map(self, offset: int, length: int, *, writable: bool) -> mmap.mmap:
-        """Map ``length`` bytes from ``offset`` (a whole page). Closed together with the segment.
+        """Map ``length`` bytes from ``offset``, a multiple of a page, until the segment is closed.
 
-        Raises RingCorrupt where the segment is not that long, SharedMemoryFull where it has holes
-        that cannot be filled (a later touch of either would be SIGBUS), or where the address space
-        is full.
+        Raises RingCorrupt if the segment is shorter than that, and SharedMemoryFull if it has holes
+        that cannot be filled or the address space is full. Touching a page that is missing later
+        would raise SIGBUS.
         """
         status = os.fstat(self.fd)
         if offset + length > status.st_size or length <= 0:
@@ -165,25 +168,25 @@ class Segment:
         return mapped
 
     def drop_pages(self, offset: int, length: int, *, free: bool) -> None:
-        """Unmap pages of what was mapped first; they come back when they are touched.
+        """Unmap pages of the first mapping. They come back when they are touched.
 
-        free: give their memory back, too; what whoever else has it mapped then reads is zeros.
-        Where the kernel will not, nothing happens.
+        free: also give their memory back; every process that still maps them then reads zeros.
+        Does nothing if the kernel refuses.
         """
         with suppress(OSError):
             self._maps[0].madvise(mmap.MADV_REMOVE if free else mmap.MADV_DONTNEED, offset, length)
 
     @property
     def is_mapped(self) -> bool:
-        """Whether something of it is mapped."""
+        """Whether any part of it is mapped."""
         return bool(self._maps)
 
     def is_linked(self) -> bool:
-        """Whether the segment still has its name."""
+        """Return whether the segment still has its name."""
         return os.fstat(self.fd).st_nlink > 0
 
     def try_lock(self, offset: int) -> bool:
-        """Take the byte lock at ``offset`` if no other descriptor holds it; never wait."""
+        """Take the byte lock at ``offset`` unless another descriptor holds it. Never waits."""
         try:
             fcntl.fcntl(self.fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK, offset))
         except OSError as error:
@@ -197,22 +200,22 @@ class Segment:
         fcntl.fcntl(self.fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, offset))
 
     def is_locked(self, offset: int, length: int = 1) -> bool:
-        """Whether another descriptor than this one holds a lock on any of ``length`` bytes."""
+        """Return whether another descriptor holds a lock on any of ``length`` bytes."""
         answer = fcntl.fcntl(self.fd, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK, offset, length))
         return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
     def close(self) -> None:
-        """Unmap all and close the descriptor; its locks go with it. Release views first."""
+        """Unmap everything and close the descriptor, and so its locks. Release views first."""
         maps, self._maps = self._maps, []
         for mapped in maps:
             mapped.close()
         self.close_descriptor()
 
     def detach(self) -> None:
-        """As ``close``, but what has views stays mapped for as long as they live.
+        """Close, but leave a mapping with views in place for as long as the views live.
 
-        For when who has them cannot be asked: an exception's frames, or those of a thread that is
-        not in a forked child.
+        For use where the holders of views cannot be asked: they are the frames of an exception, or
+        of a thread that does not exist in a forked child.
         """
         for mapped in self._maps:
             with suppress(BufferError):
@@ -227,7 +230,7 @@ class Segment:
             os.close(fd)
 
     def __del__(self) -> None:
-        # An exception may come before whoever opened it can close it, or before it was made.
+        # An exception may come before the caller can close it, or before ``__init__`` is done.
         with suppress(AttributeError):
             self.detach()
 
@@ -242,7 +245,7 @@ class Segment:
 
 
 def unlink(name: str) -> bool:
-    """Remove a segment's name; whoever has it mapped goes on. Says whether there was one."""
+    """Remove a segment's name. Processes that map it go on. Return whether there was one."""
     try:
         os.unlink(f"{DIRECTORY}/{name}")
     except OSError as error:
@@ -252,10 +255,10 @@ def unlink(name: str) -> bool:
 
 
 def names(prefix: str) -> list[str]:
-    """The names of all segments that begin with ``prefix``, sorted; [] without /dev/shm.
+    """Return the names of all segments that begin with ``prefix``, sorted; [] without /dev/shm.
 
-    Raises SharedMemoryFull where this process may open no file to look. What is not ASCII was
-    never ours, and posix_ipc could not take it.
+    Names that are not ASCII are left out: tapring never made them, and posix_ipc cannot open them.
+    Raises SharedMemoryFull if this process may not open a file to look.
     """
     try:
         found = os.listdir(DIRECTORY)
@@ -269,10 +272,10 @@ def names(prefix: str) -> list[str]:
 def detach_descriptors(prefix: str) -> None:
     """In a forked child: give up its share in the locks of all segments that begin so.
 
-    A lock ends when the last copy of its descriptor closes, and some of the copies are out of
-    reach: a mapping's own, or one that a thread that is not here had just opened. Each is pointed
-    at /dev/null instead of closed, so that its number does not become somebody else's before
-    whoever knows it closes it.
+    A lock ends when the last copy of its descriptor closes. Some copies cannot be closed here: a
+    mapping has one of its own, and a thread that does not exist in the child may just have opened
+    one. So each is pointed at /dev/null. Its number cannot be used again for another file before
+    its owner closes it.
     """
     if not Segment.any_opened:
         return
@@ -284,7 +287,7 @@ def detach_descriptors(prefix: str) -> None:
 
 
 def raise_unless_the_kernels(error: Exception) -> None:
-    """Pass on an OSError without a number: a signal handler's own TimeoutError, say."""
+    """Raise an OSError that has no number: it is a signal handler's (a TimeoutError, say)."""
     if isinstance(error, OSError) and error.errno is None:
         raise error
 
@@ -293,18 +296,18 @@ def _check_kind_and_owner(name: str, status: os.stat_result, own: bool) -> None:
     if not stat.S_ISREG(status.st_mode):
         kinds = [kind for is_kind, kind in _OTHER_KINDS if is_kind(status.st_mode)]
         raise NotPermitted(
-            f"{DIRECTORY}/{name} is {kinds[0]} and no segment; remove it if it is in the way"
+            f"{DIRECTORY}/{name} is {kinds[0]}, not a segment; remove it if it is in the way"
         )
     me = os.geteuid()
     if status.st_uid != me and (own or (me != 0 and status.st_uid != 0)):
         raise NotPermitted(
-            f"the segment {name} belongs to user {status.st_uid} and this is user {me}; "
+            f"the segment {name} belongs to user {status.st_uid}, and this is user {me}; "
             f"run this as the user of the engine, or as root"
         )
 
 
 def _refusal(name: str, error: OSError) -> TapError:
-    """Why a segment that is there could not be opened."""
+    """Return the error for a segment that exists and could not be opened."""
     if isinstance(error, PermissionError):
         return NotPermitted(
             f"the segment {name} belongs to another user; "
@@ -313,7 +316,7 @@ def _refusal(name: str, error: OSError) -> TapError:
     if error.errno in _OUR_LACK:
         return SharedMemoryFull(f"{name} cannot be opened: {explain(error)}")
     if error.errno == errno.EAGAIN:
-        return NotPermitted(f"{name} cannot be opened: another process has a lease of it")
+        return NotPermitted(f"{name} cannot be opened: another process holds a lease on it")
     return NotPermitted(f"{name} cannot be opened: {_reason(error)}")
 
 
@@ -322,9 +325,10 @@ def _flock(kind: int, offset: int, length: int = 1) -> bytes:
 
 
 def _reserve(fd: int, offset: int, length: int) -> None:
-    """``posix_fallocate``, but over the limit on a file's size always an OSError.
+    """Call ``posix_fallocate``; raise OSError if the file would exceed the limit on its size.
 
-    The kernel's SIGXFSZ kills wherever Python has not set it aside: embedded, say.
+    Otherwise the kernel sends SIGXFSZ, which kills the process unless Python ignores the signal. An
+    embedded interpreter may not.
     """
     end, limit = offset + length, resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     if limit != resource.RLIM_INFINITY and limit < end and os.fstat(fd).st_size < end:
@@ -333,19 +337,19 @@ def _reserve(fd: int, offset: int, length: int) -> None:
 
 
 def not_given(name: str, owner: int | None) -> NotPermitted:
-    """The error of who cannot give what he has made to the engine's user."""
+    """Return the error for something that cannot be given to the engine's user."""
     return NotPermitted(
-        f"{name} cannot be given to user {owner}, whose engine it is for; "
+        f"{name} cannot be given to user {owner}, who runs the engine; "
         f"run this as that user, or as root"
     )
 
 
 def _no_memory(name: str, size: int, error: Exception) -> str:
-    return f"{size} bytes of shared memory for {name} cannot be had: {explain(error)}"
+    return f"cannot reserve {size} bytes of shared memory for {name}: {explain(error)}"
 
 
 def explain(error: Exception) -> str:
-    """What the kernel, or posix_ipc, refused, and what to do about it."""
+    """Return what the kernel or posix_ipc refused, and what to do about it."""
     advice = _ADVICE.get(_errno(error))
     return f"{_reason(error)}; {advice}" if advice else _reason(error)
 
@@ -355,7 +359,7 @@ def _reason(error: Exception) -> str:
 
 
 def _errno(error: Exception) -> int:
-    """``errno``; posix_ipc leaves it out where too many files are open, and nowhere else."""
+    """Return ``errno``. posix_ipc sets none if too many files are open, and only then."""
     if isinstance(error, posix_ipc.PermissionsError):
         return errno.EACCES
     if not isinstance(error, OSError):
@@ -363,7 +367,8 @@ def _errno(error: Exception) -> int:
     return errno.EMFILE if error.errno is None else error.errno
 
 
-# Registered as this module is imported, because each module of shm, engine and consumer that holds
-# a segment imports it first: hooks run in the order of their registration, and locks that the child
-# shares with its parent have to be gone before any other hook closes or opens something.
+# Fork hooks run in the order of their registration. This one has to be first: the child must give
+# up the locks that it shares with its parent before any other hook opens or closes something. It is
+# registered here because every module that holds a segment, and so may need a hook, imports this
+# one first.
 os.register_at_fork(after_in_child=partial(detach_descriptors, prefix_of()))

@@ -1,8 +1,9 @@
-"""Removing what the dead left: lanes, sessions and rings that nobody alive holds.
+"""Sweeping: removing the lanes, sessions and rings that dead processes left behind.
 
-What is dead is asked of the kernel (a held byte is somebody's life) and never guessed from a pid
-or an age. A lane goes when its engine is dead and no consumer still drains it; a session when its
-consumer is dead; a ring when no row names it, since who made or freed it died half-way.
+The kernel says who is dead: a live process holds a lock. A pid or an age never decides. A lane is
+removed when its engine is dead and no consumer still drains it. A session is removed when its
+consumer is dead. A ring is removed when no row names it, because the process that made or freed it
+died half-way.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from .segment import DIRECTORY, Segment, names, unlink
 
 
 class Removed(msgspec.Struct, frozen=True):
-    """A segment that was removed, or would be: why, its size, and a ring's last account.
+    """A segment that was removed, or would be: why, its size in bytes, and a ring's last account.
 
-    ``bytes`` is 0 and ``account`` None where a session had no ring yet.
+    ``bytes`` is 0 and ``account`` is None if a session had no ring yet.
     """
 
     name: str
@@ -42,10 +43,11 @@ def sweep(
     own: bool = False,
     patience_s: float = 0.0,
 ) -> list[Removed]:
-    """Remove what nobody alive holds, of one engine or of all; or only say what that is.
+    """Remove what no live process holds, of one engine or of all. Return what was removed.
 
-    own: open nothing of other users, as an engine of root's must not. patience_s: to wait for the
-    table of a lane that somebody is changing, which otherwise is left for the next sweep.
+    dry_run: only return what would be removed. own: open nothing that belongs to another user, as
+    an engine that runs as root must not. patience_s: how long to wait for the session table of a
+    lane that another process is changing; a lane that stays busy is left for the next sweep.
     """
     removed: list[Removed] = []
     for name, lane in lanes_of(engine):
@@ -63,7 +65,7 @@ def sweep_lane(
 ) -> list[Removed]:
     """Remove a lane whose engine is dead, unless a consumer still drains it.
 
-    In a living lane: the sessions of dead consumers, and rings that no session names.
+    In a live lane, remove the sessions of dead consumers and the rings that no session names.
     """
     name = segment_name(engine, lane)
     try:
@@ -73,17 +75,17 @@ def sweep_lane(
     except TapError:
         return []
     with segment:
-        # Held while names go, so that nobody takes the lane for a living one or sweeps it too.
+        # Locked while its names go, so that no other process attaches to the lane or sweeps it too.
         if not segment.try_lock(layout.LOCK_ENGINE):
             return _sweep_living(engine, lane, dry_run, patience_s)
         if segment.is_locked(layout.LOCK_ROWS, layout.MAX_ROWS):
             return []
-        # The registry first: who attaches meanwhile sees by it why a ring has gone.
+        # The registry first: a consumer that attaches meanwhile then sees why a ring is gone.
         return _remove([name, *names_of_sessions(name)], "its engine has died", dry_run)
 
 
 def lanes_of(engine: str | None) -> list[tuple[str, str]]:
-    """Engine and lane of every name of ours in shared memory, sorted."""
+    """Return engine and lane of every name of tapring's in shared memory, sorted."""
     begins = prefix(engine)
     found = map(parse_name, [*names(begins), *names(bell_file(begins))])
     return sorted({lane for lane in found if lane})
@@ -92,7 +94,7 @@ def lanes_of(engine: str | None) -> list[tuple[str, str]]:
 def _sweep_living(engine: str, lane: str, dry_run: bool, patience_s: float) -> list[Removed]:
     with (
         suppress(TapError),
-        Registry.attach(engine, lane, patience_s=0.0) as registry,  # an engine may be sweeping
+        Registry.attach(engine, lane, patience_s=0.0) as registry,  # the caller may be an engine
         registry.table.held(patience_s),
     ):
         dead, nameless = registry.table.dead_rows(), registry.table.nameless()
@@ -119,7 +121,7 @@ def _remove(segments: list[str], reason: str, dry_run: bool) -> list[Removed]:
 
 
 def _describe(name: str) -> tuple[int, Ledger | None]:
-    """A segment's size and, where it is a ring, its account."""
+    """Return a segment's size and, if it is a ring, its account."""
     try:
         with Segment.attach(name) as segment:
             if segment.size <= layout.SLOTS:

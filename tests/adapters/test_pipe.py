@@ -124,7 +124,7 @@ def test_a_file_with_nothing_left_to_copy_to_itself_is_no_error(name, ends, tmp_
 def test_a_wrong_name_is_exit_2(name) -> None:
     result = through("No Name", b"x")
     assert result.returncode == 2
-    assert b"an engine's name matches" in result.stderr
+    assert b"Invalid engine name" in result.stderr
     assert b"Traceback" not in result.stderr
 
 

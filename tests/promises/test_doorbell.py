@@ -422,7 +422,7 @@ def test_who_finds_no_bell_in_the_bells_place_is_told(name) -> None:
         handle = tap.register("raw")
         path = f"{DIRECTORY}/{layout.SEMAPHORE_PREFIX}tapring.{name}.{tap.lane}.{handle.id}"
         open(path, "wb").close()
-        with pytest.raises(tapring.NotPermitted, match="is no doorbell"):
+        with pytest.raises(tapring.NotPermitted, match="is not a doorbell"):
             tapring.attach_session(name, handle.id, wake="doorbell")
         tapring.attach_session(name, handle.id).close()  # nothing was left held
 

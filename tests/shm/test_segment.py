@@ -30,7 +30,7 @@ def test_a_name_is_taken_once(segment) -> None:
 
 
 def test_memory_that_cannot_be_had_is_a_clear_error_and_leaves_nothing(name) -> None:
-    with pytest.raises(SharedMemoryFull, match="cannot be had: .*smaller buffer"):
+    with pytest.raises(SharedMemoryFull, match="cannot reserve .*smaller buffer"):
         Segment.create(f"tapring.{name}", 1 << 50)
     assert names(f"tapring.{name}") == []
 

@@ -214,7 +214,7 @@ def test_open_prints_an_address_that_attach_and_close_take(spawn, name, run_cli)
     )
     refused = run_cli("close", f"{name}:1")
     assert refused.returncode == 3
-    assert b"belongs to the engine, and ends with it" in refused.stderr
+    assert b"belongs to the engine and ends with it" in refused.stderr
 
 
 def test_attach_goes_on_where_the_last_limit_was(spawn, name, run_cli) -> None:

@@ -62,7 +62,7 @@ def test_a_pipe_passes_everything_on_where_it_cannot_be_tapped(lacking) -> None:
 def test_a_ring_larger_than_the_memory_is_refused_and_a_smaller_one_is_not(machine) -> None:
     small = machine(tmpfs("size=1m"))
     engine = small.engine()
-    refused(small.tapring("attach", "engine"), "cannot be had: No space left", "smaller buffer")
+    refused(small.tapring("attach", "engine"), "cannot reserve", "No space left", "smaller buffer")
     assert not small.rings()
     goes_on(engine, small.consumer("--buffer", "64k"))
     assert not list(small.shm.iterdir())
@@ -74,7 +74,7 @@ def test_a_consumer_that_comes_when_it_is_full_costs_the_others_nothing(machine)
     first = room.consumer()
     rings = room.rings()
     ballast = room.fill(leave=16 * PAGE)
-    refused(room.tapring("attach", "engine", "--stage", "raw"), "cannot be had")
+    refused(room.tapring("attach", "engine", "--stage", "raw"), "cannot reserve")
     assert room.rings() == rings
     ballast.unlink()
     goes_on(engine, first, room.consumer("--buffer", "64k"))
@@ -88,7 +88,7 @@ def test_a_consumer_that_comes_when_the_inodes_are_used_up_costs_the_others_noth
     engine = room.engine()
     first = room.consumer()
     rings = room.rings()
-    refused(room.tapring("attach", "engine", "--stage", "raw"), "cannot be had")
+    refused(room.tapring("attach", "engine", "--stage", "raw"), "cannot reserve")
     assert room.rings() == rings
     goes_on(engine, first)
 
@@ -152,7 +152,7 @@ tap.close()
     ended = machine(tmpfs("size=1m")).python(source, str(MIB))
     assert ended.returncode == 0, ended.stderr
     reason, captured = ended.stdout.decode().splitlines()
-    assert "cannot be had" in reason
+    assert "cannot reserve" in reason
     assert captured == "1"
 
 

@@ -61,14 +61,14 @@ def test_arbitrary_bytes_are_refused_by_their_owner_and_by_what_they_are_not(
 ) -> None:
     put_bytes(path_of(name, lane_of(1)))
     assert f"belongs to user {STRANGER}" in error_of(command(OPERATOR, "attach", name))
-    assert "is no registry of tapring" in error_of(command(ROOT, "attach", name))
+    assert "is not a registry of tapring" in error_of(command(ROOT, "attach", name))
 
 
 def test_a_living_registry_of_a_stranger_is_not_the_operators_engine(
     name, targets, command
 ) -> None:
     with plausible_registry(name, lane_of(1)):
-        refusal = f"belongs to user {STRANGER} and this is user {OPERATOR}"
+        refusal = f"belongs to user {STRANGER}, and this is user {OPERATOR}"
         assert refusal in error_of(command(OPERATOR, "attach", name, "--wait"))
         assert name in error_of(command(OPERATOR, "ls", name))
         with acting_as(OPERATOR), pytest.raises(tapring.NotPermitted, match=refusal):
@@ -232,7 +232,7 @@ def test_a_ring_of_another_user_than_its_engine_is_refused_by_both_their_names(
     ring.unlink()
     put_bytes(ring, data)
     said = error_of(command(ROOT, "attach", f"{name}:1"))
-    assert f"belongs to user {STRANGER}, the engine to user {OPERATOR}" in said
+    assert f"belongs to user {STRANGER}, but the engine to user {OPERATOR}" in said
     said = error_of(command(OPERATOR, "attach", f"{name}:1"))
-    assert f"belongs to user {STRANGER} and this is user {OPERATOR}" in said
+    assert f"belongs to user {STRANGER}, and this is user {OPERATOR}" in said
     assert ring.read_bytes() == data

@@ -81,7 +81,7 @@ def test_a_mode_for_the_group_does_not_let_another_user_tap(start_engine, comman
     engine = start_engine(OPERATOR, mode=0o660)
     os.chown(engine.path, OPERATOR, STRANGER)
     said = error_of(command(STRANGER, "attach", name, "--stage", "raw"))
-    assert f"belongs to user {OPERATOR} and this is user {STRANGER}" in said
+    assert f"belongs to user {OPERATOR}, and this is user {STRANGER}" in said
 
 
 def test_who_may_open_roots_registry_but_not_make_its_rings_is_told_that(

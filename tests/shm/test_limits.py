@@ -1,0 +1,85 @@
+"""The checks of what a session asks for, which the engine and its consumers share."""
+
+import math
+
+import pytest
+
+from tapring.errors import BufferLimit, DurationLimit, StageNotFound
+from tapring.shm.limits import (
+    check_budget,
+    check_limits,
+    check_name,
+    check_sample,
+    duration_in_ns,
+    slots_in,
+    stage_index,
+)
+
+LIMITS = {
+    "max_sessions": 8,
+    "max_duration": 300.0,
+    "buffer_bytes": 1 << 20,
+    "max_buffer_bytes": 1 << 22,
+    "slot_bytes": 256,
+}
+
+
+def test_no_duration_is_as_long_as_the_engine_allows() -> None:
+    assert duration_in_ns("engine", None, 300) == 0
+    assert duration_in_ns("engine", 1.5, 1_500_000_000) == 1_500_000_000
+
+
+@pytest.mark.parametrize("duration", [0, -1, 2.0, math.inf, math.nan])
+def test_a_duration_out_of_range_names_the_limit(duration) -> None:
+    with pytest.raises(DurationLimit, match="'engine' allows a session .* at most 1.5 s"):
+        duration_in_ns("engine", duration, 1_500_000_000)
+
+
+def test_a_size_becomes_whole_slots() -> None:
+    assert slots_in("engine", 1000, 64, 4096) == 15
+    for size in (127, 4097):
+        with pytest.raises(BufferLimit, match="'engine' allows 128 to 4096 bytes"):
+            slots_in("engine", size, 64, 4096)
+
+
+def test_a_stage_is_found_or_suggested() -> None:
+    assert stage_index("engine", "decoded", ["raw", "decoded"]) == 1
+    with pytest.raises(StageNotFound, match="did you mean 'decoded'.*stages: raw, decoded"):
+        stage_index("engine", "decodet", ["raw", "decoded"])
+
+
+@pytest.mark.parametrize("name", ["", "A", "-a", "a.b", "a" * 64, 7, None])
+def test_a_name_that_no_engine_can_have_is_refused(name) -> None:
+    check_name("detector-1")
+    with pytest.raises(ValueError, match="Invalid engine name"):
+        check_name(name)
+
+
+@pytest.mark.parametrize("sample", [0, -1, 1.5, True, 1 << 63])
+def test_a_sample_is_a_whole_number_from_1_on(sample) -> None:
+    check_sample(1)
+    with pytest.raises(ValueError, match="sample must be"):
+        check_sample(sample)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"max_sessions": 0}, "max_sessions must be 1 to 64"),
+        ({"max_duration": 0}, "max_duration must be a positive number"),
+        ({"slot_bytes": 100}, "slot_bytes must be a power of two"),
+        ({"buffer_bytes": 1 << 23}, "must hold, but they are"),
+    ],
+)
+def test_a_limit_out_of_range_is_refused(wrong, said) -> None:
+    check_limits(**LIMITS)
+    with pytest.raises(ValueError, match=said):
+        check_limits(**LIMITS | wrong)
+
+
+@pytest.mark.parametrize("budget", [0, -0.1, 1.1])
+def test_a_budget_is_a_share(budget) -> None:
+    check_budget(None)
+    check_budget(1)
+    with pytest.raises(ValueError, match="a budget is a share"):
+        check_budget(budget)

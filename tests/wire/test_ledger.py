@@ -1,0 +1,65 @@
+"""The account of a ring, from its words."""
+
+import pytest
+
+from tapring.wire import layout
+from tapring.wire.geometry import Buffers
+from tapring.wire.ledger import COUNTER_WORDS, Account, Counters, Ledger
+
+
+@pytest.fixture
+def buffers() -> Buffers:
+    return Buffers.of(bytearray(layout.ring_bytes(4, 64)))
+
+
+@pytest.fixture
+def account(buffers) -> Account:
+    return Account(buffers.words, buffers.page)
+
+
+def test_each_counter_is_read_from_its_own_word(buffers, account) -> None:
+    for number, word in enumerate(COUNTER_WORDS.values(), 1):
+        buffers.words[word] = 10**number
+    buffers.page[layout.RELEASED], buffers.page[layout.ABANDONED] = 9, 2
+    assert account.ledger() == Ledger(
+        offered=11110,
+        captured=10,
+        dropped=100,
+        oversize=1000,
+        errors=10000,
+        sampled_out=100000,
+        shed=1000000,
+        delivered=7,
+    )
+    assert account.ledger().lost == 11100
+
+
+def test_every_counter_has_a_word() -> None:
+    assert set(Counters.__struct_fields__) == {"offered", *COUNTER_WORDS}
+
+
+def test_ledgers_add_up_field_by_field() -> None:
+    one = Ledger(offered=3, captured=2, dropped=1, delivered=1)
+    total = one + Ledger(offered=4, captured=4, shed=5)
+    assert total == Ledger(offered=7, captured=6, dropped=1, shed=5, delivered=1)
+    assert (total.unread, total.lost) == (5, 1)
+
+
+def test_events_that_were_counted_and_never_published_were_not_offered_either() -> None:
+    ledger = Ledger(offered=5, captured=4, dropped=1, delivered=2).with_captured(3)
+    assert ledger == Ledger(offered=4, captured=3, dropped=1, delivered=2)
+
+
+@pytest.mark.parametrize(
+    ("tail", "head", "fill"), [(0, 0, 0.0), (6, 4, 0.5), (9, 1, 1.0), (0, 9, 0.0)]
+)
+def test_the_fill_is_a_share_whatever_the_words_say(buffers, account, tail, head, fill) -> None:
+    buffers.words[layout.TAIL], buffers.page[layout.HEAD] = tail, head
+    assert account.fill(4) == fill
+    assert 0.0 <= account.fill(0) <= 1.0
+
+
+@pytest.mark.parametrize(("ppm", "share"), [(0, 1.0), (250_000, 0.25), (1 << 63, 1.0)])
+def test_a_session_of_which_nothing_is_said_is_served_whole(buffers, account, ppm, share) -> None:
+    buffers.words[layout.SERVED_PPM] = ppm
+    assert account.served() == share
