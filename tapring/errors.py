@@ -3,22 +3,22 @@
 ::
 
     TapError
-    +-- EngineNotFound       no engine of that name (or lane) runs
+    +-- EngineNotFound       no running engine has that name, or that lane
     +-- SessionNotFound      the engine has no such session
-    +-- SessionBusy          somebody reads that session, or changes the table, already
-    +-- SessionLimit         the engine has as many sessions as it allows
-    +-- DurationLimit        longer than the engine allows
-    +-- BufferLimit          a ring larger than the engine allows
-    +-- SharedMemoryFull     the ring or registry cannot be had
+    +-- SessionBusy          another process reads that session, or is changing the session table
+    +-- SessionLimit         the engine already has as many sessions as it allows
+    +-- DurationLimit        the duration is longer than the engine allows
+    +-- BufferLimit          the ring is larger than the engine allows
+    +-- SharedMemoryFull     shared memory for a ring or registry cannot be reserved
     +-- StageNotFound        the engine has no such stage
-    +-- RingCorrupt          what lies in shared memory cannot be right
-    +-- VersionMismatch      the segment is of another version of the protocol
-    +-- NotPermitted         the segment belongs to another user
-    +-- NotRedactable        the events are not of the form that redaction was asked for
+    +-- RingCorrupt          shared memory holds impossible values
+    +-- VersionMismatch      a segment uses another version of the protocol
+    +-- NotPermitted         a segment belongs to another user
+    +-- NotRedactable        the events do not have the form that redaction needs
     +-- RecordingError       a file cannot be read as a recording
 
-A message says what was asked, what is true, and what to do. Wrong arguments, which only the
-caller can mend, are ``ValueError`` and ``TypeError``.
+A message says what happened, what is true, and what to do. Wrong arguments, which only the caller
+can correct, raise ``ValueError`` and ``TypeError``.
 """
 
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ from typing import ClassVar
 
 
 class TapError(Exception):
-    """Base of all errors of tapring. ``exit_code`` is what the command line ends with."""
+    """The base of all errors of tapring. ``exit_code`` is the exit code of the command line."""
 
     exit_code: ClassVar[int] = 3
 
@@ -36,11 +36,11 @@ class EngineNotFound(TapError):
 
 
 class SessionNotFound(TapError):
-    """The engine has no session of that id (any more)."""
+    """The engine has no session with that id (any more)."""
 
 
 class SessionBusy(TapError):
-    """Another consumer reads that session, or holds the engine's session table."""
+    """Another consumer reads that session, or another process holds the session table."""
 
 
 class SessionLimit(TapError):
@@ -48,11 +48,11 @@ class SessionLimit(TapError):
 
 
 class DurationLimit(TapError):
-    """The duration asked for is longer than the engine allows."""
+    """The requested duration is longer than the engine allows."""
 
 
 class BufferLimit(TapError):
-    """The ring asked for is larger than the engine allows, or too small to hold a frame."""
+    """The requested ring is larger than the engine allows, or too small to hold a frame."""
 
 
 class SharedMemoryFull(TapError):
@@ -64,11 +64,11 @@ class StageNotFound(TapError):
 
 
 class RingCorrupt(TapError):
-    """A segment holds what no correct peer could have written."""
+    """A segment holds values that no correct peer could have written."""
 
 
 class VersionMismatch(TapError):
-    """A segment was written by another version of the protocol."""
+    """A segment uses another version of the protocol."""
 
 
 class NotPermitted(TapError):
@@ -76,18 +76,18 @@ class NotPermitted(TapError):
 
 
 class NotRedactable(TapError):
-    """Redaction by paths was asked for, and the events are lines that are not JSON."""
+    """Redaction by paths was requested, but the events are lines that are not JSON."""
 
 
 class RecordingError(TapError):
-    """A file cannot be read as a recording: the message says which, why, and what to do."""
+    """A file cannot be read as a recording. The message says which one, why, and what to do."""
 
 
 def suggest(wrong: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` for the known names nearest to ``wrong``, or ``""``."""
+    """Return ``"; did you mean 'x'?"`` with the known names nearest to ``wrong``, or ``""``."""
     try:
         from difflib import get_close_matches
-    except (ImportError, OSError):  # no descriptor left to read it with
+    except (ImportError, OSError):  # too many open files to read it
         return ""
     near = get_close_matches(wrong, list(known), n=3, cutoff=0.6)
     return f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else ""

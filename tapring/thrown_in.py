@@ -1,8 +1,8 @@
-"""Telling an exception that was thrown into our code from one that our code raised.
+"""Telling exceptions that were thrown into tapring's code from those that its code raised.
 
-A signal handler may raise anywhere, and most likely where most time is spent: behind the C call
-that serializes a batch. Such an exception (a job's time limit, say) is the engine's own: to take
-it for an event that cannot be serialized would keep it from the engine.
+A signal handler may raise anywhere, and most likely where most time is spent: after the C call that
+serializes a batch. Such an exception (a job's time limit, say) is meant for the engine. If it were
+taken for an event that cannot be serialized, the engine would never see it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 
 from .errors import TapError
 
-# What serializing and storing raise of themselves.
+# The exceptions that serializing and storing raise by themselves.
 _OURS: Final = (
     TapError,
     msgspec.MsgspecError,
@@ -33,10 +33,10 @@ _OURS: Final = (
 
 
 def was_thrown_in(error: Exception) -> bool:
-    """Whether ``error`` comes from a signal handler, or from another thread, and not from us.
+    """Return whether ``error`` comes from a signal handler or another thread, and not from us.
 
-    By its traceback: a handler's code is in it, or it ends in our code with an exception that
-    nothing there raises (``PyThreadState_SetAsyncExc``).
+    The traceback decides: it contains a handler's code, or it ends in our code with an exception
+    that nothing there raises (``PyThreadState_SetAsyncExc``).
     """
     trace = error.__traceback__
     if trace is None:
@@ -49,7 +49,7 @@ def was_thrown_in(error: Exception) -> bool:
             break
         trace = trace.tb_next
     module = trace.tb_frame.f_globals.get("__name__", "")
-    # An OSError of the kernel's has a number; one that was thrown in as a class has none.
+    # The kernel's OSErrors have a number; one that was thrown in as a class has none.
     of_ours = isinstance(error, _OURS) or (isinstance(error, OSError) and error.errno is not None)
     return module.startswith(__package__) and not of_ours
 

@@ -1,12 +1,12 @@
-"""Every byte that two processes share: offsets, units, owners. The protocol as one page.
+"""Every byte that two processes share: offsets, units, owners. The protocol on one page.
 
-Nothing else lives here, and no such number lives elsewhere. All words are unsigned 64-bit in
-native byte order at 8-byte alignment (writer and reader share a machine). Each block names its
-one owner; blocks of different owners stand on different pages, and blocks of one owner that
-change at different rates stand at least 128 bytes apart (two cache lines: adjacent-line
-prefetch; the distance Agrona and Folly use).
+Nothing else lives here, and no such number stands anywhere else. All words are unsigned 64-bit
+numbers in native byte order at 8-byte alignment: writer and reader share a machine. Each block has
+one owner, which is the only one to write it. Blocks of different owners lie on different pages.
+Blocks of one owner that change at different rates lie at least 128 bytes apart, which is two cache
+lines (adjacent-line prefetch; Agrona and Folly use the same distance).
 
-A segment is created with its magic word 0; its creator writes the magic last. ::
+A new segment's magic word is 0. Its creator writes the magic last. ::
 
     REGISTRY  tapring.ENGINE.LANE                              written by
     +--------+----------------------------------------------+
@@ -25,7 +25,7 @@ A segment is created with its magic word 0; its creator writes the magic last. :
 
     RING  tapring.ENGINE.LANE.ID
     +--------+----------------------------------------------+
-    | page 0 | magic version bytes epoch id slots slot_bytes|  who registered the session, once
+    | page 0 | magic version bytes epoch id slots slot_bytes|  creator of the session, once
     |   +256 | tail                                         |  producer
     |   +384 | captured                                     |  producer
     |   +512 | dropped oversize errors ended sampled_out    |  producer
@@ -45,17 +45,18 @@ A segment is created with its magic word 0; its creator writes the magic last. :
     |  pos  | time_ns| offered | captured | length| count| stage | kind | flags | payload
     +-------+--------+---------+----------+-------+------+-------+------+-------+---------
 
-``pos``      the slot position of this frame: a reader that finds another one is lost.
+``pos``      the slot position of this frame. A reader that finds another number is lost.
 ``time_ns``  CLOCK_MONOTONIC when the engine took the batch's snapshot.
 ``offered``  events offered to this session before this frame, delivered or not.
-``captured`` events in the frames before this one: ``RELEASED`` minus it are released of this one.
+``captured`` events in the frames before this one; ``RELEASED`` minus it are released of this one.
 ``length``   payload bytes; ``count`` events in it; ``flags`` is 0.
 
-A DOORBELL is a POSIX semaphore ``tapring.ENGINE.LANE.ID`` (a file ``sem.NAME``), made by the
-consumer of that session, which may be one of several that it sleeps for: a row names its bell.
+A DOORBELL is a POSIX semaphore ``tapring.ENGINE.LANE.ID`` (the file ``sem.NAME``). The consumer of
+that session makes it. It may wait for several sessions with one doorbell, so each row names the
+doorbell to post.
 
-Byte ranges of the registry's descriptor carry open-file-description locks; their offsets are the
-``LOCK_`` constants (a lock needs no byte that exists).
+Byte ranges of the registry's descriptor carry open-file-description locks. Their offsets are the
+``LOCK_`` constants; a locked byte does not have to exist.
 """
 
 from enum import IntEnum
@@ -70,7 +71,7 @@ REGISTRY_MAGIC: Final = int.from_bytes(b"tapring\x01", "little")
 RING_MAGIC: Final = int.from_bytes(b"tapring\x02", "little")
 
 NAME_PREFIX: Final = "tapring"
-SEMAPHORE_PREFIX: Final = "sem."  # before the name of a semaphore's file, as the C library has it
+SEMAPHORE_PREFIX: Final = "sem."  # the C library puts it before the name of a semaphore's file
 ENGINE_PATTERN: Final = r"[a-z0-9][a-z0-9_-]{0,62}"
 LANE_PATTERN: Final = r"[0-9a-f]{8}"
 
@@ -78,24 +79,24 @@ LANE_PATTERN: Final = r"[0-9a-f]{8}"
 MAGIC: Final = 0
 FORMAT: Final = 1
 SEGMENT_BYTES: Final = 2
-EPOCH: Final = 3  # random; a ring's stands in its registry row too
+EPOCH: Final = 3  # random; the epoch of a ring also stands in its row
 
 # ---- registry, page 0: the engine's --------------------------------------------------------
 ROWS: Final = 4
 INFO_BYTES: Final = 5
-CLOCK_MONOTONIC_NS: Final = 6  # read together with the next: converts a frame's time
+CLOCK_MONOTONIC_NS: Final = 6  # read together with the next word: converts a frame's time
 CLOCK_WALL_NS: Final = 7
 PID: Final = 8  # for people; never used to decide anything
 _ENGINE_LIVE: Final = 512 // WORD
 ENGINE_STATE: Final = _ENGINE_LIVE  # EngineState
-FAULTS: Final = _ENGINE_LIVE + 1  # sessions evicted or refused because of what they hold
-MISUSE: Final = _ENGINE_LIVE + 2  # offers to no stage, or of what is no batch of its kind
+FAULTS: Final = _ENGINE_LIVE + 1  # sessions evicted or refused because of what they held
+MISUSE: Final = _ENGINE_LIVE + 2  # offers to unknown stages, or of anything that is not a batch
 PPM: Final = 1_000_000  # shares are in millionths
 _COST: Final = 768 // WORD
-COST_IDLE_NS: Final = _COST  # of a batch while nobody watches
+COST_IDLE_NS: Final = _COST  # of a batch while no session is open
 COST_BATCH_NS: Final = _COST + 1  # of a batch's offers, to all stages
 COST_SHARE_PPM: Final = _COST + 2  # of the engine's time, in millionths
-BUDGET_PPM: Final = _COST + 3  # what sessions may cost of it; 0: nothing is shed
+BUDGET_PPM: Final = _COST + 3  # what sessions may cost of it; 0: no limit
 _VERDICTS: Final = 1024 // WORD
 VERDICT_ID_SHIFT: Final = 8
 VERDICT_MASK: Final = (1 << VERDICT_ID_SHIFT) - 1
@@ -116,38 +117,38 @@ ROW_SLOT_BYTES: Final = 5
 ROW_OWNER: Final = 6  # Owner
 ROW_OPENED_NS: Final = 7  # CLOCK_MONOTONIC
 ROW_DURATION_NS: Final = 8  # 0: as long as the engine allows
-ROW_PID: Final = 9  # who registered it; for people
-ROW_SAMPLE: Final = 10  # one batch in so many is offered; 0 and 1: all are
-ROW_BELL_LANE: Final = 11  # the lane of the session whose doorbell is posted, as a number
-ROW_BELL_ID: Final = 12  # that session's id; 0: there is no doorbell
-ROW_BELL_EPOCH: Final = 13  # random: another one each time a doorbell is hung
-MAX_ID: Final = 1 << 55  # a verdict holds an id and 8 bits more
+ROW_PID: Final = 9  # the process that registered it; for people
+ROW_SAMPLE: Final = 10  # one batch in so many is offered; 0 and 1: every batch
+ROW_BELL_LANE: Final = 11  # the doorbell to post: the lane of its session, as a number
+ROW_BELL_ID: Final = 12  # the id of its session; 0: there is no doorbell
+ROW_BELL_EPOCH: Final = 13  # random: each new doorbell has another one
+MAX_ID: Final = 1 << 55  # a verdict holds an id and 8 more bits
 MAX_INFO_BYTES: Final = 1 << 20
-MAX_ROWS: Final = 64  # verdicts and rows of 64 sessions fill what their pages leave
-TAKE_UP_NS: Final = 2_000_000  # a batch that begins so long after ROW_OPENED_NS is offered
+MAX_ROWS: Final = 64  # the verdicts and rows of 64 sessions fill their pages
+TAKE_UP_NS: Final = 2_000_000  # every batch that begins so long after ROW_OPENED_NS is offered
 
 # ---- ring, page 0: the producer's ----------------------------------------------------------
 RING_ID: Final = 4
 RING_SLOTS: Final = 5
 RING_SLOT_BYTES: Final = 6
-TAIL: Final = 256 // WORD  # slots; everything before it is published
-CAPTURED: Final = 384 // WORD  # events
-DROPPED: Final = 512 // WORD  # events that found no room
-OVERSIZE: Final = DROPPED + 1  # events larger than the ring
-ERRORS: Final = DROPPED + 2  # events that could not be serialized
+TAIL: Final = 256 // WORD  # in slots; everything before it is published
+CAPTURED: Final = 384 // WORD  # events in frames; all counters count events
+DROPPED: Final = 512 // WORD  # found no room
+OVERSIZE: Final = DROPPED + 1  # larger than the ring
+ERRORS: Final = DROPPED + 2  # could not be serialized
 ENDED: Final = DROPPED + 3  # Ended
-SAMPLED_OUT: Final = DROPPED + 4  # events of batches that sampling left out, not offered
-SHED: Final = DROPPED + 5  # events of batches that the engine's budget left out, not offered
+SAMPLED_OUT: Final = DROPPED + 4  # not offered: in batches that sampling left out
+SHED: Final = DROPPED + 5  # not offered: in batches that the budget left out
 COST_NS: Final = 640 // WORD  # of a batch that is offered to this session
-SERVED_PPM: Final = COST_NS + 1  # of its batches, in millionths; the others are shed. 0: all are
+SERVED_PPM: Final = COST_NS + 1  # share of its batches that is offered, in millionths; 0: all
 
 # ---- ring, page 1: the consumer's (indices within that page) -------------------------------
-HEAD: Final = 0  # slots; everything before it may be overwritten
-RELEASED: Final = 128 // WORD  # events released, of the frame at HEAD too; stored before HEAD
-ABANDONED: Final = RELEASED + 1  # of those, events that were never handed out
+HEAD: Final = 0  # in slots; everything before it may be overwritten
+RELEASED: Final = 128 // WORD  # events released, also of the frame at HEAD; stored before HEAD
+ABANDONED: Final = RELEASED + 1  # of these, events that were never handed out
 MISSED: Final = RELEASED + 2  # events found missing in front of frames
 GAPS: Final = RELEASED + 3  # places where events were missing
-WAITING: Final = 256 // WORD  # a number of this sleep's own while the consumer sleeps, else 0
+WAITING: Final = 256 // WORD  # while the consumer sleeps, the number of that sleep; else 0
 CONSUMER_PAGE: Final = PAGE  # bytes from the segment's start
 SLOTS: Final = 2 * PAGE  # bytes from the segment's start
 
@@ -181,20 +182,20 @@ class RowState(IntEnum):
 
 
 class Owner(IntEnum):
-    """Word ``ROW_OWNER``: whose closing or death ends the session, besides the engine's."""
+    """Word ``ROW_OWNER``: whose close or death ends the session, besides that of the engine."""
 
     ENGINE = 1
     CONSUMER = 2
-    NOBODY = 3  # it is kept for the next consumer until it is closed or expires
+    NOBODY = 3  # kept for the next consumer until it is closed or expires
 
 
 class Verdict(IntEnum):
-    """What the engine made of a row, in ``verdict[row]`` beside the session's id."""
+    """The engine's answer to a row, in ``verdict[row]`` beside the session's id."""
 
     NONE = 0
     ACCEPTED = 1
     TOO_LARGE = 2  # over the engine's max_buffer_bytes
-    UNUSABLE = 3  # no such ring, or one that does not fit its row
+    UNUSABLE = 3  # there is no such ring, or it does not fit its row
 
 
 class Ended(IntEnum):
@@ -203,31 +204,31 @@ class Ended(IntEnum):
     NO = 0
     ENGINE_EXIT = 1
     EXPIRED = 2
-    CLOSED = 3  # by its owner, or by who closed a kept one
+    CLOSED = 3  # by its owner; a kept one, by anyone
     EVICTED = 4  # the consumer's position was impossible
 
 
 def row(index: int) -> int:
-    """The first word of session row ``index``."""
+    """Return the first word of session row ``index``."""
     return _FIRST_ROW + index * ROW_WORDS
 
 
 def verdict(row_index: int) -> int:
-    """The word in which the engine answers session row ``row_index``."""
+    """Return the word in which the engine answers session row ``row_index``."""
     return _VERDICTS + row_index
 
 
 def info_offset(rows: int) -> int:
-    """Bytes from the registry's start to its info block, for a table of ``rows`` rows."""
+    """Return the bytes before a registry's info block, for a table of ``rows`` rows."""
     table_end = row(rows) * WORD
     return (table_end + PAGE - 1) // PAGE * PAGE
 
 
 def ring_bytes(slots: int, slot_bytes: int) -> int:
-    """Bytes of a ring's segment."""
+    """Return the bytes of a ring's segment."""
     return SLOTS + slots * slot_bytes
 
 
 def slots_for(length: int, slot_bytes: int) -> int:
-    """Slots that a frame with a payload of ``length`` bytes fills."""
+    """Return how many slots a frame fills whose payload has ``length`` bytes."""
     return (length + FRAME_BYTES + slot_bytes - 1) // slot_bytes

@@ -1,22 +1,22 @@
 """The barrier that keeps a payload in front of the position that publishes it.
 
-Theory of operation. A frame is published by three steps: (1) payload and header are stored,
-(2) the barrier, (3) the tail is stored. The reader does the mirror image: (1) loads the tail,
-(2) the barrier, (3) loads header and payload, (4) the barrier, (5) stores its head; and the
-producer loads that head, takes the barrier, and only then stores over the slots it frees. The
+Theory of operation. Publishing a frame takes three steps: (1) store payload and header, (2) the
+barrier, (3) store the tail. The reader does the mirror image: (1) load the tail, (2) the barrier,
+(3) load header and payload, (4) the barrier, (5) store the head. The producer loads that head,
+passes the barrier, and only then stores over the slots that the head gives back. The
 pairs are named at both ends in ``writer.py`` and ``reader.py``: PUBLISH (tail), RELEASE (head).
 
-On x86-64 no barrier is needed for either pair: the machine (x86-TSO, Sewell et al. 2010) never
-reorders stores with older stores or older loads, nor loads with loads; only a store may move
-behind a *later load*, which neither pair forbids. The interpreter's own C code is compiled, but
-each access is an indirect call through a type slot, across which a compiler moves nothing.
-``publish_barrier`` is therefore ``None`` there: calling an empty function would cost 20 ns.
+On x86-64 neither pair needs a barrier. The machine (x86-TSO, Sewell et al. 2010) never reorders
+stores with older stores or older loads, nor loads with loads. Only a store may move behind a
+*later load*, which both pairs allow. A compiler cannot reorder the accesses either: each one is an
+indirect call through a type slot of the interpreter. So ``publish_barrier`` is ``None`` there;
+calling an empty function would cost 20 ns.
 
-Elsewhere it is a full barrier made of a private lock that is kept *held*: ``release(); acquire()``
-lets no access cross in either direction, because what is before the release cannot sink below it,
-what is after the acquire cannot rise above it, and the two operate on one word in program order.
-``with lock: pass`` (acquire, then release) is not a barrier on CPython up to 3.12, whose lock is
-a semaphore: both outer accesses may move into the middle and pass each other there.
+On other machines it is a full barrier, made of a private lock that is kept *held*. No access
+crosses ``release(); acquire()`` in either direction: accesses before the release cannot sink below
+it, accesses after the acquire cannot rise above it, and the two operate on one word in program
+order. ``with lock: pass`` (acquire, then release) is not a barrier on CPython up to 3.12, whose
+lock is a semaphore: both outer accesses may move into the middle and pass each other there.
 """
 
 import platform
@@ -27,7 +27,7 @@ _TOTAL_STORE_ORDER = frozenset({"x86_64", "amd64", "i386", "i686"})
 
 
 class _HeldLock(local):
-    """One lock a thread, so that two threads never wait for each other in a barrier."""
+    """One lock for each thread, so that no thread waits for another in a barrier."""
 
     def __init__(self) -> None:
         self.lock = Lock()
@@ -38,14 +38,14 @@ _held = _HeldLock()
 
 
 def full_barrier() -> None:
-    """Let no load or store of this thread move across this call, on any machine."""
+    """Stop every load and store of this thread from moving across this call, on any machine."""
     lock = _held.lock
     lock.release()
     lock.acquire()
 
 
 def needs_barrier(machine: str) -> bool:
-    """Whether PUBLISH and RELEASE need ``full_barrier`` on ``machine`` (``platform.machine()``)."""
+    """Return whether PUBLISH and RELEASE need ``full_barrier`` on this ``platform.machine()``."""
     return machine.lower() not in _TOTAL_STORE_ORDER
 
 
