@@ -1,6 +1,6 @@
 """``python -m tapring.attach`` is ``tapring attach``."""
 
-from .cli.attach import main
+from .cli import load
 
 if __name__ == "__main__":
-    main()
+    load("attach")(prog_name="python -m tapring.attach")

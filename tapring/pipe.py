@@ -1,6 +1,6 @@
 """``python -m tapring.pipe`` is ``tapring pipe``."""
 
-from .cli.pipe import main
+from .cli import load
 
 if __name__ == "__main__":
-    main()
+    load("pipe")(prog_name="python -m tapring.pipe")

@@ -9,6 +9,8 @@ import click
 
 from .._version import __version__
 from ..errors import suggest
+from ..shm.platform import UNSUPPORTED
+from .messages import fail
 
 _MODULES: Final = {
     "attach": ".attach",
@@ -30,10 +32,7 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command called ``cmd_name``, imported now; None if there is none."""
-        if cmd_name not in _MODULES:
-            return None
-        command: click.Command = import_module(_MODULES[cmd_name], __package__).command
-        return command
+        return load(cmd_name) if cmd_name in _MODULES else None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -46,6 +45,17 @@ class Commands(click.Group):
                 f"no such command {name!r}{suggest(name, known)}; there are {', '.join(known)}"
             )
         return super().resolve_command(ctx, args)
+
+
+def load(name: str) -> click.Command:
+    """The command called ``name``. Where tapring does not run, it says so and exits."""
+    if UNSUPPORTED is not None:
+        accept = {"ignore_unknown_options": True, "allow_extra_args": True}
+        return click.Command(
+            name, callback=lambda: fail(UNSUPPORTED), help=UNSUPPORTED, context_settings=accept
+        )
+    command: click.Command = import_module(_MODULES[name], __package__).command
+    return command
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -74,11 +74,6 @@ def command(address: str, **given: Any) -> None:
     sys.exit(_run(session, asked, select, redact))
 
 
-def main() -> None:
-    """Run the command; its errors are one line."""
-    command(prog_name="python -m tapring.attach")
-
-
 def _open(address: str, asked: Options, select: Select, redact: Redactor | None) -> Session:
     patience = math.inf if asked.wait else 0.0
     if asked.session_id is not None or split_address(address)[2] is not None:

@@ -44,11 +44,6 @@ def command(name: str) -> None:
     _leave(code)
 
 
-def main() -> None:
-    """Run the command."""
-    command(prog_name="python -m tapring.pipe")
-
-
 class _Signalled(BaseException):
     def __init__(self, signum: int) -> None:
         super().__init__(signum)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import atexit
-import os
 import weakref
 from typing import Protocol
 
 # Shared memory's fork hook must run first, so its module is imported before this one's hook.
 from ..shm import segment as _segment  # noqa: F401
+from ..shm.platform import after_fork_in_child
 
 
 class Open(Protocol):
@@ -39,5 +39,5 @@ def _free_all() -> None:
         each.free()
 
 
-os.register_at_fork(after_in_child=_detach_all)
+after_fork_in_child(_detach_all)
 atexit.register(_free_all)

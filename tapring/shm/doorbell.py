@@ -12,10 +12,9 @@ from contextlib import suppress
 from threading import Lock
 from typing import Final
 
-import posix_ipc
-
 from ..errors import NotPermitted, SharedMemoryFull
 from .names import bell_file
+from .platform import posix_ipc
 from .segment import DEFAULT_MODE, DIRECTORY, explain, not_given, raise_unless_the_kernels, unlink
 
 # The smallest sem_t of today's C libraries. Touching a shorter file would raise SIGBUS.

@@ -20,26 +20,21 @@ that happens.
 from __future__ import annotations
 
 import errno
-import fcntl
 import mmap
 import os
-import resource
 import stat
 import struct
 from contextlib import suppress
 from functools import partial
 from typing import ClassVar, Final
 
-import posix_ipc
-
 from ..errors import NotPermitted, RingCorrupt, SharedMemoryFull, TapError
 from .names import prefix as prefix_of
+from .platform import OPEN_FLAGS, after_fork_in_child, fcntl, posix_ipc, require, resource
 
 DIRECTORY: Final = "/dev/shm"
 DEFAULT_MODE: Final = 0o600
 
-# Never wait for the other end of a FIFO or for the end of a lease; never follow a link.
-_OPEN: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _OTHER_KINDS: Final = (
     (stat.S_ISLNK, "a symbolic link"),
     (stat.S_ISDIR, "a directory"),
@@ -91,6 +86,7 @@ class Segment:
         reserved, and NotPermitted if the segment cannot be given to that user. Nothing is left
         behind then.
         """
+        require()
         cls.any_opened = True
         try:
             shm = posix_ipc.SharedMemory(f"/{name}", posix_ipc.O_CREX, mode=mode)
@@ -126,11 +122,12 @@ class Segment:
         NotPermitted if it belongs to another user or is not a regular file, and SharedMemoryFull
         if this process may not open more files, or /dev/shm is read-only.
         """
+        require()
         path = f"{DIRECTORY}/{name}"
         cls.any_opened = True
         try:
             _check_kind_and_owner(name, os.lstat(path), own)
-            fd = os.open(path, _OPEN)
+            fd = os.open(path, OPEN_FLAGS)
         except FileNotFoundError:
             raise FileNotFoundError(errno.ENOENT, "there is no segment", name) from None
         except OSError as error:
@@ -260,6 +257,7 @@ def names(prefix: str) -> list[str]:
     Names that are not ASCII are left out: tapring never made them, and posix_ipc cannot open them.
     Raises SharedMemoryFull if this process may not open a file to look.
     """
+    require()
     try:
         found = os.listdir(DIRECTORY)
     except OSError as error:
@@ -371,4 +369,4 @@ def _errno(error: Exception) -> int:
 # up the locks that it shares with its parent before any other hook opens or closes something. It is
 # registered here because every module that holds a segment, and so may need a hook, imports this
 # one first.
-os.register_at_fork(after_in_child=partial(detach_descriptors, prefix_of()))
+after_fork_in_child(partial(detach_descriptors, prefix_of()))
