@@ -1,4 +1,4 @@
-"""A seeded sample of the fuzzing in ``fuzz/``, and what fuzzing has found once.
+"""A seeded sample of the fuzzing in ``fuzz/``, and tests of what fuzzing once found.
 
 The long run: ``python -m tests.proofs.fuzz TARGET --runs 1000000``.
 """
@@ -62,7 +62,7 @@ def test_mutations_guided_by_coverage_break_nothing(target) -> None:
     assert f"{GUIDED[target]} runs in" in done.stdout
 
 
-# A process that scribbles while the others work
+# A process that scribbles while others work
 
 SCRIBBLER = """
 import mmap, os, random, sys
@@ -98,7 +98,7 @@ TABLES_WORDS = layout.GENERATION, layout.row(3)
 
 @pytest.fixture
 def scribble(spawn):
-    """Overwrite words of all rings of a lane but one, or of its registry, until the test ends."""
+    """Overwrite words of every ring but one, or of the registry, until the test ends."""
     started = []
 
     def start(lane: str, spared: str, words: tuple[int, int]) -> None:
@@ -149,7 +149,7 @@ def test_a_table_scribbled_over_costs_sessions_and_never_the_engine(engine, scri
         longest = max(longest, time.monotonic() - started)
         sessions.add(engine.active_sessions)
         engine.register("raw", duration=0.05)
-    assert longest < 5  # microseconds, but the machine may be busy
+    assert longest < 5  # it takes microseconds, but the machine may be busy
     assert len(sessions) > 1, "no session ever came or went"
 
 
@@ -199,7 +199,7 @@ def test_a_consumer_maps_the_ring_read_only_but_for_its_own_page(name, spawn) ->
 
 
 def mappings(maps: str, segment: str) -> list[tuple[str, int, int]]:
-    """Rights, offset and length of each mapping of a segment, as the kernel says."""
+    """Rights, offset and length of each mapping of a segment, from the kernel."""
     pattern = rf"^(\w+)-(\w+) (\S+) (\w+) \S+ \d+ +/dev/shm/{re.escape(segment)}$"
     return [
         (rights, int(offset, 16), int(end, 16) - int(start, 16))
@@ -217,7 +217,7 @@ def test_a_write_through_the_readers_view_of_the_ring_is_refused(name) -> None:
         assert len(reader._page) * layout.WORD == layout.PAGE
 
 
-# What fuzzing has found
+# What fuzzing once found
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The explorer of tests/proofs/model: what it must find, what it must not, and what holds."""
+"""The explorer of tests/proofs/model: what must hold, and which bugs it must find."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def small_bell(**how: Any) -> BellScenario:
 
 @pytest.fixture(scope="module", autouse=True)
 def account(request: pytest.FixtureRequest) -> Any:
-    """What was visited is printed at the end, whatever pytest captures."""
+    """Print at the end what was visited, whatever pytest captures."""
     results: list[Result] = []
     yield results
     capture = request.config.pluginmanager.getplugin("capturemanager")
@@ -113,7 +113,7 @@ def test_each_barrier_that_is_needed_is_missed_alone(function: str, broken: str)
 
 
 def test_the_barriers_before_the_end_are_missed() -> None:
-    """Either stands in for the other, unless an exception comes while one is being handled."""
+    """Either suffices, unless an exception comes while another one is handled."""
     how: dict[str, Any] = {"unfenced": "Writer.end Writer.flush"}
     result = explore(RingScenario("ends", 2, ((8,),), (("ended",),), **how), WEAK)
     assert "nothing_unseen_at_the_end" in result.traces
@@ -218,7 +218,7 @@ def test_a_counterexample_reads_as_a_list_of_steps() -> None:
 
 # ---- the explorer itself -----------------------------------------------------------------
 
-ALLOWED = {  # the outcome that tells, and the models that allow it without and with fences
+ALLOWED = {  # the telling outcome, and the models that allow it without and with fences
     litmus.MP: ((1, 0), {WEAK}, set()),
     litmus.SB: ((0, 0), {TSO, WEAK}, set()),
     litmus.LB: ((1, 1), {WEAK}, set()),
@@ -227,7 +227,7 @@ ALLOWED = {  # the outcome that tells, and the models that allow it without and 
 
 
 def seen(test: Litmus, model: str, *, reduced: bool = True) -> set[Any]:
-    """The loads' values in all final states: the left thread's, then the right one's."""
+    """The values that were loaded, in all final states: the left thread's, then the right's."""
 
     def values(memory: Any, ghosts: tuple[Any, ...]) -> tuple[int, ...]:
         flat: list[int] = []

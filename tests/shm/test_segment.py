@@ -1,4 +1,4 @@
-"""Segments and byte locks: reserved, private, dropped by the kernel when their holder dies."""
+"""Segments and byte locks: segments are reserved and private; a lock dies with its holder."""
 
 import os
 import sys

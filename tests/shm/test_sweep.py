@@ -1,4 +1,4 @@
-"""``tapring gc``, and the sweep behind it: what the dead left goes, with a reason; nothing else."""
+"""``tapring gc`` and the sweep: leftovers of dead processes are removed, and nothing else."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def tap(name):
 
 @pytest.fixture
 def dead_lane(spawn, name) -> str:
-    """A lane whose engine was killed, with a session of its own: 800 events, some of them lost."""
+    """A lane whose engine was killed, with one session: 800 events, some of them lost."""
     engine = spawn(ENGINE, name, stdin=-1, stdout=-1)
     lane = engine.stdout.readline().decode().strip()
     engine.kill()
@@ -51,7 +51,7 @@ def dead_lane(spawn, name) -> str:
 
 @pytest.fixture
 def dead_consumer(spawn, tap, name) -> int:
-    """A living engine's session whose consumer was killed when it had read 40 of 80 events."""
+    """A session of a live engine; its consumer was killed after reading 40 of 80 events."""
     consumer = spawn(CONSUMER, name, stdin=-1, stdout=-1)
     while not tap.snapshot():
         pass
@@ -123,7 +123,7 @@ def test_a_ring_without_a_registry_goes(name) -> None:
 
 
 def test_what_lives_is_never_touched(tap, name, spawn) -> None:
-    """Neither a stopped process nor a session that nobody reads is dead."""
+    """A stopped process is not dead, and neither is a session without a consumer."""
     consumer = spawn(CONSUMER, name, stdin=-1, stdout=-1)
     while not tap.snapshot():
         pass
@@ -172,7 +172,7 @@ def on_a_terminal(*command: str) -> str:
         while True:
             try:
                 more = os.read(ours, 4096)
-            except OSError:  # how a terminal ends
+            except OSError:  # the end of a terminal's output
                 break
             if not more:
                 break

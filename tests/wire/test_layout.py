@@ -1,7 +1,7 @@
 """docs/protocol.md says what layout.py says: each offset, value, formula and name.
 
-``differences`` compares the document's tables with a layout. It is tried on altered layouts, too,
-so that a change that nobody wrote down is known to be noticed.
+``differences`` compares the document's tables with a layout. Other tests alter the layout, to prove
+that a change is noticed if it is not written down.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ from tapring.wire import layout
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "protocol.md").read_text()
 TYPES = {"Q": "u64", "I": "u32", "H": "u16"}
-# In words in layout, in bytes in the document.
+# layout has these in words, the document in bytes.
 IN_WORDS = {"row", "verdict"}
 PUBLIC = sorted(name for name in vars(layout) if name.isupper() and not name.startswith("_"))
 ENUMS = {
@@ -30,7 +30,7 @@ ENUMS = {
     for name, value in vars(layout).items()
     if isinstance(value, type) and issubclass(value, IntEnum) and value is not IntEnum
 }
-# Names of the operating system, of pairs of accesses, and abbreviations.
+# Names of the operating system and of pairs of accesses, and abbreviations.
 FOREIGN = {
     *("CLOCK_MONOTONIC", "SEEK_SET", "F_WRLCK", "F_SETLK", "F_OFD_SETLK", "F_OFD_GETLK", "SIGBUS"),
     *("PUBLISH", "RELEASE", "END", "WAIT", "ENGINE", "LANE", "JSON", "UTC", "UTF", "POSIX"),
@@ -41,7 +41,7 @@ Layout = ModuleType | SimpleNamespace
 
 
 def tables(text: str) -> list[Table]:
-    """Each table: the heading above it, its columns, its rows of cells without backticks."""
+    """Return each table: the heading above it, its columns, its rows without backticks."""
     found: list[Table] = []
     heading = ""
     for block in re.split(r"\n\n+", text):
@@ -55,7 +55,7 @@ def tables(text: str) -> list[Table]:
 
 
 def rows(text: str, *columns: str) -> list[tuple[str, list[str]]]:
-    """(heading, cells) of all rows of the tables whose columns begin so."""
+    """Return (heading, cells) of every row of the tables whose columns start like this."""
     found = [
         (heading, cells)
         for heading, header, lines in tables(text)
@@ -67,7 +67,7 @@ def rows(text: str, *columns: str) -> list[tuple[str, list[str]]]:
 
 
 def differences(text: str, lay: Layout) -> list[str]:
-    """Where the document and the layout ``lay`` differ; [] where they agree."""
+    """Return where the document and the layout ``lay`` differ; [] if they agree."""
     said = stated_constants(text, lay)
     named = {name for name, _ in said}
     true = {name for name in vars(lay) if name.isupper() and not name.startswith("_")}
@@ -80,7 +80,7 @@ def differences(text: str, lay: Layout) -> list[str]:
 
 
 def stated_constants(text: str, lay: Layout) -> list[tuple[str, object]]:
-    """Each constant that the document states, with the value that this means."""
+    """Return each constant in the document, with the value that the document gives it."""
     said: list[tuple[str, object]] = []
     for heading, (offset, name, *_) in rows(text, "offset", "word"):
         start = lay.CONSUMER_PAGE if heading.startswith("Ring, page 1") else 0
@@ -134,7 +134,7 @@ def test_a_changed_or_renamed_constant_is_noticed(name) -> None:
         other = layout.Struct("=QQQQIIHII")
     assert any(name in each for each in differences(TEXT, altered(**{name: other})))
     without = altered()
-    if name not in ("FRAME", "WORD", "CONSUMER_PAGE"):  # which the comparison itself needs
+    if name not in ("FRAME", "WORD", "CONSUMER_PAGE"):  # the comparison itself needs these
         delattr(without, name)
         assert any(name in each for each in differences(TEXT, without))
     assert differences(TEXT, altered(**{name + "_TOO": value})) == [f"{name}_TOO: not stated"]
@@ -152,7 +152,7 @@ def test_a_changed_enum_is_noticed(name) -> None:
 
 
 def formula_differences() -> list[str]:
-    """Calls of layout's functions whose result is not what the document's formula gives."""
+    """Return calls of layout's functions whose result differs from the document's formula."""
     found = []
     for _, (call, formula) in rows(TEXT, "function", "formula"):
         name, *parameters = re.findall(r"\w+", call)

@@ -1,4 +1,4 @@
-"""Writer and Reader over plain buffers: what goes in comes out, in order, or is counted."""
+"""Writer and Reader over plain buffers: events come out in order, or are counted."""
 
 from itertools import pairwise
 
@@ -254,7 +254,7 @@ def test_what_is_offered_comes_back_in_order_or_is_counted(
         events, more = kind.unpack(taken.payload, taken.count)
         assert more == 0
         assert expected == ring.reader.released - taken.count
-        # ``missed`` says exactly where in the stream of offers this frame's events stand.
+        # ``missed`` gives the exact place of this frame's events in the stream of offers.
         assert offered[start : start + taken.count] == events
         positions.append((start, taken.count))
         got.extend(events)

@@ -1,7 +1,8 @@
 """``python -m tests.proofs.fuzz TARGET --runs N --seed S``: the longer run of one target.
 
-atheris drives where it can be imported, guided by what tapring's own code covers; else, or with
-``--engine random``, a seeded random stream does. ``--input HEX`` runs one input again.
+If atheris can be imported, it drives the target, guided by the coverage of tapring's own code.
+Otherwise, or with ``--engine random``, a seeded random stream does. ``--input HEX`` runs one input
+again.
 """
 
 from __future__ import annotations

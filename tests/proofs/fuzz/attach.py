@@ -1,7 +1,7 @@
-"""The files of a lane, changed at will before anybody opens them, and all who then do.
+"""A lane's files, changed at random before they are opened, and everything that then opens them.
 
-Whoever attaches, lists, sweeps, captures or reads meets a TapError at worst: never another
-exception, never an endless wait, never memory by a number that was read.
+Attaching, listing, sweeping, capturing and reading may raise a TapError. They never raise anything
+else, never wait for ever, and never allocate memory by a number that they read.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def one_input(data: bytes) -> str:
 
 
 class _Template:
-    """The bytes of a lane with a session of each kind, three frames in each ring."""
+    """The bytes of a lane with a session of each kind and three frames in each ring."""
 
     def __init__(self, engine: str) -> None:
         self.engine = engine
@@ -154,7 +154,7 @@ def _odd_registry(choices: Choices, lane: _Template) -> bytearray:
 
 
 def _odd_payload(choices: Choices, ring: bytearray) -> None:
-    """Another payload and count in the first frame, which is the only one then."""
+    """Put another payload and count into the first frame, which is then the only one."""
     payload = choices.pick(PAYLOADS)[: BUFFER - layout.FRAME_BYTES]
     count = choices.word((1, 2, 3)) if choices.byte() & 1 else 1 + choices.byte() % 8
     first = layout.SLOTS + layout.FRAME_BYTES
@@ -216,7 +216,7 @@ def _look_at(lane: _Template) -> None:
 def _read(choices: Choices, session: tapring.Session, alive: bool) -> None:
     for _ in range(4):
         how = choices.byte() % 5
-        if how < 2 or alive:  # an engine that lives may write more, so the others would wait
+        if how < 2 or alive:  # a live engine may write more, so the others would wait
             session.read(1 + choices.byte() % 9, timeout=0)
         elif how == 2:
             for frame in session.frames(limit=1 + choices.byte() % 5):
@@ -234,8 +234,8 @@ def _read(choices: Choices, session: tapring.Session, alive: bool) -> None:
 
 @contextmanager
 def _standing(name: str, registry: bytes, *, alive: bool) -> Iterator[None]:
-    """A registry in its place, with the engine's byte held as a living engine does."""
-    draft = SHM / f"{os.getpid()}.{name}"  # a sweep that comes by must not find it unlocked
+    """Put a registry in place, with the engine's lock held as a live engine does."""
+    draft = SHM / f"{os.getpid()}.{name}"  # a sweep must not find it unlocked
     fd = os.open(draft, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         os.write(fd, registry)

@@ -1,6 +1,6 @@
-"""Reading choices out of a fuzzer's bytes, and the mutations that they choose.
+"""Reading choices from a fuzzer's bytes, and the mutations that they choose.
 
-atheris has a FuzzedDataProvider for this; ours works for hypothesis and a random stream too.
+atheris has a FuzzedDataProvider for this. Ours also works with hypothesis and a random stream.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ INTERESTING = (
 
 
 class Choices:
-    """A cursor over a fuzzer's bytes; past their end every choice is the first one."""
+    """A cursor over a fuzzer's bytes. After their end every choice is the first one."""
 
     __slots__ = ("_at", "_data")
 
@@ -68,7 +68,7 @@ class Choices:
         return options[self.upto(len(options) - 1)]
 
     def word(self, near: Sequence[int] = (0,)) -> int:
-        """A 64-bit value: next to one that matters, one that breaks things, small, or any."""
+        """A 64-bit value: near one that matters, known to break things, small, or any."""
         how = self.byte() & 7
         if how < 3:
             return (self.pick(near) + self.byte() % 9 - 4) & WORD_MAX

@@ -16,18 +16,18 @@ from pathlib import Path
 from random import Random
 
 LONGEST_INPUT = 96
-WARM_UP = 100  # inputs, after which what is held must not grow
-# What a run may take above what it has at its start. A ring is some KiB long and the decoded
-# events some times that, so who gets near this has allocated by a number that it read.
+WARM_UP = 100  # inputs after which memory and descriptors must not grow
+# How much memory a run may take beyond what it has at its start. A ring has some KiB, and its
+# decoded events a few times that. A run that gets near this has allocated by a number that it read.
 MEMORY_BOUND = 512 << 20
 
 
 class TooLong(BaseException):
-    """Not an Exception, since those are what an engine survives."""
+    """Not an Exception, because an engine survives those."""
 
 
 class Tally:
-    """Runs a target's inputs and counts what came of them; says so at the end."""
+    """Runs a target's inputs, counts the outcomes, and prints them at the end."""
 
     def __init__(self, target: str, one_input: Callable[[bytes], str], runs: int) -> None:
         self.target = target
@@ -39,7 +39,7 @@ class Tally:
         self._started = time.monotonic()
 
     def run(self, data: bytes) -> None:
-        """One input. Prints it, so that it can be run again, if it fails or does not end."""
+        """Run one input. If it fails or does not end, print it so that it can be run again."""
         try:
             if self.longest_s:
                 signal.alarm(self.longest_s)
@@ -55,7 +55,7 @@ class Tally:
             self.report()
 
     def watch(self, longest_s: int) -> None:
-        """Fail an input that takes longer. Takes SIGALRM for itself."""
+        """Fail an input that takes longer. Uses SIGALRM."""
 
         def too_long(*_: object) -> None:
             raise TooLong(f"an input takes more than {longest_s} s")
@@ -73,7 +73,7 @@ class Tally:
 
 
 def run_random(tally: Tally, seed: int) -> None:
-    """Run the tally's runs with a random stream of inputs that ``seed`` decides."""
+    """Run the tally's runs with a random stream of inputs, seeded by ``seed``."""
     random = Random(seed)
     before = None
     with bounded_memory(), quietly():
@@ -85,7 +85,7 @@ def run_random(tally: Tally, seed: int) -> None:
 
 
 def held() -> tuple[int, int]:
-    """Open descriptors, and mappings of segments."""
+    """The numbers of open descriptors and of mapped segments."""
     gc.collect()
     maps = Path("/proc/self/maps").read_text()
     return len(os.listdir("/proc/self/fd")), maps.count("/dev/shm/")
@@ -93,7 +93,7 @@ def held() -> tuple[int, int]:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Without what a Tap has to say of each odd session."""
+    """Silence a Tap's warnings about each odd session."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -101,7 +101,7 @@ def quietly() -> Iterator[None]:
 
 @contextmanager
 def bounded_memory() -> Iterator[None]:
-    """Make an allocation of more than ``MEMORY_BOUND`` a MemoryError, touched or not."""
+    """Turn an allocation of more than ``MEMORY_BOUND`` into a MemoryError, touched or not."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     before = resource.getrlimit(resource.RLIMIT_AS)
     bound = pages * resource.getpagesize() + MEMORY_BOUND

@@ -1,7 +1,7 @@
-"""A ring that a real Writer filled, changed at will, and a real Reader over it.
+"""A ring that a real Writer filled, changed at random, and a real Reader over it.
 
-The Reader may say RingCorrupt and nothing else. It takes no more frames than there are slots, hands
-out no more than the ring holds, and writes nothing but the consumer's page.
+The Reader may raise RingCorrupt and nothing else. It takes at most as many frames as there are
+slots, hands out at most what the ring holds, and writes to the consumer's page alone.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ FIELDS: tuple[Field, ...] = (
 
 
 class Ring:
-    """The ring's memory: mapped whole for whoever writes it, and as a consumer maps it."""
+    """The ring's memory: mapped whole and writable, and as a consumer maps it."""
 
     def __init__(self) -> None:
         fd = os.memfd_create("tapring-fuzz")
@@ -65,13 +65,13 @@ class Ring:
         )
 
     def producers(self) -> tuple[bytes, bytes]:
-        """All that no consumer may write."""
+        """Everything that no consumer may write."""
         return self.data[: layout.CONSUMER_PAGE], self.data[layout.SLOTS :]
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A ring as it may well stand, with the positions of its unread frames."""
+    """A plausible ring, with the positions of its unread frames."""
 
     kind: object
     content: bytes
@@ -101,7 +101,7 @@ def one_input(data: bytes) -> str:
 
 
 class _Visit:
-    """A consumer's visit to the ring, with what must hold at each step."""
+    """A consumer's visit to the ring. Asserts what must hold at each step."""
 
     def __init__(self, kind) -> None:
         self.kind = kind
@@ -111,7 +111,7 @@ class _Visit:
         self.reader = RING.reader(kind)
 
     def play(self, choices: Choices, scene: Scene) -> None:
-        """Some steps in any order; the producer may go on being odd between them."""
+        """Take some steps in any order. The producer may misbehave between them."""
         while choices and self.frames < SLOTS:
             step = choices.byte() % 10
             if step < 4:
@@ -155,7 +155,7 @@ class _Visit:
             assert self.frames - before <= SLOTS, "more frames than there are slots"
 
     def account(self) -> None:
-        """What a Session does at its end, also of a ring that was found corrupt."""
+        """Do what a Session does at its end, even with a corrupt ring."""
         for ask in (self.reader.published, self.reader.next_time_ns, self.reader.note_final_gap):
             with suppress(RingCorrupt):
                 ask()
@@ -181,7 +181,7 @@ def _change(choices: Choices, scene: Scene) -> None:
 
 
 def _forge(choices: Choices, scene: Scene) -> None:
-    """A frame where the next one is read, right but for what is chosen to be wrong."""
+    """Put a frame where the next one is read: correct, except for what is chosen."""
     head, released = RING.page[layout.HEAD], RING.page[layout.RELEASED]
     start = layout.SLOTS + head % SLOTS * SLOT_BYTES
     payload = choices.pick(PAYLOADS)

@@ -1,8 +1,8 @@
-"""A real Tap at work, while its table, its header and a session's ring are changed at will.
+"""A real Tap at work, while its table, its header and a session's ring are changed at random.
 
-No exception leaves ``snapshot`` or ``offer``, each batch ends soon, and whoever else looks at the
-lane meets a TapError at worst. What happens to one session's ring is nothing to the other session;
-who writes the table may end all sessions of the lane, but none of them in silence.
+No exception leaves ``snapshot`` or ``offer``, and each batch ends soon. Another process that looks
+at the lane gets a TapError at worst. A change to one session's ring does not affect the other
+session. A process that writes the table may end all sessions of the lane, but none silently.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ROWS, SLOTS, SLOT_BYTES = 3, 4, 64
 BUFFER = SLOTS * SLOT_BYTES
 DECOY = 77
 IDENTITY = (layout.MAGIC, layout.EPOCH, layout.RING_ID)
-LONGEST_BATCH_S = 5.0  # one takes microseconds; the machine may be busy
+LONGEST_BATCH_S = 5.0  # a batch takes microseconds, but the machine may be busy
 LINES = Lines()
 EVENTS = [b"one", b"two", b"three"]
 TABLE = table_fields(ROWS)
@@ -133,7 +133,7 @@ class _Lane:
             self.batches(1 + choices.byte() % 4)
 
     def step_by_the_ring(self, choices: Choices) -> None:
-        """What the second session's consumer can do, who leaves the table alone."""
+        """Do what the second session's consumer can do without touching the table."""
         step = choices.byte() & 7
         if step < 3 and len(self.sessions) > 1:
             mutate(choices, self.sessions[1].ring, RING, self.near)
@@ -155,11 +155,11 @@ class _Lane:
         ]
 
     def bump(self) -> None:
-        """As anybody does who changed a row."""
+        """Bump the generation, as after any change of a row."""
         self.table[layout.GENERATION] = (self.table[layout.GENERATION] | 1) + 1 & WORD_MAX
 
     def forge_row(self, choices: Choices) -> None:
-        """A row that is right but for what is chosen to be wrong."""
+        """Write a row that is correct, except for what is chosen."""
         first = layout.row(choices.byte() % ROWS)
         like = layout.row(choices.byte() % ROWS)
         row = {
@@ -181,12 +181,12 @@ class _Lane:
 
     def give_an_id_again(self, number: int) -> None:
         self.table_touched = True
-        for _ in range(2):  # the first finds the name of the ring taken
+        for _ in range(2):  # the first one finds the ring's name taken
             self.table[layout.NEXT_ID] = number
             self.tap.register("raw")
 
     def make_decoy(self, choices: Choices) -> None:
-        """A ring that the engine never asked for, under a name that a row may give it."""
+        """Make a ring that no session has, under a name that a row may give it."""
         content = bytearray(layout.ring_bytes(SLOTS, SLOT_BYTES))
         header = {
             layout.MAGIC: layout.RING_MAGIC,
@@ -209,7 +209,9 @@ class _Lane:
             store(content, choices.pick(IDENTITY) * WORD, WORD, 0xDECAF)
         write_segment(name, content)
         if how > 1:
-            with suppress(FileNotFoundError):  # whoever lists engines just now removes it: rightly
+            with suppress(
+                FileNotFoundError
+            ):  # a process that lists engines now may remove it, rightly
                 self.not_rings.append((map_segment(name), bytes(content)))
 
     def register(self, choices: Choices) -> None:
@@ -223,8 +225,8 @@ class _Lane:
                 handle.close()
 
     def visit(self, choices: Choices) -> None:
-        """Somebody else looks at the lane, or opens a session on it."""
-        self.table_touched = True  # housekeeping acts on what the table says
+        """Another process looks at the lane, or opens a session on it."""
+        self.table_touched = True  # sweeping acts on the table's contents
         address = f"{self.name}.{self.tap.lane}"
         what = choices.byte() % 6
         number = choices.pick((1, 2, DECOY))
@@ -277,7 +279,7 @@ class _Lane:
         session = self.sessions[0]
         if not session.handle.open:
             assert self.table_touched, "the other session's ring has ended this one"
-            assert session.words[layout.ENDED], "it ended and its consumer is not told"
+            assert session.words[layout.ENDED], "it ended, and its consumer was not told"
             return
         session.drain()
         ledger = session.reader.account.ledger()
@@ -291,7 +293,7 @@ class _Lane:
         sizes = {len(each.ring) for each in self.sessions}
         assert sizes <= {layout.ring_bytes(SLOTS, SLOT_BYTES)}
         for mapped, content in self.not_rings:
-            assert mapped[:] == content, "the engine wrote in what is no ring of its own"
+            assert mapped[:] == content, "the engine wrote to a ring that is not its own"
         faults = f"{min(self.tap.faults, 3)}{'+' * (self.tap.faults > 3)} faults"
         return f"{state}, {faults}, outsiders refused: {min(self.outsiders, 1)}"
 
@@ -307,5 +309,5 @@ class _Lane:
 
 
 def _seen(handle: tapring.Handle) -> int:
-    """Events that a session's account knows of, offered or left out by sampling."""
+    """The events in a session's account: offered, or left out by sampling."""
     return handle.offered + handle.sampled_out

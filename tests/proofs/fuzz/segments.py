@@ -1,4 +1,4 @@
-"""Segments in /dev/shm as a hostile process of the same user meets them: files to be mapped."""
+"""Segments in /dev/shm as a hostile process of the same user has them: files that it maps."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def left_behind(name: str) -> list[str]:
 
 @contextmanager
 def without_patience() -> Iterator[None]:
-    """Do not wait for a registry that is still being made: none is, here."""
+    """Do not wait for a registry that is still being made, because here none is."""
     patience = registry.Registry.attach.__func__.__kwdefaults__
     before = dict(patience)
     patience["patience_s"] = 0.0

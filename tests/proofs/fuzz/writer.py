@@ -1,7 +1,7 @@
-"""A real Writer whose consumer writes anything on its page, at any time.
+"""A real Writer whose consumer writes anything to its page, at any time.
 
-The Writer may say RingCorrupt and nothing else. It writes its own words and the slots, never beyond
-the ring and never a slot that no position ever gave back; and its account closes.
+The Writer may raise RingCorrupt and nothing else. It writes to its own words and to slots that some
+position gave back, never beyond the ring. Its account closes.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def one_input(data: bytes) -> str:
 
 
 class _Game:
-    """A Writer, and what the consumer's page has said to it so far."""
+    """A Writer, and what the consumer's page has told it so far."""
 
     def __init__(self, kind: Kind, slots: int) -> None:
         self.kind = kind
@@ -62,8 +62,8 @@ class _Game:
         self.writer = Writer(buffers, Shape(slots, SLOT_BYTES, 1, kind.code, kind))
         self.offered = 0
         self.frames = 0
-        self.given_back = 0  # the furthest position that a right consumer could have stored
-        self.published: list[tuple[int, bytes]] = []  # where a frame lies, and its slots
+        self.given_back = 0  # the furthest position that a correct consumer could have stored
+        self.published: list[tuple[int, bytes]] = []  # where each frame lies, and its slots
 
     def mutate(self, choices: Choices) -> None:
         tail = self.writer.at[0]
@@ -85,7 +85,7 @@ class _Game:
             self.given_back = self.page[layout.HEAD]
 
     def head_is_plausible(self) -> bool:
-        """Whether the position is one that a right consumer could be at, or have been at."""
+        """Whether a correct consumer could be, or have been, at the position."""
         tail = self.writer.at[0]
         return self.given_back <= self.page[layout.HEAD] <= tail
 
@@ -109,7 +109,7 @@ class _Game:
     def note_frames(self, position: int) -> None:
         tail = self.writer.at[0]
         assert self.words[layout.TAIL] == tail
-        self.note_head()  # what was ahead of the tail may be behind it now
+        self.note_head()  # a position ahead of the tail may be behind it now
         assert position <= tail <= self.given_back + self.slots, "slots were written over"
         while position < tail:
             found, _, _, _, length, count, *_ = HEADER(MEMORY, self.place(position))

@@ -1,7 +1,7 @@
 """``python -m tests.proofs.model [--long]``: explore every scenario and print what was visited.
 
-``--long`` adds larger bounds. The exit code is 1 where a property is broken; then the steps that
-lead there are printed, too.
+``--long`` adds larger bounds. If a property is broken, the steps that lead there are printed and
+the exit code is 1.
 """
 
 import sys
@@ -12,7 +12,7 @@ from .explorer import explore
 
 
 def main() -> int:
-    """Explore, print, and say whether everything holds."""
+    """Explore and print; return the exit code."""
     modules = ring_scenarios, bell_scenarios, table_scenarios
     scenarios = [scenario for module in modules for scenario in module.SHORT]
     if "--long" in sys.argv[1:]:

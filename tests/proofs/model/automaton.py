@@ -1,9 +1,9 @@
-"""What a thread does, unfolded into a graph of single accesses, by running its code.
+"""A thread as a graph of single accesses, which comes from running its code.
 
-An operation (one ``publish``, one ``take``) is run from the thread's private state with the
-values that its loads have returned so far; where it asks for one more there is a node with a
-branch for each value that turns up. Threads meet again at the end of an operation: two runs that
-leave the same private state behind go on from one node. That keeps the graph small.
+An operation (one ``publish``, one ``take``) runs from the thread's private state, with the values
+that its loads have returned so far. When it asks for one more, the graph gets a node with a branch
+for each value that turns up. Two runs that leave the same private state behind go on from one node.
+That keeps the graph small.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from .recording import END, FENCE, UNLOCK, Effect, Pause, Recorder
 HALT = "halt"
 _FENCE = Effect(FENCE)
 
-Label = Any  # which operation comes next; None when there is none
-Private = Any  # what the thread's objects hold, as a hashable value
+Label = Any  # the next operation; None if there is none
+Private = Any  # the state of the thread's objects, as a hashable value
 
 
 @dataclass(frozen=True)
 class Broken:
-    """A property that does not hold, and how."""
+    """A property that does not hold, and in which way."""
 
     property: str
     message: str
 
 
 class Program(Protocol):
-    """One thread: operations of real code over recorded buffers, and what is watched of them."""
+    """One thread: operations of real code over recorded buffers, and what is checked of them."""
 
     name: str
     reads: Collection[int]  # the cells it ever loads
@@ -41,24 +41,24 @@ class Program(Protocol):
         """The first operation and the state it starts from."""
 
     def run(self, label: Label, private: Private, recorder: Recorder) -> tuple[Label, Private, Any]:
-        """Run one operation: the next one's label, the state left behind, the result."""
+        """Run one operation. Return the next one's label, the state left behind, the result."""
 
     def dies(self, label: Label) -> tuple[Label, Private] | None:
-        """Who goes on where this thread dies in operation ``label``; None: it cannot die there."""
+        """The thread that goes on if this one dies in operation ``label``; None: it cannot die."""
 
     def interrupt(self, ghost: Any) -> Any:
-        """What is remembered once an exception was thrown in before a store; None: none is."""
+        """The ghost after an exception was thrown in before a store; None: none is thrown in."""
 
     def ghost(self) -> Any:
-        """What is remembered of this thread for the properties alone."""
+        """The ghost at the start: what is remembered of this thread for the properties alone."""
 
     def observe(
         self, ghost: Any, label: Label, result: Any, others: Any
     ) -> tuple[Any, list[Broken]]:
-        """An operation has ended with ``result``; ``DEATH`` where the thread died in it."""
+        """An operation has ended with ``result``; ``DEATH`` if the thread died in it."""
 
     def issue(self, ghost: Any, cell: int, value: int, view: Any) -> tuple[Any, list[Broken]]:
-        """A store is about to be made; ``view(cell)`` is what this thread would load."""
+        """A store is about to be made; ``view(cell)`` is the value that this thread would load."""
 
 
 DEATH = object()
@@ -76,7 +76,7 @@ class Node:
     death: Node | None = None
     private: Private = None
     inputs: tuple[int, ...] = ()
-    offset: int = -1  # which of the effects behind the last input; -1: none may interrupt it
+    offset: int = -1  # the index of the effect after the last input; -1: no exception comes
     interrupted_at: tuple[int, int] | None = None  # as in ``Recorder.begin``
     result: Any = None
     branches: dict[Any, Node] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class Node:
 
 
 class Automaton:
-    """The graph of one program; grows where the explorer goes."""
+    """The graph of one program. It grows as the explorer goes on."""
 
     def __init__(self, program: Program, *, defers: bool) -> None:
         self.program = program
@@ -96,7 +96,7 @@ class Automaton:
         self.first = self._begin(*program.start())
 
     def after(self, node: Node, value: int) -> Node:
-        """Where the thread stands when its load at ``node`` returned ``value``."""
+        """The node at which the thread stands after its load at ``node`` returned ``value``."""
         found = node.branches.get(value)
         if found is None:
             inputs = (*node.inputs, value)
@@ -105,7 +105,7 @@ class Automaton:
         return found
 
     def interrupted(self, node: Node) -> Node:
-        """Where the thread goes on when an exception is thrown in before the store at ``node``."""
+        """The node after an exception is thrown in before the store at ``node``."""
         found = node.branches.get(KeyboardInterrupt)
         if found is None:
             where = len(node.inputs), node.offset
@@ -114,7 +114,7 @@ class Automaton:
         return found
 
     def ended(self, node: Node, settled: tuple[int, ...]) -> tuple[Any, Node]:
-        """The result of the operation that ends at ``node``, and where the thread goes on."""
+        """The result of the operation that ends at ``node``, and the node that comes next."""
         assert node.next is not None
         if not settled:
             return node.result, node.next
@@ -124,7 +124,7 @@ class Automaton:
         return found.result, node.next
 
     def _settle(self, node: Node, settled: tuple[int, ...]) -> Any:
-        """Run the operation again, now that the values of the loads it put off are known."""
+        """Run the operation again, now that the values of its deferred loads are known."""
         self.recorder.begin(node.inputs, settled, node.interrupted_at)
         label, private, result = self._run(node.label, node.private)
         assert node.next is self._begin(label, private), "control depends on a load put off"
@@ -133,7 +133,7 @@ class Automaton:
     def _run(self, label: Label, private: Private) -> tuple[Label, Private, Any]:
         try:
             return self.program.run(label, private, self.recorder)
-        except Exception as error:  # is the result: whether it may be, the properties say
+        except Exception as error:  # is the result; the properties decide whether it is allowed
             return None, (), error
 
     def _begin(self, label: Label, private: Private) -> Node:
@@ -153,7 +153,7 @@ class Automaton:
     ) -> Node:
         recorder = self.recorder
         recorder.begin(inputs, interrupted_at=interrupted_at)
-        if interrupted_at is None:  # there are few of the others, and ``horizon`` follows them all
+        if interrupted_at is None:  # the others are few, and ``horizon`` follows them all
             self.runs += 1
         try:
             after, left, result = self._run(label, private)
@@ -184,7 +184,7 @@ class Automaton:
             heir = self.program.dies(label)
             node = None
             if heir is not None:
-                # The kernel hands a dead process's lock on, which is a full barrier.
+                # The kernel passes a dead process's lock on, which is a full barrier.
                 node = self._begin(*heir)
                 for effect in (*(Effect(UNLOCK, cell) for cell in self.program.locks), _FENCE):
                     before = self._node(*effect)

@@ -1,4 +1,4 @@
-"""Small rings with a doorbell: when a consumer sleeps, and who wakes it."""
+"""Small rings with a doorbell: when a consumer sleeps, and what wakes it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ SLEEP = "sleep"
 
 @dataclass
 class BellScenario(RingScenario):
-    """A ring with a doorbell; what stands beside RingScenario's is explained in ``doorbell``.
+    """A ring with a doorbell. ``doorbell`` explains what it has beyond a RingScenario.
 
-    A full barrier stands at WAIT under every model; ``unfenced`` may name functions without it.
+    A full barrier stands at WAIT under every model. ``unfenced`` names functions that lack it.
     """
 
     ends: bool = False
@@ -35,7 +35,7 @@ class BellScenario(RingScenario):
 
     @property
     def cells(self) -> list[Cell]:
-        """What the memory is made of."""
+        """The cells of the memory."""
         return [*self.ring.names, Cell("semaphore")]
 
     def programs(self, model: str) -> list[Program]:
@@ -66,10 +66,10 @@ class BellScenario(RingScenario):
         return [producer, consumer]
 
     def final(self, memory: Memory, ghosts: tuple[Any, ...]) -> Iterator[Broken]:
-        """As ``RingScenario.final``; then, whether somebody sleeps who should have been woken."""
+        """As ``RingScenario.final``, and whether a consumer sleeps that should have been woken."""
         yield from super().final(memory, ghosts)
         produced, consumed = ghosts
-        if produced.dead:  # which a consumer is told by the kernel, once its sleep is over
+        if produced.dead:  # the kernel tells a consumer this once its sleep is over
             return
         words, page = self.ring.words, self.ring.page
         unread = memory[words[layout.TAIL]] - memory[page[layout.HEAD]]

@@ -20,7 +20,7 @@ from .recording import Recorder, RingCells
 
 
 class Delivered(NamedTuple):
-    """A frame as it was handed out, and where its reader says that it stands."""
+    """A frame that was handed out, and where it stands according to its reader."""
 
     payload: bytes
     count: int
@@ -31,22 +31,22 @@ class Delivered(NamedTuple):
 
 
 class Consumed(NamedTuple):
-    """What is remembered of a consumer."""
+    """The ghost of a consumer."""
 
-    at: int | None = 0  # the place behind the last frame; None: another reader has just begun
+    at: int | None = 0  # the place after the last frame; None: another reader has just begun
     handled: int = 0  # captured events that were handed out
-    released: int = 0  # of those, that were released for certain
+    released: int = 0  # of these, the events that were certainly released
     saw_end: bool = False
-    sleep: int = 0  # its number, while it says that it sleeps
-    announced: int = 0  # sleeps, by all readers
+    sleep: int = 0  # the number of its sleep, while it announces one
+    announced: int = 0  # how many sleeps all readers announced
 
 
 class Consumer:
-    """A Reader that does what its script says; after its death a second one with its own script.
+    """A Reader that follows a script; after its death, a second one with a script of its own.
 
-    take: hand out the next frame. keep: the same, not released yet. release: that frame.
-    rest: the same but for its last event. hold: keep and release in one. ended: look whether the
-    producer has ended and, if so, take all that is left.
+    take: hand out the next frame. keep: the same, without releasing it. release: release that
+    frame. rest: release it except for its last event. hold: keep and release in one operation.
+    ended: look whether the producer has ended and, if so, take everything that is left.
     """
 
     name = "consumer"
@@ -162,7 +162,7 @@ class Consumer:
 def judge(
     found: Delivered, ghost: Consumed, offered: Sequence[bytes], at_least_once: bool
 ) -> tuple[Consumed, list[Broken]]:
-    """What a frame that was handed out breaks, and what is remembered after it."""
+    """The ghost after a frame was handed out, and the properties that the frame breaks."""
     payload, count = found.payload, found.count
     wrong = broken(no_frame_torn, payload, count, offered)
     if ghost.at is None:

@@ -1,7 +1,7 @@
 """The ends of a ring with a doorbell between them: the real Attended, Live and Doorbell.
 
-The semaphore is a cell. A wait for it has no bound here, where production has one of 50 ms, so
-that a wake-up that is missed is a consumer that sleeps for ever.
+The semaphore is a cell. In production a wait for it ends after 50 ms. Here it never does, so that a
+missed wake-up shows as a consumer that sleeps for ever.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ _SEGMENT: Any = SimpleNamespace(close=lambda: None)
 
 
 class Bell:
-    """Stands in for a ``bell.Bell``: its semaphore is a cell."""
+    """Stands in for a ``doorbell.Bell``: its semaphore is a cell."""
 
     def __init__(self, recorder: Recorder, cell: int) -> None:
         self._recorder = recorder
         self._cell = cell
 
     def ring(self) -> None:
-        """Post it."""
+        """Post the semaphore."""
         self._recorder.post(self._cell)
 
     def wait(self, seconds: float) -> None:
-        """Sleep until it is posted."""
+        """Sleep until the semaphore is posted."""
         self._recorder.wait(self._cell)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 class Ringer(Producer):
-    """A producer that posts a doorbell for the consumer that says that it sleeps.
+    """A producer that posts a doorbell for a consumer that announces a sleep.
 
-    ends: whether it does, behind its last batch. The post that tells of the end wakes whoever
-    sleeps, and so hides that an earlier one is missing.
+    ends: whether the producer ends after its last batch. The post at the end wakes the consumer
+    anyway, and so would hide that an earlier post is missing.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Ringer(Producer):
 
 
 class Sleeper(Consumer):
-    """A consumer whose script also says "sleep": until something is there, or the producer ends."""
+    """A consumer that may also "sleep": until a frame is there or the producer ends."""
 
     def __init__(
         self,
@@ -153,7 +153,7 @@ class Sleeper(Consumer):
         source: Any = SimpleNamespace(reader=reader)
         with replaced(
             (waiting, "full_barrier", self._full_barrier(recorder)),
-            (waiting, "monotonic_ns", lambda: 100 * life + step + 1),  # no two sleeps' alike
+            (waiting, "monotonic_ns", lambda: 100 * life + step + 1),  # unique to each sleep
         ):
             doorbell.wait([source], 0, _FOREVER_NS)
         return None

@@ -12,21 +12,21 @@ from .automaton import Broken
 from .recording import Recorder, RingCells
 
 LINES = Lines()
-UNPACKABLE = None  # an event that no kind of text can serialize
+UNPACKABLE = None  # an event that cannot be serialized as text
 Batch = Sequence[bytes | None]
 Frozen = tuple[tuple[str, Any], ...]
-Barrier = Callable[[Recorder], Callable[[], None] | None]  # what an end is handed as its barrier
+Barrier = Callable[[Recorder], Callable[[], None] | None]  # makes the barrier that an end is given
 
 
 def freeze(thing: Any) -> Frozen:
-    """What an object with slots holds of plain values: its private state."""
+    """The plain values in an object's slots: its private state."""
     slots = [slot for base in type(thing).__mro__ for slot in getattr(base, "__slots__", ())]
     values = ((slot, getattr(thing, slot)) for slot in slots)
     return tuple((slot, value) for slot, value in values if isinstance(value, int | tuple))
 
 
 def thaw(cls: type, private: Frozen, fixed: dict[str, Any]) -> Any:
-    """An object in that state again, over the ``fixed`` rest."""
+    """An object in that state again; ``fixed`` has its other slots."""
     thing = object.__new__(cls)
     for slot, value in (*private, *fixed.items()):
         setattr(thing, slot, value)
@@ -34,7 +34,7 @@ def thaw(cls: type, private: Frozen, fixed: dict[str, Any]) -> Any:
 
 
 def broken(check: Callable[..., str | None], *args: Any) -> list[Broken]:
-    """A property that may be broken, as the explorer reports it."""
+    """Check a property. Return what is broken, as the explorer reports it."""
     message = check(*args)
     return [] if message is None else [Broken(check.__name__, message)]
 
@@ -42,7 +42,7 @@ def broken(check: Callable[..., str | None], *args: Any) -> list[Broken]:
 def stream(batches: Sequence[Batch]) -> list[bytes]:
     """The events of some batches in the order in which a session is offered them.
 
-    Those that cannot be serialized come before the rest of their batch, which is serialized whole.
+    Events that cannot be serialized come before the rest of their batch.
     """
     events: list[bytes] = []
     for batch in batches:

@@ -1,12 +1,12 @@
-"""Visits every state that some threads can reach under a memory model; reports what breaks.
+"""Visits every state that some threads can reach under a memory model, and reports what breaks.
 
-Breadth first, so that a counterexample is short; depth first where one is looked for.
+It goes breadth first, so that counterexamples are short. It goes depth first if it looks for one.
 
-Where a thread's next move cannot matter to the other, nor the other's to it, it alone is tried (a
-persistent set of one thread: Godefroid, LNCS 1032, 1996): what is left out are other orders of
-the same moves. What the other may still do ``horizon`` says. A store that goes into its thread's
-own buffer, and a fence that has nothing to wait for, come as early as they can: whatever may
-follow them later may follow them then.
+If a thread's next move cannot matter to the other thread, nor the other's moves to it, that move
+alone is tried. (This is a persistent set of one thread: Godefroid, LNCS 1032, 1996.) Only other
+orders of the same moves are left out. ``horizon`` computes what the other thread may still do. A
+store into its thread's own buffer comes as early as possible, and so does a fence that has nothing
+to wait for: everything that may follow them later may also follow them then.
 
 Nothing here is random, and nothing is cut off.
 """
@@ -27,25 +27,25 @@ from .recording import DEFER, END, FENCE, LOAD, STORE, WAIT, Cell, recorded_head
 
 
 class Scenario(Protocol):
-    """Some threads, the memory they begin with, and what must hold when all are done."""
+    """Some threads, the memory at the start, and what must hold once all threads are done."""
 
     name: str
     cells: list[Cell]
     models: tuple[str, ...]
 
     def memory(self) -> Memory:
-        """What every cell holds at first."""
+        """The value of every cell at the start."""
 
     def programs(self, model: str) -> list[Program]:
         """The threads."""
 
     def final(self, memory: Memory, ghosts: tuple[Any, ...]) -> Iterable[Broken]:
-        """What is broken once nobody moves any more, but to die."""
+        """What is broken once no thread can move, except to die."""
 
 
 @dataclass
 class Trace:
-    """How a property is broken, step by step."""
+    """The steps that break a property."""
 
     scenario: str
     model: str
@@ -59,7 +59,7 @@ class Trace:
 
 @dataclass
 class Result:
-    """What an exploration has seen."""
+    """The result of an exploration."""
 
     scenario: str
     model: str
@@ -86,9 +86,9 @@ def explore(
     until: str | None = None,
     outcome: Callable[[Memory, tuple[Any, ...]], Any] | None = None,
 ) -> Result:
-    """Visit all states; with ``until``, stop once that property is found broken.
+    """Visit all states; with ``until``, stop when that property is found broken.
 
-    outcome: what to collect of each final state, for litmus tests.
+    outcome: what to collect from each final state, for litmus tests.
     """
     assert model in MODELS
     with recorded_headers():
@@ -116,7 +116,7 @@ class _Exploration:
         while waiting and (until is None or until not in self.result.traces):
             state = waiting.popleft() if until is None else waiting.pop()
             moves = self._moves(state)
-            if all(move.is_death for move in moves):  # it may sleep until then
+            if all(move.is_death for move in moves):  # the thread may sleep until then
                 self._finish(state, outcome)
             for move in moves:
                 after, steps = self._follow(state, move)
@@ -129,7 +129,7 @@ class _Exploration:
         return self.result
 
     def _follow(self, state: State, move: Move) -> tuple[State, tuple[Step, ...]]:
-        """Make a move, and then those that have no alternative."""
+        """Make a move, and then the moves that have no alternative."""
         steps = [move.step]
         while True:
             self.result.moves += 1
@@ -154,7 +154,10 @@ class _Exploration:
     def _finish(self, state: State, outcome: Callable[..., Any] | None) -> None:
         ghosts = tuple(thread.ghost for thread in state.threads)
         for t, thread in enumerate(state.threads):
-            if thread.node.kind not in (HALT, WAIT):  # of who sleeps the scenario says if he may
+            if thread.node.kind not in (
+                HALT,
+                WAIT,
+            ):  # the scenario says whether a sleeping thread may sleep
                 message = f"{self.programs[t].name} waits for ever at {thread.node.kind}"
                 self._report(Broken("everybody_finishes", message), state, [])
         for broken in self.scenario.final(state.memory, ghosts):
@@ -162,10 +165,10 @@ class _Exploration:
         if outcome is not None:
             self.result.outcomes.add(outcome(state.memory, ghosts))
 
-    # ---- what may be taken alone -------------------------------------------------------
+    # ---- moves that may be taken alone -------------------------------------------------------
 
     def _alone(self, state: State) -> list[Move] | None:
-        """The moves of one thread that stand for all orders; None where all must be tried."""
+        """The moves of one thread that stand for all orders; None if every order must be tried."""
         machine = self.machine
         for t, thread in enumerate(state.threads):
             if self._is_private(t, thread.node.kind, state):
@@ -175,12 +178,12 @@ class _Exploration:
             if kind == LOAD and not self._others(state, t, cell, loads=False):
                 return list(machine.own(state, t))
             if kind == STORE and not self._store_matters(state, t, (cell, thread.node.value)):
-                return list(machine.own(state, t))  # under SC; else it was private
+                return list(machine.own(state, t))  # under SC; otherwise it was private
             if self.model == TSO and thread.pending:
                 # First in, first out: nothing else of this thread can come before it.
                 if not self._store_matters(state, t, thread.pending[0], drained=False):
                     return [machine.drain(state, t, 0)]
-            elif kind not in (LOAD, STORE):  # it waits, so only its drains can come next
+            elif kind not in (LOAD, STORE):  # it waits, so only its pending stores can come next
                 met = set()
                 for i, store in enumerate(thread.pending):
                     if store[0] not in met and not self._store_matters(state, t, store):
@@ -192,7 +195,7 @@ class _Exploration:
         return None
 
     def _is_private(self, t: int, kind: str, state: State) -> bool:
-        """Whether the thread's next access touches nothing but the thread."""
+        """Whether the thread's next access touches nothing but the thread itself."""
         thread = state.threads[t]
         if kind == STORE:
             return self.model != SC
@@ -205,7 +208,7 @@ class _Exploration:
     def _store_matters(
         self, state: State, t: int, store: tuple[int, int], *, drained: bool = True
     ) -> bool:
-        """Whether another thread may tell if a store of ``t`` comes now or later."""
+        """Whether another thread can tell if a store of ``t`` comes now or later."""
         cell, value = store
         changes = state.memory[cell] != value
         return self._others(state, t, cell, loads=changes, drained=drained)
@@ -213,9 +216,9 @@ class _Exploration:
     def _others(
         self, state: State, t: int, cell: int, *, loads: bool = True, drained: bool = True
     ) -> bool:
-        """Whether another thread may yet store ``cell``, or load it, while ``t`` stands still.
+        """Whether another thread may still store or load ``cell`` while ``t`` stands still.
 
-        ``drained``: but for its stores, which may meanwhile reach memory.
+        ``drained``: its pending stores may reach memory meanwhile.
         """
         for u in range(len(state.threads)):
             if u != t:

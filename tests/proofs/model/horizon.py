@@ -1,7 +1,7 @@
-"""What a thread may still load and store while another stands still: found by running it ahead.
+"""What a thread may still load and store while another stands still, found by running it ahead.
 
-Every value that a load could return is tried, and some that it could not: what comes out may be
-too much, never too little. Where it would take too long, the answer is that it may be anything.
+It tries every value that a load could return, and some that it could not. So the answer may be too
+large, but never too small. If it would take too long, the answer is "anything".
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from .machine import State
 from .recording import DEFER, FENCE, LOAD, POST, STORE, TRYLOCK, UNLOCK, WAIT
 
 Footprint = tuple[frozenset[int], frozenset[int]]
-# More of either cost more time than the states that they spare.
+# Larger limits cost more time than they save in states.
 _RUN_AHEAD = 400  # accesses looked at
-_RUNS = 20  # of the code itself
+_RUNS = 20  # runs of the code itself
 _MEMO = 200_000
 _UNKNOWN: Any = object()
 
@@ -30,7 +30,7 @@ class Horizon:
         self._footprints: dict[Any, Footprint | None] = {}
 
     def footprint(self, state: State, u: int, drains: int) -> Footprint | None:
-        """What ``u`` may load and store while of thread ``drains`` only stores reach memory."""
+        """What ``u`` may load and store while only pending stores of ``drains`` reach memory."""
         thread = state.threads[u]
         arriving = state.threads[drains].pending if drains >= 0 else ()
         interrupts = self.automata[u].program.interrupt(thread.ghost) is not None
@@ -45,7 +45,7 @@ class Horizon:
     def _run_ahead(
         self, state: State, u: int, arriving: Iterable[tuple[int, int]]
     ) -> Footprint | None:
-        """The same, not looked up; None where it would take too long: it may be anything."""
+        """The same, computed anew; None if it would take too long: it may be anything."""
         automaton, memory, thread = self.automata[u], state.memory, state.threads[u]
         values: dict[int, set[int]] = defaultdict(set)
         for cell, value in (*arriving, *thread.pending):
@@ -95,7 +95,7 @@ class Horizon:
             elif kind in (POST, WAIT):
                 stores.add(cell)
                 if kind == WAIT and not memory[cell]:
-                    continue  # it sleeps: who waits for a semaphore does not post it himself
+                    continue  # it sleeps: a thread that waits for a semaphore does not post it
             if node.next is not None:
                 waiting.append((node.next, fenced or kind in (FENCE, UNLOCK)))
         return frozenset(loads), frozenset(stores)

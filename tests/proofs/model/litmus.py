@@ -1,4 +1,4 @@
-"""The textbook cases, whose verdicts are known: what the explorer itself must get right.
+"""The textbook cases with known verdicts, which the explorer itself must get right.
 
 Each is two threads over three words. The names are those of the literature (Alglave, Maranget,
 Tautschnig, "Herding cats", TOPLAS 2014).
@@ -19,7 +19,7 @@ Body = Callable[[Recorder], Any]
 
 
 class Straight:
-    """A thread that runs one function once; its ghost is what the function returned."""
+    """A thread that runs one function once. Its ghost is what the function returned."""
 
     reads = writes = (X, Y, Z)
     locks = ()

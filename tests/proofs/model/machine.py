@@ -1,32 +1,33 @@
 """When an access reaches memory: sequential consistency, TSO, and what aarch64 allows.
 
 All three are machines with one shared memory that all threads see alike (multi-copy atomic, as
-x86 and Armv8 are), and differ in what stands between a thread and it.
+x86 and Armv8 are). They differ in what stands between a thread and that memory.
 
 SC    nothing: a load or a store happens at once.
-TSO   a first-in first-out buffer of stores a thread; a load sees the newest of its own first; a
-      fence waits until the buffer is empty (x86-TSO: Sewell, Sarkar, Owens, Zappa Nardelli,
-      Myreen, CACM 2010).
+TSO   a first-in first-out buffer of stores for each thread. A load sees the newest store of its
+      own thread first. A fence waits until the buffer is empty (x86-TSO: Sewell, Sarkar, Owens,
+      Zappa Nardelli, Myreen, CACM 2010).
 WEAK  a view machine after Promising-ARM (Pulte, Pichon-Pharabod, Kang, Lee, Hur, PLDI 2019), in
       the storage model of Armv8 (Pulte, Flur, Deacon, French, Sarkar, Sewell, POPL 2018):
 
-      - stores of a thread reach memory in any order, but to one place in program order;
+      - stores of a thread reach memory in any order; those to one place, in program order;
       - a load returns any value that its place has held since this thread's last fence, but
-        never an older one than it has seen there: so loads happen early, in any order;
-      - a load that decides nothing (payload that is only copied) may also be put off, behind
+        never an older one than the thread has seen there, so loads may happen early and in any
+        order;
+      - a load that decides nothing (payload that is only copied) may also be deferred, past
         later stores, until the next fence or the end of the operation that hands it out;
       - a fence (``dmb ish``; the held lock of ``ordering``) waits until every earlier store has
-        reached memory and every load put off has its value; later loads return nothing that
-        was overwritten before it.
+        reached memory and every deferred load has its value; later loads return nothing that
+        was overwritten before the fence.
 
-WEAK allows more than Armv8 does: no order by an address, none between two loads by a branch. Code
-that is right here is right there. One thing Armv8 orders without a fence is kept: a store waits
-for the loads whose values were looked at before it (a control dependency to a store; in Python
-each such value goes through a branch). Where nothing is looked at, nothing waits.
+WEAK allows more than Armv8: neither an address nor, between two loads, a branch keeps any order.
+So code that is right under WEAK is right on Armv8. One order that Armv8 keeps without a fence is
+kept: a store waits for the loads whose values were used before it (a control dependency to a store;
+in Python each such value goes through a branch). If no value was used, the store does not wait.
 
 A semaphore changes in one move, which waits until its thread's earlier stores have reached memory:
-a post releases them. No more is asked of it: a thread that has waited may under WEAK still load
-what is older than the post. (On x86 both are locked instructions; in the C library for Armv8 the
+a post releases them. Nothing more is assumed. A thread that has waited may, under WEAK, still load
+values older than the post. (On x86 both are locked instructions. In the C library for Armv8 the
 post is a release and the wait an acquire.)
 """
 
@@ -47,12 +48,16 @@ Memory = tuple[int, ...]
 
 
 class Thread(NamedTuple):
-    """One thread's part of a state."""
+    """The part of a state that belongs to one thread."""
 
     node: Node
     pending: tuple[tuple[int, int], ...]  # stores that have not reached memory
-    stale: tuple[tuple[int, tuple[int, ...]], ...]  # values it may still see, by cell, old first
-    deferred: tuple[tuple[int, int | None], ...]  # loads put off, and their values once they have
+    stale: tuple[
+        tuple[int, tuple[int, ...]], ...
+    ]  # values that it may still see, by cell, oldest first
+    deferred: tuple[
+        tuple[int, int | None], ...
+    ]  # deferred loads, with their values once they have happened
     ghost: Any
 
 
@@ -91,19 +96,19 @@ class Machine:
         self._weak = model == WEAK
 
     def initial(self, memory: Memory) -> State:
-        """Where all begins."""
+        """The state at the start."""
         return State(
             memory,
             tuple(Thread(a.first, (), (), (), a.program.ghost()) for a in self.automata),
         )
 
     def moves(self, state: State, t: int) -> Iterator[Move]:
-        """Everything that thread ``t`` can do in ``state``."""
+        """Every move that thread ``t`` can make in ``state``."""
         yield from self.own(state, t)
         yield from self.drains(state, t)
 
     def own(self, state: State, t: int) -> Iterator[Move]:
-        """What the thread's next access can do."""
+        """The moves of the thread's next access."""
         thread = state.threads[t]
         node = thread.node
         if node.kind == LOAD:
@@ -127,7 +132,7 @@ class Machine:
             yield self._die(state, t)
 
     def drains(self, state: State, t: int) -> Iterator[Move]:
-        """What the hardware may do for thread ``t``: stores reach memory, put-off loads happen."""
+        """The hardware's moves for thread ``t``: stores reach memory, deferred loads happen."""
         thread = state.threads[t]
         met = set()
         for i, (cell, _) in enumerate(thread.pending):
@@ -153,7 +158,7 @@ class Machine:
         return Move(Step(t, "reaches memory", cell, value), after)
 
     def settle(self, state: State, t: int, i: int) -> Iterator[Move]:
-        """The ``i``-th load that was put off happens."""
+        """The ``i``-th deferred load happens."""
         cell = state.threads[t].deferred[i][0]
         for value, thread in self._visible(state, t, cell):
             deferred = (*thread.deferred[:i], (cell, value), *thread.deferred[i + 1 :])
@@ -167,7 +172,7 @@ class Machine:
             yield Move(Step(t, "loads", cell, value), _with(state, t, after))
 
     def _visible(self, state: State, t: int, cell: int) -> Iterator[tuple[int, Thread]]:
-        """The values that a load may return now, each with the thread as it then is."""
+        """The values that a load may return now, each with the thread's state after it."""
         thread = state.threads[t]
         program = self.automata[t].program
         assert cell in program.reads, f"{program.name} loads {cell}"
@@ -195,7 +200,7 @@ class Machine:
             yield Move(step, _with(state, t, after._replace(pending=pending)), broken)
 
     def _count(self, state: State, t: int) -> Iterator[Move]:
-        """A semaphore is posted, or waited for: as long as it is 0, there is no move."""
+        """A semaphore is posted or waited for. While it is 0, a waiting thread has no move."""
         thread = state.threads[t]
         node = thread.node
         is_post = node.kind == POST
@@ -208,7 +213,7 @@ class Machine:
         yield Move(Step(t, "posts" if is_post else "is woken", node.cell, value), after, broken)
 
     def _issue(self, state: State, t: int, cell: int, value: int) -> tuple[Any, tuple[Broken, ...]]:
-        """What is remembered of a thread that is about to change a cell, and what that breaks."""
+        """The ghost of a thread that is about to change a cell, and what the change breaks."""
         thread = state.threads[t]
 
         def view(cell: int) -> int:
@@ -223,7 +228,7 @@ class Machine:
     def _interrupt(self, state: State, t: int) -> Iterator[Move]:
         thread, automaton = state.threads[t], self.automata[t]
         ghost = automaton.program.interrupt(thread.ghost)
-        # What an operation still does after an interruption is not interrupted again.
+        # After an interruption, the rest of the operation is not interrupted again.
         if ghost is not None and thread.node.offset >= 0:
             after = thread._replace(node=automaton.interrupted(thread.node), ghost=ghost)
             yield Move(Step(t, "is interrupted"), _with(state, t, after))
@@ -233,7 +238,9 @@ class Machine:
         threads = list(state.threads)
         threads[t] = thread
         if self._weak and value != old:
-            threads[t] = _seen(thread, cell, ())  # its own store is newer than all it has seen
+            threads[t] = _seen(
+                thread, cell, ()
+            )  # its own store is newer than everything it has seen
             for u, other in enumerate(threads):
                 if u != t and cell in self.automata[u].program.reads:
                     threads[u] = _outdated(other, cell, old)
@@ -288,7 +295,7 @@ def _with(state: State, t: int, thread: Thread) -> State:
 
 
 def _seen(thread: Thread, cell: int, values: tuple[int, ...]) -> Thread:
-    """The thread once it has seen the first of ``values`` at ``cell``; none: the newest."""
+    """The thread after it saw the first of ``values`` at ``cell``; none: the newest value."""
     if not thread.stale:
         return thread
     stale = [(where, old) for where, old in thread.stale if where != cell]
@@ -299,7 +306,7 @@ def _seen(thread: Thread, cell: int, values: tuple[int, ...]) -> Thread:
 
 
 def _outdated(thread: Thread, cell: int, old: int) -> Thread:
-    """The thread once another has overwritten ``old`` at ``cell``, which it may still see."""
+    """The thread after another one overwrote ``old`` at ``cell``, which it may still see."""
     stale = dict(thread.stale)
     stale[cell] = (*stale.get(cell, ()), old)
     return thread._replace(stale=tuple(sorted(stale.items())))

@@ -1,4 +1,4 @@
-"""Bugs of the real code's kind, planted into subclasses of it: the explorer must find each."""
+"""Plausible bugs, planted into subclasses of the real code. The explorer must find each one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .table_threads import Changer
 
 
 class PublishesFirst(Writer):
-    """Stores the position before the payload that it publishes."""
+    """Stores the position before the payload."""
 
     __slots__ = ()
 
@@ -35,9 +35,9 @@ class PublishesFirst(Writer):
 
 
 class TrustsAStaleHead(Writer):
-    """Goes on with the consumer's position that it has cached, once the ring has wrapped.
+    """Once the ring has wrapped, never loads the consumer's position again.
 
-    It never loads it again, and takes the slots behind the tail for free, as they once were.
+    It takes the slots after the tail for free, as they once were.
     """
 
     __slots__ = ()
@@ -64,7 +64,7 @@ class ReleasesFirst(Reader):
 
 
 class SleepsAtOnce(Doorbell):
-    """Does not look once more for a frame, or the end, after saying that it sleeps."""
+    """Does not look again for a frame or the end after it has announced its sleep."""
 
     def wait(self, attachments: Sequence[Attachment], since_ns: int, until_ns: int) -> None:
         sleep = waiting.monotonic_ns()
@@ -76,7 +76,7 @@ class SleepsAtOnce(Doorbell):
 
 
 class LooksOnlyForFrames(Doorbell):
-    """Looks once more for a frame, but not for the end."""
+    """Looks again for a frame, but not for the end."""
 
     def wait(self, attachments: Sequence[Attachment], since_ns: int, until_ns: int) -> None:
         sleep = waiting.monotonic_ns()
@@ -89,7 +89,7 @@ class LooksOnlyForFrames(Doorbell):
 
 
 class SaysItTooLate(Doorbell):
-    """Looks once more, and only then says that it sleeps."""
+    """Looks again, and only then announces its sleep."""
 
     def wait(self, attachments: Sequence[Attachment], since_ns: int, until_ns: int) -> None:
         sleep = waiting.monotonic_ns()
@@ -103,7 +103,7 @@ class SaysItTooLate(Doorbell):
 
 
 class NumbersNoSleep(Reader):
-    """Has one number for all its sleeps, which the producer then takes for one."""
+    """Uses one number for all its sleeps, so that the producer takes them for one."""
 
     __slots__ = ()
 
@@ -112,7 +112,7 @@ class NumbersNoSleep(Reader):
 
 
 class AsksFirst(Attended):
-    """Looks whether the consumer sleeps before it publishes, and not after."""
+    """Looks whether the consumer sleeps before it publishes, instead of after."""
 
     def write(self, batch: Any, time_ns: int) -> None:
         asleep = [each for each in self.lives if each.writer.is_awaited(live.full_barrier)]
@@ -122,7 +122,7 @@ class AsksFirst(Attended):
 
 
 class ForgetsWhomItInterrupts(Attended):
-    """Wakes nobody where an exception ends an offer, whatever was published before it came."""
+    """Does not wake the consumer if an exception ends an offer, even if it published a frame."""
 
     def write(self, batch: Any, time_ns: int) -> None:
         Watched.write(self, batch, time_ns)
@@ -130,7 +130,7 @@ class ForgetsWhomItInterrupts(Attended):
 
 
 class PostsUnasked(Attended):
-    """Posts for each batch, whether somebody sleeps or not."""
+    """Posts for each batch, whether a consumer sleeps or not."""
 
     def write(self, batch: Any, time_ns: int) -> None:
         Watched.write(self, batch, time_ns)
@@ -139,7 +139,7 @@ class PostsUnasked(Attended):
 
 
 class PostsAgain(Writer):
-    """Forgets for which sleep it has posted already."""
+    """Forgets for which sleep it has already posted."""
 
     __slots__ = ()
 
@@ -157,13 +157,13 @@ class _UnmarkedTable(ModelTable):
 
 
 class ForgetsToMark(ModelRegistry):
-    """Changes rows without making the generation odd before."""
+    """Changes rows without making the generation odd first."""
 
     table_class = _UnmarkedTable
 
 
 class NamesBellsAlike(Changer):
-    """Says the same of each doorbell of a session, which the engine then takes for one."""
+    """Names all doorbells of a session alike, so that the engine takes them for one."""
 
     def new_bell(self, row: Row, number: int) -> BellOf:
         return super().new_bell(row, 1)

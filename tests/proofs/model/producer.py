@@ -19,17 +19,17 @@ from .recording import Recorder, RingCells
 
 
 class Produced(NamedTuple):
-    """What is remembered of a producer."""
+    """The ghost of a producer."""
 
-    tail: int  # the last one it stored, in its own order
+    tail: int  # the last tail that it stored
     offered: int  # events of finished batches
     dead: bool
-    interruptions: int  # that may still come
+    interruptions: int  # exceptions that may still come
     posts: int = 0  # of a doorbell
 
 
 class Producer:
-    """A Writer that is offered batch after batch, as the engine's hot path does, and then ends."""
+    """A Writer that is offered batch after batch, as on the engine's hot path, and then ends."""
 
     name = "producer"
     locks = ()
@@ -69,7 +69,7 @@ class Producer:
                 return label, freeze(writer), []
             return None, freeze(writer), []
         watched = self._watched(writer, recorder)
-        with suppress(KeyboardInterrupt):  # an engine that goes on with its next batch
+        with suppress(KeyboardInterrupt):  # the engine goes on with its next batch
             watched.write(list(self._batches[label]), label + 1)
         errors = [error for _, error in watched.broken]
         return (None if errors else self._after(label)), freeze(writer), errors
@@ -103,11 +103,11 @@ class Producer:
         return ghost._replace(tail=value) if cell == self._tail else ghost, []
 
     def _after(self, label: int) -> int | None:
-        """What comes behind a batch: the next one, or the end."""
+        """The operation after a batch: the next batch, or the end."""
         return label + 1
 
     def _watched(self, writer: Writer, recorder: Recorder) -> Watched:
-        """What offers each batch to the writer."""
+        """The object that offers each batch to the writer."""
         return Watched(LINES, (SimpleNamespace(writer=writer),))  # type: ignore[arg-type]
 
     def _end(self, writer: Writer, recorder: Recorder) -> None:

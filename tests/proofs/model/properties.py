@@ -1,7 +1,7 @@
-"""What must hold in every state that can be reached, each sentence a function of that name.
+"""The properties that must hold in every reachable state, each a function with a telling name.
 
-A property returns None where it holds, and otherwise says how it does not. Nothing here knows how
-a ring or a table works inside: only what was offered, what was handed out, what the words say.
+A property returns None if it holds, and otherwise a message. Nothing here knows how a ring or a
+table works inside. The properties only see what was offered, what was handed out, and the words.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ def no_frame_torn(payload: bytes, count: int, offered: Sequence[bytes]) -> str |
     for start in range(len(offered) - count + 1):
         if b"".join(offered[start : start + count]) == payload:
             return None
-    return f"{payload!r} is no run of {count} events that were offered"
+    return f"{payload!r} is not a run of {count} events that were offered"
 
 
 def delivered_is_prefix_consistent(
     payload: bytes, count: int, place: int, offered: Sequence[bytes]
 ) -> str | None:
-    """Events come in the order of their offering, and ``missed`` says exactly how many are not."""
+    """Events come in the order of their offers, and ``missed`` counts the gaps exactly."""
     expected = b"".join(offered[place : place + count])
     if payload == expected:
         return None
@@ -31,9 +31,9 @@ def delivered_is_prefix_consistent(
 
 
 def resumed_at_the_very_event(first: int, released: int, handled: int | None) -> str | None:
-    """The next reader gets nothing again that was released, and skips nothing that was not handled.
+    """The next reader gets no released event again, and skips no event that was not handled.
 
-    All three count captured events; ``handled`` is None where a reader's death may cost a frame.
+    All three count captured events. ``handled`` is None if a reader's death may cost a frame.
     """
     if first < released:
         return f"event {first} is handed out again, {released} were released"
@@ -43,7 +43,7 @@ def resumed_at_the_very_event(first: int, released: int, handled: int | None) ->
 
 
 def no_overwrite_of_unread_slots(slot: int, head: int, tail: int, slots: int) -> str | None:
-    """The producer stores into no slot of a frame that it has published and nobody released."""
+    """The producer never stores into a slot of a published frame that was not released."""
     unread = {position % slots for position in range(head, tail)}
     if slot in unread:
         return f"slot {slot} is stored to while the slots {head} to {tail} are unread"
@@ -51,9 +51,9 @@ def no_overwrite_of_unread_slots(slot: int, head: int, tail: int, slots: int) ->
 
 
 def ledger_closes(ledger: Ledger, unread: int, least: int, most: int) -> str | None:
-    """Offered is delivered, unread, dropped, oversize and errors together, and as many as it was.
+    """Offered equals delivered + unread + dropped + oversize + errors, and is the true number.
 
-    ``unread`` events lie in the ring; ``least`` to ``most`` were offered (all at rest: the same).
+    ``unread`` events lie in the ring. Between ``least`` and ``most`` events were offered.
     """
     parts = ledger.delivered + unread + ledger.dropped + ledger.oversize + ledger.errors
     if ledger.offered != parts:
@@ -64,7 +64,7 @@ def ledger_closes(ledger: Ledger, unread: int, least: int, most: int) -> str | N
 
 
 def nothing_unseen_at_the_end(handled: int, unread: int, captured: int) -> str | None:
-    """Who has seen the end, and then an empty ring, has seen everything that was published."""
+    """A consumer that saw the end, and then an empty ring, has seen everything published."""
     if unread:
         return f"{unread} of {captured} events are left behind the end"
     return None if handled == captured else f"{handled} of {captured} events were seen"
@@ -79,19 +79,19 @@ def nobody_sleeps_while_something_is_there(sleep: int, unread: int, ended: int) 
 
 
 def posts_only_while_asked(posts: int, sleeps: int, ends: int) -> str | None:
-    """A doorbell is posted once for each sleep that was announced, and once for the end."""
+    """A doorbell is posted at most once for each announced sleep, and once for the end."""
     if posts > sleeps + ends:
         return f"{posts} posts for {sleeps} sleeps that were announced and {ends} ends"
     return None
 
 
 def nobody_is_evicted(errors: object) -> str | None:
-    """Two honest ends never find each other's positions impossible."""
+    """Two correct ends never find each other's positions impossible."""
     return f"the producer found {errors!r}" if errors else None
 
 
 def rows_are_whole(rows: Sequence[object], registered: Sequence[object]) -> str | None:
-    """A stable read returns no row that is not, in every word, one that was registered."""
+    """A stable read returns only rows that equal, in every word, one that was registered."""
     for row in rows:
         if row not in registered:
             return f"{row} was never registered"
@@ -104,21 +104,21 @@ def rows_are_of_one_moment(rows: object, generation: int, table: object) -> str 
 
 
 def rows_are_of_some_moment(rows: object, tables: list[object]) -> str | None:
-    """What an engine writes to while it goes by a table is what some table had at one moment."""
+    """While an engine follows a table, it writes to sessions that the table had at one moment."""
     return None if rows in tables else f"{rows} is none of {tables}"
 
 
 def no_update_is_lost(snapshot: object, table: object) -> str | None:
-    """Once the table is quiet, the next batch is offered to the sessions that the table has."""
+    """Once the table rests, the next batch is offered to exactly the sessions in the table."""
     return None if snapshot == table else f"the engine writes to {snapshot}, the table has {table}"
 
 
 def the_bell_that_is_posted_hangs(hung: BellOf, posted: int, there: int) -> str | None:
-    """Once the table is quiet, the engine posts the semaphore that stands under the bell's name.
+    """Once the table rests, the engine posts the semaphore that has the doorbell's name.
 
-    ``there``: 0, where nobody sleeps on it any more.
+    ``there``: which semaphore has the name; 0: none, because no consumer sleeps on it any more.
     """
-    _, session, _ = hung  # 0: there is no bell, or the one who hung it died in the middle
+    _, session, _ = hung  # 0: there is no doorbell, or its maker died half-way
     if session and there and posted != there:
         return f"the engine posts semaphore {posted}, the consumer sleeps on {there}"
     return None

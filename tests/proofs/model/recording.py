@@ -1,8 +1,8 @@
-"""Buffers that record: what tapring reads and writes goes through here, one access at a time.
+"""Buffers that record every access of tapring's code, one at a time.
 
-A run is driven by the values its loads are to return. When they are used up the run is left with
-a Pause, which says what is asked for next; the stores and fences since the last of them are what
-the thread does before it asks. ``automaton`` makes a graph of that.
+The values that its loads return drive a run. When they are used up, a Pause ends the run and says
+which load comes next. The stores and fences since the last load are what the thread does before
+that. ``automaton`` makes a graph of this.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ LOAD, STORE, FENCE, DEFER, TRYLOCK, UNLOCK, POST, WAIT, END = (
     "wait",
     "end",
 )
-_PLACEHOLDER = b"......\n"  # a word that is an event of its own, so that it can be cut like one
+_PLACEHOLDER = b"......\n"  # a word that is one event, so that it can be cut like one
 
 
 class Effect(NamedTuple):
-    """What a thread does without asking for anything."""
+    """An access of a thread that returns no value to it."""
 
     kind: str
     cell: int = -1
@@ -40,7 +40,7 @@ class Effect(NamedTuple):
 
 
 class Pause(BaseException):
-    """The run has used up its inputs and asks for one more. Nothing of ours may swallow it."""
+    """The run has used up its inputs and needs one more. No code of ours may swallow it."""
 
     def __init__(self, kind: str, cell: int) -> None:
         super().__init__(kind, cell)
@@ -49,10 +49,10 @@ class Pause(BaseException):
 
 
 class Recorder:
-    """Hands inputs to a run and takes down its effects.
+    """Gives inputs to a run and records its effects.
 
-    ``defers``: loads of payload are put off (DEFER), because nothing in the run depends on them
-    until it has ended; ``settled`` are their values where they are known.
+    ``defers``: loads of payload are deferred (DEFER), because nothing in the run depends on them
+    until it has ended. ``settled`` has their values once they are known.
     """
 
     def __init__(self, *, defers: bool) -> None:
@@ -67,8 +67,8 @@ class Recorder:
     ) -> None:
         """Start a run with these inputs.
 
-        ``interrupted_at``: behind how many inputs, and before which of the effects that follow
-        them, a KeyboardInterrupt comes.
+        ``interrupted_at``: a KeyboardInterrupt comes after so many inputs, and before that one of
+        the effects that follow them.
         """
         self._inputs = iter(inputs)
         self._used = 0
@@ -95,16 +95,16 @@ class Recorder:
         self._do(Effect(STORE, cell, value))
 
     def fence(self) -> None:
-        """A full barrier: what Writer, Reader and Registry are handed as theirs."""
+        """A full barrier, as Writer, Reader and Table are given it."""
         self._do(Effect(FENCE))
 
     def try_lock(self, cell: int) -> bool:
-        """A system call that takes a lock of the kernel's: a full barrier, too."""
+        """A system call that tries a lock of the kernel; it is a full barrier, too."""
         self.fence()
         return bool(self._ask(TRYLOCK, cell))
 
     def unlock(self, cell: int) -> None:
-        """Give a lock of the kernel's back: a full barrier, too."""
+        """Give a lock of the kernel back; this is a full barrier, too."""
         self.fence()
         self._do(Effect(UNLOCK, cell))
 
@@ -113,12 +113,12 @@ class Recorder:
         self._do(Effect(POST, cell))
 
     def wait(self, cell: int) -> None:
-        """Wait until a semaphore is above 0, however long that takes; take one from it."""
+        """Wait without limit until a semaphore is above 0, and take one from it."""
         self._do(Effect(WAIT, cell))
 
     def _ask(self, kind: str, cell: int) -> int:
         if self._pause is not None:
-            raise self._pause  # what runs while a Pause passes through is not part of the run
+            raise self._pause  # code that runs while a Pause passes through is not part of the run
         for value in self._inputs:
             self.effects.clear()
             self._used += 1
@@ -137,7 +137,7 @@ class Recorder:
 
 @dataclass(frozen=True)
 class Cell:
-    """A place that is loaded and stored in one move."""
+    """A place in memory that is loaded and stored in one move."""
 
     name: str
     size: int = layout.WORD
@@ -160,7 +160,7 @@ class Words:
         self._recorder.store(self._cells[self._first + index], int(value))
 
     def release(self) -> None:
-        """As a memoryview's."""
+        """Do nothing: there is no buffer."""
 
 
 def _fields(format_: str) -> Iterator[tuple[int, int]]:
@@ -172,11 +172,11 @@ def _fields(format_: str) -> Iterator[tuple[int, int]]:
 
 
 class Data:
-    """Stands in for a ring's mapping: its slots, in the moves that the interpreter makes.
+    """Stands in for a ring's mapping. Its slots are accessed in the interpreter's own moves.
 
-    A slot's header is stored field by field, after all of it was cleared, because that is what
-    ``pack_into`` does; a slice is copied in moves of 8 bytes (fewer where they meet a place
-    in which a header may have shorter fields, so that each is a cell of its own).
+    ``pack_into`` first clears a header and then stores it field by field, and so does this. A slice
+    is copied in moves of 8 bytes, or fewer at places where a header may have shorter fields, so
+    that each field is a cell of its own.
     """
 
     def __init__(self, recorder: Recorder, starts: list[int], sizes: list[int], base: int) -> None:
@@ -261,7 +261,7 @@ class RingCells:
         return (cell - self.base) // self._per_slot if cell >= self.base else None
 
     def segment(self, memory: tuple[int, ...]) -> bytearray:
-        """The bytes of a ring's segment in which ``memory`` stands."""
+        """The bytes of a ring's segment that holds ``memory``."""
         segment = bytearray(layout.ring_bytes(self.slots, self.slot_bytes))
         with memoryview(segment) as view, view.cast("Q") as words:
             for index, cell in self.words.items():
@@ -275,7 +275,7 @@ class RingCells:
 
 @contextmanager
 def replaced(*stand_ins: tuple[Any, str, Any]) -> Iterator[None]:
-    """While this lasts, names of modules stand for something else: (module, name, value)."""
+    """Replace names of modules while this lasts: (module, name, value)."""
     before = [getattr(module, name) for module, name, _ in stand_ins]
     for module, name, value in stand_ins:
         setattr(module, name, value)
@@ -288,7 +288,7 @@ def replaced(*stand_ins: tuple[Any, str, Any]) -> Iterator[None]:
 
 @contextmanager
 def recorded_headers() -> Iterator[None]:
-    """While this lasts, the headers of a ``Data`` are packed and unpacked by its own methods."""
+    """Pack and unpack the headers of a ``Data`` by its own methods while this lasts."""
     pack, unpack = frame.pack_header, frame.unpack_header
 
     def packs(data: Any, start: int, *fields: int) -> None:

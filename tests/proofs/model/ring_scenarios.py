@@ -1,4 +1,4 @@
-"""Small rings and what happens to them: the bounds within which everything is tried."""
+"""Small rings and what happens to them. Within these bounds everything is tried."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ Sizes = Sequence[Sequence[int]]
 class RingScenario:
     """A ring, the batches that are offered to it, and what its consumers do.
 
-    sizes: of each batch, the bytes of its events (multiples of 8; 0 cannot be serialized).
-    lives: a script for each consumer; with a second one, the first may die at any step.
+    sizes: for each batch, the bytes of its events (multiples of 8; 0 cannot be serialized).
+    lives: a script for each consumer; if there is a second one, the first may die at any step.
     interruptions: how often an exception may be thrown into the producer, before any store.
-    unfenced: functions in which the barrier of the weak model is left out; "" in all of them.
+    unfenced: functions that lack the barrier of the weak model; "" means all of them.
     """
 
     name: str
@@ -61,7 +61,7 @@ class RingScenario:
 
     @property
     def cells(self) -> list[Cell]:
-        """What the memory is made of."""
+        """The cells of the memory."""
         return self.ring.names
 
     def memory(self) -> Memory:
@@ -97,7 +97,7 @@ class RingScenario:
             recorder.fence()
 
     def final(self, memory: Memory, ghosts: tuple[Any, ...]) -> Iterator[Broken]:
-        """What is broken at rest: another Reader, over plain memory, empties the ring."""
+        """What is broken at rest, after another Reader, over plain memory, has emptied the ring."""
         produced, consumed = ghosts
         segment = self.ring.segment(memory)
         reader = Reader(Buffers.of(segment), shape(self.ring))
@@ -112,7 +112,7 @@ class RingScenario:
         unread, wrong = self._drain(reader, consumed._replace(at=None))
         yield from wrong
         if consumed.saw_end:
-            # A death at most once costs the frame in hand: it is released, and nobody's.
+            # At most once: a death costs the frame that the consumer had just released.
             seen = published - unread if self._may_lose else consumed.handled
             yield from broken(nothing_unseen_at_the_end, seen, unread, published)
         if not 0 <= ledger.captured - published <= (self._longest if produced.dead else 0):
@@ -153,7 +153,7 @@ class RingScenario:
         return max(map(len, self.sizes))
 
     def _most(self, produced: Produced) -> int:
-        """How many events can have been offered: of a dead producer, its last batch, too."""
+        """The most events that can have been offered, with the last batch of a dead producer."""
         if not produced.dead:
             return produced.offered
         return min(produced.offered + self._longest, len(self.offered))

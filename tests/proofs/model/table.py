@@ -1,8 +1,8 @@
-"""A session table of recorded words, and what stands around the real Registry and Tap over it.
+"""A session table of recorded words, and stand-ins for what the real Registry and Tap need.
 
-Left out is what is no shared word: the ring that a session gets, names below /dev/shm, the clock,
-what batches cost. The mutex is a lock of the kernel's: taken or not in one move, dropped when its
-holder dies. Of a doorbell there is the name: which semaphore it stands for, if any.
+Everything that is not a shared word is left out: the rings of sessions, names in /dev/shm, the
+clock, the costs of batches. The mutex is a lock of the kernel: one move takes it or fails, and it
+is dropped when its holder dies. Of a doorbell only the name is modelled: which semaphore has it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tapring.wire.layout import Owner, RowState
 from .recording import Cell, Recorder, Words, replaced
 
 STAGES = make_stages({})
-LATER_NS = 10 * layout.TAKE_UP_NS  # all sessions were opened a while ago
+LATER_NS = 10 * layout.TAKE_UP_NS  # all sessions were opened long before
 _ROW_NAMES = [name for name in dir(layout) if name.startswith("ROW_")]
 _ROW_WORDS = sorted(
     {getattr(layout, name) for name in _ROW_NAMES} - {layout.ROW_WORDS, layout.ROW_BYTES}
@@ -42,7 +42,7 @@ _ROW_WORDS = sorted(
 class TableCells:
     """The words of a session table of ``rows`` rows, its mutex, and its consumers' liveness.
 
-    ``bell``: what stands under the name of a doorbell; 0: nothing.
+    ``bell``: which semaphore has the name of a doorbell; 0: none.
     """
 
     def __init__(self, rows: int) -> None:
@@ -57,7 +57,7 @@ class TableCells:
         self.mutex, self.liveness, self.bell = range(len(words), len(self.names))
 
     def memory(self) -> tuple[int, ...]:
-        """A table of free rows, whose consumers are alive: thread 0 stands for them."""
+        """A table of free rows. Its consumers, which thread 0 stands for, are alive."""
         first = {layout.NEXT_ID: 1, layout.ENGINE_STATE: layout.EngineState.RUNNING}
         for row in map(layout.row, range(self.rows)):
             first |= {row + layout.ROW_OWNER: Owner.NOBODY, row + layout.ROW_PID: os.getpid()}
@@ -65,7 +65,7 @@ class TableCells:
         return (*(int(first.get(word, 0)) for word in self.words), 0, 1, 0)
 
     def open_rows(self, view: Callable[[int], int]) -> tuple[Row, ...]:
-        """The open rows that ``view`` of the cells shows."""
+        """The open rows, as ``view`` shows the cells."""
         rows = (self._row(index, view) for index in range(self.rows))
         return tuple(row for row in rows if row.state == RowState.OPEN)
 
@@ -128,7 +128,7 @@ class ModelRegistry(Registry):
 
 
 class Bell:
-    """A doorbell that somebody has open: which semaphore it is. Nobody posts it here."""
+    """An open doorbell: which semaphore it is. It is never posted here."""
 
     def __init__(self, bells: Bells | None, number: int) -> None:
         self.number = number
@@ -139,13 +139,13 @@ class Bell:
         self._bells.put(0)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 class Bells:
-    """Stands in for the class ``bell.Bell``: a name, under which a semaphore may stand.
+    """Stands in for the class ``doorbell.Bell``: a name that a semaphore may have.
 
-    number: that of one that is made. Each access is a system call, which no other one crosses.
+    number: identifies a semaphore that is made. Each access is a system call, and so a barrier.
     """
 
     def __init__(self, recorder: Recorder, cell: int, number: int) -> None:
@@ -166,7 +166,7 @@ class Bells:
         return Bell(self, number)
 
     def put(self, number: int) -> None:
-        """Have ``number`` stand under the name."""
+        """Give the name to semaphore ``number``."""
         self._recorder.fence()
         self._recorder.store(self._cell, number)
         self._recorder.fence()
@@ -177,15 +177,15 @@ class Bells:
 
 
 class Held(NamedTuple):
-    """A session that an engine has taken up, and the doorbell that it posts for it."""
+    """A session that an engine writes to, and the doorbell that it posts for it."""
 
     row: Row
     hung: BellOf  # as the row named it
-    bell: int  # what then stood under that name
+    bell: int  # the semaphore that had the name then
 
     @property
     def as_seen(self) -> Row:
-        """The row as the engine goes by it."""
+        """The row as the engine has seen it."""
         return msgspec.structs.replace(self.row, bell=self.hung)
 
 
@@ -193,14 +193,14 @@ _NO_RING: Any = SimpleNamespace(size=0, close=lambda: None)
 
 
 class Live(live.Live):
-    """A session that an engine has taken up, without its ring."""
+    """A session that an engine writes to, without its ring."""
 
     def __init__(self, row: Row) -> None:
         super().__init__(row, _NO_RING, None, tap._NEVER_NS)  # type: ignore[arg-type]
 
     @classmethod
     def of(cls, held: Held) -> Live:
-        """The session as it was left off."""
+        """The session in the state in which it was left."""
         of_it = cls(held.row)
         of_it.hung = held.hung
         of_it.bell = Bell(None, held.bell) if held.bell else None  # type: ignore[assignment]
@@ -211,11 +211,11 @@ class Live(live.Live):
         return Held(self.row, self.hung, self.bell.number if self.bell else 0)  # type: ignore[attr-defined]
 
     def end(self, reason: int) -> None:
-        """Nothing is told."""
+        """Do nothing: there is no consumer to tell."""
 
 
 class Arriving:
-    """A session that an engine is about to take up, without its ring."""
+    """A session that an engine is about to map, without its ring."""
 
     def __init__(self, registry: Registry, row: Row) -> None:
         self.row = row
@@ -228,9 +228,9 @@ class Arriving:
 def world(
     cells: TableCells, recorder: Recorder, fenced: bool, number: int, now: int = LATER_NS
 ) -> Iterator[None]:
-    """The modules under test with the barrier recorded, and with no clock and no names.
+    """Run the modules under test with a recorded barrier, without a clock and without names.
 
-    number: that of a doorbell that is made. now: the engine's time; sessions are opened at 0.
+    number: identifies a doorbell that is made. now: the engine's time; sessions are opened at 0.
     """
     clock = iter(range(1_000))
     time = SimpleNamespace(
@@ -243,13 +243,13 @@ def world(
         (table, "publish_barrier", recorder.fence if fenced else None),
         (table, "unlink", lambda name: None),
         (rings, "unlink", lambda name: None),
-        (registry, "create_ring", lambda info, row, owner: None),  # explored by ring_scenarios
+        (registry, "create_ring", lambda info, row, owner: None),  # ring_scenarios explores rings
         (registry, "secrets", SimpleNamespace(randbits=lambda bits: 0)),
         (registry, "time", time),
         (table, "time", time),
         (tap, "monotonic_ns", lambda: now),
         (roster, "Arriving", Arriving),
-        (roster, "_BATCHES_BEFORE_REPAIR", 1),  # so that it is tried within the bounds
+        (roster, "_BATCHES_BEFORE_REPAIR", 1),  # so that a repair happens within the bounds
         (live, "Bell", bells),
         (waiting, "Bell", bells),
     )
@@ -264,14 +264,14 @@ class Left(NamedTuple):
     odd: int
     paused: int
     live: tuple[Held, ...]
-    swapped: tuple[Held, ...]  # in the snapshot that offers go to
+    swapped: tuple[Held, ...]  # in the snapshot that receives offers
     to_free: tuple[Row, ...]
     arriving: Row | None = None
     outdated: bool = False
 
 
 class ModelTap(tap.Tap):
-    """A Tap in the state in which another left off, over a registry of the model."""
+    """A Tap over a registry of the model, in the state in which another one was left."""
 
     budget = None
 
@@ -299,13 +299,13 @@ class ModelTap(tap.Tap):
         self._generation = Words(recorder, registry._words._cells, layout.GENERATION)  # type: ignore[assignment,attr-defined]
 
     def __del__(self) -> None:
-        """Nothing of it outlives a run."""
+        """Do nothing: nothing outlives a run."""
 
     def _show_cost(self) -> None:
-        """Nobody looks."""
+        """Do nothing: no process reads the costs."""
 
     def left(self) -> Left:
-        """The state to go on from."""
+        """The state from which another ModelTap can go on."""
         roster = self._roster
         arriving = roster._arriving
         return Left(

@@ -1,4 +1,4 @@
-"""Small session tables, changed while they are read: the bounds within which all is tried."""
+"""Small session tables, changed while they are read. Within these bounds everything is tried."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .table_threads import Changer, Engine, Looker, ModelRegistry, TableCells, U
 class TableScenario:
     """A table, how it is changed, and how often ``reader`` looks meanwhile.
 
-    lives: as ``Changer``'s; with a second one, the first may die at any step. taken_up: there is a
-    session when all begins, and the engine has taken it up.
+    lives: as in ``Changer``; if there is a second one, the first may die at any step. taken_up:
+    there is a session at the start, and the engine writes to it.
     """
 
     name: str
@@ -40,7 +40,7 @@ class TableScenario:
 
     @property
     def cells(self) -> list[Cell]:
-        """What the memory is made of."""
+        """The cells of the memory."""
         return self.table.names
 
     def memory(self) -> Memory:
@@ -48,7 +48,7 @@ class TableScenario:
         return self._begun[0] if self.taken_up else self.table.memory()
 
     def programs(self, model: str) -> list[Program]:
-        """Who changes the table and who reads it."""
+        """The thread that changes the table, and the one that reads it."""
         fenced = self.barrier and model == WEAK
         changer = self.changer(self.table, self.lives, fenced=fenced)
         numbers = [*changer.numbers, *([0] if self.taken_up else [])]
@@ -62,22 +62,22 @@ class TableScenario:
 
     @cached_property
     def _begun(self) -> tuple[Memory, Any, Any]:
-        """The table with a session, the session's row, the engine that has taken it up."""
+        """The table with a session, the session's row, and the engine that writes to it."""
         rest = _AtRest(self.table.memory())
         _, rows, _ = Changer(self.table, ((0,),), fenced=False).run((0, 0), (), rest)
         engine, left = Engine(self.table, 1, [], fenced=False), Engine.private
-        for _ in range(2):  # one to take it up, one to find that this was all
+        for _ in range(2):  # one to map it, one to find that nothing else is to be done
             _, left, _ = engine.run(1, left, rest)
         return rest.memory, rows, left
 
     def final(self, memory: Memory, ghosts: tuple[Any, ...]) -> Iterator[Broken]:
-        """At rest, a few batches more: the engine writes to the sessions that the table has."""
+        """At rest, after a few more batches, the engine writes to the sessions in the table."""
         left = ghosts[1].left
         if left is None:
             return
         rest = _AtRest(memory)
         engine = Engine(self.table, 1, [], fenced=False)
-        for _ in range(8):  # to repair, to read, to take up in parts, to free what was refused
+        for _ in range(8):  # to repair, to read, to map in parts, to free what was refused
             _, left, _ = engine.run(1, left, rest)
         seen = tuple(held.as_seen for held in left.swapped)
         yield from broken(no_update_is_lost, seen, self.table.open_rows(rest.load))
@@ -87,7 +87,7 @@ class TableScenario:
 
 
 class _AtRest(Recorder):
-    """Memory that nobody else uses: accesses just happen."""
+    """Memory that no other thread uses: accesses happen at once."""
 
     def __init__(self, memory: Memory) -> None:
         super().__init__(defers=False)
@@ -107,10 +107,10 @@ class _AtRest(Recorder):
         return True
 
     def unlock(self, cell: int) -> None:
-        """It was free."""
+        """Take the lock, which is free."""
 
 
-_STRONG = (TSO,)  # what happens under SC happens under TSO, too, whose buffers may be empty
+_STRONG = (TSO,)  # TSO with empty buffers can do everything that SC can
 _BELL = ("hang", "unhang")
 SHORT = (
     TableScenario("table: a session comes and goes", ((0, "free"),), 1, Looker, 1),

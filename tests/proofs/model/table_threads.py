@@ -1,4 +1,4 @@
-"""Who changes a lane's session table, and who reads it, as programs: the real Registry and Tap."""
+"""The threads that change and read a session table, as programs: the real Registry and Tap."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from .properties import (
 from .recording import Recorder
 from .table import LATER_NS, Left, ModelRegistry, ModelTap, TableCells, world
 
-_HONEST = (SessionBusy, SessionLimit)  # the mutex is held, or the table full: no fault of either
+_HONEST = (SessionBusy, SessionLimit)  # the mutex is held, or the table is full: not a bug
 
 
 class Known(NamedTuple):
-    """What is remembered of a thread: the tables it made by generation, and how it was left."""
+    """The ghost of a thread: the tables that it made, by generation, and its state at the end."""
 
     tables: tuple[tuple[int, tuple[Row, ...]], ...] = ()
     left: Any = None
@@ -39,8 +39,8 @@ class _TableThread:
     """What the threads of a table have in common."""
 
     registry_class: type[ModelRegistry] = ModelRegistry
-    private: Any = ()  # what it starts from
-    tables: tuple[tuple[int, tuple[Row, ...]], ...] = ((0, ()),)  # that there were before
+    private: Any = ()  # its state at the start
+    tables: tuple[tuple[int, tuple[Row, ...]], ...] = ((0, ()),)  # the tables before it started
 
     def __init__(self, cells: TableCells, *, fenced: bool) -> None:
         self.cells = cells
@@ -68,11 +68,10 @@ class _TableThread:
 
 
 class Changer(_TableThread):
-    """Registers and frees sessions, as consumers do; may die at any step, and another goes on.
+    """Registers and frees sessions, as consumers do. It may die at any step; then another goes on.
 
-    lives: their scripts. A number registers a session that is like no other; "free" ends the
-    oldest, "hang" hangs a doorbell for it and "unhang" gives that back; "repair" does no more than
-    who comes by does.
+    lives: their scripts. A number registers a session unlike any other. "free" ends the oldest one.
+    "hang" hangs a doorbell for it, and "unhang" takes that back. "repair" repairs the table.
     """
 
     name = "changer"
@@ -90,9 +89,9 @@ class Changer(_TableThread):
     ) -> tuple[Any, Any, Any]:
         life, step = label
         what = self._lives[life][step]
-        # The sessions of the first life are its own; what it had claimed is dead in the second.
+        # In the second life, the sessions that the first one claimed are dead.
         registry = self.registry_class(self.cells, recorder, life == 0)
-        number = 100 * life + step + 1  # of what is made now
+        number = 100 * life + step + 1  # identifies what is made now
         with world(self.cells, recorder, self.fenced, number):
             if what in ("hang", "unhang"):
                 self._handle_bell(registry, private[0], what, number)
@@ -107,7 +106,7 @@ class Changer(_TableThread):
         return after, private, None
 
     def new_bell(self, row: Row, number: int) -> BellOf:
-        """What a row says of a doorbell."""
+        """The doorbell as a row names it."""
         return BellOf(1, row.id, number)
 
     def _handle_bell(self, registry: ModelRegistry, row: Row, what: str, number: int) -> None:
@@ -139,12 +138,12 @@ class Changer(_TableThread):
 
     @property
     def numbers(self) -> list[int]:
-        """Those of the sessions that it may register."""
+        """The numbers of the sessions that it may register."""
         return [what for life in self._lives for what in life if isinstance(what, int)]
 
 
 class Looker(_TableThread):
-    """Reads the table as of one moment, some times."""
+    """Reads the table as of one moment, several times."""
 
     name = "reader"
 
@@ -179,7 +178,7 @@ class Looker(_TableThread):
 
 
 class Engine(Looker):
-    """A Tap that asks for its snapshot once a batch: what it swaps in is what it has read."""
+    """A Tap that takes a snapshot once a batch. What it has read is in the snapshot."""
 
     name = "engine"
     private = Left(0, 0, 0, (), (), ())
@@ -187,7 +186,7 @@ class Engine(Looker):
 
     def __init__(self, cells: TableCells, *args: Any, **how: Any) -> None:
         super().__init__(cells, *args, **how)
-        # Its own words, and what a repair needs.
+        # Its own words, and those that a repair stores.
         verdicts = [cells.words[layout.verdict(row)] for row in range(cells.rows)]
         states = [cells.words[layout.row(row) + layout.ROW_STATE] for row in range(cells.rows)]
         faults = cells.words[layout.FAULTS]
@@ -215,16 +214,16 @@ class Engine(Looker):
 
 
 class Unhurried(Engine):
-    """An engine whose batches all begin right after a session was opened: it does all in parts."""
+    """An engine whose batches begin right after a session was opened, so that it works in parts."""
 
     now = 0
 
 
 def session(number: int) -> dict[str, Any]:
-    """What a session is registered with: its id and slots are unlike any other's.
+    """The arguments with which a session is registered: its id and slots differ from all others.
 
-    The other words have one value for all sessions, so that what is read of them does not
-    multiply the states: a row torn between two sessions shows in these two.
+    A row torn between two sessions shows in these two words. The other words have the same value
+    in all sessions, so that reading them does not multiply the states.
     """
     return {
         "stage": 0,
