@@ -5,16 +5,9 @@ import re
 import signal
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import tapring
-from tapring.events.kinds import Lines
 from tapring.shm.segment import names
-from tapring.wire import layout
-from tapring.wire.geometry import Buffers, Shape
-from tapring.wire.reader import Reader
-from tapring.wire.writer import Writer
 
 AT_MOST_ONCE, AT_LEAST_ONCE = "at-most-once", "at-least-once"
 
@@ -293,53 +286,3 @@ def test_a_stopped_consumer_loses_nothing_that_fits(tap, name, numbers, spawn, w
     tap.snapshot()
     assert [int(line) for line in consumer.stdout.read().split()] == list(range(1, 510))
     assert consumer.wait(30) == 0
-
-
-class Step:
-    """What a consumer may do next."""
-
-    take = st.tuples(st.just("take"), st.booleans())
-    release = st.tuples(st.just("release"), st.integers(0, 6))
-    die = st.just(("die", 0))
-    publish = st.tuples(st.just("publish"), st.integers(1, 6))
-    any = st.one_of(take, release, die, publish)
-
-
-@given(st.lists(Step.any, max_size=60))
-def test_whatever_was_released_never_comes_again_and_whatever_was_not_does(steps) -> None:
-    """A model: ``released`` counts events; each new Reader begins at just that one."""
-    kind, slots, slot_bytes = Lines(), 16, 64
-    buffer = bytearray(layout.ring_bytes(slots, slot_bytes))
-    ring = Buffers.of(buffer), Shape(slots, slot_bytes, 0, kind.code, kind)
-    writer = Writer(*ring)
-    reader = Reader(*ring)
-    offered: list[bytes] = []
-    released = taken = in_hand = 0
-    for what, how in steps:
-        if what == "publish":
-            if writer.at[0] < writer.limit or writer.look_again():
-                batch = [b"%d" % (len(offered) + i) for i in range(how)]
-                before = writer.captured
-                writer.publish(*kind.pack(batch)[:2], 1)
-                offered += batch[: writer.captured - before]
-        elif what == "die":
-            reader = Reader(*ring)
-            taken, in_hand = released, 0
-        elif what == "release" and in_hand:
-            released = max(released, taken - how) if how < in_hand else released
-            if how < in_hand:
-                reader.release(how)
-                in_hand = how
-        elif what == "take":
-            got = reader.take(keep=how)
-            released = max(released, taken) if in_hand or got else released
-            in_hand = 0
-            if got:
-                assert kind.unpack(got.payload, got.count)[0] == offered[taken : taken + got.count]
-                taken += got.count
-                released, in_hand = (released, got.count) if how else (taken, 0)
-            else:
-                assert taken == len(offered)
-        assert reader.account.ledger().delivered == reader.released == released
-        assert reader.kept == taken - released
-    assert reader.published() == len(offered)

@@ -8,6 +8,7 @@ import fcntl
 import itertools
 import re
 from enum import IntEnum
+from itertools import pairwise
 from pathlib import Path
 from struct import calcsize
 from types import ModuleType, SimpleNamespace
@@ -230,3 +231,12 @@ def test_every_name_in_the_prose_exists() -> None:
     members = {member.name for enum in ENUMS.values() for member in enum}
     used = set(re.findall(r"(?<![\w.=])[A-Z][A-Z_]{2,}(?![\w(])", TEXT))
     assert used <= {*PUBLIC, *members, *FOREIGN}
+
+
+def test_the_layout_keeps_owners_and_rates_apart() -> None:
+    words = [layout.RING_SLOT_BYTES, layout.TAIL, layout.CAPTURED, layout.DROPPED]
+    assert all(b * 8 // 128 > a * 8 // 128 for a, b in pairwise(words))
+    assert layout.HEAD * 8 // 128 < layout.RELEASED * 8 // 128
+    assert layout.row(0) * 8 >= layout.PAGE
+    assert layout.verdict(layout.MAX_ROWS) * 8 <= layout.PAGE
+    assert layout.FRAME_BYTES <= layout.MIN_SLOT_BYTES

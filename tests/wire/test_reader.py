@@ -1,56 +1,17 @@
-"""Writer and Reader over plain buffers: events come out in order, or are counted."""
-
-from itertools import pairwise
+"""The consumer's end of a ring: what was written comes out, in order, or is counted."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tapring.errors import RingCorrupt
-from tapring.events.kinds import Blobs, Lines
+from tapring.events.kinds import Lines
 from tapring.wire import layout
-from tapring.wire.geometry import Buffers, Shape, check_geometry
-from tapring.wire.ordering import full_barrier, needs_barrier
+from tapring.wire.geometry import Buffers, Shape
+from tapring.wire.ordering import full_barrier
 from tapring.wire.reader import Reader
 from tapring.wire.writer import Writer
-
-LINES, BLOBS = Lines(), Blobs()
-
-
-class Ring:
-    """A Writer and a Reader over one bytearray."""
-
-    def __init__(self, slots: int = 8, slot_bytes: int = 64, kind=LINES, barrier=None) -> None:
-        self.buffer = bytearray(layout.ring_bytes(slots, slot_bytes))
-        self.buffers = Buffers.of(self.buffer)
-        self.words, self.page = self.buffers.words, self.buffers.page
-        self.kind = kind
-        self.shape = Shape(slots, slot_bytes, 0, kind.code, kind)
-        self.barrier = barrier
-        self.writer = Writer(self.buffers, self.shape, barrier)
-        self.reader = self.new_reader()
-
-    def new_reader(self) -> Reader:
-        return Reader(self.buffers, self.shape, self.barrier)
-
-    def offer(self, batch: list[bytes], time_ns: int = 1) -> None:
-        payload, count, errors = self.kind.pack(batch)
-        if errors:
-            self.writer.fail(errors)
-        if self.writer.at[0] >= self.writer.limit and not self.writer.look_again():
-            self.writer.drop(count)
-        elif count:
-            self.writer.publish(payload, count, time_ns)
-
-    def take(self) -> list[bytes] | None:
-        taken = self.reader.take()
-        return None if taken is None else self.kind.unpack(taken.payload, taken.count)[0]
-
-    def drain(self) -> list[bytes]:
-        found: list[bytes] = []
-        while (events := self.take()) is not None:
-            found += events
-        return found
+from tests.wire.ring import BLOBS, LINES, Ring
 
 
 def test_a_batch_comes_out_as_it_went_in() -> None:
@@ -58,61 +19,6 @@ def test_a_batch_comes_out_as_it_went_in() -> None:
     ring.offer([b"one", b"", b"three\r"])
     assert ring.take() == [b"one", b"", b"three\r"]
     assert ring.take() is None
-
-
-def test_a_full_ring_drops_and_counts() -> None:
-    ring = Ring(slots=2)
-    for each in (b"a", b"b", b"c", b"d"):
-        ring.offer([each])
-    assert ring.drain() == [b"a", b"b"]
-    ring.offer([b"e"])
-    taken = ring.reader.take()
-    assert taken is not None
-    assert (taken.payload, taken.missed) == (b"e\n", 2)
-    assert ring.writer.dropped == 2
-    assert ring.reader.gaps == 1
-
-
-def test_a_batch_that_does_not_fit_whole_is_cut_at_an_event() -> None:
-    ring = Ring(slots=4)  # 256 bytes of slots, 48 of which are the header
-    ring.offer([b"x" * 50] * 10)
-    assert ring.drain() == [b"x" * 50] * 4
-    assert (ring.writer.captured, ring.writer.dropped) == (4, 6)
-
-
-def test_an_event_larger_than_the_ring_is_oversize_and_costs_itself_alone() -> None:
-    ring = Ring(slots=4)
-    ring.offer([b"before", b"x" * 300, b"after"])
-    assert ring.drain() == [b"before", b"after"]
-    assert (ring.writer.oversize, ring.writer.dropped) == (1, 0)
-
-
-def test_an_event_of_exactly_the_ring_fits() -> None:
-    ring = Ring(slots=4)
-    whole = b"x" * (256 - layout.FRAME_BYTES - 1)
-    ring.offer([b"a"])
-    assert ring.drain() == [b"a"]
-    ring.offer([whole])
-    assert ring.drain() == [whole]
-    ring.offer([whole + b"x"])
-    assert ring.drain() == []
-    assert ring.writer.oversize == 1
-
-
-def test_a_payload_wraps_at_the_last_slot() -> None:
-    ring = Ring(slots=5)
-    for i in range(20):
-        ring.offer([bytes([65 + i]) * 100])
-        assert ring.drain() == [bytes([65 + i]) * 100]
-
-
-def test_once_a_batch_found_no_room_nothing_is_serialized_until_the_consumer_moves() -> None:
-    ring = Ring(slots=4)
-    ring.offer([b"x" * 60])
-    ring.offer([b"y" * 200])
-    assert not ring.writer.look_again()
-    ring.take()
-    assert ring.writer.look_again()
 
 
 def test_a_reader_goes_on_where_the_last_one_left() -> None:
@@ -145,28 +51,6 @@ def test_a_line_with_a_newline_inside_is_handed_out_and_shows() -> None:
     taken = ring.reader.take()
     assert taken is not None
     assert LINES.unpack(taken.payload, taken.count) == ([b"a", b"b", b"c"], 1)
-
-
-@pytest.mark.parametrize("head", [5, 1 << 63, (1 << 64) - 1])
-def test_an_impossible_consumer_position_is_refused(head: int) -> None:
-    ring = Ring(slots=2)
-    ring.page[layout.HEAD] = head
-    ring.offer([b"a"])
-    ring.offer([b"b"])
-    with pytest.raises(RingCorrupt, match="impossible consumer position"):
-        ring.offer([b"c"])
-
-
-def test_a_consumer_position_that_goes_back_is_refused() -> None:
-    ring = Ring(slots=2)
-    for _ in range(3):
-        ring.offer([b"a"])
-        ring.take()
-    ring.offer([b"a"])
-    ring.page[layout.HEAD] = 0
-    with pytest.raises(RingCorrupt):
-        for _ in range(3):
-            ring.offer([b"a"])
 
 
 @pytest.mark.parametrize("tail", [9, 1 << 63])
@@ -214,14 +98,6 @@ def test_a_frame_of_fewer_lines_than_it_says_is_resumed_without_an_exception() -
     ring.page[layout.RELEASED] = 2
     rest = ring.new_reader().take()
     assert (rest.payload, rest.count) == (b"", 1)
-
-
-@pytest.mark.parametrize(
-    ("slots", "slot_bytes"), [(0, 64), (1, 64), (8, 63), (8, 96), (8, 8192), (1 << 60, 64)]
-)
-def test_impossible_shapes_are_refused_at_the_door(slots: int, slot_bytes: int) -> None:
-    with pytest.raises(RingCorrupt, match="do not make a ring"):
-        check_geometry(slots, slot_bytes, 1 << 20)
 
 
 event = st.binary(max_size=120).map(lambda blob: blob.replace(b"\n", b" "))
@@ -286,16 +162,51 @@ def test_unread_counts_the_frames_that_lie_in_the_ring(batches, slots) -> None:
     assert ring.reader.published() == ring.reader.account.ledger().unread == ring.writer.captured
 
 
-def test_machines_that_reorder_stores_get_a_barrier() -> None:
-    assert not needs_barrier("x86_64")
-    assert needs_barrier("aarch64")
-    assert needs_barrier("riscv64")
+class Step:
+    """What a consumer may do next."""
+
+    take = st.tuples(st.just("take"), st.booleans())
+    release = st.tuples(st.just("release"), st.integers(0, 6))
+    die = st.just(("die", 0))
+    publish = st.tuples(st.just("publish"), st.integers(1, 6))
+    any = st.one_of(take, release, die, publish)
 
 
-def test_the_layout_keeps_owners_and_rates_apart() -> None:
-    words = [layout.RING_SLOT_BYTES, layout.TAIL, layout.CAPTURED, layout.DROPPED]
-    assert all(b * 8 // 128 > a * 8 // 128 for a, b in pairwise(words))
-    assert layout.HEAD * 8 // 128 < layout.RELEASED * 8 // 128
-    assert layout.row(0) * 8 >= layout.PAGE
-    assert layout.verdict(layout.MAX_ROWS) * 8 <= layout.PAGE
-    assert layout.FRAME_BYTES <= layout.MIN_SLOT_BYTES
+@given(st.lists(Step.any, max_size=60))
+def test_whatever_was_released_never_comes_again_and_whatever_was_not_does(steps) -> None:
+    """A model: ``released`` counts events; each new Reader begins at just that one."""
+    kind, slots, slot_bytes = Lines(), 16, 64
+    buffer = bytearray(layout.ring_bytes(slots, slot_bytes))
+    ring = Buffers.of(buffer), Shape(slots, slot_bytes, 0, kind.code, kind)
+    writer = Writer(*ring)
+    reader = Reader(*ring)
+    offered: list[bytes] = []
+    released = taken = in_hand = 0
+    for what, how in steps:
+        if what == "publish":
+            if writer.at[0] < writer.limit or writer.look_again():
+                batch = [b"%d" % (len(offered) + i) for i in range(how)]
+                before = writer.captured
+                writer.publish(*kind.pack(batch)[:2], 1)
+                offered += batch[: writer.captured - before]
+        elif what == "die":
+            reader = Reader(*ring)
+            taken, in_hand = released, 0
+        elif what == "release" and in_hand:
+            released = max(released, taken - how) if how < in_hand else released
+            if how < in_hand:
+                reader.release(how)
+                in_hand = how
+        elif what == "take":
+            got = reader.take(keep=how)
+            released = max(released, taken) if in_hand or got else released
+            in_hand = 0
+            if got:
+                assert kind.unpack(got.payload, got.count)[0] == offered[taken : taken + got.count]
+                taken += got.count
+                released, in_hand = (released, got.count) if how else (taken, 0)
+            else:
+                assert taken == len(offered)
+        assert reader.account.ledger().delivered == reader.released == released
+        assert reader.kept == taken - released
+    assert reader.published() == len(offered)

@@ -1,0 +1,84 @@
+"""The producer's end of a ring: what fits is written, what does not is counted."""
+
+import pytest
+
+from tapring.errors import RingCorrupt
+from tapring.wire import layout
+from tests.wire.ring import Ring
+
+
+def test_a_full_ring_drops_and_counts() -> None:
+    ring = Ring(slots=2)
+    for each in (b"a", b"b", b"c", b"d"):
+        ring.offer([each])
+    assert ring.drain() == [b"a", b"b"]
+    ring.offer([b"e"])
+    taken = ring.reader.take()
+    assert taken is not None
+    assert (taken.payload, taken.missed) == (b"e\n", 2)
+    assert ring.writer.dropped == 2
+    assert ring.reader.gaps == 1
+
+
+def test_a_batch_that_does_not_fit_whole_is_cut_at_an_event() -> None:
+    ring = Ring(slots=4)  # 256 bytes of slots, 48 of which are the header
+    ring.offer([b"x" * 50] * 10)
+    assert ring.drain() == [b"x" * 50] * 4
+    assert (ring.writer.captured, ring.writer.dropped) == (4, 6)
+
+
+def test_an_event_larger_than_the_ring_is_oversize_and_costs_itself_alone() -> None:
+    ring = Ring(slots=4)
+    ring.offer([b"before", b"x" * 300, b"after"])
+    assert ring.drain() == [b"before", b"after"]
+    assert (ring.writer.oversize, ring.writer.dropped) == (1, 0)
+
+
+def test_an_event_of_exactly_the_ring_fits() -> None:
+    ring = Ring(slots=4)
+    whole = b"x" * (256 - layout.FRAME_BYTES - 1)
+    ring.offer([b"a"])
+    assert ring.drain() == [b"a"]
+    ring.offer([whole])
+    assert ring.drain() == [whole]
+    ring.offer([whole + b"x"])
+    assert ring.drain() == []
+    assert ring.writer.oversize == 1
+
+
+def test_a_payload_wraps_at_the_last_slot() -> None:
+    ring = Ring(slots=5)
+    for i in range(20):
+        ring.offer([bytes([65 + i]) * 100])
+        assert ring.drain() == [bytes([65 + i]) * 100]
+
+
+def test_once_a_batch_found_no_room_nothing_is_serialized_until_the_consumer_moves() -> None:
+    ring = Ring(slots=4)
+    ring.offer([b"x" * 60])
+    ring.offer([b"y" * 200])
+    assert not ring.writer.look_again()
+    ring.take()
+    assert ring.writer.look_again()
+
+
+@pytest.mark.parametrize("head", [5, 1 << 63, (1 << 64) - 1])
+def test_an_impossible_consumer_position_is_refused(head: int) -> None:
+    ring = Ring(slots=2)
+    ring.page[layout.HEAD] = head
+    ring.offer([b"a"])
+    ring.offer([b"b"])
+    with pytest.raises(RingCorrupt, match="impossible consumer position"):
+        ring.offer([b"c"])
+
+
+def test_a_consumer_position_that_goes_back_is_refused() -> None:
+    ring = Ring(slots=2)
+    for _ in range(3):
+        ring.offer([b"a"])
+        ring.take()
+    ring.offer([b"a"])
+    ring.page[layout.HEAD] = 0
+    with pytest.raises(RingCorrupt):
+        for _ in range(3):
+            ring.offer([b"a"])
