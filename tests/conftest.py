@@ -170,6 +170,34 @@ def spawn() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
 
 @pytest.fixture
+def full_engine(
+    spawn: Callable[..., subprocess.Popen[bytes]], name: str
+) -> subprocess.Popen[bytes]:
+    """An engine process that offered 800 events, more than fit, to a session of its own."""
+    source = """
+import sys, tapring
+tap = tapring.Tap(sys.argv[1])
+handle = tap.register("raw", buffer_bytes=65536)
+for i in range(20):
+    tap.snapshot().offer("raw", [b"x" * 100] * 40)
+print(tap.lane, flush=True)
+sys.stdin.read()
+"""
+    engine = spawn(source, name, stdin=-1, stdout=-1)
+    assert engine.stdout is not None
+    engine.lane = engine.stdout.readline().decode().strip()  # type: ignore[attr-defined]
+    return engine
+
+
+@pytest.fixture
+def dead_lane(full_engine: subprocess.Popen[bytes]) -> str:
+    """The lane of a ``full_engine`` that was killed."""
+    full_engine.kill()
+    full_engine.wait()
+    return full_engine.lane  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.fixture
 def run_cli() -> Callable[..., subprocess.CompletedProcess[bytes]]:
     """Run ``tapring`` with arguments to its end."""
 

@@ -55,4 +55,4 @@ def on_a_terminal(*command: str, columns: int = 160) -> str:
             shown += part
         os.close(ours)
         assert process.wait(60) == 0
-    return shown.decode()
+    return shown.decode().replace("\r\n", "\n")

@@ -507,3 +507,13 @@ def test_wait_waits_for_the_engine(spawn, name) -> None:
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert json.loads(out)
+
+
+def test_attach_goes_on_where_the_last_limit_was(spawn, name, run_cli) -> None:
+    with tapring.Tap(name) as tap, tap.register("raw") as handle:
+        tap.snapshot().offer("raw", [b"%d" % i for i in range(10)])
+        read = [
+            run_cli("attach", f"{name}:{handle.id}", "--limit", "3", "--delivery", delivery).stdout
+            for delivery in ("at-most-once", "at-least-once", "at-most-once")
+        ]
+    assert read == [b"0\n1\n2\n", b"3\n4\n5\n", b"6\n7\n8\n"]

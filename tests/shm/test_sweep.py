@@ -1,11 +1,7 @@
-"""``tapring gc`` and the sweep: leftovers of dead processes are removed, and nothing else."""
+"""The sweep removes what dead processes left, says why, and touches nothing else."""
 
 import json
-import os
-import pty
 import signal
-import subprocess
-import sys
 
 import msgspec
 import pytest
@@ -16,15 +12,6 @@ from tapring.shm.segment import Segment, names
 from tapring.shm.sweep import sweep
 from tapring.wire import layout
 
-ENGINE = """
-import sys, tapring
-tap = tapring.Tap(sys.argv[1])
-handle = tap.register("raw", buffer_bytes=65536)
-for i in range(20):
-    tap.snapshot().offer("raw", [b"x" * 100] * 40)
-print(tap.lane, flush=True)
-sys.stdin.read()
-"""
 CONSUMER = """
 import sys, tapring
 session = tapring.capture(sys.argv[1], stage="raw", buffer_bytes=65536)
@@ -37,16 +24,6 @@ sys.stdin.read()
 def tap(name):
     with tapring.Tap(name) as tap:
         yield tap
-
-
-@pytest.fixture
-def dead_lane(spawn, name) -> str:
-    """A lane whose engine was killed, with one session: 800 events, some of them lost."""
-    engine = spawn(ENGINE, name, stdin=-1, stdout=-1)
-    lane = engine.stdout.readline().decode().strip()
-    engine.kill()
-    engine.wait()
-    return lane
 
 
 @pytest.fixture
@@ -78,12 +55,10 @@ def test_a_dead_lane_goes_with_its_rings_their_size_and_their_account(name, dead
     assert not names(f"tapring.{name}.")
 
 
-def test_a_dead_lane_stays_while_somebody_drains_it(spawn, name) -> None:
-    engine = spawn(ENGINE, name, stdin=-1, stdout=-1)
-    lane = engine.stdout.readline().decode().strip()
-    with tapring.attach_session(f"{name}.{lane}:1") as session:
-        engine.kill()
-        engine.wait()
+def test_a_dead_lane_stays_while_a_consumer_drains_it(name, full_engine) -> None:
+    with tapring.attach_session(f"{name}.{full_engine.lane}:1") as session:
+        full_engine.kill()
+        full_engine.wait()
         assert sweep(name) == sweep(name, dry_run=True) == []
         assert len(list(session)) == session.stats.captured
     assert not names(f"tapring.{name}.")
@@ -147,107 +122,6 @@ def test_the_engine_frees_what_a_dead_consumer_held_when_the_table_changes(
         tap.snapshot()
         assert tap.active_sessions == 1
         assert names(f"tapring.{name}.{tap.lane}.") == [f"tapring.{name}.{tap.lane}.{session.id}"]
-
-
-def test_gc_says_what_it_removed_and_why_as_json(name, dead_lane, run_cli) -> None:
-    would = run_cli("gc", name, "--dry-run")
-    did = run_cli("gc", name)
-    assert (would.returncode, would.stderr) == (did.returncode, did.stderr) == (0, b"")
-    assert would.stdout == did.stdout
-    registry, ring = json.loads(did.stdout)
-    assert ring["name"] == f"tapring.{name}.{dead_lane}.1"
-    assert ring["reason"] == registry["reason"] == "its engine has died"
-    account = ring["account"]
-    assert account["offered"] == 800
-    assert account["unread"] == account["captured"] == 800 - account["dropped"]
-    assert registry["account"] is None
-    assert json.loads(run_cli("gc", name).stdout) == []
-
-
-def on_a_terminal(*command: str) -> str:
-    ours, its = pty.openpty()
-    with subprocess.Popen([sys.executable, "-m", "tapring", *command], stdout=its, stderr=its):
-        os.close(its)
-        said = b""
-        while True:
-            try:
-                more = os.read(ours, 4096)
-            except OSError:  # the end of a terminal's output
-                break
-            if not more:
-                break
-            said += more
-    os.close(ours)
-    return said.decode().replace("\r\n", "\n")
-
-
-def test_gc_speaks_plainly_on_a_terminal(name, dead_lane) -> None:
-    ring = f"tapring.{name}.{dead_lane}.1"
-    assert f"\nwould remove {ring} (72 KiB): its " in on_a_terminal("gc", name, "--dry-run")
-    registry, said = on_a_terminal("gc", name).splitlines()
-    assert registry == f"removed tapring.{name}.{dead_lane} (12 KiB): its engine has died"
-    assert said.startswith(f"removed {ring} (72 KiB): its engine has died; of 800 events 0 were")
-    assert on_a_terminal("gc", name) == f"nothing to remove for {name}\n"
-
-
-def test_gc_of_what_is_no_name_is_exit_2(run_cli) -> None:
-    result = run_cli("gc", "No Name")
-    assert result.returncode == 2
-    assert b"Invalid engine name 'No Name'" in result.stderr
-
-
-def test_open_prints_an_address_that_attach_and_close_take(spawn, name, run_cli) -> None:
-    engine = spawn(ENGINE, name, stdin=-1, stdout=-1)
-    lane = engine.stdout.readline().decode().strip()
-    opened = run_cli("open", name, "--stage", "raw", "--duration", "1m", "--buffer", "64k")
-    assert (opened.returncode, opened.stderr) == (0, b"")
-    address = opened.stdout.decode().strip()
-    assert address == f"{name}.{lane}:2"
-    (lane_info,) = tapring.engines(name)
-    assert {each.id: each.owner for each in lane_info.sessions} == {1: "engine", 2: "kept"}
-    closed = run_cli("close", address)
-    assert (closed.returncode, closed.stdout, closed.stderr) == (0, b"", b"")
-    again = run_cli("close", address)
-    assert again.returncode == 3
-    assert again.stderr == (
-        f"tapring: error: the engine {name}.{lane} has no session 2; open sessions: 1\n".encode()
-    )
-    refused = run_cli("close", f"{name}:1")
-    assert refused.returncode == 3
-    assert b"belongs to the engine and ends with it" in refused.stderr
-
-
-def test_attach_goes_on_where_the_last_limit_was(spawn, name, run_cli) -> None:
-    with tapring.Tap(name) as tap, tap.register("raw") as handle:
-        tap.snapshot().offer("raw", [b"%d" % i for i in range(10)])
-        read = [
-            run_cli("attach", f"{name}:{handle.id}", "--limit", "3", "--delivery", delivery).stdout
-            for delivery in ("at-most-once", "at-least-once", "at-most-once")
-        ]
-    assert read == [b"0\n1\n2\n", b"3\n4\n5\n", b"6\n7\n8\n"]
-
-
-@pytest.mark.parametrize("command", [("open",), ("close",), ("open", "a", "b"), ("gc", "a", "b")])
-def test_wrong_usage_is_exit_2(run_cli, command) -> None:
-    result = run_cli(*command)
-    assert result.returncode == 2
-    assert b"Traceback" not in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("command", "code", "said"),
-    [
-        (("open", "{name}"), 3, b"no engine called"),
-        (("open", "{name}:7"), 2, b"names a session"),
-        (("close", "{name}"), 2, b"names no session"),
-        (("close", "{name}:7"), 3, b"no engine called"),
-    ],
-)
-def test_what_cannot_be_opened_or_closed_says_why(run_cli, name, command, code, said) -> None:
-    result = run_cli(*(each.format(name=name) for each in command))
-    assert result.returncode == code
-    assert said in result.stderr
-    assert b"Traceback" not in result.stderr
 
 
 def test_a_removed_segment_is_a_fact_that_can_be_encoded(name, dead_lane) -> None:
