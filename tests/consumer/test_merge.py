@@ -1,0 +1,226 @@
+"""Several lanes read as one: which frame comes next, and why the whole ends."""
+
+import asyncio
+from dataclasses import dataclass, field
+from time import monotonic_ns
+from types import SimpleNamespace
+
+import pytest
+
+from tapring.consumer.merge import Merge
+from tapring.ended_by import EndedBy
+from tapring.errors import RingCorrupt
+from tapring.events.kinds import Lines
+from tapring.frame import Frame
+
+
+@dataclass(eq=False)
+class Lane:
+    """An attachment whose ring is a list of times; ``ended`` says why no more will come."""
+
+    times: list[int]
+    ended: EndedBy | None = None
+    reason: EndedBy = EndedBy.CLOSED
+    gap_noted: bool = False
+    calls: list[str] = field(default_factory=list)
+    error: Exception | None = None
+
+    @property
+    def reader(self) -> "Lane":
+        return self
+
+    @property
+    def account(self) -> SimpleNamespace:
+        return SimpleNamespace(fill=lambda slots: len(self.times) / slots)
+
+    row = SimpleNamespace(slots=10)
+
+    def take(self, *, keep: bool) -> Frame | None:
+        if self.error:
+            raise self.error
+        if not self.times:
+            return None
+        return Frame(b"x\n", 1, self.times.pop(0), 0, str(id(self)), Lines())
+
+    def next_time_ns(self) -> int | None:
+        return self.times[0] if self.times else None
+
+    oldest_ns = next_time_ns
+
+    def is_empty(self) -> bool:
+        return not self.times
+
+    def ended_by(self) -> EndedBy | None:
+        return self.ended
+
+    def note_final_gap(self) -> None:
+        self.gap_noted = True
+
+    def ends_ns(self) -> int:
+        return 1 << 60
+
+    def __getattr__(self, name: str):
+        if name not in ("close", "free", "detach"):
+            raise AttributeError(name)
+        return lambda: self.calls.append(name)
+
+
+class Waits:
+    """A way of waiting that only counts."""
+
+    wake = "poll"
+
+    def __init__(self) -> None:
+        self.waits = 0
+        self.calls: list[str] = []
+
+    def wait(self, lanes, since_ns, until_ns) -> None:
+        self.waits += 1
+
+    async def wait_async(self, lanes, since_ns, until_ns) -> None:
+        self.waits += 1
+        await asyncio.sleep(0)
+
+    def unlink(self) -> None:
+        self.calls.append("unlink")
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+
+def merged(*lanes: Lane, deadline_ns: int | None = None) -> Merge:
+    return Merge(lanes, deadline_ns, Waits())
+
+
+def drain(merge: Merge) -> list[int]:
+    times = []
+    while (got := merge.take(0, keep=False)) is not None:
+        times.append(got[1].timestamp)
+    return times
+
+
+def test_the_oldest_frame_of_all_lanes_comes_first() -> None:
+    merge = merged(Lane([1, 4, 9]), Lane([2, 3, 10]), Lane([5]))
+    assert drain(merge) == [1, 2, 3, 4, 5, 9, 10]
+    assert merge.ended_by is None
+
+
+def test_frames_of_one_lane_keep_their_order_even_if_its_clock_goes_back() -> None:
+    assert drain(merged(Lane([7, 1]), Lane([5]))) == [5, 7, 1]
+
+
+def test_an_idle_lane_delays_no_other() -> None:
+    assert drain(merged(Lane([]), Lane([1, 2]))) == [1, 2]
+
+
+def test_a_lane_that_ended_is_drained_before_it_is_dropped() -> None:
+    lane = Lane([1, 2], EndedBy.ENGINE_EXIT)
+    merge = merged(lane)
+    assert drain(merge) == [1, 2]
+    assert merge.open == []
+    assert lane.gap_noted, "events lost after its last frame are a gap too"
+    assert merge.ended_by == EndedBy.ENGINE_EXIT
+
+
+def test_the_whole_goes_on_until_its_last_lane_has_ended() -> None:
+    first, second = Lane([], EndedBy.ENGINE_EXIT), Lane([])
+    merge = merged(first, second)
+    assert drain(merge) == []
+    assert (merge.open, merge.ended_by) == ([second], None)
+    second.times, second.ended = [3], EndedBy.CLOSED
+    assert drain(merge) == [3]
+    assert merge.ended_by == EndedBy.CLOSED
+
+
+def test_one_lane_that_died_is_what_the_whole_ended_by() -> None:
+    merge = merged(Lane([], EndedBy.ENGINE_DEATH), Lane([], EndedBy.ENGINE_EXIT))
+    drain(merge)
+    assert merge.ended_by == EndedBy.ENGINE_DEATH
+
+
+def test_what_expires_is_a_duration_that_was_asked_for_or_the_engines_limit() -> None:
+    limit = merged(Lane([], EndedBy.EXPIRED))
+    asked = merged(Lane([], EndedBy.EXPIRED), deadline_ns=monotonic_ns() + 10**12)
+    for merge in (limit, asked):
+        drain(merge)
+    assert (limit.ended_by, asked.ended_by) == (EndedBy.EXPIRED, EndedBy.DURATION)
+
+
+def test_a_deadline_ends_it_with_frames_still_unread() -> None:
+    lane = Lane([1])
+    merge = merged(lane, deadline_ns=monotonic_ns())
+    assert merge.take(None, keep=False) is None
+    assert (merge.ended_by, lane.times) == (EndedBy.DURATION, [1])
+
+
+def test_the_first_reason_to_end_counts() -> None:
+    merge = merged(Lane([1]))
+    merge.end(EndedBy.INTERRUPT)
+    merge.end(EndedBy.ERROR)
+    assert merge.take(None, keep=False) is None
+    assert merge.ended_by == EndedBy.INTERRUPT
+
+
+def test_closed_before_it_ended_it_says_so_unless_it_was_told_to_end() -> None:
+    quiet, told = merged(Lane([])), merged(Lane([]))
+    told.end(EndedBy.INTERRUPT)
+    for merge in (quiet, told):
+        merge.settle()
+    assert (quiet.ended_by, told.ended_by) == (EndedBy.CLOSED, EndedBy.INTERRUPT)
+
+
+def test_a_corrupt_ring_ends_it_with_an_error() -> None:
+    merge = merged(Lane([], error=RingCorrupt("damaged")))
+    with pytest.raises(RingCorrupt):
+        merge.take(None, keep=False)
+    assert merge.ended_by == EndedBy.ERROR
+    assert merge.take(None, keep=False) is None
+
+
+def test_on_idle_has_its_turn_before_each_wait() -> None:
+    lane = Lane([])
+    merge = merged(lane)
+    turns = []
+
+    def third_time_lucky() -> None:
+        turns.append(merge.waiter.waits)
+        if len(turns) == 3:
+            lane.times = [8]
+
+    merge.on_idle = third_time_lucky
+    assert merge.take(None, keep=False)[1].timestamp == 8
+    assert turns == [0, 1, 2]
+
+
+def test_a_task_is_ready_once_there_is_a_frame_or_an_end() -> None:
+    lane = Lane([])
+    merge = merged(lane)
+
+    async def both() -> None:
+        ready = asyncio.ensure_future(merge.ready())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not ready.done()
+        lane.times = [1]
+        await asyncio.wait_for(ready, 30)
+
+    asyncio.run(both())
+    assert merge.waiter.waits > 0
+
+
+def test_fill_and_lag_are_those_of_the_lane_that_is_worst_off() -> None:
+    now = monotonic_ns()
+    merge = merged(Lane([now - 10**9]), Lane([now] * 5))
+    assert merge.fill() == 0.5
+    assert 10**9 <= merge.lag_ns() < 60 * 10**9
+    assert merged(Lane([])).lag_ns() == 0
+
+
+def test_its_doorbell_goes_before_its_rings_are_closed() -> None:
+    lane = Lane([])
+    merge = merged(lane)
+    merge.close()
+    assert (merge.waiter.calls, lane.calls) == (["unlink", "close"], ["close"])
+    merge = merged(lane := Lane([]))
+    merge.detach()
+    assert (merge.waiter.calls, lane.calls) == ([], ["detach"]), "a child frees nothing"
