@@ -210,7 +210,7 @@ class Replay:
 def _sessions_of(tap: Tap, stage: str | None = None) -> list[SessionInfo]:
     if tap.active_sessions:
         with suppress(TapError):  # out of file descriptors, say: then do not wait for room
-            for engine in engines(tap.name):
+            for engine in engines(tap.name, sweep=False):
                 if engine.lane == tap.lane:
                     return [each for each in engine.sessions if stage in (None, each.stage)]
     return []

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from ..errors import TapError, suggest
-from ..shm.discovery import EngineInfo, SessionInfo, engines
+from ..errors import TapError
+from ..shm.discovery import NOTHING_RUNS, EngineInfo, SessionInfo, engines, not_found
 from .messages import age_in_words, counted, fail, note
 
 if TYPE_CHECKING:
     from rich.console import JustifyMethod
     from rich.table import Table
-
-_NOTHING_RUNS: Final = (
-    "no engine of this user runs on this machine; start one with tapring.Tap(NAME) in its code, "
-    "or with: tapring pipe NAME"
-)
 
 
 @click.command("ls")
@@ -54,9 +49,9 @@ def command(name: str | None, as_json: bool, interval: float) -> None:
     elif second:
         _print_table(second, rates)
     if not second:
-        _say_nothing_runs(name)
         if name is not None:
-            sys.exit(TapError.exit_code)
+            fail(not_found(name))
+        note(NOTHING_RUNS)
 
 
 Rates = dict[tuple[str, int], float | None]
@@ -192,12 +187,3 @@ def _table(*headings: str) -> Table:
 
 def _rate(rate: float | None) -> str:
     return "-" if rate is None else f"{rate:,.0f}"
-
-
-def _say_nothing_runs(name: str | None) -> None:
-    if name is None:
-        note(_NOTHING_RUNS)
-        return
-    known = sorted({engine.name for engine in engines()})
-    there = f"running: {', '.join(known)}" if known else _NOTHING_RUNS
-    note(f"no engine called {name!r} runs{suggest(name, known)}; {there}")

@@ -24,6 +24,10 @@ from .segment import Segment, names
 from .sweep import lanes_of, sweep_lane
 from .sweep import sweep as sweep_all
 
+NOTHING_RUNS: Final = (
+    "no engine of this user runs on this machine; start one with tapring.Tap(NAME) in its code, "
+    "or with: tapring pipe NAME"
+)
 _OWNERS: Final[dict[int, str]] = {
     Owner.ENGINE: "engine",
     Owner.CONSUMER: "consumer",
@@ -112,7 +116,7 @@ def find(engine: str, lane: str | None = None, session: int | None = None) -> li
             sweep_lane(engine, lane_id)
     if found:
         return found
-    raise refused or _not_found(engine, lane)
+    raise refused or not_found(engine, lane)
 
 
 def engines(name: str | None = None, *, sweep: bool = True) -> list[EngineInfo]:
@@ -154,7 +158,8 @@ def _has_ring(registry: Registry, session: int | None) -> bool:
     return ring in names(ring)
 
 
-def _not_found(engine: str, lane: str | None) -> EngineNotFound:
+def not_found(engine: str, lane: str | None = None) -> EngineNotFound:
+    """The error for an engine, or a lane of it, that does not run; suggests similar names."""
     running = engines()
     lanes = [info.lane for info in running if info.name == engine]
     if lane is not None and lanes:
@@ -163,7 +168,7 @@ def _not_found(engine: str, lane: str | None) -> EngineNotFound:
             f"its lanes: {', '.join(lanes)}"
         )
     known = sorted({info.name for info in running})
-    there = f"running: {', '.join(known)}" if known else "no engine is running on this machine"
+    there = f"running: {', '.join(known)}" if known else NOTHING_RUNS
     return EngineNotFound(f"no engine called {engine!r} runs{suggest(engine, known)}; {there}")
 
 
