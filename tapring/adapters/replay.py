@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
+from ..ended_by import EndedBy
 from ..engine.snapshot import Snapshot
 from ..engine.tap import Tap
 from ..errors import RecordingError, TapError
@@ -93,7 +94,7 @@ class Replay:
         self._interruptible = False  # if False, an interrupt is noted and obeyed a little later
         self._interrupted = False
 
-    def run(self) -> str:
+    def run(self) -> EndedBy:
         """Play to the end; returns what ended it: ``end``, ``limit`` or ``interrupt``.
 
         Raises RecordingError if a file is damaged or holds no events, and whatever ``shown``
@@ -109,8 +110,8 @@ class Replay:
                     break
             self._linger()
         except KeyboardInterrupt:
-            return "interrupt"
-        return "limit" if reached_the_limit else "end"
+            return EndedBy.INTERRUPT
+        return EndedBy.LIMIT if reached_the_limit else EndedBy.END
 
     def interrupt(self) -> None:
         """End the replay soon, or as soon as it starts. May be called from a signal handler.

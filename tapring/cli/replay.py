@@ -18,6 +18,7 @@ from typing import Any, Final
 import click
 
 from ..adapters.replay import LONGEST_SESSION_S, Replay, default_name, stages_of
+from ..ended_by import EndedBy
 from ..engine.stages import make_stages
 from ..engine.tap import Tap, TapWarning
 from ..errors import TapError
@@ -225,10 +226,10 @@ def _play(replay: Replay, tap: Tap, recordings: Sequence[Recording], options: Op
         try:
             ended_by = replay.run()
         except BrokenPipeError:
-            ended_by = "output-closed"
+            ended_by = EndedBy.OUTPUT_CLOSED
             silence_stdout()
         except (TapError, OSError, MemoryError) as error:
-            ended_by, failure = "error", error
+            ended_by, failure = EndedBy.ERROR, error
     if failure is not None and not replay.events:
         fail(failure)
     say_what_is_missing(recordings)
