@@ -23,9 +23,9 @@ from ..engine.stages import make_stages
 from ..engine.tap import Tap, TapWarning
 from ..errors import TapError
 from ..events.kinds import Kind
-from ..files.formats import make_format
-from ..files.output import Output
+from ..files.formats import default_format
 from ..files.reading import FORMATS, STDIN, Recording, open_recording
+from ..files.writing import Output, make_encoder
 from ..frame import Frame
 from .arguments import Count, EngineName
 from .messages import fail, note, say
@@ -202,7 +202,8 @@ class _Printer:
         self._output = Output()
         self._stages = stages
         self._formats = {
-            stage: make_format(None, kind.name, terminal=False) for stage, kind in stages.items()
+            stage: make_encoder(default_format(kind.name, terminal=False), kind.name)
+            for stage, kind in stages.items()
         }
 
     def __call__(self, stage: str, events: Any) -> None:

@@ -1,8 +1,14 @@
-"""Compression by a path's suffix, in streams that can be read up to their last flush."""
+"""Compression by a path's suffix, both ways, in streams that can be read up to their last flush.
+
+A killed capture leaves a file that ends in the middle of a compressed stream. That is not damage:
+everything that was flushed before is read.
+"""
 
 from __future__ import annotations
 
+import time
 import zlib
+from collections.abc import Callable, Generator, Iterable
 from importlib.util import find_spec
 from typing import Any, Final, Protocol
 
@@ -10,29 +16,50 @@ GZIP: Final = "gzip"
 ZSTD: Final = "zstd"
 _SUFFIXES: Final = {".gz": GZIP, ".zst": ZSTD}
 
-# gzip(1) takes 6. On real log lines, 13 kB at a time, 4 is 1.3 to 2 times as fast (250 MB/s) for
-# 6 to 30 % more bytes; 1 is faster still and takes 18 to 50 % more again. A consumer that falls
-# behind loses events, so speed goes first.
+# gzip(1) uses 6. On real log lines, 13 kB at a time, level 4 is 1.3 to 2 times as fast (250 MB/s)
+# for 6 to 30 % more bytes; level 1 is faster still and takes 18 to 50 % more again. A consumer
+# that falls behind loses events, so speed goes first.
 GZIP_LEVEL: Final = 4
 ZSTD_LEVEL: Final = 3  # zstd's own default: 1,400 MB/s on the same lines, and smaller than gzip's
-GZIP_FORMAT: Final = zlib.MAX_WBITS | 16
+FLUSH_S: Final = 1.0  # a killed capture can lack this much; each flush costs size (gzip: 5 bytes)
+READ_BYTES: Final = 1 << 12  # compressed bytes to read at a time: zstd makes up to 32 KiB of each
+_GZIP_FORMAT: Final = zlib.MAX_WBITS | 16
 
 
 class Compressor(Protocol):
-    """A stream of compressed bytes. What is flushed can be decoded by who has no more."""
+    """A stream of compressed bytes. Everything before a flush can be decoded without the rest."""
 
     def compress(self, data: bytes) -> bytes:
-        """Take ``data``; the bytes that are ready to be written."""
+        """Take ``data``; return the bytes that are ready to be written."""
 
     def flush(self) -> bytes:
-        """The bytes after which all that was taken can be decoded."""
+        """The bytes after which everything taken so far can be decoded."""
 
     def finish(self) -> bytes:
         """The end of the stream."""
 
 
+class FlushClock:
+    """Says when to flush a compressor: at once for its first events, then about once a second."""
+
+    def __init__(self) -> None:
+        self._last = -FLUSH_S
+
+    def is_due(self) -> bool:
+        """Whether a flush is due. The caller flushes then."""
+        now = time.monotonic()
+        if now - self._last < FLUSH_S:
+            return False
+        self._last = now
+        return True
+
+
+class DamagedStreamError(Exception):
+    """Bytes that are not a stream of the compression that they were taken for."""
+
+
 def split_suffix(path: str) -> tuple[str, str | None]:
-    """``path`` without the suffix of a compression, and which one that is, or None."""
+    """``path`` without the suffix of a compression, and the compression's name or None."""
     for suffix, name in _SUFFIXES.items():
         if path.lower().endswith(suffix):
             return path[: -len(suffix)], name
@@ -40,7 +67,7 @@ def split_suffix(path: str) -> tuple[str, str | None]:
 
 
 def make_compressor(name: str | None) -> Compressor | None:
-    """A new stream; None for no compression. Raises ValueError where its package is missing."""
+    """A new stream; None for no compression. Raises ValueError if its package is missing."""
     if name == GZIP:
         return _Gzip()
     if name == ZSTD:
@@ -48,17 +75,33 @@ def make_compressor(name: str | None) -> Compressor | None:
     return None
 
 
+def decompressed(packed: Iterable[bytes], name: str, path: str) -> Generator[bytes, None, bool]:
+    """What the streams in ``packed`` hold, one after the other; returns whether the last is cut.
+
+    Raises DamagedStreamError, and ValueError if the package that reads ``path`` is missing.
+    """
+    if name == GZIP:
+        return _unpacked(packed, lambda: zlib.decompressobj(_GZIP_FORMAT), zlib.error)
+    need("zstandard", "zstd", path)
+    import zstandard
+
+    return _unpacked(
+        packed, lambda: zstandard.ZstdDecompressor().decompressobj(), zstandard.ZstdError
+    )
+
+
 def need(module: str, extra: str, wanted: str) -> None:
-    """Raise ValueError, saying how to get it, where the package for ``wanted`` is missing."""
+    """Raise ValueError, which says how to install it, if the package for ``wanted`` is missing."""
     if find_spec(module) is None:
         raise ValueError(
-            f"{wanted} needs {module}, which is missing: pip install 'tapring[{extra}]'"
+            f"{wanted} needs the package {module}, which is not installed. "
+            f"Install it with pip install 'tapring[{extra}]'"
         )
 
 
 class _Gzip:
     def __init__(self) -> None:
-        self._stream = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, GZIP_FORMAT)
+        self._stream = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_FORMAT)
         self.compress = self._stream.compress
 
     def flush(self) -> bytes:
@@ -82,3 +125,22 @@ class _Zstd:
 
     def finish(self) -> bytes:
         return bytes(self._stream.flush())
+
+
+def _unpacked(
+    packed: Iterable[bytes], begin: Callable[[], Any], damage: type[Exception]
+) -> Generator[bytes, None, bool]:
+    stream = None
+    try:
+        for piece in packed:
+            rest = piece
+            while rest:
+                stream = stream or begin()
+                if unpacked := stream.decompress(rest):
+                    yield unpacked
+                rest = stream.unused_data
+                if stream.eof:
+                    stream = None
+    except damage as error:
+        raise DamagedStreamError(str(error)) from None
+    return stream is not None

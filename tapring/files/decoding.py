@@ -1,20 +1,23 @@
-"""One event of a recording, from what its format holds, as its kind of stage is offered it.
+"""What all formats need to be read: runs of events, and one event of each kind from an object.
 
-What stands for a line or a blob in JSON is ``records``'s.
+A decoder makes an event as its kind of stage is offered it: ``bytes`` for ``lines`` and
+``bytes``, a ``msgspec.Raw`` for ``json``. ``events.objects`` says which JSON object stands for a
+line or a blob.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from ..events.decoding import NOT_DECODED
-from ..events.objects import line_of_object, unwrapped_blob, unwrapped_line
+from ..events.objects import unwrapped_blob, unwrapped_line
+
+RECORDS: Final = 4096  # records of an array in a run; rows of a Parquet file read at a time
 
 _raw_decoder: Final = msgspec.json.Decoder(msgspec.Raw)
-_decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -22,28 +25,59 @@ class Unreadable(Exception):
     """An event is not what its format and kind allow."""
 
 
-def _json_of_text(text: bytes) -> msgspec.Raw:
-    """The event whose JSON this is, byte for byte."""
+class Run(NamedTuple):
+    """Events in a row.
+
+    skipped: the unreadable events before them. time_ns: when all of them came, nanoseconds since
+    the epoch, if the format says so.
+    """
+
+    events: Any
+    skipped: int = 0
+    time_ns: int | None = None
+
+
+Decoder = Callable[[Any], Any]
+"""Makes an event from what a format holds of it. Raises Unreadable."""
+
+
+def decode_each(items: list[Any], decode: Decoder, skipped: int = 0) -> Iterator[Run]:
+    """Decode ``items`` into runs. Blank lines are left out without being counted."""
+    try:
+        yield Run([decode(item) for item in items], skipped)
+        return
+    except Unreadable:
+        pass
+    events: list[Any] = []
+    for item in items:
+        try:
+            events.append(decode(item))
+        except Unreadable:
+            if isinstance(item, bytes) and not item.strip():
+                continue
+            if events:
+                yield Run(events, skipped)
+                events, skipped = [], 0
+            skipped += 1
+    yield Run(events, skipped)
+
+
+def json_of_text(text: bytes) -> msgspec.Raw:
+    """The event whose JSON this is, byte for byte. Raises Unreadable."""
     try:
         _raw_decoder.decode(text)
         if not text.isascii():
-            text.decode()
+            text.decode()  # msgspec does not look inside a Raw
     except NOT_DECODED:
         raise Unreadable from None
     return msgspec.Raw(text)
 
 
-def _blob_of_text(text: bytes) -> bytes:
-    try:
-        return _blob_of_object(_decode(text))
-    except NOT_DECODED:
-        raise Unreadable from None
-
-
-def _json_of_object(event: Any) -> msgspec.Raw:
+def json_of_object(event: Any) -> msgspec.Raw:
+    """The JSON of a decoded event. Raises Unreadable."""
     if isinstance(event, msgspec.Raw):
-        return _json_of_text(_without_newline(bytes(event)))
-    if isinstance(event, bytes):  # a line of the stage that was no JSON
+        return json_of_text(one_line(bytes(event)))
+    if isinstance(event, bytes):  # a line of the stage that was not JSON
         raise Unreadable
     try:
         return msgspec.Raw(_encode(event))
@@ -51,22 +85,16 @@ def _json_of_object(event: Any) -> msgspec.Raw:
         raise Unreadable from None
 
 
-def _line_of_object(event: Any) -> bytes:
+def line_of_object(event: Any) -> bytes:
+    """The line that a decoded event stands for. Raises Unreadable."""
     if isinstance(event, bytes):
-        return _without_newline(event)
+        return one_line(event)
     line = unwrapped_line(event)
-    return bytes(_json_of_object(event)) if line is None else line
+    return bytes(json_of_object(event)) if line is None else line
 
 
-def _line_of_msgpack(event: Any) -> bytes:
-    if isinstance(event, str):
-        return _without_newline(event.encode("utf-8", "surrogateescape"))
-    if isinstance(event, bytes):
-        return _without_newline(event)
-    raise Unreadable
-
-
-def _blob_of_object(event: Any) -> bytes:
+def blob_of_object(event: Any) -> bytes:
+    """The payload that a decoded event stands for. Raises Unreadable."""
     if isinstance(event, bytes):
         return event
     blob = unwrapped_blob(event)
@@ -75,25 +103,16 @@ def _blob_of_object(event: Any) -> bytes:
     return blob
 
 
-def _without_newline(event: bytes) -> bytes:
+def one_line(event: bytes) -> bytes:
+    """``event``, if it can be a line: if no newline is in it. Raises Unreadable."""
     if b"\n" in event:
         raise Unreadable
     return event
 
 
-# What makes an event of a kind out of a line of text, of a decoded object, of a MessagePack one.
-OF_TEXT: Final[dict[str, Callable[[bytes], Any]]] = {
-    "json": _json_of_text,
+OBJECT_DECODERS: Final[dict[str, Decoder]] = {
+    "json": json_of_object,
     "lines": line_of_object,
-    "bytes": _blob_of_text,
+    "bytes": blob_of_object,
 }
-OF_OBJECT: Final[dict[str, Callable[[Any], Any]]] = {
-    "json": _json_of_object,
-    "lines": _line_of_object,
-    "bytes": _blob_of_object,
-}
-OF_MSGPACK: Final[dict[str, Callable[[Any], Any]]] = {
-    "json": _json_of_object,
-    "lines": _line_of_msgpack,
-    "bytes": _blob_of_object,
-}
+"""For each kind of stage, the decoder of an event that is a decoded JSON object."""

@@ -1,37 +1,40 @@
-"""Events with their times as ndjson, so that a capture for Parquet can be read if it is killed.
+"""The journal of a capture for Parquet: ndjson with times, readable if the capture is killed.
 
 A row is the event's JSON object with ``tapring_time`` (nanoseconds since the epoch) as its first
-key. An event that is no object, or has one of the two keys itself, is whole in ``tapring_rest``.
+key. An event that is not an object, or that has a key of ours itself, is whole under
+``tapring_rest``.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
 
 from ..events.decoding import NOT_DECODED
-from ..events.objects import flat, object_of_blob, object_of_line, wrapped_line
-from .frames import FrameLike
+from ..events.objects import wrapped_line
+from .decoding import OBJECT_DECODERS, Decoder, Run, Unreadable, decode_each
+from .ndjson import text_runs
+from .source import Source
 
 TIME: Final = "tapring_time"
 REST: Final = "tapring_rest"
 
+Row = tuple[int | None, Any]
+"""The time of an event (nanoseconds since the epoch, None if unknown), and the decoded event."""
+
 _decode: Final = msgspec.json.Decoder().decode
-_encode: Final = msgspec.json.Encoder().encode
-
-
-def texts_of(kind: str) -> Callable[[FrameLike], Iterable[bytes]]:
-    """What gives the JSON texts of a frame's events, one each, for stages of ``kind``."""
-    return _TEXTS[kind]
+_TIME: Final = TIME.encode()
+_REST: Final = REST.encode()
 
 
 def row_of(time_ns: int, text: bytes) -> tuple[bytes, dict[str, Any] | None]:
-    """A row of the journal, and the event if it is an object that columns can hold.
+    """A row of the journal for a JSON text, and the event if it is an object for columns.
 
-    A text that is no JSON, or that cannot be decoded, stands in the row as a line.
+    A text that cannot be decoded becomes a row with a line.
     """
     try:
         event = _decode(text)
@@ -44,51 +47,47 @@ def row_of(time_ns: int, text: bytes) -> tuple[bytes, dict[str, Any] | None]:
     return b'{"%b":%d,"%b":%b}\n' % (_TIME, time_ns, _REST, text), None
 
 
-def event_of(row: bytes) -> tuple[int, Any]:
-    """The time and the event of a row. Raises ValueError for what ``row_of`` did not make."""
-    held = _decode(row)
-    time_ns = held.pop(TIME, None) if type(held) is dict else None
-    if type(time_ns) is not int:
-        raise ValueError(f"a row of a capture's journal begins with {TIME}, this one does not")
-    return time_ns, held.get(REST, held)
-
-
 def is_plain(event: Any) -> bool:
-    """Whether the event is an object that has none of the keys that are ours."""
+    """Whether the event is an object without a key of ours."""
     return type(event) is dict and TIME not in event and REST not in event
 
 
-def read(lines: Iterable[bytes]) -> Iterator[tuple[int, Any]]:
-    """The time and the event of each row. The half row that a killed capture left is left out."""
+def rows(lines: Iterable[bytes]) -> Iterator[tuple[int, Any]]:
+    """The time and the event of each row, without the half row that a killed capture left.
+
+    Raises ValueError for a line that is not a row.
+    """
     for line in lines:
         if not line.endswith(b"\n"):
             return
-        yield event_of(line)
+        yield _event_of(line)
 
 
-_TIME: Final = TIME.encode()
-_REST: Final = REST.encode()
+def runs(source: Source, kind: str) -> Iterator[Run]:
+    """The events of a journal, for a stage of ``kind``."""
+    for run in text_runs(source, _decode_row):
+        yield from timed_runs(run.events, OBJECT_DECODERS[kind], run.skipped)
 
 
-def _json(frame: FrameLike) -> Iterator[bytes]:
-    return (line.removesuffix(b"\n") for line in io.BytesIO(frame.payload))
+def timed_runs(found: list[Row], decode: Decoder, skipped: int = 0) -> Iterator[Run]:
+    """Decode rows into runs of one time each."""
+    if skipped:
+        yield Run([], skipped)
+    for time_ns, group in groupby(found, itemgetter(0)):
+        for run in decode_each([event for _, event in group], decode):
+            yield run._replace(time_ns=time_ns)
 
 
-def _lines(frame: FrameLike) -> Iterator[bytes]:
-    return map(object_of_line, frame.events())
+def _event_of(row: bytes) -> tuple[int, Any]:
+    held = _decode(row)
+    time_ns = held.pop(TIME, None) if type(held) is dict else None
+    if type(time_ns) is not int:
+        raise ValueError(f"a row of the journal does not begin with {TIME}")
+    return time_ns, held.get(REST, held)
 
 
-def _blobs(frame: FrameLike) -> Iterator[bytes]:
-    return map(object_of_blob, frame.events())
-
-
-def _records(frame: FrameLike) -> Iterator[bytes]:
-    return map(_encode, flat(frame.events()))
-
-
-_TEXTS: Final[dict[str, Callable[[FrameLike], Iterable[bytes]]]] = {
-    "json": _json,
-    "lines": _lines,
-    "bytes": _blobs,
-    "array": _records,
-}
+def _decode_row(line: bytes) -> Row:
+    try:
+        return _event_of(line)
+    except (*NOT_DECODED, ValueError):
+        raise Unreadable from None

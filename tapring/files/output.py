@@ -1,7 +1,4 @@
-"""Where bytes go: a descriptor as they come, or a capture's file that is whole or says it is not.
-
-What the bytes are is ``formats``'s; which file is next is ``rotation``'s.
-"""
+"""Output without a file of its own: standard output, a FIFO, a device; bytes as they come."""
 
 from __future__ import annotations
 
@@ -9,22 +6,19 @@ import errno
 import os
 import select
 import sys
-import time
-from collections.abc import Callable
-from contextlib import suppress
 from typing import Final
 
-from .compression import make_compressor
-from .part import PartFile
+from ..frame import Frame
+from .compression import FlushClock, make_compressor
+from .formats import Encoder
 
 STDOUT: Final = "-"
-FLUSH_S: Final = 1.0  # what a killed capture may lack; more often costs size (gzip: 5 bytes each)
 
 
 class Output:
-    """A file or standard output, written to without a buffer, so that events are seen at once.
+    """A path or standard output, written to without a buffer, so that events appear at once.
 
-    A context manager; closing twice is fine. Raises OSError where the file cannot be written.
+    A context manager; closing twice is fine. Raises OSError if the path cannot be written.
     """
 
     def __init__(self, path: str = STDOUT) -> None:
@@ -38,11 +32,11 @@ class Output:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether somebody watches."""
+        """Whether it is a terminal."""
         return os.isatty(self._fd)
 
     def write(self, data: bytes) -> None:
-        """Write all of ``data``. Raises BrokenPipeError once nobody reads it, and OSError."""
+        """Write all of ``data``. Raises OSError; BrokenPipeError once the reader has gone."""
         view = memoryview(data)
         while view:
             try:
@@ -65,125 +59,63 @@ class Output:
         self.close()
 
 
-class FlushClock:
-    """When a compressor is to be flushed: at its first events at once, then about once a second."""
+class StreamSink:
+    """A capture into an ``Output``, without a ``.part`` and without a meta.
 
-    def __init__(self) -> None:
-        self._last = -FLUSH_S
-
-    def is_due(self) -> bool:
-        """Whether it is; who asks flushes then."""
-        now = time.monotonic()
-        if now - self._last < FLUSH_S:
-            return False
-        self._last = now
-        return True
-
-
-class CaptureFile:
-    """A regular file of whole frames, compressed by ``compression`` (None: not).
-
-    Not compressed, each frame is in the file when ``write`` returns; compressed, it can be
-    decoded after the next flush, of which there is about one a second. Where a write fails, the
-    file is cut back to its last whole frame, or to its last flush, and stays a ``.part``.
-    ``size`` is in bytes; ``events`` are those that can be read from the file, ``accepted`` those
-    that were given. Raises OSError, FileExistsError where another capture writes the file, and
-    ValueError for a compression whose package is missing.
+    ``events`` counts those of frames that were written whole.
     """
 
-    def __init__(self, path: str, compression: str | None = None) -> None:
-        self._compressor = make_compressor(compression)
-        self._part = PartFile(path)
-        self.path = path
-        self.size = 0
+    def __init__(
+        self, output: Output, format_: str, encode: Encoder, compression: str | None
+    ) -> None:
+        self.path = output.path
+        self.format = format_
+        self.is_terminal = output.is_terminal
         self.events = 0
-        self.accepted = 0
-        self.complete = False
-        self.failed = False
-        self._good = 0
+        self.bytes = 0
+        self.files: list[str] = []
+        self.unfinished: str | None = None
+        self.meta_error: OSError | None = None
+        self._output = output
+        self._encode = encode
+        self._compressor = make_compressor(compression)
+        self._waiting = 0
         self._clock = FlushClock()
+        self._closed = False
 
-    @property
-    def name(self) -> str:
-        """What the file is called now: its path only once it is complete."""
-        return self._part.name
-
-    @property
-    def fd(self) -> int:
-        """Its descriptor, -1 once closed."""
-        return self._part.fd
-
-    def write(self, data: bytes, events: int) -> None:
-        """Append a frame. Raises OSError; the file is then as it was before, or at its flush."""
-        try:
-            if self._compressor is None:
-                self._append(data)
-                self.accepted += events
-                self._settle()
-                return
-            self._append(self._compressor.compress(data))
-            self.accepted += events
-        except BaseException as error:
-            self._cut_back(error)
-            raise
+    def write(self, frame: Frame) -> None:
+        """Write a frame. Raises OSError; BrokenPipeError once the reader has gone."""
+        data = self._encode(frame)
+        if self._compressor is None:
+            self._put(data, frame.count)
+            return
+        self._put(self._compressor.compress(data), 0)
+        self._waiting += frame.count
         self.tick()
 
     def tick(self) -> None:
-        """Flush what waits in the compressor, where that is due. Raises OSError."""
-        if self.events != self.accepted and self._clock.is_due():
+        """Flush the compressor if a flush is due. Raises OSError."""
+        if self._waiting and self._clock.is_due():
             self.flush()
 
     def flush(self) -> None:
-        """Make all that was written readable, whatever becomes of this process. Raises OSError."""
-        if self._compressor is not None and self.events != self.accepted:
-            self._end_with(self._compressor.flush)
+        """Write what the compressor holds. Raises OSError."""
+        if self._compressor is not None and self._waiting:
+            self._put(self._compressor.flush(), self._waiting)
+            self._waiting = 0
 
-    def close(self, *, complete: bool) -> None:
-        """End the file and, where all went well and it is ``complete``, give it its name.
-
-        Raises OSError; the file is closed then, too, and keeps the name ``.part``.
-        """
-        if self.fd < 0:
+    def close(self, *, complete: bool = True) -> None:
+        """End the compressed stream, and close; standard output stays open. Raises OSError."""
+        if self._closed:
             return
+        self._closed = True
         try:
-            if self._compressor is not None and not self.failed:
-                self._end_with(self._compressor.finish)
-            if complete and not self.failed:
-                self._part.finish()
-                self.complete = True
+            if self._compressor is not None and complete:
+                self._put(self._compressor.finish(), self._waiting)
         finally:
-            self._part.leave()
+            self._output.close()
 
-    def discard(self) -> None:
-        """Remove the file as if it had never been."""
-        self._part.discard()
-
-    def _end_with(self, ending: Callable[[], bytes]) -> None:
-        try:
-            self._append(ending())
-            self._settle()
-        except BaseException as error:
-            self._cut_back(error)
-            raise
-
-    def _append(self, data: bytes) -> None:
-        if not data:
-            return
-        written = os.write(self.fd, data)
-        self.size += written
-        while written < len(data):  # a disk that is full takes a part first, and then says so
-            more = os.write(self.fd, memoryview(data)[written:])
-            written += more
-            self.size += more
-
-    def _settle(self) -> None:
-        self._good, self.events = self.size, self.accepted
-
-    def _cut_back(self, error: BaseException) -> None:
-        # What a compressor has taken and not given cannot be had again; without one, an
-        # interrupt has done no harm once the half frame is gone.
-        self.failed |= self._compressor is not None or isinstance(error, Exception)
-        with suppress(OSError):
-            os.ftruncate(self.fd, self._good)
-            os.lseek(self.fd, self._good, os.SEEK_SET)
-        self.size, self.accepted = self._good, self.events
+    def _put(self, data: bytes, events: int) -> None:
+        self._output.write(data)
+        self.bytes += len(data)
+        self.events += events

@@ -1,15 +1,14 @@
-"""A capture as Parquet, which any tool can query, and from which each event can be had again.
+"""The format ``parquet``: columns that any tool can query, and from which each event comes back.
 
-What a file holds: ``tapring_time``, when the engine took up the event's batch; a column for each
-key that all the events agree on, by the rule that ``shape`` states; and ``tapring_rest``, a JSON
-text of what did not fit, or null where all did. The text holds an object, to be merged into the
-columns, or a whole event: one that is no object, or that has a key of ours. At most 1,000
-columns; what is in others is in the rest.
+A file holds ``tapring_time``, when the engine offered the event's batch; a column for each key on
+which all events agree, by the rule in ``shape``; and ``tapring_rest``, JSON text of what did not
+fit into the columns, or null if everything did. The text is an object to be merged into the
+columns, or the whole event if it is not an object or has a key of ours. A file has at most 1,000
+columns; the values of further keys go to the rest.
 
-A Parquet file cannot be read before its end is written, and its columns are known when all is
-seen. So a capture is written as a journal first (``journal``), which is turned into Parquet when
-the capture is over; what was killed in between leaves the journal, and ``convert`` makes a
-Parquet file of that, too.
+A Parquet file cannot be read before its end is written, and its columns are known only after the
+last event. So a capture writes a journal (``journal``) and converts it to Parquet when it ends. A
+killed capture leaves the journal, and ``convert`` makes a Parquet file of that.
 """
 
 from __future__ import annotations
@@ -17,33 +16,35 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any, Final, cast
 
 import msgspec
 
+from ..frame import Frame
+from . import journal
+from .capture_file import CaptureFile
 from .compression import need
-from .frames import FrameLike
-from .journal import REST, TIME, is_plain, read, row_of, texts_of
+from .decoding import OBJECT_DECODERS, RECORDS, Run
+from .journal import REST, TIME, Row, is_plain, row_of, timed_runs
 from .meta import Meta, encode_meta
-from .output import CaptureFile
+from .ndjson import texts_of
+from .part import JOURNAL
 from .shape import MAX_COLUMNS, Column, ListOf, Shape, Struct, left_over, merged
+from .source import Source, load_package
 
-JOURNAL: Final = ".ndjson"
 META_KEY: Final = b"tapring"
 ROW_GROUP_ROWS: Final = 50_000
-_GROUP_BYTES: Final = 8 << 20  # of JSON; as Python objects some ten times as much
-_BATCH_ROWS: Final = 4096
+_GROUP_BYTES: Final = 8 << 20  # of JSON; as Python objects it takes about ten times as much
 _OUR_COLUMNS: Final = 2
 _decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
 
-Row = tuple[int | None, Any]
-
 
 class ParquetFile:
-    """One ``.parquet`` file of a capture, and the journal that it is until it is closed.
+    """One ``.parquet`` file of a capture, which is a journal until it is closed.
 
-    Raises ValueError where pyarrow is missing, and OSError as ``CaptureFile`` does.
+    Raises ValueError if pyarrow is missing, and OSError as ``CaptureFile`` does.
     """
 
     def __init__(self, path: str, kind: str) -> None:
@@ -52,10 +53,10 @@ class ParquetFile:
         self._texts = texts_of(kind)
         self._shape = Shape()
         self.file = CaptureFile(path + JOURNAL)
-        """The journal; once it is turned into Parquet, that file."""
+        """The journal; after its conversion, the Parquet file."""
 
-    def write(self, frame: FrameLike, most: int | None) -> bool:
-        """Append a frame; False, and nothing done, if the journal would pass ``most`` bytes."""
+    def write(self, frame: Frame, most: int | None) -> bool:
+        """Append a frame; False, with nothing done, if the journal would pass ``most`` bytes."""
         rows = [row_of(frame.timestamp, text) for text in self._texts(frame)]
         data = b"".join([row for row, _ in rows])
         if most is not None and self.file.accepted and self.file.size + len(data) > most:
@@ -67,64 +68,48 @@ class ParquetFile:
         return True
 
     def close(self, *, complete: bool, meta: Callable[[], Meta]) -> None:
-        """Turn the journal into Parquet; an incomplete one stays as it is.
+        """Convert the journal to Parquet. If the capture is not ``complete``, the journal stays.
 
-        Raises OSError where that fails; the journal is left then, too, and the error names it.
+        Raises OSError if that fails. The journal stays then too, and the error names it.
         """
-        journal = self.file
-        if not complete or journal.failed or journal.fd < 0:
-            journal.close(complete=False)
+        written = self.file
+        if not complete or written.failed or written.fd < 0:
+            written.close(complete=False)
             return
         try:
-            self.file = self._converted(journal, meta())
+            with open(written.name, "rb") as lines:
+                self.file = _converted(lines, self._shape, self.path, meta())
         except BaseException as error:
-            journal.close(complete=False)
+            written.close(complete=False)
             if isinstance(error, OSError):
-                said = f"{error.strerror or error}; its events are in {journal.name}"
-                raise OSError(error.errno, said, self.path) from error
+                reason = f"{error.strerror or error}; the events are in {written.name}"
+                raise OSError(error.errno, reason, self.path) from error
             raise
-        journal.discard()
-
-    def _converted(self, journal: CaptureFile, meta: Meta) -> CaptureFile:
-        file = CaptureFile(self.path)
-        try:
-            with open(journal.name, "rb") as lines:
-                _write(file, lines, self._shape.columns(MAX_COLUMNS - _OUR_COLUMNS), meta)
-            file.close(complete=True)
-        except BaseException:
-            file.discard()
-            raise
-        return file
+        written.discard()
 
 
-def convert(journal: str, path: str) -> int:
-    """Make the Parquet file ``path`` of what a killed capture left; how many events it has.
+def convert(journal_path: str, path: str) -> int:
+    """Convert the journal that a killed capture left to the Parquet file ``path``.
 
-    The journal stays. Raises OSError, and ValueError where pyarrow is missing or a row is none.
+    Returns the number of events. The journal stays. Raises OSError, and ValueError if pyarrow is
+    missing or the journal holds a line that is not a row.
     """
     check_installed()
     shape = Shape()
-    with open(journal, "rb") as lines:
-        for _, event in read(lines):
+    with open(journal_path, "rb") as lines:
+        for _, event in journal.rows(lines):
             if is_plain(event):
                 shape.note(event)
         lines.seek(0)
-        file = CaptureFile(path)
-        try:
-            _write(file, lines, shape.columns(MAX_COLUMNS - _OUR_COLUMNS), None)
-            file.close(complete=True)
-        except BaseException:
-            file.discard()
-            raise
-    return file.events
+        return _converted(lines, shape, path, None).events
 
 
 def rows(path: str | os.PathLike[str]) -> Iterator[Row]:
-    """The time (wall clock ns) and the event of each row, as equal as JSON values can be.
+    """The time and the event of each row. As JSON values the events equal the captured ones.
 
-    Of a Parquet file that tapring did not write, None and the row as it is. Raises OSError,
-    ValueError where pyarrow is missing, and pyarrow's ``ArrowInvalid`` (a ValueError) for what
-    is no Parquet file.
+    For a Parquet file that tapring did not write, the time is None and the event is the row.
+    Raises OSError, ValueError if pyarrow is missing, and pyarrow's ``ArrowInvalid`` (a
+    ValueError) for a file that is not Parquet.
     """
     check_installed()
     import pyarrow.parquet as pq
@@ -132,16 +117,42 @@ def rows(path: str | os.PathLike[str]) -> Iterator[Row]:
     with pq.ParquetFile(os.fspath(path)) as file:
         schema = file.schema_arrow
         ours = META_KEY in (schema.metadata or {}) and schema.names[:1] == [TIME]
-        for batch in file.iter_batches(batch_size=_BATCH_ROWS):
+        for batch in file.iter_batches(batch_size=RECORDS):
             if ours and schema.names[-1] == REST:
                 yield from _events(batch)
             else:
                 yield from ((None, row) for row in batch.to_pylist())
 
 
+def runs(source: Source, kind: str) -> Iterator[Run]:
+    """The events of a Parquet file, for a stage of ``kind``. Raises RecordingError.
+
+    They have times if tapring wrote the file.
+    """
+    load_package("pyarrow", "parquet", source.path)
+    try:
+        found = rows(source.path)
+        while some := list(islice(found, RECORDS)):
+            yield from timed_runs(some, OBJECT_DECODERS[kind])
+    except (OSError, ValueError, LookupError, TypeError, NotImplementedError) as error:
+        raise source.damaged(str(error).partition("\n")[0]) from None
+
+
 def check_installed() -> None:
-    """Raise ValueError, saying how to get it, where pyarrow is missing."""
+    """Raise ValueError, which says how to install it, if pyarrow is missing."""
     need("pyarrow", "parquet", "a Parquet file")
+
+
+def _converted(lines: Iterable[bytes], shape: Shape, path: str, meta: Meta | None) -> CaptureFile:
+    """The Parquet file made of a journal's ``lines``. If that fails, no file is left."""
+    file = CaptureFile(path)
+    try:
+        _write(file, lines, shape.columns(MAX_COLUMNS - _OUR_COLUMNS), meta)
+        file.close(complete=True)
+    except BaseException:
+        file.discard()
+        raise
+    return file
 
 
 def _write(file: CaptureFile, lines: Iterable[bytes], columns: Struct, meta: Meta | None) -> None:
@@ -164,7 +175,7 @@ def _write_group(writer: Any, schema: Any, columns: Struct, lines: list[bytes]) 
     import pyarrow as pa
 
     times, fitting, rests = [], [], []
-    for time_ns, event in read(lines):
+    for time_ns, event in journal.rows(lines):
         plain = is_plain(event)
         row, rest = left_over(columns, event) if plain else ({}, event)
         times.append(time_ns)
@@ -180,7 +191,7 @@ def _write_group(writer: Any, schema: Any, columns: Struct, lines: list[bytes]) 
 
 
 def _groups(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """The journal's lines in pieces that memory can hold."""
+    """The journal's lines in groups that fit into memory."""
     group: list[bytes] = []
     size = 0
     for line in lines:
@@ -206,7 +217,7 @@ def _arrow_type(column: Column) -> Any:
 
 
 def _events(batch: Any) -> Iterator[Row]:
-    """The events of a batch of ours."""
+    """The events of a batch of a file that tapring wrote."""
     import pyarrow as pa
 
     first, *middle, last = batch.columns
@@ -228,7 +239,7 @@ def _events(batch: Any) -> Iterator[Row]:
 
 
 def _without_absent(arrow_type: Any) -> Callable[[Any], Any] | None:
-    """What takes the keys that are absent out of a column's values; None where none can be."""
+    """Removes the absent keys from a column's values; None if the type cannot have any."""
     from pyarrow import types
 
     if types.is_list(arrow_type):
@@ -249,7 +260,7 @@ def _without_absent(arrow_type: Any) -> Callable[[Any], Any] | None:
 
 
 class _Into(io.RawIOBase):
-    """A CaptureFile as the file that pyarrow writes to."""
+    """A CaptureFile as a file object for pyarrow."""
 
     def __init__(self, file: CaptureFile) -> None:
         self._file = file

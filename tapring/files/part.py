@@ -1,10 +1,11 @@
-"""A file that has its name only once it is complete, and what becomes of one that never was.
+"""A file that gets its name when it is complete, and what happens to one that never was.
 
-Theory of operation. ``events.ndjson`` is written as ``events.ndjson.part`` and renamed at the
-end, so who finds the name finds a whole file. The writer holds an flock on the part, which the
-kernel drops however the writer ends: a part that can be locked is what a dead capture left, and
-is kept under a number (``.part.1``); one that cannot be is somebody's, and is refused. The lock
-is held over the renaming, so that nobody takes a complete part for one that was left.
+Theory of operation. ``events.ndjson`` is written as ``events.ndjson.part`` and renamed at the end,
+so a file under its own name is always complete. The writer holds an flock on the part, which the
+kernel drops however the writer ends. A part that can be locked was left by a dead capture, and is
+kept under a number (``.part.1``). A part that cannot be locked belongs to a living capture, and is
+refused. The lock is held until after the renaming, so that no other capture takes a complete part
+for one that was left.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ from typing import Final
 
 PART: Final = ".part"
 META: Final = ".meta.json"
-_MODE: Final = 0o600  # raw values stay at home
+JOURNAL: Final = ".ndjson"  # a capture for Parquet has it in its name until it is converted
+_MODE: Final = 0o600  # other users must not read raw values
 _LINKS: Final = 40  # as many as the kernel follows
 
 
 class PartFile:
-    """The file ``path``, locked, empty, and called ``path + ".part"`` until ``finish``.
+    """The file ``path``: locked, empty, and called ``path + ".part"`` until ``finish``.
 
-    Raises FileExistsError where a living process writes it, and OSError.
+    Raises FileExistsError if a living process is writing it, and OSError.
     """
 
     def __init__(self, path: str) -> None:
@@ -36,15 +38,15 @@ class PartFile:
         self.fd = self._claim()
 
     def finish(self) -> None:
-        """Give the file its name, replacing what had it, and close it. Raises OSError."""
-        # A network file system may tell only in close() that it could not write.
+        """Rename the file to its path, replacing an older one, and close it. Raises OSError."""
+        # A network file system may report a failed write only in close().
         os.close(os.dup(self.fd))
         os.rename(self.name, self.path)
         self.name = self.path
-        self.leave()
+        self.close()
 
-    def leave(self) -> None:
-        """Close the file under the name that it has."""
+    def close(self) -> None:
+        """Close the file; it keeps the name that it has. Closing twice is fine."""
         if self.fd >= 0:
             fd, self.fd = self.fd, -1
             os.close(fd)
@@ -54,11 +56,11 @@ class PartFile:
         if self.fd >= 0:
             with suppress(OSError):
                 os.unlink(self.name)
-            self.leave()
+            self.close()
 
     def _claim(self) -> int:
         while True:
-            # Only what was made here is written to: it is private, and no link to elsewhere.
+            # Only a file made here is written to: it is private, and not a link to elsewhere.
             fd = self._open(os.O_CREAT | os.O_EXCL)
             is_new = fd is not None
             if fd is None:
@@ -86,15 +88,15 @@ class PartFile:
             return None
 
     def _is_locked(self, fd: int) -> bool:
-        """Lock it; False if it has lost its name meanwhile. Raises FileExistsError."""
+        """Lock it; False if it lost its name meanwhile. Raises FileExistsError."""
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno != errno.EWOULDBLOCK:
                 error.filename = self.name
                 raise
-            said = "another capture writes it; give this one another name (-o PATH)"
-            raise FileExistsError(errno.EEXIST, said, self.name) from None
+            reason = "another capture is writing this file. Choose another name (-o PATH)"
+            raise FileExistsError(errno.EEXIST, reason, self.name) from None
         try:
             return os.path.samestat(os.fstat(fd), os.lstat(self.name))
         except FileNotFoundError:
@@ -104,9 +106,8 @@ class PartFile:
 def resolve(path: str) -> str | None:
     """The path of the regular file that ``path`` is or will be, symbolic links followed.
 
-    None where ``path`` is what has to be written to directly: a FIFO, a device, or something
-    that a process has open (``/dev/stdout``, ``/proc/self/fd/3``). Raises OSError where it
-    cannot be looked at.
+    None if ``path`` has to be written to directly: a FIFO, a device, or a file that a process
+    has open (``/dev/stdout``, ``/proc/self/fd/3``). Raises OSError if it cannot be examined.
     """
     with suppress(FileNotFoundError):
         mode = os.stat(path).st_mode
@@ -130,7 +131,7 @@ def _leads_through_proc(path: str) -> bool:
 
 
 def _keep(name: str, size: int) -> None:
-    """Give what a dead capture left, and what it said of it, a number that nothing has."""
+    """Rename what a dead capture left, and its meta, to the first number that is free."""
     if not size:
         os.unlink(name)
         with suppress(OSError):

@@ -1,4 +1,7 @@
-"""Events for people at a terminal: a line or a screenful each, and nothing that it would obey."""
+"""The format ``pretty``, for people: an event a line or a screenful, safe for any terminal.
+
+It leaves things out, so it cannot be read back.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from ..events.objects import flat, object_of_line
-from .frames import FrameLike
+from ..frame import Frame
 
 _encode: Final = msgspec.json.Encoder().encode
 _NS: Final = 1_000_000_000
@@ -21,9 +24,9 @@ _TOKENS: Final = re.compile(
 
 
 class Pretty:
-    """One event a line with its time, for people; what a terminal would obey is made visible.
+    """An encoder for one event a line with its time. Control characters are shown as escapes.
 
-    With ``screenful``, a line with the time and below it the event as indented JSON.
+    With ``screenful``, each event is a line with the time and below it indented JSON.
     """
 
     def __init__(self, *, colour: bool, screenful: bool = False) -> None:
@@ -31,8 +34,8 @@ class Pretty:
         self._off = "\x1b[0m" if colour else ""
         self._show = self._screenful if screenful else self._line
 
-    def __call__(self, frame: FrameLike) -> bytes:
-        """The text of ``frame``, a line that counts what was lost before it in front."""
+    def __call__(self, frame: Frame) -> bytes:
+        """The text of ``frame``, after a line that counts the events lost before it."""
         seconds, ns = divmod(frame.timestamp, _NS)
         clock = time.strftime("%H:%M:%S", time.localtime(seconds))
         stamp = self._painted("dim", f"{clock}.{ns // 1_000_000:03d}")

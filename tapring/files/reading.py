@@ -1,13 +1,13 @@
-"""Reading a recorded file back: what a capture, or anybody, wrote, as the events it was.
+"""The front for reading: what a recorded file holds, and its events as they were captured.
 
-Nothing is offered and nobody is waited for here. A file is read in pieces, of a parquet file a row
-group at a time, so that memory stays bounded whatever its size.
+A recording is a file that a capture wrote, or any file of JSON or text lines. It is read in
+pieces (a Parquet file by row group), so that memory stays bounded whatever its size.
 
-Theory of operation. A ``Source`` gives the file's bytes in pieces, unpacked (``source``). The
-decoder of its format makes runs of them (``runs``, ``npy``): events in a row that could be read
-(``events``), and how many before them could not. ``Recording.batches`` cuts the runs where the
-recorded pace has a point (``meta``). What a killed capture left ends in the middle of an event, or
-of a compressed stream: that is not damage, and all whole events before it are read.
+Theory of operation. A ``Source`` gives the file's decompressed bytes in pieces. The module of the
+format makes runs of them: events in a row, and how many before them could not be read.
+``Recording.batches`` cuts the runs at the points of the recorded pace. The file of a killed
+capture ends in the middle of an event or of a compressed stream: that is not damage, and all
+whole events before it are read.
 """
 
 from __future__ import annotations
@@ -18,29 +18,30 @@ from typing import Any, Final
 from msgspec import UNSET
 
 from ..errors import RecordingError
-from ..events.kinds import Kind, kind_from
-from .decoding import OF_MSGPACK, OF_OBJECT, OF_TEXT
+from ..events.kinds import Array, Kind, kind_from
+from . import journal, msgpack, ndjson, npy, parquet, raw
+from .decoding import RECORDS, Run
+from .formats import FILE_FORMATS
 from .formats import FORMATS as CAPTURED
 from .meta import Meta, read_meta
-from .npy_reading import NpyHeader, record_runs
 from .pace import Pace
-from .runs import RECORDS, Run, journal_runs, line_runs, msgpack_runs, parquet_runs, text_runs
-from .source import STDIN, Name, Source, is_regular
+from .source import STDIN, Name, Source, is_regular_file
 
 __all__ = ["FORMATS", "STDIN", "Recording", "open_recording"]
 
-FORMATS: Final = tuple(each for each in CAPTURED if each != "pretty")  # for people alone
+FORMATS: Final = tuple(each for each in CAPTURED if each != "pretty")
 _STAGES: Final = {"json": "decoded", "lines": "raw", "bytes": "blobs", "array": "records"}
-_KINDS: Final = {"raw": "lines", "npy": "array"}  # of a file that says nothing of itself
+_KINDS: Final = {"raw": "lines", "npy": "array"}  # of a file without a meta
 
 
 class Recording:
     """A recorded file: what it says of itself, and its events, as often as they are asked for.
 
-    kind, dtype: as of a stage (``stages.kind_from`` makes it). events: how many the file is said
-    to hold, or None. start_ns: when it began, ns since the epoch, or None. note: what is
-    different from the stage that was captured, or "". read, skipped: events so far that were
-    handed out, and that could not be read. complete: False once the end was found missing.
+    kind, dtype: of the stage (``make_kind`` makes its kind). events: how many the file holds
+    according to its meta, or None. start_ns: when it began, in nanoseconds since the epoch, or
+    None. note: how it differs from the stage that was captured, or "". read, skipped: events so
+    far that were returned, and that could not be read. complete: False once the end turned out
+    to be missing.
     """
 
     def __init__(
@@ -61,12 +62,12 @@ class Recording:
         captured = meta.kind if meta else _KINDS.get(format_, "json")
         self.stage = (meta.stage if meta else "") or _STAGES[captured]
         self.kind, self.dtype = captured, ""
-        if captured == "array":
+        if "array" in (captured, _KINDS.get(format_)):
             self._settle_array(meta)
 
     @property
     def has_pace(self) -> bool:
-        """Whether it is known when the events came."""
+        """Whether the file tells when its events came."""
         return bool(self.pace) or self._is_journal or self.format == "parquet"
 
     def make_kind(self) -> Kind:
@@ -77,11 +78,11 @@ class Recording:
             raise RecordingError(f"{self.path}: {error}") from None
 
     def batches(self, max_events: int = 64) -> Iterator[tuple[int | None, Any]]:
-        """(ns after the start, or None where no pace is known; events) until the end.
+        """Pairs until the end: nanoseconds after the start (None without a pace), and events.
 
-        Events are a list of ``bytes`` (lines, blobs) or ``msgspec.Raw`` (json), at most
-        ``max_events``, or an array of at most ``RECORDS``. Raises RecordingError where the file
-        is damaged, after what came before the damage.
+        Events are a list of at most ``max_events`` ``bytes`` (lines, blobs) or ``msgspec.Raw``
+        (json), or an array of at most ``RECORDS``. Raises RecordingError if the file is damaged,
+        after the events before the damage.
         """
         longest = RECORDS if self.kind == "array" else max_events
         source = Source(self.path, self._name)
@@ -102,14 +103,18 @@ class Recording:
 
     def _settle_array(self, meta: Meta | None) -> None:
         if self.format == "npy":
-            self.kind, self.dtype = "array", NpyHeader.of(Source(self.path, self._name)).descr
+            header = npy.NpyHeader.of(Source(self.path, self._name))
+            self.kind, self.dtype = "array", header.description
         elif self.format == "raw":
             self.dtype = meta.dtype if meta else ""
         else:
             self.kind = "json"
-            self.note = f"the records of stage {self.stage} are JSON here: it is a json stage now"
+            self.note = (
+                f"the records of stage {self.stage} were written as JSON, so it is a json stage now"
+            )
 
     def _cut(self, events: Any, position: int, longest: int) -> Iterator[tuple[int | None, Any]]:
+        """Cut a run at the points of the pace. ``position`` is the index of its first event."""
         pace, at = self.pace, 0
         while at < len(events):
             end = at + longest
@@ -123,44 +128,48 @@ class Recording:
 
     def _runs(self, source: Source) -> Iterator[Run]:
         if self._is_journal:
-            return journal_runs(source, OF_OBJECT[self.kind])
+            return journal.runs(source, self.kind)
         if self.format == "ndjson" or (self.format == "raw" and self.kind == "json"):
-            return text_runs(source, OF_TEXT[self.kind])
-        if self.format == "raw" and self.kind == "lines":
-            return line_runs(source)
+            return ndjson.runs(source, self.kind)
         if self.format == "msgpack":
-            return msgpack_runs(source, OF_MSGPACK[self.kind])
+            return msgpack.runs(source, self.kind)
         if self.format == "parquet":
-            return parquet_runs(source, OF_OBJECT[self.kind])
-        return record_runs(source, self.make_kind(), npy=self.format == "npy")
+            return parquet.runs(source, self.kind)
+        if self.kind == "lines":
+            return raw.line_runs(source)
+        kind = self.make_kind()
+        assert isinstance(kind, Array)
+        if self.format == "npy":
+            return npy.runs(source, kind.dtype)
+        return raw.record_runs(source, kind.dtype)
 
 
 def open_recording(path: str, format_: str | None = None) -> Recording:
-    """Find out what the file at ``path`` (``-``: standard input) holds; read nothing else of it.
+    """Find out what the file at ``path`` (``-``: standard input) holds, without reading its events.
 
-    format_: one of ``FORMATS``, where neither its name nor FILE.meta.json says it rightly. Raises
-    RecordingError for a file that is missing, empty, unreadable or cannot be told apart.
+    ``format_`` is one of ``FORMATS``, for a file whose name and FILE.meta.json do not tell it.
+    Raises RecordingError for a file that is missing, empty, unreadable or of no known format.
     """
     name = Name.of(path)
-    regular = path != STDIN and is_regular(path)
+    regular = path != STDIN and is_regular_file(path)
     meta = read_meta(path) if path != STDIN else None
     captured = meta.format if meta else None
     chosen = format_ or captured or name.format
     if chosen == "pretty":
         raise RecordingError(
-            f"{path} was written with --format pretty, which is for people and leaves things out; "
-            f"capture with --format ndjson"
+            f"{path} was written with --format pretty, which leaves things out. "
+            f"Capture with --format ndjson"
         )
     if chosen not in FORMATS:
+        raise RecordingError(f"{path}: {chosen!r} is not a format. Use one of {', '.join(FORMATS)}")
+    if chosen in FILE_FORMATS and not regular:
         raise RecordingError(
-            f"{path}: there is no format {chosen!r}; --format names one of {', '.join(FORMATS)}"
+            f"{path} is not a regular file, and {chosen} can be read only from one"
         )
-    if chosen in ("parquet", "npy") and not regular:
-        raise RecordingError(f"{path}: {chosen} is read from a regular file, which this is not")
     if chosen == "raw" and meta and meta.kind == "bytes":
         raise RecordingError(
-            f"{path} was written with --format raw, which keeps no boundaries between payloads; "
-            f"capture with --format msgpack or ndjson"
+            f"{path} was written with --format raw, which keeps no boundaries between payloads. "
+            f"Capture with --format msgpack or ndjson"
         )
     is_journal = format_ in (None, "parquet") and name.is_journal(captured)
     recording = Recording(path, name, chosen, meta, is_journal=is_journal)

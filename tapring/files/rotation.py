@@ -1,4 +1,4 @@
-"""Which file is next: a capture in numbered files of a size or a time each."""
+"""Rotation: a capture in numbered files, each of a size or a time."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _DIGITS: Final = 6  # so that a listing sorts them
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """When a file of a capture ends and the next begins; at frames, so no event is cut.
+    """When a file of a capture ends and the next begins: always between frames.
 
-    bytes: before the frame with which the file would be larger; a compressed file, once it is
-    as large (what waits in the compressor comes on top). seconds: this long after its first
-    event. With both, at what comes first. Raises ValueError for neither, and for what is not
-    positive.
+    bytes: a file ends before the frame that would make it larger. A compressed file ends once it
+    is that large; what the compressor still holds comes on top. seconds: a file ends this long
+    after its first event. If both are given, the limit that is reached first counts. Raises
+    ValueError if neither is given, or one is not positive.
     """
 
     bytes: int | None = None
@@ -29,22 +29,22 @@ class Rotation:
         limits = [each for each in (self.bytes, self.seconds) if each is not None]
         if not limits or min(limits) <= 0:
             raise ValueError(
-                f"a rotation is by a positive number of bytes or seconds, such as 100 MiB or "
-                f"3600 s, not by {self.bytes} bytes and {self.seconds} seconds"
+                f"a rotation needs a positive number of bytes or seconds, such as 100 MiB or "
+                f"3600 s, not {self.bytes} bytes and {self.seconds} seconds"
             )
 
 
 def split_path(path: str) -> tuple[str, str]:
-    """A path before and from its suffixes: ``("a/events", ".ndjson.gz")``."""
+    """A path without its suffixes, and the suffixes: ``("a/events", ".ndjson.gz")``."""
     plain, _ = split_suffix(path)
     stem, _ = os.path.splitext(plain)
     return stem, path[len(stem) :]
 
 
 def next_number(path: str) -> int:
-    """One more than the highest that a file of the capture ``path`` has, finished or not.
+    """One more than the highest number of any file of the capture ``path``, finished or not.
 
-    Raises OSError where its folder cannot be read.
+    Raises OSError if its folder cannot be read.
     """
     stem, suffix = split_path(path)
     folder, name = os.path.split(stem)

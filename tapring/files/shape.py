@@ -1,18 +1,18 @@
-"""Which columns a pile of JSON objects has, and what of an object does not fit into them.
+"""The columns that fit a set of JSON objects, and the rest of each object that does not fit.
 
-The rule, by key, over all the objects:
+The rule for the values of one key, over all objects:
 
-- all bool: a bool column; all str: a string; all integers of 64 bit: an int64; numbers of which
-  each fits a double exactly: a double;
-- all objects: a struct of columns by the same rule for their keys;
-- all arrays, whose elements (null allowed) are all of one kind by the same rule: a list;
-- anything else (mixed, null alone, larger integers, empty arrays alone): no column.
+- all bool: a bool column; all str: a string column; all integers of 64 bits: an int64 column; all
+  numbers, each of which a double holds exactly: a double column;
+- all objects: a struct, with columns by the same rule for their keys;
+- all arrays, with elements (null allowed) of one kind by the same rule: a list;
+- anything else (mixed kinds, only null, larger integers, only empty arrays): no column.
 
-What has no column is left over, and so are an explicit null and an array with an element that
-does not fit as it is. A key that is absent is null in its column. So an object is exactly its
-columns with what is left over merged in, object by object (``merged``).
+The rest of an object holds the values without a column, each explicit null, and each array with
+an element that would change in its column. A key that is absent is null in its column. So an
+object is exactly its columns with its rest merged in (``merged``).
 
-Pure Python on decoded JSON; what a file looks like is ``parquet``'s.
+This is pure Python on decoded JSON; ``parquet`` makes files of it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 MAX_COLUMNS: Final = 1000
-MAX_DEPTH: Final = 32  # readers recurse over the columns
-_MAX_NODES: Final = 10_000  # objects used as maps have new keys all the time
+MAX_DEPTH: Final = 32  # readers of Parquet recurse over the columns
+_MAX_NODES: Final = 10_000  # objects used as maps keep bringing new keys
 
 _BOOL, _STR, _INT, _WIDE, _HUGE, _FLOAT, _OBJECT, _ARRAY, _NULL = (1 << n for n in range(9))
 _SIMPLE: Final = {bool: _BOOL, str: _STR, float: _FLOAT, type(None): _NULL}
@@ -35,19 +35,19 @@ _SCALARS: Final = {
     _FLOAT: "double",
     _FLOAT | _INT: "double",
 }
-_EXACT: Final = 2**53  # each integer up to here is a double
+_EXACT: Final = 2**53  # a double holds each integer up to here exactly
 
 
 @dataclass(frozen=True, slots=True)
 class Struct:
-    """A column of objects; a key is absent where its own column is null."""
+    """A column of objects. A key is absent if its own column is null."""
 
     fields: dict[str, Column]
 
 
 @dataclass(frozen=True, slots=True)
 class ListOf:
-    """A column of arrays, each element of one kind, or null."""
+    """A column of arrays, with elements of one kind or null."""
 
     element: Column
 
@@ -57,18 +57,18 @@ Column = str | Struct | ListOf
 
 
 class Shape:
-    """The kinds of values that each key has had, in all the objects that were noted."""
+    """The kinds of values that each key had in the objects that were noted."""
 
     def __init__(self) -> None:
         self._nodes = 0
         self._root = _Node(0)
 
     def note(self, event: dict[str, Any]) -> None:
-        """Take account of an object."""
+        """Note the kinds of values in an object."""
         self._note_object(self._root, event)
 
     def columns(self, most: int = MAX_COLUMNS) -> Struct:
-        """The columns that hold what was noted, at most ``most`` leaves, in order of appearance."""
+        """The columns for the noted objects, at most ``most`` leaves, in order of appearance."""
         column, _ = _resolve_object(self._root, most)
         return column or Struct({})
 
@@ -119,9 +119,9 @@ class Shape:
 
 
 def left_over(column: Struct, event: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """``event`` as its columns take it, and what they do not hold.
+    """``event`` as its columns take it, and its rest.
 
-    The first may have keys that are no column; it is ``event`` itself where it can be.
+    The first can have keys without a column. It is ``event`` itself if nothing had to change.
     """
     fitting, rest = event, {}
     for key, value in event.items():
@@ -152,7 +152,7 @@ def merged(row: dict[str, Any], rest: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Node:
-    """What was seen at one place of the objects."""
+    """The kinds of values seen at one place of the objects."""
 
     __slots__ = ("depth", "element", "fields", "kinds")
 
@@ -164,7 +164,7 @@ class _Node:
 
 
 def _resolve(node: _Node, most: int) -> tuple[Column | None, int]:
-    """The column of a place, if it has one, and the leaves that may still be."""
+    """The column of a place, if it has one, and how many leaves are still allowed."""
     kinds = node.kinds & ~_NULL
     if most > 0 and kinds in _SCALARS:
         return _SCALARS[kinds], most - 1
@@ -186,7 +186,7 @@ def _resolve_object(node: _Node, most: int) -> tuple[Struct | None, int]:
 
 
 def _holds(column: Column, value: Any) -> bool:
-    """Whether a list's element, or a part of one, is kept by its column exactly."""
+    """Whether the column keeps a list's element, or a part of one, exactly."""
     if isinstance(column, ListOf):
         element = column.element
         if isinstance(element, str):

@@ -1,6 +1,5 @@
-"""Formats and outputs: how frames become bytes, and where the bytes go.
+"""The front for writing: which format a path means, what may be combined, and the sink for it.
 
-This is the front: which format a path means, what may be combined, and the sink that follows.
 Nothing optional is loaded before it is needed.
 """
 
@@ -12,33 +11,41 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
 
 from ..events.kinds import Array
+from ..frame import Frame
+from . import msgpack, ndjson, npy, raw
+from .capture_file import ByteFile
 from .compression import ZSTD, need, split_suffix
-from .formats import FILE_FORMATS, FORMAT_BY_SUFFIX, FORMATS, Format, default_format, make_format
-from .frames import FrameLike
+from .file_sink import FileSink, FileWriter
+from .formats import (
+    FILE_FORMATS,
+    FORMATS,
+    Encoder,
+    default_format,
+    format_by_suffix,
+    unknown_format,
+)
 from .meta import VERSION, CaptureMeta, KindName, Meta
-from .npy import NpyFile, check_kind
-from .output import STDOUT, CaptureFile, Output
+from .output import STDOUT, Output, StreamSink
 from .parquet import ParquetFile, check_installed
 from .part import resolve
+from .pretty import Pretty
 from .rotation import Rotation
-from .sinks import ByteFile, FileSink, FileWriter, StreamSink
 
 __all__ = [
     "FORMATS",
     "STDOUT",
-    "CaptureFile",
-    "Format",
-    "FrameLike",
+    "CaptureMeta",
+    "Encoder",
     "Output",
     "Rotation",
     "Sink",
     "check_output",
     "format_of",
-    "make_format",
+    "make_encoder",
     "open_sink",
 ]
 
-# Text may be called what its reader likes: lines that are JSON are ndjson, a log may be for eyes.
+# Text may be called what its reader likes: JSON lines can be .log, a .txt can be pretty.
 _ALSO_UNDER: Final = {"ndjson": {"raw"}, "raw": {"ndjson", "pretty"}}
 
 
@@ -51,7 +58,7 @@ class Sink(Protocol):
     files: list[str]
     """The names of the files that are complete."""
     unfinished: str | None
-    """The name of a file that is left incomplete."""
+    """The name of a file that stays incomplete."""
     meta_error: OSError | None
     """Why a file's meta could not be written."""
 
@@ -63,22 +70,22 @@ class Sink(Protocol):
     def bytes(self) -> int:
         """Bytes that were written."""
 
-    def write(self, frame: FrameLike) -> None:
-        """Write a frame. Raises OSError, and BrokenPipeError once nobody reads."""
+    def write(self, frame: Frame) -> None:
+        """Write a frame. Raises OSError; BrokenPipeError once the reader has gone."""
 
     def tick(self) -> None:
-        """Nothing waits to be read: flush what is due, end a file whose time is over.
+        """Do what is due by time: flush a compressor, end a file of a rotation.
 
-        To be called at least once a second. Raises OSError.
+        Call it at least once a second while no frames come. Raises OSError.
         """
 
     def flush(self) -> None:
-        """Make what was written readable, whatever becomes of this process. Raises OSError."""
+        """Make everything written readable, even if this process is killed. Raises OSError."""
 
     def close(self, *, complete: bool = True) -> None:
-        """End what was written. A file that is not ``complete`` keeps its temporary name.
+        """End the output. A file that is not ``complete`` keeps its temporary name.
 
-        Raises OSError where the end could not be written; the sink is closed then, too.
+        Raises OSError if the end could not be written; the sink is closed even then.
         """
 
 
@@ -95,10 +102,10 @@ def open_sink(
 ) -> Sink:
     """The sink for a capture of a stage of ``kind`` (and numpy ``dtype``) into ``path``.
 
-    ``format_`` None is found by ``format_of``. ``colour`` (of a terminal alone) and
-    ``screenful`` are pretty's. ``describe`` is asked, when a file ends, for what its meta says
-    besides. Raises what ``check_output`` does, and FileExistsError where another capture writes
-    the file.
+    If ``format_`` is None, ``format_of`` finds it. ``colour`` (for a terminal only) and
+    ``screenful`` are for the format pretty. ``describe`` is called for each meta of a file.
+    Raises what ``check_output`` raises, and FileExistsError if another capture is writing the
+    file.
     """
     check_output(path, format_, rotation)
     compression = split_suffix(path)[1]
@@ -107,12 +114,9 @@ def open_sink(
         output = Output(path)
         name = format_of(path, format_, kind, output.is_terminal)
         colour = colour and output.is_terminal
-        encode = make_format(
-            name, kind, terminal=output.is_terminal, colour=colour, screenful=screenful
-        )
+        encode = make_encoder(name, kind, colour=colour, screenful=screenful)
         return StreamSink(output, name, encode, compression)
     name = format_of(path, format_, kind, terminal=False)
-    opener = _opener(name, kind, dtype, compression, screenful)
     contents = Meta(
         tapring_capture=VERSION,
         format=name,
@@ -124,90 +128,99 @@ def open_sink(
     return FileSink(
         place,
         contents,
-        opener,
+        _opener(name, kind, dtype, compression, screenful),
         rotation=rotation,
         describe=describe,
         folder=folder if os.path.realpath(folder) == os.path.dirname(place) else None,
     )
 
 
+def make_encoder(name: str, kind: str, *, colour: bool = False, screenful: bool = False) -> Encoder:
+    """The encoder of the format ``name`` for stages of ``kind``.
+
+    ``colour`` and ``screenful`` are for the format pretty. Raises ValueError for an unknown name,
+    and for a format that needs a file.
+    """
+    if name == "pretty":
+        return Pretty(colour=colour, screenful=screenful)
+    if name == "raw":
+        return raw.encoder(kind)
+    if name == "ndjson":
+        return ndjson.encoder(kind)
+    if name == "msgpack":
+        return msgpack.encoder(kind)
+    if name in FILE_FORMATS:
+        raise ValueError(f"{name} needs a file to write to, such as -o events.{name}")
+    raise unknown_format(name)
+
+
 def format_of(path: str, format_: str | None, kind: str | None, terminal: bool) -> str:
-    """The format of ``path``: the one asked for, else by suffix, else by reader and kind."""
-    return format_ or _suffix_format(path) or default_format(kind, terminal=terminal)
+    """The format for ``path``: the one asked for, or by its suffix, or by terminal and kind."""
+    return format_ or format_by_suffix(path) or default_format(kind, terminal=terminal)
 
 
 def check_output(path: str, format_: str | None, rotation: Rotation | None = None) -> None:
-    """Whether a capture can go to ``path``, as far as that shows before there is an engine.
+    """Check that a capture can go to ``path``, as far as that is known before it begins.
 
-    Raises ValueError for what does not go together and for a package that is missing, OSError
+    Raises ValueError for options that cannot be combined and for a missing package, and OSError
     for a path that cannot be written.
     """
     if format_ is not None and format_ not in FORMATS:
-        raise ValueError(f"--format {format_}: is no format; there are {', '.join(FORMATS)}")
-    name = format_ or _suffix_format(path)
+        raise unknown_format(format_)
+    name = format_ or format_by_suffix(path)
     _check_suffix(path, format_)
     place = None if path == STDOUT else resolve(path)
     if place is None:
         _check_stream(path, name, rotation)
     else:
         _check_place(path, place)
-    _check_packages(path, name)
-
-
-def _suffix_format(path: str) -> str | None:
-    plain, _ = split_suffix(path)
-    return FORMAT_BY_SUFFIX.get(os.path.splitext(plain)[1].lower())
+    if name == "parquet":
+        check_installed()
+    if split_suffix(path)[1] == ZSTD:
+        need("zstandard", "zstd", f"-o {path}")
 
 
 def _check_suffix(path: str, format_: str | None) -> None:
-    means = _suffix_format(path)
+    meant = format_by_suffix(path)
     if (
         format_ is not None
-        and means not in (None, format_)
-        and (format_ not in _ALSO_UNDER.get(means, ()))
+        and meant not in (None, format_)
+        and (format_ not in _ALSO_UNDER.get(meant, ()))
     ):
         raise ValueError(
-            f"--format {format_} and -o {path} contradict each other: that name means {means}; "
-            f"leave --format out, or name the file otherwise, such as -o events.{format_}"
+            f"--format {format_} and -o {path} contradict each other: that name means {meant}. "
+            f"Leave out --format, or choose another name, such as -o events.{format_}"
         )
     plain, compression = split_suffix(path)
-    name = format_ or means
+    name = format_ or meant
     if compression is None or name not in FILE_FORMATS:
         return
-    why = "compresses itself" if name == "parquet" else "has a header that is written in place"
-    raise ValueError(f"-o {path}: a {name} file {why}; write it to -o {plain}")
+    why = "compresses itself" if name == "parquet" else "has a header that is rewritten in place"
+    raise ValueError(f"-o {path}: a {name} file {why}. Write it to -o {plain}")
 
 
 def _check_stream(path: str, name: str | None, rotation: Rotation | None) -> None:
-    what = "standard output" if path == STDOUT else "no regular file"
+    what = "standard output" if path == STDOUT else "not a regular file"
     if name in FILE_FORMATS:
         raise ValueError(
-            f"--format {name} needs a file, and -o {path} is {what}; "
-            f"write it to one, such as -o events.{name}"
+            f"--format {name} needs a file, and -o {path} is {what}. "
+            f"Write to a file, such as -o events.{name}"
         )
     if rotation is not None:
         raise ValueError(
-            f"--rotate makes several files, and -o {path} is {what}; "
-            f"give them a name, such as -o events.ndjson"
+            f"--rotate makes several files, and -o {path} is {what}. "
+            f"Name a file, such as -o events.ndjson"
         )
 
 
 def _check_place(path: str, place: str) -> None:
     folder = os.path.dirname(place)
     if not os.path.isdir(folder):
-        said = "the directory does not exist; make it before"
-        raise FileNotFoundError(errno.ENOENT, said, folder)
+        raise FileNotFoundError(errno.ENOENT, "the directory does not exist", folder)
     for each in (folder, place):
         if os.path.exists(each) and not os.access(each, os.W_OK):
-            said = f"{os.strerror(errno.EACCES)}, so -o {path} cannot be written"
-            raise PermissionError(errno.EACCES, said, each)
-
-
-def _check_packages(path: str, name: str | None) -> None:
-    if name == "parquet":
-        check_installed()
-    if split_suffix(path)[1] == ZSTD:
-        need("zstandard", "zstd", f"-o {path}")
+            reason = f"{os.strerror(errno.EACCES)}, so -o {path} cannot be written"
+            raise PermissionError(errno.EACCES, reason, each)
 
 
 def _opener(
@@ -216,7 +229,7 @@ def _opener(
     if name == "parquet":
         return lambda path: ParquetFile(path, kind)
     if name == "npy":
-        check_kind(kind)
-        return lambda path: NpyFile(path, dtype)
-    encode = make_format(name, kind, terminal=False, screenful=screenful)
+        npy.check_kind(kind)
+        return lambda path: npy.NpyFile(path, dtype)
+    encode = make_encoder(name, kind, screenful=screenful)
     return lambda path: ByteFile(path, encode, compression)

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from tapring.events.kinds import Array, Blobs, Json, Lines
 from tapring.files.meta import CaptureMeta
+from tapring.files.reading import open_recording
 from tapring.files.writing import Rotation, open_sink
 from tapring.frame import Frame
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
 
-from tapring.files.parquet import convert, rows  # noqa: E402
+from tapring.files.parquet import ParquetFile, convert, rows  # noqa: E402
 
 NS = 1_700_000_000_123_456_789
 
@@ -289,9 +290,21 @@ def test_where_parquet_cannot_be_written_the_journal_stays(tmp_path, spawn) -> N
     process = spawn(FULL, str(path), stdout=-1)
     said, about = process.communicate(timeout=60)[0].decode().splitlines()
     journal = tmp_path / "x.parquet.ndjson.part"
-    assert said == f"File too large; its events are in {journal}"
+    assert said == f"File too large; the events are in {journal}"
     assert about == f"1000 [] {journal}"
     assert len(journal.read_bytes().splitlines()) == 1000
     meta = json.loads((tmp_path / f"{journal.name}.meta.json").read_bytes())
     assert (meta["complete"], meta["events"]) == (False, 1000)
     assert not list(tmp_path.glob("x.parquet.part*"))
+
+
+def test_parquet_knows_its_pace_by_itself(tmp_path) -> None:
+    path = tmp_path / "events.parquet"
+    file = ParquetFile(str(path), "json")
+    for time_ns, count in ((5_000, 3), (4_000, 1), (9_000, 200)):
+        file.write(frame(Json(), [{"n": n} for n in range(count)], time_ns), None)
+    file.close(complete=True, meta=dict)
+    recording = open_recording(str(path))
+    sizes = [(offset, len(events)) for offset, events in recording.batches()]
+    assert sizes == [(0, 3), (0, 1), (4_000, 64), (4_000, 64), (4_000, 64), (4_000, 8)]
+    assert recording.start_ns == 5_000

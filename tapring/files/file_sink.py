@@ -1,7 +1,4 @@
-"""Sinks: a capture's frames on their way into files, or into what is open already.
-
-Which format and which path may be is decided in ``sinks`` itself; here it is done.
-"""
+"""A capture in regular files: one, or numbered ones with a rotation, each with its meta."""
 
 from __future__ import annotations
 
@@ -13,125 +10,35 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import UNSET
 
-from .compression import make_compressor
-from .formats import Format
-from .frames import FrameLike
+from ..frame import Frame
+from .capture_file import CaptureFile
 from .meta import CaptureMeta, Meta, remove_meta, write_meta
-from .output import CaptureFile, FlushClock, Output
 from .pace import PaceWriter
 from .rotation import Rotation, next_number, numbered_path
 
 
 class FileWriter(Protocol):
-    """What puts frames into one file in one format."""
+    """Writes frames to one file in one format."""
 
     file: CaptureFile
 
-    def write(self, frame: FrameLike, most: int | None) -> bool:
-        """Append a frame; False, and nothing done, if the file would pass ``most`` bytes."""
+    def write(self, frame: Frame, most: int | None) -> bool:
+        """Append a frame; False, with nothing done, if the file would pass ``most`` bytes."""
 
     def close(self, *, complete: bool, meta: Callable[[], Meta]) -> None:
-        """End the file; ``meta`` is what there is to say of it. Raises OSError."""
-
-
-class ByteFile:
-    """Events as bytes, one after the other, perhaps compressed."""
-
-    def __init__(self, path: str, encode: Format, compression: str | None) -> None:
-        self.file = CaptureFile(path, compression)
-        self._encode = encode
-        self._compressed = compression is not None
-
-    def write(self, frame: FrameLike, most: int | None) -> bool:
-        """Append a frame; False, and nothing done, if the file would pass ``most`` bytes.
-
-        How large a compressed frame is shows only afterwards: such a file is full once it has
-        ``most`` bytes.
-        """
-        data = self._encode(frame)
-        if most is not None and self.file.accepted:
-            size = self.file.size + (1 if self._compressed else len(data))
-            if size > most:
-                return False
-        self.file.write(data, frame.count)
-        return True
-
-    def close(self, *, complete: bool, meta: Callable[[], Meta]) -> None:
-        """End the file. Raises OSError."""
-        self.file.close(complete=complete)
-
-
-class StreamSink:
-    """Standard output, a FIFO, a device: bytes as they come. No name changes and no meta.
-
-    ``events`` are those of whole frames that were written.
-    """
-
-    def __init__(
-        self, output: Output, format_: str, encode: Format, compression: str | None
-    ) -> None:
-        self.path = output.path
-        self.format = format_
-        self.is_terminal = output.is_terminal
-        self.events = 0
-        self.bytes = 0
-        self.files: list[str] = []
-        self.unfinished: str | None = None
-        self.meta_error: OSError | None = None
-        self._output = output
-        self._encode = encode
-        self._compressor = make_compressor(compression)
-        self._waiting = 0
-        self._clock = FlushClock()
-        self._closed = False
-
-    def write(self, frame: FrameLike) -> None:
-        """Write a frame. Raises BrokenPipeError once nobody reads it, and OSError."""
-        data = self._encode(frame)
-        if self._compressor is None:
-            self._put(data, frame.count)
-            return
-        self._put(self._compressor.compress(data), 0)
-        self._waiting += frame.count
-        self.tick()
-
-    def tick(self) -> None:
-        """Flush what waits in the compressor, where that is due. Raises OSError."""
-        if self._waiting and self._clock.is_due():
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what waits in the compressor. Raises OSError."""
-        if self._compressor is not None and self._waiting:
-            self._put(self._compressor.flush(), self._waiting)
-            self._waiting = 0
-
-    def close(self, *, complete: bool = True) -> None:
-        """End what is compressed, and close; standard output stays open. Raises OSError."""
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            if self._compressor is not None and complete:
-                self._put(self._compressor.finish(), self._waiting)
-        finally:
-            self._output.close()
-
-    def _put(self, data: bytes, events: int) -> None:
-        self._output.write(data)
-        self.bytes += len(data)
-        self.events += events
+        """End the file. ``meta`` returns its meta, without its name and size. Raises OSError."""
 
 
 class FileSink:
     """A capture in one file, or with ``rotation`` in numbered ones, each with its meta.
 
-    ``open_file`` makes the writer for a path; ``folder`` is how names of its folder begin where
-    that is not how ``path`` does. The first file is opened at once, so that what
-    cannot be written is known before anything is captured.
+    contents: a meta that says what is in the files. open_file: makes the writer for a path.
+    describe: returns what the capture says of itself in a meta. folder: the prefix for the names
+    in ``files``, if it is not the folder of ``path``. The first file is opened at once, so that a
+    path that cannot be written is known before anything is captured.
 
-    A file has a meta from its first frame on, so that what a killed capture leaves says of which
-    stage it is. It is not written with the file, when there may be nothing yet to ask ``facts``.
+    A file has a meta from its first frame on, so that the file of a killed capture can be told.
+    There is none before, because ``describe`` may have nothing to say yet.
     """
 
     is_terminal = False
@@ -162,7 +69,7 @@ class FileSink:
         self._writer: FileWriter | None = None
         self._over_at: float | None = None
         self._number = 0
-        self._early: str | None = None  # the file that has the meta of one that is not complete
+        self._early: str | None = None  # the name of the file whose early meta was written
         self._closed = False
         self._begin()
 
@@ -176,8 +83,8 @@ class FileSink:
         """Bytes in the files."""
         return self._ended_bytes + (self._writer.file.size if self._writer else 0)
 
-    def write(self, frame: FrameLike) -> None:
-        """Write a frame, into the next file where that is due.
+    def write(self, frame: Frame) -> None:
+        """Write a frame, to the next file if it is time for one.
 
         Raises OSError, and ValueError once the sink is closed.
         """
@@ -197,21 +104,21 @@ class FileSink:
                 self._over_at = time.monotonic() + self._rotation.seconds
 
     def tick(self) -> None:
-        """Nothing waits to be read: flush what is due; end a file whose time is over."""
+        """End a file whose time is over; else flush it if a flush is due. Raises OSError."""
         if self._over_at is not None and time.monotonic() >= self._over_at:
             self._end(complete=True)
         elif self._writer is not None:
             self._announced(self._writer).file.tick()
 
     def flush(self) -> None:
-        """Make what was written readable, whatever becomes of this process. Raises OSError."""
+        """Make everything written readable, even if this process is killed. Raises OSError."""
         if self._writer is not None:
             self._writer.file.flush()
 
     def close(self, *, complete: bool = True) -> None:
-        """End the file that is open and write its meta; an incomplete one keeps ``.part``.
+        """End the open file and write its meta. A file that is not ``complete`` stays a .part.
 
-        Raises OSError where the end could not be written; the sink is closed then, too.
+        Raises OSError if the end could not be written; the sink is closed even then.
         """
         self._closed = True
         self._end(complete=complete)
@@ -229,7 +136,7 @@ class FileSink:
         return writer
 
     def _begun(self, path: str) -> FileWriter | None:
-        """The writer of a numbered file; None where another capture took the number meanwhile."""
+        """The writer of a numbered file; None if another capture took the number meanwhile."""
         try:
             writer = self._open_file(path)
         except FileExistsError:
@@ -240,7 +147,7 @@ class FileSink:
         return writer
 
     def _announced(self, writer: FileWriter) -> FileWriter:
-        """The same writer, once there is a meta beside its file."""
+        """The same writer, once a meta is beside its file."""
         if self._early is None:
             self._early = name = writer.file.name
             # If it cannot be written, the one at the end cannot either, and that is reported.

@@ -1,0 +1,89 @@
+"""The format ``ndjson``: one JSON object a line, whatever the kind of the stage."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+import msgspec
+
+from ..events.decoding import NOT_DECODED
+from ..events.objects import flat, line_of_object, object_of_blob, object_of_line
+from ..frame import Frame
+from .decoding import Decoder, Run, Unreadable, blob_of_object, decode_each, json_of_text
+from .formats import Encoder
+from .raw import line_runs
+from .source import Source
+
+Texts = Callable[[Frame], Iterable[bytes]]
+"""Gives the JSON text of each event of a frame, without a newline."""
+
+_decode: Final = msgspec.json.Decoder().decode
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def encoder(kind: str) -> Encoder:
+    """The encoder for stages of ``kind``."""
+    if kind == "json":
+        return _payload
+    texts = texts_of(kind)
+    return lambda frame: b"".join([text + b"\n" for text in texts(frame)])
+
+
+def texts_of(kind: str) -> Texts:
+    """What gives the JSON text of each event, for stages of ``kind``."""
+    return _TEXTS[kind]
+
+
+def runs(source: Source, kind: str) -> Iterator[Run]:
+    """The events of a file, for a stage of ``kind``."""
+    return text_runs(source, _TEXT_DECODERS[kind])
+
+
+def text_runs(source: Source, decode: Decoder) -> Iterator[Run]:
+    """What ``decode`` makes of each line."""
+    for run in line_runs(source):
+        yield from decode_each(run.events, decode, run.skipped)
+
+
+def _payload(frame: Frame) -> bytes:
+    return frame.payload
+
+
+def _json_texts(frame: Frame) -> Iterator[bytes]:
+    return (line.removesuffix(b"\n") for line in io.BytesIO(frame.payload))
+
+
+def _line_texts(frame: Frame) -> Iterator[bytes]:
+    return map(object_of_line, frame.events())
+
+
+def _blob_texts(frame: Frame) -> Iterator[bytes]:
+    return map(object_of_blob, frame.events())
+
+
+def _record_texts(frame: Frame) -> Iterator[bytes]:
+    return map(_encode, flat(frame.events()))
+
+
+_TEXTS: Final[dict[str, Texts]] = {
+    "lines": _line_texts,
+    "json": _json_texts,
+    "bytes": _blob_texts,
+    "array": _record_texts,
+}
+
+
+def _blob_of_text(text: bytes) -> Any:
+    try:
+        return blob_of_object(_decode(text))
+    except NOT_DECODED:
+        raise Unreadable from None
+
+
+_TEXT_DECODERS: Final[dict[str, Decoder]] = {
+    "json": json_of_text,
+    "lines": line_of_object,
+    "bytes": _blob_of_text,
+}

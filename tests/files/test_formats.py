@@ -1,0 +1,46 @@
+"""Formats: which one a name, a terminal and a kind mean."""
+
+from __future__ import annotations
+
+import pytest
+
+from tapring.files.formats import default_format
+from tapring.files.writing import format_of
+
+
+@pytest.mark.parametrize(
+    ("kind", "terminal", "found"),
+    [
+        ("lines", False, "raw"),
+        ("json", False, "ndjson"),
+        ("bytes", False, "ndjson"),
+        ("json", True, "pretty"),
+        (None, False, "ndjson"),
+    ],
+)
+def test_the_default_format_goes_by_the_reader_and_the_kind(kind, terminal, found) -> None:
+    assert default_format(kind, terminal=terminal) == found
+
+
+@pytest.mark.parametrize(
+    ("path", "format_", "kind", "terminal", "found"),
+    [
+        ("-", None, "json", True, "pretty"),
+        ("-", None, "lines", False, "raw"),
+        ("-", None, "array", False, "ndjson"),
+        ("-", "raw", "array", True, "raw"),
+        ("x", None, "lines", False, "raw"),
+        ("x.jsonl", None, "lines", False, "ndjson"),
+        ("x.NDJSON.GZ", None, "lines", False, "ndjson"),
+        ("x.json.zst", None, "json", False, "ndjson"),
+        ("x.mpk", None, "json", False, "msgpack"),
+        ("x.log.gz", None, "json", False, "raw"),
+        ("x.npy", None, None, False, "npy"),
+        ("x.parquet", None, None, False, "parquet"),
+        ("x.d/y", None, "json", False, "ndjson"),
+    ],
+)
+def test_the_format_is_the_one_asked_for_or_goes_by_the_name(
+    path, format_, kind, terminal, found
+) -> None:
+    assert format_of(path, format_, kind, terminal) == found

@@ -1,0 +1,43 @@
+"""msgpack: an object an event, and each event back from it."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import msgspec
+import numpy as np
+import pytest
+
+from tapring.events.kinds import Array, Blobs, Json, Lines
+from tapring.files.reading import open_recording
+from tapring.files.writing import make_encoder
+from tests.files.frames import frame
+from tests.files.recorded import decoded
+
+msgpack = pytest.importorskip("msgpack")
+
+
+def test_msgpack_is_an_object_an_event() -> None:
+    def unpacked(kind, batch) -> list:
+        data = make_encoder("msgpack", kind.name)(frame(kind, batch))
+        return list(msgpack.Unpacker(io.BytesIO(data), strict_map_key=False))
+
+    assert unpacked(Lines(), [b"text", b"\xff", b""]) == ["text", b"\xff", ""]
+    assert unpacked(Blobs(), [b"text", b"\x00"]) == [b"text", b"\x00"]
+    records = np.array([(1, 2.5)], [("a", "i2"), ("b", "f4")])
+    assert unpacked(Array(records.dtype), records) == [{"a": 1, "b": 2.5}]
+    big = {"n": [2**64], "s": "x"}
+    events = [{"a": [None, True, 1.5]}, 2**64 - 1, big, msgspec.Raw(b"{nul}")]
+    *held, text, broken = unpacked(Json(), events)
+    assert held == events[:2]
+    assert (text.code, json.loads(text.data), broken) == (74, big, b"{nul}")
+
+
+def test_what_was_no_json_in_a_capture_of_json_is_counted(tmp_path) -> None:
+    path = tmp_path / "events.msgpack"
+    packed = [{"a": 1}, b"no json", msgpack.ExtType(74, b'{"b": 2}'), msgpack.ExtType(74, b"[")]
+    path.write_bytes(b"".join(map(msgpack.packb, packed)))
+    recording = open_recording(str(path))
+    assert decoded(recording) == [{"a": 1}, {"b": 2}]
+    assert recording.skipped == 2

@@ -1,0 +1,103 @@
+"""Parts: a file has its name once it is complete, and no two captures share one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tapring.files.writing import open_sink
+from tests.files.frames import WRITER, meta_of, names, numbers, numbers_in
+
+
+def test_a_symbolic_link_stays_and_what_it_points_to_is_written(tmp_path) -> None:
+    (tmp_path / "there").mkdir()
+    link = tmp_path / "events.ndjson"
+    link.symlink_to("there/real")
+    for n in (3, 5):
+        sink = open_sink(str(link), None, kind="json")
+        sink.write(numbers(0, n))
+        assert (tmp_path / "there" / "real.part").exists()
+        sink.close()
+        assert link.is_symlink()
+        assert len(numbers_in(link.read_bytes())) == n
+    assert names(tmp_path / "there") == ["real", "real.meta.json"]
+
+
+def test_a_second_capture_to_the_same_file_is_refused_and_harms_nothing(tmp_path) -> None:
+    path = str(tmp_path / "x.ndjson")
+    first = open_sink(path, None, kind="json")
+    first.write(numbers(0, 2))
+    with pytest.raises(FileExistsError, match="another capture is writing this file") as refused:
+        open_sink(path, None, kind="json")
+    assert refused.value.filename == path + ".part"
+    first.write(numbers(2, 4))
+    first.close()
+    assert numbers_in(Path(path).read_bytes()) == [0, 1, 2, 3]
+
+
+def test_what_killed_captures_left_is_kept_under_numbers(tmp_path) -> None:
+    path = tmp_path / "x.ndjson"
+    for n in range(3):
+        sink = open_sink(str(path), None, kind="json")
+        sink.write(numbers(n, n + 1))
+        sink.close(complete=False)
+    open_sink(str(path), None, kind="json").close()
+    kept = [tmp_path / f"x.ndjson.part.{n}" for n in (1, 2, 3)]
+    assert [numbers_in(each.read_bytes()) for each in kept] == [[0], [1], [2]]
+    assert [meta_of(each)["events"] for each in kept] == [1, 1, 1]
+    assert not (tmp_path / "x.ndjson.part").exists()
+
+
+def test_what_is_written_to_is_always_new_and_private(tmp_path) -> None:
+    path, part = tmp_path / "x.ndjson", tmp_path / "x.ndjson.part"
+    part.touch(0o666)
+    part.chmod(0o666)
+    with part.open("rb") as prepared:
+        sink = open_sink(str(path), None, kind="json")
+        sink.write(numbers(0, 1))
+        assert prepared.read() == b""
+    sink.close()
+    assert path.stat().st_mode & 0o777 == 0o600
+    part.symlink_to("elsewhere")
+    (tmp_path / "elsewhere").touch()
+    with pytest.raises(OSError, match="symbolic links"):
+        open_sink(str(path), None, kind="json")
+    assert (tmp_path / "elsewhere").read_bytes() == b""
+
+
+def test_many_captures_that_start_at_once_never_share_a_file(tmp_path, spawn) -> None:
+    source = WRITER.replace("sink = open_sink(", "sink = open_late(")
+    late = (
+        "import sys, tapring.files.writing\n"
+        "def open_late(*args, **options):\n"
+        "    print(flush=True); sys.stdin.readline()\n"
+        "    try: return tapring.files.writing.open_sink(*args, **options)\n"
+        "    except FileExistsError: sys.exit(3)\n"
+    )
+    source = late + source + "put(int(sys.argv[2]))\nsink.close()\n"
+    started = [
+        spawn(source, str(tmp_path / "x.ndjson"), str(10 * n), stdin=-1, stdout=-1)
+        for n in range(6)
+    ]
+    for each in started:
+        each.stdout.readline()
+    for each in started:
+        each.stdin.write(b"\n")
+        each.stdin.flush()
+    codes = [each.wait() for each in started]
+    assert set(codes) <= {0, 3}
+    assert 0 in codes
+    assert len(numbers_in((tmp_path / "x.ndjson").read_bytes())) == 10
+    assert names(tmp_path) == ["x.ndjson", "x.ndjson.meta.json"]
+
+
+def test_an_empty_part_goes_with_what_was_said_of_it(tmp_path, spawn) -> None:
+    process = spawn(WRITER + "sink.tick(); print(flush=True); signal.pause()",
+                    str(tmp_path / "x.ndjson"), stdout=-1)  # fmt: skip
+    process.stdout.readline()
+    process.kill()
+    process.wait()
+    assert names(tmp_path) == ["x.ndjson.part", "x.ndjson.part.meta.json"]
+    open_sink(str(tmp_path / "x.ndjson"), None, kind="json").close(complete=False)
+    assert names(tmp_path) == []

@@ -1,0 +1,66 @@
+"""pretty: events for people, and nothing that a terminal would obey."""
+
+from __future__ import annotations
+
+import msgspec
+from hypothesis import given
+
+from tapring.events.kinds import Json, Lines
+from tapring.files.writing import make_encoder
+from tests.files.frames import frame, text_lines
+
+
+@given(text_lines)
+def test_pretty_shows_what_a_terminal_would_obey(lines) -> None:
+    shown = make_encoder("pretty", "lines")(frame(Lines(), lines)).decode()
+    assert len(shown.split("\n")) == len(lines) + 1
+    assert all(char.isprintable() or char == "\n" for char in shown)
+
+
+def test_pretty_shows_gaps_and_nested_events() -> None:
+    pretty = make_encoder("pretty", "json")
+    events = [{"a": "x y", "b": {"c": [1]}, "d": "e"}, [1], "\x1b[2J"]
+    shown = pretty(frame(Json(), events, missed=3))
+    first, second, third, fourth = shown.decode().splitlines()
+    assert "3 events missed here" in first
+    assert second.endswith('a="x y" b={"c":[1]} d=e')
+    assert third.endswith(" [1]")
+    assert "\x1b" not in fourth
+    coloured = make_encoder("pretty", "json", colour=True)
+    assert b"\x1b[36ma\x1b[0m=1" in coloured(frame(Json(), [{"a": 1}]))
+
+
+def test_a_screenful_is_the_time_and_the_event_indented() -> None:
+    show = make_encoder("pretty", "json", screenful=True)
+    text = show(frame(Json(), [{"a": {"b": [1, "x\x9b"]}}, "s"], missed=2)).decode()
+    lines = text.splitlines()
+    assert "2 events missed here" in lines[0]
+    assert lines[2:9] == [
+        "{",
+        '  "a": {',
+        '    "b": [',
+        "      1,",
+        '      "x\\x9b"',
+        "    ]",
+        "  }",
+    ]
+    assert lines[-1] == '"s"'
+    shown = make_encoder("pretty", "lines", screenful=True)
+    assert shown(frame(Lines(), [b"\x1b[2J", b'{"a":1}'])).decode().split("\n")[1::2] == [
+        "\\x1b[2J",
+        "{",
+        "}",
+    ]
+    coloured = make_encoder("pretty", "json", colour=True, screenful=True)
+    text = coloured(frame(Json(), [{"k": "v: 1", "n": -1.5, "w": None}])).decode()
+    for painted in (
+        '\x1b[36m"k"\x1b[0m: \x1b[32m"v: 1"\x1b[0m',
+        ": \x1b[35m-1.5\x1b[0m",
+        "\x1b[34mnull\x1b[0m",
+    ):
+        assert painted in text
+
+
+def test_msgspec_raw_in_an_event_is_shown() -> None:
+    shown = make_encoder("pretty", "json")(frame(Json(), [msgspec.Raw(b'{"a":1}')]))
+    assert b"a=1" in shown

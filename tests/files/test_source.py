@@ -1,0 +1,61 @@
+"""Sources: by their name, in pieces, and errors that say what to do."""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+
+import pytest
+
+from tapring.errors import RecordingError
+from tapring.files.reading import open_recording
+
+NAMES = {
+    "a.ndjson": ("ndjson", "json", "decoded"),
+    "a.jsonl.gz": ("ndjson", "json", "decoded"),
+    "a.JSON": ("ndjson", "json", "decoded"),
+    "a.000001.ndjson.zst.part.12": ("ndjson", "json", "decoded"),
+    "a.msgpack": ("msgpack", "json", "decoded"),
+    "a.parquet": ("parquet", "json", "decoded"),
+    "a.parquet.ndjson.part": ("ndjson", "json", "decoded"),
+    "a.log": ("raw", "lines", "raw"),
+    "a": ("raw", "lines", "raw"),
+}
+
+
+def test_a_file_that_says_nothing_of_itself_is_read_by_its_name(tmp_path) -> None:
+    for name, expected in NAMES.items():
+        (tmp_path / name).write_bytes(b"x")
+        found = open_recording(str(tmp_path / name))
+        assert (found.format, found.kind, found.stage) == expected
+        assert found.engine == ""
+        assert open_recording(str(tmp_path / name), "raw").kind == "lines"
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "extra"),
+    [
+        ("zstandard", "a.ndjson.zst", "zstd"),
+        ("msgpack", "a.msgpack", "msgpack"),
+        ("pyarrow", "a.parquet", "parquet"),
+    ],
+)
+def test_a_missing_package_is_named_with_its_extra(
+    package, name, extra, tmp_path, monkeypatch
+) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(RecordingError, match=rf"pip install 'tapring\[{extra}\]'"):
+        list(open_recording(str(tmp_path / name)).batches())
+
+
+def test_a_large_file_is_not_read_into_memory(tmp_path) -> None:
+    path = tmp_path / "events.ndjson"
+    path.write_bytes(b'{"some": "event"}\n' * 500_000)
+    batches = open_recording(str(path)).batches()
+    tracemalloc.start()
+    assert sum(len(next(batches)[1]) for _ in range(1_000)) > 60_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    batches.close()
+    assert peak < 6 << 20
