@@ -1,0 +1,69 @@
+"""The progress line: when it is shown, and that it fits and keeps its pace."""
+
+import io
+from contextlib import redirect_stderr
+from types import SimpleNamespace
+
+import pytest
+
+from tapring.cli import progress
+from tapring.cli.progress import show_progress
+from tapring.consumer.stats import Stats
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def session(**stats) -> SimpleNamespace:
+    return SimpleNamespace(stats=Stats(**stats), fill=0.42, remaining_s=90.0)
+
+
+def sink(is_terminal: bool = False) -> SimpleNamespace:
+    return SimpleNamespace(events=1234, is_terminal=is_terminal)
+
+
+@pytest.fixture
+def terminal(monkeypatch) -> Terminal:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    return Terminal()
+
+
+def test_it_tells_events_losses_fill_and_the_time_left_within_80_columns(
+    terminal, monkeypatch
+) -> None:
+    seconds = iter(range(1, 9))
+    monkeypatch.setattr(progress, "monotonic_ns", lambda: next(seconds) * 10**9)
+    shown = show_progress(session(dropped=7, filtered=8, shed=9), sink(), 5000)
+    with redirect_stderr(terminal), shown as update:
+        update()
+    line = next(x for x in terminal.getvalue().splitlines() if "1,234 of 5,000 events" in x)
+    for part in ("1,234/s", "7 dropped", "8 filtered", "9 over budget", "ring 42%", "1:30 left"):
+        assert part in line
+
+
+def test_it_is_drawn_at_most_five_times_a_second(terminal, monkeypatch) -> None:
+    now = [10**12]
+    monkeypatch.setattr(progress, "monotonic_ns", lambda: now[0])
+    with redirect_stderr(terminal), show_progress(session(), sink(), None) as update:
+        for _ in range(100):
+            now[0] += 10_000_000
+            update()
+        drawn = terminal.getvalue().count("1,234 events")
+    assert 4 <= drawn <= 6
+
+
+@pytest.mark.parametrize(
+    ("wanted", "to_terminal", "tty"),
+    [(False, False, True), (True, True, True), (True, False, False)],
+)
+def test_it_stays_away_if_unwanted_or_if_it_would_mix_with_events(
+    terminal, monkeypatch, wanted, to_terminal, tty
+) -> None:
+    monkeypatch.setattr(Terminal, "isatty", lambda _: tty)
+    shown = show_progress(session(), sink(to_terminal), None, wanted=wanted)
+    with redirect_stderr(terminal), shown as update:
+        assert update is None
+    assert terminal.getvalue() == ""

@@ -1,0 +1,131 @@
+"""The last words of a capture: what was lost, what was skipped and why, and what to try."""
+
+import errno
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from tapring.cli import summary
+from tapring.consumer.stats import Stats
+from tapring.delivery.report import Report
+from tapring.events.redaction import Redactor
+from tapring.events.selection import Select
+from tapring.events.sieve import KeptAway
+
+
+@pytest.fixture
+def said(capsys):
+    """The lines of the summary of a capture with these counts, without their prefix."""
+
+    def of(
+        style: str = "text",
+        select: Select | None = None,
+        redact: Redactor | None = None,
+        away: KeptAway | None = None,
+        of_sink: dict | None = None,
+        **stats,
+    ) -> list[str]:
+        session = SimpleNamespace(
+            stats=Stats(**stats),
+            away=away or KeptAway(),
+            engine="shop",
+            lanes=("0a0b0c0d",),
+            stage="decoded",
+            budget=0.02,
+            sample=4,
+            ended_by="limit",
+            seen_keys=("user.email", "msg"),
+        )
+        sink = SimpleNamespace(
+            **{"events": 2000, "bytes": 9, "files": [], "unfinished": None, "meta_error": None}
+            | (of_sink or {})
+        )
+        summary.show(Report(session, select or Select(), redact, sink), style)
+        out, err = capsys.readouterr()
+        assert out == ""
+        lines = err.splitlines()
+        assert style != "text" or all(line.startswith("tapring: ") for line in lines)
+        return [line.removeprefix("tapring: ") for line in lines]
+
+    return of
+
+
+def test_the_first_line_says_how_much_of_what_and_why_it_ended(said) -> None:
+    (line,) = said(offered=2000, captured=2000, delivered=2000)
+    assert line == "2,000 events of shop/decoded in 0.0 s, ended by limit; nothing was lost"
+
+
+def test_losses_are_said_with_their_share_and_reasons_and_with_what_to_try(said) -> None:
+    first, advice = said(offered=200, captured=150, dropped=40, oversize=9, errors=1, gaps=3)
+    assert first.endswith(
+        "50 of 200 (25.0 %) were lost in 3 places: "
+        "40 dropped, 9 larger than the ring, 1 not serializable"
+    )
+    assert "Try --buffer 32MiB or --sample-batches" in advice
+
+
+def test_what_is_still_in_the_ring_is_not_lost(said) -> None:
+    (line,) = said(offered=9, captured=9, unread=9)
+    assert line.endswith("nothing was lost; 9 more were left unread in the ring")
+
+
+def test_each_filter_says_how_many_events_it_took_out(said) -> None:
+    away = KeptAway(grep=1, where=1256, sample=3, rate=4)
+    assert said(away=away, filtered=1264)[1:] == [
+        "1 event did not match --grep",
+        "1,256 events did not match --where",
+        "3 events were left out by --sample",
+        "4 events exceeded --rate",
+    ]
+
+
+def test_a_filter_that_failed_on_events_says_so(said) -> None:
+    select = Select(where="length(msg) > `3`")
+    assert not select.where.holds({"other": 1})
+    (line,) = said(select=select)[1:]
+    assert line.startswith("--where failed on 1 event, which count as not matching")
+
+
+def test_events_that_the_engine_skipped_are_said_with_the_reason(said) -> None:
+    sampled, shed = said(sampled_out=30, shed=64, served=0.25)[1:]
+    assert (
+        sampled == "30 events were skipped by the engine: --sample-batches asked for one batch in 4"
+    )
+    assert shed.startswith(
+        "64 events were skipped by the engine to stay within its budget (2 % of its time); "
+        "at the end it offered 25% of the batches"
+    )
+
+
+def test_events_that_cannot_be_decoded_are_withheld_or_left_out(said) -> None:
+    withheld, left_out = said(redaction_dropped=2, decode_errors=5)[1:]
+    assert withheld == "2 events were withheld: they are not valid JSON, so they cannot be redacted"
+    assert left_out == "5 events were left out: they are not valid JSON"
+
+
+def test_a_path_that_no_event_had_is_named_with_the_likely_one(said) -> None:
+    lines = said(redact=Redactor("user.emial", regex="zzz"), select=Select(fields="msg,nope"))[1:]
+    assert lines[0] == "--redact user.emial: no event had this field; did you mean 'user.email'?"
+    assert "--fields nope: no event had this field" in lines
+    assert lines[-1] == "--redact-regex matched nothing, so it hid nothing"
+
+
+def test_files_are_named_complete_and_incomplete(said) -> None:
+    error = OSError(errno.ENOSPC, "No space left on device")
+    files = {"files": ["a.ndjson", "b.ndjson"], "unfinished": "c.part", "meta_error": error}
+    assert said(of_sink=files, split=1)[1:] == [
+        "1 line more than events: some events contain newlines",
+        "written: a.ndjson, b.ndjson",
+        "c.part is incomplete, but every event in it is intact",
+        "the .meta.json could not be written: No space left on device",
+    ]
+
+
+def test_as_json_it_is_the_facts_on_one_line(said) -> None:
+    (line,) = said("json", offered=3)
+    assert json.loads(line)["tapring_summary"]["offered"] == 3
+
+
+def test_it_can_be_silent(said) -> None:
+    assert said("none", offered=3, dropped=3) == []
