@@ -447,7 +447,7 @@ def test_what_cannot_start_is_exit_3_and_one_line(engine, name, run_cli) -> None
     assert f"did you mean '{name}'" in error_of(run_cli("attach", name + "x"), 3)
     assert "did you mean 'decoded'" in error_of(run_cli("attach", name, "--stage", "decode"), 3)
     assert "no session 99" in error_of(run_cli("attach", f"{name}:99"), 3)
-    assert "100 s at most" in error_of(run_cli("attach", name, "--duration", "2h"), 3)
+    assert "at most 100 s" in error_of(run_cli("attach", name, "--duration", "2h"), 3)
     assert "67108864" in error_of(run_cli("attach", name, "--buffer", "1GiB"), 3)
     assert "the directory does not exist" in error_of(
         run_cli("attach", name, "-o", "/nowhere/x"), 3

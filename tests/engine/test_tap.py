@@ -167,7 +167,7 @@ def test_misuse_raises_in_a_strict_tap_and_names_the_stages(tap) -> None:
     watched = tap.snapshot()
     with pytest.raises(tapring.StageNotFound, match="did you mean 'decoded'.*raw, decoded"):
         watched.offer("decodet", LINES)
-    with pytest.raises(TypeError, match="a single event is offered as"):
+    with pytest.raises(TypeError, match="offer a single event as"):
         watched.offer("raw", 7)
 
 
