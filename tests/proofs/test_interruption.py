@@ -1,8 +1,9 @@
 """An exception at any bytecode of the hot path: it reaches the engine, and the account stays exact.
 
-A trace function raises at one bytecode of ours after the other, until what is tried runs through
-without being met: a Ctrl-C lands between any two of them, and so does a signal handler's own
-exception. The engine goes on after each, with the same Tap.
+A test throws at the first bytecode of what it tries, then at the second, and so on until nothing
+is thrown any more: a Ctrl-C can arrive between any two bytecodes, and so can the exception of a
+signal handler. The engine continues after each with the same Tap. Each test then asserts that it
+threw inside the functions that it is about.
 """
 
 import ctypes
@@ -10,20 +11,20 @@ import gc
 import itertools
 import os
 import signal
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 
 import pytest
 
 import tapring
 from tapring.engine import cost
+from tapring.engine.fanout import Attended, Watched
+from tapring.events.strip import Removing
 from tapring.shm.segment import names
-
-PACKAGE = str(Path(tapring.__file__).parent)
+from tapring.wire.writer import Writer
+from tests.proofs.throwing import Thrower, thrower
 
 
 def ctrl_c() -> None:
@@ -43,62 +44,17 @@ THROWS = [(ctrl_c, False), (time_limit, False), (time_limit, True)]
 
 
 @pytest.fixture(params=THROWS, ids=["Ctrl-C", "time-limit", "time-limit-while-timed"])
-def throw(request, monkeypatch) -> Iterator[Callable[[], None]]:
-    """What throws; with no batch timed, or each one."""
-    if not traces_every_bytecode():
-        pytest.skip("this CPython does not trace every bytecode")
+def throw(request, monkeypatch) -> Iterator[Thrower]:
+    """Throws at a chosen bytecode; with no batch timed, or each one."""
     throws, timed = request.param
     if timed:
         monkeypatch.setattr(cost, "_FIRST_READINGS", 1 << 60)
     else:
         monkeypatch.setattr(cost.Meter, "is_due", lambda *_: False)
     before = signal.signal(signal.SIGUSR1, timed_out)
-    yield throws
+    with closing(thrower(throws, KeyboardInterrupt, TimeoutError)) as throw:
+        yield throw
     signal.signal(signal.SIGUSR1, before)
-
-
-def thrown_at(step: int, throw: Callable[[], None], work: Callable[[], object]) -> bool:
-    """Do ``work`` and throw at its ``step``-th bytecode of ours; False if it has fewer."""
-    left = itertools.count(step, -1)
-
-    def at_call(frame, _event, _arg):
-        if not frame.f_code.co_filename.startswith(PACKAGE) or in_finalizer(frame):
-            return None
-        frame.f_trace_opcodes = True
-        frame.f_trace_lines = False
-        return at_opcode
-
-    def at_opcode(_frame, event, _arg):
-        if event == "opcode" and next(left) == 0:
-            throw()
-        return at_opcode
-
-    before = sys.gettrace()
-    sys._getframe().f_trace_opcodes = True  # without one such frame, CPython 3.13 has none later
-    sys.settrace(at_call)
-    try:
-        work()
-    except (KeyboardInterrupt, TimeoutError):
-        return True
-    finally:
-        sys.settrace(before)
-    return False
-
-
-def in_finalizer(frame: FrameType | None) -> bool:
-    """Python itself drops an exception there, and says so."""
-    while frame and frame.f_code.co_name != "__del__":
-        frame = frame.f_back
-    return frame is not None
-
-
-def traces_every_bytecode() -> bool:
-    """Whether this Python does so, also once the same code ran untraced: 3.13.0 does not."""
-    met = []
-    for _ in range(3):
-        met.append(thrown_at(0, ctrl_c, lambda: tapring.array("i4")))
-        tapring.array("i4")
-    return all(met)
 
 
 class Account:
@@ -165,14 +121,15 @@ def tap(name) -> Iterator[tapring.Tap]:
 @pytest.mark.parametrize("size", [1, 5, 40], ids=["a-frame-of-one", "a-frame", "frames-that-wrap"])
 def test_a_batch_is_published_once_or_counted(tap, name, throw, size) -> None:
     account = Account(tap, tap.register("raw", buffer_bytes=1 << 20))
+    offer(tap, account.batch(2))
     for step in itertools.count():
         numbers = account.batch(size)
         with account.interrupted(numbers):
-            met = thrown_at(step, throw, lambda numbers=numbers: offer(tap, numbers))
-        offer(tap, account.batch(2))
+            met = throw.at(step, lambda numbers=numbers: offer(tap, numbers))
         if not met:
             break
     assert step > 100
+    assert min(throw.bytecodes(Watched.write, Writer.publish)) > 30
     account.settle(name)
 
 
@@ -185,7 +142,7 @@ def test_a_full_ring_drops_once(tap, name, throw, room) -> None:
             for _ in range(8 - room):
                 offer(tap, [7])
             before = handle.offered
-            met = thrown_at(step, throw, lambda: offer(tap, list(range(20))))
+            met = throw.at(step, lambda: offer(tap, list(range(20))))
             assert handle.offered - before in (0, 20)
             read = session.read(1000, timeout=0)
             assert read[: 8 - room] == [b"7"] * (8 - room)
@@ -195,6 +152,7 @@ def test_a_full_ring_drops_once(tap, name, throw, room) -> None:
             if not met:
                 break
         assert step > 100
+    assert min(throw.bytecodes(Watched.write, Writer.look_again, Writer.drop)) > 10
 
 
 @pytest.mark.parametrize("left_out", ["sampled_out", "shed"])
@@ -209,16 +167,20 @@ def test_a_session_of_some_batches_beside_another_counts_one_once_or_never_saw_i
         tap._roster.live[sampled.id].served = 0.4
         tap._watch()
         tap._set_due()
+    offer(tap, account.batch(1))
     for step in itertools.count():
         before = sampled.offered, getattr(sampled, left_out)
         numbers = account.batch(5)
         with account.interrupted(numbers):
-            met = thrown_at(step, throw, lambda numbers=numbers: offer(tap, numbers))
+            met = throw.at(step, lambda numbers=numbers: offer(tap, numbers))
         counted = sampled.offered - before[0], getattr(sampled, left_out) - before[1]
         assert counted in ((0, 0), (5, 0), (0, 5))
         if not met:
             break
     assert step > 100
+    left_out_by = Writer.skip if left_out == "sampled_out" else Writer.leave_out
+    met_in = throw.bytecodes(Attended.write, Attended._choose, Watched.write, left_out_by)
+    assert min(met_in) > 5, met_in
     account.settle(name)
     with tapring.attach_session(name, sampled.id) as session:
         sampled.close()
@@ -233,14 +195,16 @@ def test_a_session_of_some_batches_beside_another_counts_one_once_or_never_saw_i
 
 def test_a_batch_whose_fields_are_being_removed_is_counted_once(name, throw) -> None:
     with tapring.Tap(name, redact="b") as tap, tap.register("decoded") as handle:
+        tap.snapshot()
         for step in itertools.count():
             before = handle.offered
             events = [{"a": 1, "b": 2}, {"b": {"a": 1}}]
-            met = thrown_at(step, throw, lambda e=events: tap.snapshot().offer("decoded", e))
+            met = throw.at(step, lambda e=events: tap.snapshot().offer("decoded", e))
             assert handle.offered - before in (0, 2)
             if not met:
                 break
         assert step > 100
+        assert min(throw.bytecodes(Watched.write, Writer.publish, Removing.pack)) > 10
         with tapring.attach_session(name, handle.id) as session:
             read = session.read(1 << 20, timeout=0)
             assert read == [{"a": 1}, {}] * (len(read) // 2)
@@ -249,13 +213,15 @@ def test_a_batch_whose_fields_are_being_removed_is_counted_once(name, throw) -> 
 
 def test_an_event_that_cannot_be_serialized_is_counted_once(name, throw) -> None:
     with tapring.Tap(name) as tap, tap.register("decoded", buffer_bytes=1 << 20) as handle:
+        tap.snapshot()
         for step in itertools.count(0, 11):  # thousands, in telling whose exception it was
             before = handle.offered
             events = [{"a": 1}, object(), {"b": 2}]
-            met = thrown_at(step, throw, lambda e=events: tap.snapshot().offer("decoded", e))
+            met = throw.at(step, lambda e=events: tap.snapshot().offer("decoded", e))
             assert handle.offered - before in (0, 3)
             if not met:
                 break
+        assert sum(throw.bytecodes(Watched.write, Writer.publish, Writer.fail)) > 10
         with tapring.attach_session(name, handle.id) as session:
             read = session.read(1 << 20, timeout=0)
             assert read == [{"a": 1}, {"b": 2}] * (len(read) // 2)
@@ -266,13 +232,16 @@ def test_an_event_that_cannot_be_serialized_is_counted_once(name, throw) -> None
 
 def test_each_of_several_sessions_is_offered_the_same(tap, name, throw) -> None:
     accounts = [Account(tap, tap.register("raw", buffer_bytes=1 << 20)) for _ in range(3)]
+    numbers, *_ = [account.batch(1) for account in accounts]
+    offer(tap, numbers)
     for step in itertools.count():
         numbers, *_ = [account.batch(3) for account in accounts]
         first, second, third = (account.interrupted(numbers) for account in accounts)
         with first, second, third:
-            met = thrown_at(step, throw, lambda numbers=numbers: offer(tap, numbers))
+            met = throw.at(step, lambda numbers=numbers: offer(tap, numbers))
         if not met:
             break
+    assert min(throw.bytecodes(Watched.write, Writer.publish)) > 30
     assert len({account.handle.offered for account in accounts}) == 1
     for account in accounts:
         account.settle(name)
@@ -292,12 +261,12 @@ def test_a_session_is_taken_up_by_a_later_batch(
     # In parts it is four times as long: each third will do.
     for step in shared_steps(request, 3 if in_parts else 1):
         with tapring.capture(name, stage="raw", buffer_bytes=4096) as session:
-            met = thrown_at(step, throw, take_up)
+            met = throw.at(step, take_up)
             if in_parts:
                 take_up()
             offer(tap, [step])
             assert session.read(1, timeout=0) == [b"%d" % step]
-        met = thrown_at(step, throw, tap.snapshot) or met
+        met = throw.at(step, tap.snapshot) or met
         assert tap.snapshot() is None
         assert tap.active_sessions == 0
         if not met:
@@ -312,7 +281,7 @@ def test_a_session_ends_when_it_is_closed_again(tap, name, throw, wait_for, requ
         handle = tap.register("raw", buffer_bytes=4096)
         offer(tap, [step])
         with tapring.attach_session(name, handle.id) as session:
-            met = thrown_at(step, throw, handle.close)
+            met = throw.at(step, handle.close)
             if tap.snapshot():
                 offer(tap, [step + 1])
             handle.close()
@@ -335,7 +304,7 @@ def test_a_look_at_who_can_be_tapped_is_left_at_once(name, throw) -> None:
     with tapring.Tap(name) as tap:
         tap.register("raw")
         for step in itertools.count(0, 7):  # thousands
-            if not thrown_at(step, throw, lambda: tapring.engines(name)):
+            if not throw.at(step, lambda: tapring.engines(name)):
                 break
         assert step > 1000
         (info,) = tapring.engines(name)
@@ -353,7 +322,7 @@ def test_a_capture_is_left_at_once_and_its_session_ends(name, throw) -> None:
                 session.read(2, timeout=0)
 
         for step in itertools.count(0, 23):  # thousands
-            if not thrown_at(step, throw, capture):
+            if not throw.at(step, capture):
                 break
         assert step > 1000
         gc.collect()
