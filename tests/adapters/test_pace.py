@@ -16,5 +16,5 @@ def test_a_next_file_comes_at_its_distance_from_the_one_before_it() -> None:
     assert due(first, recorded((None, 1)), recorded((0, 1), start_ns=1_100)) == [0, 10, None, 90]
 
 
-def test_what_another_lane_captured_earlier_is_due_with_what_stands_before_it() -> None:
+def test_a_batch_out_of_order_is_due_with_the_one_before_it() -> None:
     assert due(recorded((0, 1), (30, 1), (20, 1), (40, 1))) == [0, 30, 30, 40]

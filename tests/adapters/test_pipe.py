@@ -1,4 +1,4 @@
-"""``tapring pipe``: cat, byte for byte, whose lines can be watched."""
+"""``tapring pipe`` copies byte for byte, and its lines can be watched."""
 
 import fcntl
 import os
@@ -103,7 +103,7 @@ def test_a_signal_that_was_ignored_stays_ignored(name, signum, wait_for) -> None
 def test_a_file_is_not_copied_to_itself(name, ends, tmp_path) -> None:
     file = tmp_path / "f"
     file.write_bytes(b"some line\n" * 10)
-    # The limit keeps the disk where nothing else stops it.
+    # The limit protects the disk if nothing else stops the copy.
     command = f"ulimit -f 1024; {' '.join(PIPE)} {name} {ends}"
     result = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, timeout=60)
     assert result.stderr == b"tapring: error: input file is output file\n"
@@ -113,7 +113,7 @@ def test_a_file_is_not_copied_to_itself(name, ends, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("ends", ["<f >f", "<empty >>empty", "<f >>other"])
-def test_a_file_with_nothing_left_to_copy_to_itself_is_no_error(name, ends, tmp_path) -> None:
+def test_a_file_may_be_its_own_output_if_nothing_is_left_to_copy(name, ends, tmp_path) -> None:
     for each in ("f", "empty", "other"):
         (tmp_path / each).write_bytes(b"" if each == "empty" else b"some line\n")
     command = f"ulimit -f 1024; {' '.join(PIPE)} {name} {ends}"
@@ -129,7 +129,7 @@ def test_a_wrong_name_is_exit_2(name) -> None:
 
 
 class Watched:
-    """A pipe, and a session on it from the first line on."""
+    """A ``tapring pipe``, and a session on it that sees every line."""
 
     def __init__(self, name: str, wait_for) -> None:
         self.process = subprocess.Popen([*PIPE, name], stdin=-1, stdout=-1)
@@ -204,7 +204,7 @@ def test_lines_that_come_while_the_output_is_stuck_are_seen(name, before, wait_f
         process.stdin.write(before)
         process.stdin.flush()
         wait_for(lambda: tapring.engines(name))
-        # Best if it sleeps where it hands ``before`` on; if it does not yet, nothing may differ.
+        # It should sleep while it passes ``before`` on; if it does not yet, the result is the same.
         wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_SLEEPING)
         with tapring.capture(name, stage="raw") as session:
             process.stdin.write(b"second\nthird\n")
@@ -214,7 +214,7 @@ def test_lines_that_come_while_the_output_is_stuck_are_seen(name, before, wait_f
 
 
 def full_pipe():
-    """The ends of a pipe into which nothing more goes, even if the other side widens it."""
+    """The ends of a pipe that stays full even if the other side widens it."""
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 1 << 20)
     os.set_blocking(writer, False)
@@ -236,14 +236,14 @@ def test_lines_are_cut_alike_however_the_chunks_fall(chunks) -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.text("ab\n", min_size=1, max_size=6).map(str.encode))))
-def test_after_a_stretch_that_went_by_lines_begin_whole(chunks) -> None:
+def test_after_unread_bytes_the_next_event_is_a_whole_line(chunks) -> None:
     cutter, seen, whole, line_start = LineCutter(), b"", [], True
     for watched, chunk in chunks:
         if watched:
             seen += cutter.cut(chunk)
         else:
             cutter.went_by(chunk[-1:])
-    # What must be seen: lines all of whose bytes were in watched chunks.
+    # The lines that must be seen: those with all their bytes in watched chunks.
     line, known = b"", True
     for watched, chunk in chunks:
         for byte in chunk.decode():

@@ -36,7 +36,7 @@ def test_the_name_is_the_captured_ones_with_an_ending_and_fits() -> None:
 
 
 def played(recordings, **options) -> tuple[Replay, list[tuple[int, int]]]:
-    """The replay, and when (ns since the first) it showed how many events."""
+    """The replay, and for each batch when (ns since the first) how many events came."""
     clock, seen = Clock(), []
     replay = Replay(
         Unwatched(),
@@ -113,9 +113,6 @@ def test_an_interrupt_ends_it_after_the_batch_that_is_being_offered() -> None:
     offering = Replay(tap, [recorded((None, 2), (None, 2))])
     assert offering.run() == "interrupt"
     assert (offering.events, offering.watched) == (2, 2)
-
-
-# ---- room ----------------------------------------------------------------------------------------
 
 
 def test_a_consumer_that_does_not_read_does_not_hold_the_replay_up(name) -> None:

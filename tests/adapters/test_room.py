@@ -7,12 +7,12 @@ from tests.adapters.played import Clock
 
 
 def session(number: int, fill: float, captured: int = 0, buffer_bytes: int = 10_000):
-    """What a look at a session's ring tells."""
+    """A session as a look at its ring shows it."""
     return SimpleNamespace(id=number, fill=fill, captured=captured, buffer_bytes=buffer_bytes)
 
 
 class Looked:
-    """A Room over sessions that a test sets, with a count of the looks."""
+    """A Room whose sessions the test sets; it counts the looks."""
 
     def __init__(self, *sessions) -> None:
         self.sessions = list(sessions)
@@ -25,10 +25,10 @@ class Looked:
         return self.sessions
 
 
-BATCH = [b"x" * 96] * 10  # 1,000 bytes, and what a frame needs besides
+BATCH = [b"x" * 96] * 10  # 1,000 bytes plus the overhead of a frame
 
 
-def test_rings_are_looked_at_only_when_what_was_seen_of_their_room_is_used_up() -> None:
+def test_rings_are_looked_at_again_only_once_the_room_last_seen_is_used_up() -> None:
     looked, watched = Looked(session(1, 0.0)), object()
     assert [looked.room.fitting(watched, BATCH) for _ in range(6)] == [10] * 6
     assert looked.looks == 1
@@ -55,7 +55,7 @@ def test_a_batch_larger_than_a_ring_is_cut_and_an_event_that_is_waits_for_an_emp
     assert looked.room.fitting("watched", [b"x" * 5_000]) == 1
 
 
-def test_who_does_not_read_is_waited_for_a_second_and_then_not_until_he_does() -> None:
+def test_a_consumer_that_stops_reading_is_waited_for_only_a_second() -> None:
     looked = Looked(session(1, 1.0, captured=50))
     patience_ns = round(PATIENCE_S * 1e9)
     assert looked.room.fitting("watched", BATCH) == 0

@@ -28,7 +28,7 @@ while True:
 
 
 def error_of(result, code: int) -> str:
-    """What a command that ended with ``code`` said: one line, or click's few for wrong usage."""
+    """The standard error of a command that must exit with ``code``; for 3, a single line."""
     assert result.returncode == code, result.stderr
     assert b"Traceback" not in result.stderr
     if code == 3:

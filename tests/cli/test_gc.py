@@ -20,7 +20,7 @@ def test_gc_says_what_it_removed_and_why_as_json(name, dead_lane, run_cli) -> No
     assert json.loads(run_cli("gc", name).stdout) == []
 
 
-def test_gc_speaks_plainly_on_a_terminal(name, dead_lane) -> None:
+def test_gc_names_each_segment_on_a_terminal(name, dead_lane) -> None:
     ring = f"tapring.{name}.{dead_lane}.1"
     assert f"\nwould remove {ring} (72 KiB): its " in on_a_terminal("gc", name, "--dry-run")
     registry, said = on_a_terminal("gc", name).splitlines()

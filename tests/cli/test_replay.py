@@ -1,4 +1,4 @@
-"""``tapring replay``: what was captured comes again, whole and in order."""
+"""``tapring replay`` offers the events of a capture again, complete and in order."""
 
 import fcntl
 import gzip
@@ -36,7 +36,7 @@ STAGES = {"lines": "raw", "json": "decoded", "bytes": "blobs", "array": "points"
 
 
 def frames_of(session) -> list:
-    """Everything until the session ends, as events; records as one array."""
+    """All events until the session ends; records as one array."""
     events = list(session)
     assert session.stats.dropped == session.stats.errors == 0
     return [np.concatenate(events)] if session.dtype is not None and events else events
@@ -67,16 +67,16 @@ def capture_to(path: Path, name: str, kind: str, format_: str | None = None) -> 
 
 
 class Started:
-    """A replay as a process, and a session on it from its first event on."""
+    """A replay process, and a session that sees all its events."""
 
     def __init__(self, name: str, stage: str, *args: object, **options: object) -> None:
         command = [*REPLAY, *map(str, args), "--name", name, "--wait", "--summary", "json"]
         self.process = subprocess.Popen(command, stdout=-1, stderr=-1, **options)
-        buffer = 64 << 10  # so that there is something to wait for
+        buffer = 64 << 10  # so small that the replay must wait for the consumer
         self.session = tapring.capture(name, stage=stage, wait=30, buffer_bytes=buffer)
 
     def events(self) -> list:
-        """All that was offered; the summary is in ``summary`` then."""
+        """All events that were offered. Afterwards ``summary`` holds the summary."""
         with self.session:
             found = frames_of(self.session)
         out, err = self.process.communicate(timeout=60)
@@ -103,7 +103,7 @@ class Started:
         ("array", "bin", "raw"),
     ],
 )
-def test_what_was_captured_comes_again_equal_and_in_order(
+def test_a_capture_is_replayed_with_equal_events_in_order(
     kind, ending, format_, name, tmp_path
 ) -> None:
     path = capture_to(tmp_path / f"events.{ending}", name, kind, format_)
@@ -120,7 +120,7 @@ def test_what_was_captured_comes_again_equal_and_in_order(
     assert len(started.said) == 1
 
 
-def test_real_events_come_again_whole_through_a_small_ring(
+def test_a_replay_of_real_events_is_complete_through_a_small_ring(
     name, openssh_lines, sysmon, tmp_path
 ) -> None:
     log, events = tmp_path / "openssh.log.gz", tmp_path / "sysmon.json"
@@ -132,7 +132,7 @@ def test_real_events_come_again_whole_through_a_small_ring(
 
 
 @pytest.mark.parametrize("ending", ["ndjson", "parquet"])
-def test_what_a_killed_capture_left_comes_again_as_what_it_was(
+def test_the_file_of_a_killed_capture_is_replayed_with_its_original_lines(
     ending, name, run_cli, tmp_path, wait_for
 ) -> None:
     path = tmp_path / f"events.{ending}"
@@ -189,9 +189,6 @@ def test_a_stage_of_ones_own_choice_is_offered_to(name, tmp_path) -> None:
     started = Started(f"{name}-r", "raw", path, "--fast", "--stage", "raw", "--limit", "3")
     assert started.events() == EVENTS["json"][0][:3]
     assert started.summary["ended_by"] == "limit"
-
-
-# ---- pace ----------------------------------------------------------------------------------------
 
 
 def summary_of(result) -> dict:
@@ -271,7 +268,7 @@ def test_a_signal_ends_an_endless_replay_normally(signum, name, fixture_file, wa
     assert len(found) == started.summary["watched"]
 
 
-def test_while_nobody_watches_a_waiting_replay_offers_nothing(name, fixture_file, wait_for) -> None:
+def test_a_waiting_replay_offers_nothing_without_a_session(name, fixture_file, wait_for) -> None:
     command = [*REPLAY, str(fixture_file), "--name", name, "--wait", "--summary", "json"]
     with subprocess.Popen(command, stdout=-1, stderr=-1) as process:
         wait_for(lambda: tapring.engines(name))
@@ -282,7 +279,7 @@ def test_while_nobody_watches_a_waiting_replay_offers_nothing(name, fixture_file
     assert not names(f"tapring.{name}")
 
 
-def test_an_incomplete_file_is_played_and_said_so(name, run_cli, tmp_path) -> None:
+def test_an_incomplete_file_is_played_and_reported(name, run_cli, tmp_path) -> None:
     path = tmp_path / "events.log.gz.part.3"
     path.write_bytes(gzip.compress(b"one\ntwo\nthree\n" * 50)[:-12])
     result = run_cli("replay", str(path), "--name", name, "--fast", "--summary", "json")
@@ -304,7 +301,7 @@ def test_damage_in_the_middle_is_exit_3_with_what_was_played(name, run_cli, tmp_
 
 
 def refusal(code: int, *args: str, **environment: str) -> str:
-    """What the command says on one line, or click in a few, when it cannot do as it is told."""
+    """The output of a command that is refused with exit code ``code``."""
     result = CliRunner().invoke(main, ["replay", *args], env=environment)
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
@@ -312,7 +309,7 @@ def refusal(code: int, *args: str, **environment: str) -> str:
     return result.output
 
 
-def test_what_cannot_be_played_is_exit_3_and_one_line(name, run_cli, tmp_path) -> None:
+def test_a_file_that_cannot_be_played_is_exit_3_and_one_line(name, run_cli, tmp_path) -> None:
     path = tmp_path / "events.ndjson"
     options = (str(path), "--fast", "--no-print", "--name", name)
     assert "no such file" in error_of(run_cli("replay", *options), 3)
@@ -366,7 +363,7 @@ def test_a_closed_descriptor_never_becomes_the_registry(name, fixture_file) -> N
 
 
 def on_a_terminal(*command: str, **environment: str) -> tuple[str, bytes]:
-    """What a command says on standard error, a terminal, and its standard output, another one."""
+    """The standard error and output of a command, each on a terminal of its own."""
     ends = [pty.openpty() for _ in range(2)]
     for _, theirs in ends:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))

@@ -1,4 +1,4 @@
-"""What each kind of stage packs, cuts and unpacks."""
+"""Each kind of stage packs batches, cuts payloads and unpacks them again."""
 
 from collections import deque
 from datetime import datetime
@@ -57,7 +57,7 @@ def test_one_block_of_lines_is_a_batch(block, expected) -> None:
     assert Lines().count(block) == len(expected)
 
 
-def test_what_is_no_text_costs_itself_alone() -> None:
+def test_an_event_that_is_not_text_costs_only_itself() -> None:
     batch = ["good", "\ud800", 7, None, b"good"]
     assert back(Lines(), batch) == ([b"good", b"good"], 3)
     assert back(Lines(), "good\n\ud800\nalso") == ([b"good", b"also"], 1)
@@ -68,14 +68,14 @@ def test_json_comes_back(batch) -> None:
     assert back(Json(), batch) == (batch, 0)
 
 
-def test_what_cannot_be_encoded_costs_itself_alone() -> None:
+def test_an_event_that_cannot_be_encoded_costs_only_itself() -> None:
     recursive: list = []
     recursive.append(recursive)
     batch = [{"a": 1}, object(), {"b": {1, 2}}, {("no", "key"): 1}, "\ud800", recursive]
     assert back(Json(), batch) == ([{"a": 1}, {"b": [1, 2]}], 4)
 
 
-def test_json_takes_what_msgspec_takes() -> None:
+def test_json_accepts_every_object_that_msgspec_accepts() -> None:
     class Login(msgspec.Struct):
         user: str
         at: datetime
@@ -84,7 +84,7 @@ def test_json_takes_what_msgspec_takes() -> None:
     assert (events, errors) == ([{"user": "root", "at": "2026-01-02T00:00:00"}], 0)
 
 
-def test_raw_text_that_is_no_json_is_handed_out_as_it_is() -> None:
+def test_raw_text_that_is_not_json_is_handed_out_unchanged() -> None:
     payload, count, _ = Json().pack([{"a": 1}, msgspec.Raw(b"no json"), {"b": 2}])
     assert Json().unpack(payload, count)[0] == [{"a": 1}, b"no json", {"b": 2}]
 
@@ -138,7 +138,7 @@ def test_records_may_be_a_slice_a_single_one_or_tuples() -> None:
         (Array(POINT), np.zeros((2, 2), POINT)),
     ],
 )
-def test_what_is_no_batch_is_refused_and_nothing_is_consumed(kind, batch) -> None:
+def test_anything_but_a_batch_is_refused_and_not_consumed(kind, batch) -> None:
     with pytest.raises(NotABatch):
         kind.pack(batch)
     with pytest.raises(NotABatch):

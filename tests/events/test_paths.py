@@ -1,4 +1,4 @@
-"""Dotted paths: what they lead to in an event, and what is made of that."""
+"""Dotted paths: the values they lead to, and keeping, replacing and removing these."""
 
 import copy
 
@@ -51,7 +51,7 @@ def test_a_path_leads_to_these_values(path, found) -> None:
 
 
 @pytest.mark.parametrize("bad", ["", ".", "a.", ".a", "a..b", "a\\", "a\\x", "a,b"])
-def test_what_is_no_path_is_refused_with_an_example(bad) -> None:
+def test_an_invalid_path_is_refused_with_an_example(bad) -> None:
     with pytest.raises(ValueError, match=r"user\.email|several paths|backslash"):
         Path(bad)
 
@@ -65,7 +65,7 @@ def test_a_list_of_paths_is_split_at_its_commas_but_for_escaped_ones() -> None:
             parse_paths(none)
 
 
-def test_keeping_leaves_what_was_asked_for_in_its_own_structure() -> None:
+def test_the_kept_parts_of_an_event_keep_their_structure() -> None:
     tree = Tree.of(parse_paths("user.name,users.email,ips.1,grid.*.0.v,n"))
     assert tree.keep(EVENT) == {
         "user": {"name": "root"},
@@ -108,7 +108,7 @@ path_texts = st.lists(
 
 
 @given(json_values, st.lists(path_texts, min_size=1, max_size=3))
-def test_what_is_removed_cannot_be_found_and_nothing_else_is_touched(event, texts) -> None:
+def test_removed_values_cannot_be_found_and_others_stay(event, texts) -> None:
     paths = parse_paths(texts)
     before = copy.deepcopy(event)
     Tree.of(paths).remove(event)
@@ -119,7 +119,7 @@ def test_what_is_removed_cannot_be_found_and_nothing_else_is_touched(event, text
 
 
 @given(json_values, st.lists(path_texts, min_size=1, max_size=3))
-def test_what_is_kept_and_what_is_found_are_the_same(event, texts) -> None:
+def test_a_path_keeps_exactly_the_values_that_it_finds(event, texts) -> None:
     kept = Tree.of(parse_paths(texts)).keep(event)
     found = [value for text in texts for value in Path(text).values(event)]
     assert (kept is NOTHING) == (not found)

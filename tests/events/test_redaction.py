@@ -35,13 +35,13 @@ def test_equal_values_are_equal_within_a_capture_and_not_across_two() -> None:
 
 
 @pytest.mark.parametrize("value", [1, 1.5, True, False, None, {}, [], {"k": [1]}, "", 2**70, "é\n"])
-def test_whatever_the_value_it_is_redacted(value) -> None:
+def test_a_value_of_any_type_is_redacted(value) -> None:
     event = redacted("v", {"v": value})
     assert TOKEN.fullmatch(event["v"])
     assert redacted("v.deep", {"v": value}) in ({"v": value},)
 
 
-def test_equal_is_what_json_calls_equal() -> None:
+def test_values_that_json_calls_equal_have_equal_tokens() -> None:
     token = Redactor("x").token
     assert token(8080) == token(8080.0) == token("8080")
     assert token({"a": 1, "b": [2.0]}) == token({"b": [2], "a": 1})
@@ -50,7 +50,7 @@ def test_equal_is_what_json_calls_equal() -> None:
     assert token(1e300) != token(1.0000000000000002e300)
 
 
-def test_a_typo_is_known() -> None:
+def test_a_path_that_matched_nothing_is_reported() -> None:
     redactor = Redactor("usr.email,src_ip")
     redactor.redact({"user": {"email": "a"}, "src_ip": "1"})
     assert redactor.unmatched == ("usr.email",)
@@ -79,7 +79,7 @@ def test_a_regex_reaches_every_string_number_and_key_of_an_event() -> None:
 
 
 @pytest.mark.parametrize("bad", ["(", "[a", "a{2,1}", "*"])
-def test_what_is_no_regex_is_refused_with_the_reason(bad) -> None:
+def test_an_invalid_regex_is_refused_with_the_reason(bad) -> None:
     with pytest.raises(ValueError, match="Invalid regular expression.*Try"):
         Redactor(regex=bad)
 
@@ -108,6 +108,6 @@ def test_tokens_are_equal_where_values_are(one, other) -> None:
         )
 
 
-def test_a_token_is_what_is_published_of_it() -> None:
+def test_the_prefix_of_tokens_is_public() -> None:
     assert PREFIX == "tapring:redacted:"
     assert tapring.Redactor is Redactor

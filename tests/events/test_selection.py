@@ -105,7 +105,7 @@ def test_a_rate_is_spread_over_the_second() -> None:
         ({"fields": "a,,b"}, "empty name"),
     ],
 )
-def test_what_is_no_selection_is_refused_with_an_example(options, said) -> None:
+def test_an_invalid_selection_is_refused_with_an_example(options, said) -> None:
     with pytest.raises(ValueError, match=said):
         Select(**options)
 

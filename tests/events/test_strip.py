@@ -1,4 +1,4 @@
-"""Fields that an engine removes never enter shared memory, whatever the engine's objects are."""
+"""Fields that an engine removes never enter shared memory, whatever its objects look like."""
 
 import copy
 import dataclasses
@@ -59,7 +59,7 @@ def test_the_value_is_nowhere_in_shared_memory(name, event) -> None:
             assert session.stats.offered == 2
 
 
-def test_lines_are_looked_into_too_and_what_is_no_json_object_is_withheld(name) -> None:
+def test_fields_are_removed_from_lines_and_lines_that_are_not_json_are_withheld(name) -> None:
     lines = [f'{{"password":"{SECRET}","n":1}}', f"password {SECRET}", f'"{SECRET}"', '{"n":2}']
     for batch in (lines, "\n".join(lines).encode()):
         with tapring.Tap(name, redact="password") as tap:
@@ -99,7 +99,7 @@ def test_a_stage_that_is_not_named_passes_as_it_is_and_the_lane_says_which_are(n
         ({"points": ["x"]}, "of kind array"),
     ],
 )
-def test_what_cannot_be_removed_is_refused_when_the_tap_is_made(name, redact, said) -> None:
+def test_fields_that_cannot_be_removed_are_refused_when_the_tap_is_made(name, redact, said) -> None:
     stages = {"blobs": "bytes", "points": tapring.array(np.dtype([("x", "f4")]))}
     with pytest.raises(ValueError, match=said):
         tapring.Tap(name, stages=stages, redact=redact)
