@@ -46,6 +46,10 @@ class CaptureFile:
         """Its descriptor; -1 once it is closed."""
         return self._part.fd
 
+    def has_room(self, size: int, most: int | None) -> bool:
+        """Whether ``size`` more bytes keep it within ``most``; always for its first frame."""
+        return most is None or not self.accepted or self.size + size <= most
+
     def write(self, data: bytes, events: int) -> None:
         """Append a frame. Raises OSError; the file is then cut back to what can be read."""
         try:
@@ -137,10 +141,8 @@ class ByteFile:
         it has ``most`` bytes.
         """
         data = self._encode(frame)
-        if most is not None and self.file.accepted:
-            size = self.file.size + (1 if self._compressed else len(data))
-            if size > most:
-                return False
+        if not self.file.has_room(1 if self._compressed else len(data), most):
+            return False
         self.file.write(data, frame.count)
         return True
 

@@ -46,7 +46,7 @@ class NpyFile:
         """Append a frame; False, with nothing done, if the file would pass ``most`` bytes."""
         count = len(frame.payload) // self._itemsize
         data = frame.payload[: count * self._itemsize]
-        if most is not None and self.file.accepted and self.file.size + len(data) > most:
+        if not self.file.has_room(len(data), most):
             return False
         self.file.write(data, count)
         self._rewrite_header()

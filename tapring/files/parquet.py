@@ -59,7 +59,7 @@ class ParquetFile:
         """Append a frame; False, with nothing done, if the journal would pass ``most`` bytes."""
         rows = [row_of(frame.timestamp, text) for text in self._texts(frame)]
         data = b"".join([row for row, _ in rows])
-        if most is not None and self.file.accepted and self.file.size + len(data) > most:
+        if not self.file.has_room(len(data), most):
             return False
         for _, event in rows:
             if event is not None:

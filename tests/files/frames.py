@@ -1,4 +1,4 @@
-"""Frames to write, and looks at the files that come of them."""
+"""Helpers: frames to write, and the contents of the files that were written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recordings of each kind in each format, and the events that are read back."""
+"""Helpers: recordings of each kind in each format, and the events read back from them."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def write_meta(path: Path, kind: str, format_: str, **more) -> None:
 
 
 def record(folder: Path, kind: str, format_: str, ending: str = "") -> Path:
-    """What a capture of the events of ``KINDS`` leaves."""
+    """Write the events of ``KINDS`` to a file, as a capture does."""
     path = folder / f"events.{SUFFIXES.get(format_, format_)}{ending}"
     of, events = KINDS[kind]
     if format_ in ("npy", "parquet"):

@@ -1,4 +1,4 @@
-"""One file of a capture: killed, full or interrupted, it holds whole frames and says how many."""
+"""A capture's file holds whole frames, counted, after a kill, a full disk or an interrupt."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_a_full_disk_leaves_whole_frames_and_their_exact_number(suffix, tmp_path
     command = [*inside, sys.executable, "-c", WRITER + FILL, str(tmp_path / f"x{suffix}")]
     ended = subprocess.run(command, capture_output=True, check=False, timeout=60)
     if ended.returncode in (1, 99) and b"Traceback" not in ended.stderr:
-        pytest.skip(f"no mount namespace can be had here: {ended.stderr.decode()}")
+        pytest.skip(f"cannot make a mount namespace here: {ended.stderr.decode()}")
     assert ended.returncode == 0, ended.stderr
     said, about, left = ended.stdout.split(b"\n", 2)
     events, size, files, complete, written = about.decode().split(" ")

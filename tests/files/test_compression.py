@@ -1,4 +1,4 @@
-"""Compression: streams that are read up to where they were cut."""
+"""A compressed stream is read up to the place where it was cut."""
 
 from __future__ import annotations
 

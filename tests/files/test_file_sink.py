@@ -1,4 +1,4 @@
-"""Captures in files: whole under their name, or readable under another; never silently less."""
+"""A capture in files: complete under its own name, or readable under another."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_capture_that_did_not_complete_leaves_a_part_and_says_so(tmp_path) -> 
     assert (sink.files, sink.unfinished) == ([], str(part))
 
 
-def test_a_capture_without_events_is_an_empty_file_and_one_that_failed_nothing(tmp_path) -> None:
+def test_a_capture_without_events_leaves_an_empty_file_unless_it_failed(tmp_path) -> None:
     for name in ("a.ndjson", "b.ndjson.gz"):
         open_sink(str(tmp_path / name), None, kind="json").close()
     assert (tmp_path / "a.ndjson").read_bytes() == b""
@@ -73,12 +73,14 @@ def test_a_capture_without_events_is_an_empty_file_and_one_that_failed_nothing(t
     assert names(tmp_path) == before
 
 
-def test_what_is_written_says_of_which_capture_it_is_until_it_is_complete(tmp_path) -> None:
+def test_an_unfinished_file_has_a_meta_that_names_its_capture(tmp_path) -> None:
     asked = []
     options = {"kind": "lines", "describe": lambda: asked.append(1) or CaptureMeta(stage="raw")}
     part = tmp_path / "x.log.part"
     sink = open_sink(str(tmp_path / "x.log"), None, **options)
-    assert (names(tmp_path), asked) == ([part.name], []), "there may be nothing to tell yet"
+    assert (names(tmp_path), asked) == ([part.name], []), (
+        "there is no meta before the first frame or tick"
+    )
     sink.tick()
     assert meta_of(part) == {
         "tapring_capture": 1,

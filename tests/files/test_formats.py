@@ -1,4 +1,4 @@
-"""Formats: which one a name, a terminal and a kind mean."""
+"""The format that a name, a terminal and a kind mean."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tapring.files.writing import format_of
         (None, False, "ndjson"),
     ],
 )
-def test_the_default_format_goes_by_the_reader_and_the_kind(kind, terminal, found) -> None:
+def test_the_default_format_depends_on_the_terminal_and_the_kind(kind, terminal, found) -> None:
     assert default_format(kind, terminal=terminal) == found
 
 
@@ -40,7 +40,7 @@ def test_the_default_format_goes_by_the_reader_and_the_kind(kind, terminal, foun
         ("x.d/y", None, "json", False, "ndjson"),
     ],
 )
-def test_the_format_is_the_one_asked_for_or_goes_by_the_name(
+def test_the_format_is_the_requested_one_or_the_one_that_the_name_means(
     path, format_, kind, terminal, found
 ) -> None:
     assert format_of(path, format_, kind, terminal) == found

@@ -1,4 +1,4 @@
-"""The journal: what a killed capture for Parquet leaves is read with its times."""
+"""The journal that a killed capture for Parquet leaves is read with its times."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_journal_of_a_killed_parquet_capture_is_read(tmp_path) -> None:
     assert offsets == [number * 10 for number in range(len(JSON))]
 
 
-def test_a_journal_is_what_a_capture_for_parquet_left_whatever_its_name(tmp_path) -> None:
+def test_a_journal_is_recognized_by_its_meta_or_its_name(tmp_path) -> None:
     rows = b'{"tapring_time":5,"n":1}\n{"tapring_time":7,"tapring_rest":[2]}\n{"n":3}\n'
     path = tmp_path / "events.d.ndjson.part"
     path.write_bytes(rows)

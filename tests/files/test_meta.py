@@ -1,4 +1,4 @@
-"""Meta: beside each file from its first frame on, and never more important than the events."""
+"""A meta is beside each file from its first frame on; the events matter more than it does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tapring.files.writing import open_sink
 from tests.files.frames import frame, meta_of, names, numbers
 
 
-def test_an_early_meta_that_cannot_be_written_is_no_error(tmp_path) -> None:
+def test_an_early_meta_that_cannot_be_written_is_not_an_error(tmp_path) -> None:
     (tmp_path / "x.log.part.meta.json").mkdir()
     sink = open_sink(str(tmp_path / "x.log"), None, kind="lines")
     sink.write(frame(Lines(), [b"a"]))
@@ -33,7 +33,7 @@ def test_a_meta_that_cannot_be_written_is_reported_and_costs_no_events(tmp_path)
     assert names(tmp_path) == ["x.ndjson", "x.ndjson.meta.json"]
 
 
-def test_what_is_written_is_read_and_what_is_unset_is_left_out(tmp_path) -> None:
+def test_a_meta_is_read_as_it_was_written_without_what_is_unset(tmp_path) -> None:
     path = str(tmp_path / "x.log")
     meta = Meta(
         engine="e", stage="s", lanes=["1f"], tapring_capture=1, format="raw", kind="lines",

@@ -1,4 +1,4 @@
-"""msgpack: an object an event, and each event back from it."""
+"""msgpack: one object for each event, and each event read back from it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_msgpack_is_an_object_an_event() -> None:
     assert (text.code, json.loads(text.data), broken) == (74, big, b"{nul}")
 
 
-def test_what_was_no_json_in_a_capture_of_json_is_counted(tmp_path) -> None:
+def test_events_that_are_not_json_are_counted_as_skipped(tmp_path) -> None:
     path = tmp_path / "events.msgpack"
     packed = [{"a": 1}, b"no json", msgpack.ExtType(74, b'{"b": 2}'), msgpack.ExtType(74, b"[")]
     path.write_bytes(b"".join(map(msgpack.packb, packed)))

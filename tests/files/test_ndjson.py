@@ -1,4 +1,4 @@
-"""ndjson: one JSON object a line, and each line back as the event it was."""
+"""ndjson: one JSON object for each event, and each event read back from it."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_json_stays_as_it_was_written_byte_for_byte(tmp_path) -> None:
     assert found == lines
 
 
-def test_what_is_no_event_is_counted_and_left_out(tmp_path) -> None:
+def test_lines_that_are_not_events_are_counted_and_left_out(tmp_path) -> None:
     path = tmp_path / "events.ndjson"
     path.write_bytes(b'1\n\nno\n{"a":\n2\n"\xff"\n   \n3\n4')
     recording = open_recording(str(path))

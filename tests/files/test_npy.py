@@ -1,4 +1,4 @@
-"""npy: loadable at any time, whatever its dtype, and read back without trust."""
+"""npy: numpy can load the file at any time, and a damaged or hostile one is refused."""
 
 from __future__ import annotations
 

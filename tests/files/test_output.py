@@ -1,4 +1,4 @@
-"""Output: standard output, FIFOs and devices get the bytes as they come."""
+"""Standard output, FIFOs and devices get the bytes as they come."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_an_output_is_private_whole_and_closed_twice(tmp_path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_an_output_to_a_slow_pipe_waits_and_to_a_closed_one_says_so(tmp_path) -> None:
+def test_an_output_to_a_slow_pipe_waits_and_to_a_closed_one_raises(tmp_path) -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     with Output(f"/proc/self/fd/{writer}") as output:
@@ -33,7 +33,7 @@ def test_an_output_to_a_slow_pipe_waits_and_to_a_closed_one_says_so(tmp_path) ->
             output.write(b"x")
 
 
-def test_what_is_no_regular_file_is_written_directly(tmp_path) -> None:
+def test_a_fifo_or_a_device_is_written_directly(tmp_path) -> None:
     fifo = tmp_path / "fifo.ndjson.gz"
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
@@ -51,7 +51,7 @@ def test_what_is_no_regular_file_is_written_directly(tmp_path) -> None:
     assert names(tmp_path) == [fifo.name, "open"]
 
 
-def test_a_device_that_is_full_says_so() -> None:
+def test_a_full_device_raises() -> None:
     sink = open_sink("/dev/full", "ndjson", kind="json")
     with pytest.raises(OSError, match="No space left"):
         sink.write(numbers(0, 3))

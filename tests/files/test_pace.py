@@ -1,4 +1,4 @@
-"""Pace: bounded points when it is written, and a time for each event when it is read."""
+"""The pace has a bounded number of points, and tells a time for each event."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_pace_meets_its_points_and_stays_between_them(points) -> None:
     assert pace.at(-1) == points[0][1]
 
 
-def test_each_point_of_the_pace_begins_a_batch_and_between_them_time_is_shared_out(
+def test_each_point_of_the_pace_begins_a_batch_and_time_is_linear_between_them(
     tmp_path,
 ) -> None:
     path = tmp_path / "events.log"

@@ -1,4 +1,4 @@
-"""Parquet: columns where the events agree, the rest beside them, and each event back as it was."""
+"""Parquet: columns for what the events share, a rest beside them, and each event read back."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ alike = st.fixed_dictionaries(  # events as they are: they agree, but for some
 
 
 @given(st.lists(values | alike, max_size=8) | st.lists(alike, max_size=8))
-def test_what_is_written_is_read_back_equal(tmp_path_factory, events) -> None:
+def test_events_are_read_back_equal(tmp_path_factory, events) -> None:
     events = msgspec.json.decode(msgspec.json.encode(events))
     written(tmp_path_factory.mktemp("parquet") / "x.parquet", events)
 
@@ -122,7 +122,7 @@ def test_events_that_agree_leave_no_rest(tmp_path) -> None:
     assert table["tapring_time"].cast(pa.int64()).to_pylist() == [NS] * 100
 
 
-def test_an_event_that_is_no_object_or_has_a_key_of_ours_is_whole_in_the_rest(tmp_path) -> None:
+def test_an_event_that_is_not_an_object_or_has_our_keys_is_whole_in_the_rest(tmp_path) -> None:
     events = [None, 1, [1], "x", {"tapring_time": 5, "a": 1}, {"tapring_rest": {"a": 1}}, {"a": 1}]
     table = written(tmp_path / "x.parquet", events)
     assert table.schema.names == ["tapring_time", "a", "tapring_rest"]
@@ -136,7 +136,7 @@ def test_there_are_at_most_a_thousand_columns(tmp_path) -> None:
     assert table.schema.names[-2:] == ["k997", "tapring_rest"]
 
 
-def test_what_is_nested_deeply_is_kept(tmp_path) -> None:
+def test_deeply_nested_events_are_kept(tmp_path) -> None:
     event: object = 1
     for depth in range(200):
         event = {"a": event} if depth % 2 else [event]
@@ -216,7 +216,7 @@ def test_each_file_of_a_rotation_has_columns_of_its_own(tmp_path) -> None:
     assert [event for each in files for _, event in rows(each)] == [{"a": 1}, {"a": "x"}, {"b": 1}]
 
 
-def test_a_parquet_file_of_somebody_else_is_read_as_it_is(tmp_path) -> None:
+def test_a_parquet_file_of_another_program_is_read_as_it_is(tmp_path) -> None:
     pq.write_table(pa.table({"a": [1, None], "o": [{"x": None}, {"x": 1}]}), tmp_path / "x")
     assert list(rows(tmp_path / "x")) == [
         (None, {"a": 1, "o": {"x": None}}),
@@ -285,7 +285,7 @@ print(sink.events, sink.files, sink.unfinished)
 """
 
 
-def test_where_parquet_cannot_be_written_the_journal_stays(tmp_path, spawn) -> None:
+def test_the_journal_stays_if_parquet_cannot_be_written(tmp_path, spawn) -> None:
     path = tmp_path / "x.parquet"
     process = spawn(FULL, str(path), stdout=-1)
     said, about = process.communicate(timeout=60)[0].decode().splitlines()

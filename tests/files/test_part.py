@@ -1,4 +1,4 @@
-"""Parts: a file has its name once it is complete, and no two captures share one."""
+"""A file gets its name when it is complete, and no two captures write the same file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tapring.files.writing import open_sink
 from tests.files.frames import WRITER, meta_of, names, numbers, numbers_in
 
 
-def test_a_symbolic_link_stays_and_what_it_points_to_is_written(tmp_path) -> None:
+def test_a_symbolic_link_stays_and_its_target_is_written(tmp_path) -> None:
     (tmp_path / "there").mkdir()
     link = tmp_path / "events.ndjson"
     link.symlink_to("there/real")
@@ -36,7 +36,7 @@ def test_a_second_capture_to_the_same_file_is_refused_and_harms_nothing(tmp_path
     assert numbers_in(Path(path).read_bytes()) == [0, 1, 2, 3]
 
 
-def test_what_killed_captures_left_is_kept_under_numbers(tmp_path) -> None:
+def test_parts_of_killed_captures_are_kept_under_numbers(tmp_path) -> None:
     path = tmp_path / "x.ndjson"
     for n in range(3):
         sink = open_sink(str(path), None, kind="json")
@@ -49,7 +49,7 @@ def test_what_killed_captures_left_is_kept_under_numbers(tmp_path) -> None:
     assert not (tmp_path / "x.ndjson.part").exists()
 
 
-def test_what_is_written_to_is_always_new_and_private(tmp_path) -> None:
+def test_the_file_that_is_written_is_always_new_and_private(tmp_path) -> None:
     path, part = tmp_path / "x.ndjson", tmp_path / "x.ndjson.part"
     part.touch(0o666)
     part.chmod(0o666)
@@ -92,7 +92,7 @@ def test_many_captures_that_start_at_once_never_share_a_file(tmp_path, spawn) ->
     assert names(tmp_path) == ["x.ndjson", "x.ndjson.meta.json"]
 
 
-def test_an_empty_part_goes_with_what_was_said_of_it(tmp_path, spawn) -> None:
+def test_an_empty_part_is_removed_with_its_meta(tmp_path, spawn) -> None:
     process = spawn(WRITER + "sink.tick(); print(flush=True); signal.pause()",
                     str(tmp_path / "x.ndjson"), stdout=-1)  # fmt: skip
     process.stdout.readline()

@@ -1,4 +1,4 @@
-"""pretty: events for people, and nothing that a terminal would obey."""
+"""pretty: events for people, without control characters for the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.files.frames import frame, text_lines
 
 
 @given(text_lines)
-def test_pretty_shows_what_a_terminal_would_obey(lines) -> None:
+def test_control_characters_are_shown_as_escapes(lines) -> None:
     shown = make_encoder("pretty", "lines")(frame(Lines(), lines)).decode()
     assert len(shown.split("\n")) == len(lines) + 1
     assert all(char.isprintable() or char == "\n" for char in shown)

@@ -1,4 +1,4 @@
-"""raw: the bytes that were offered, and back as lines or records."""
+"""raw: the bytes that were offered, read back as lines or records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recordings: each kind of event comes back from each format, and damage is an error in words."""
+"""Each kind of event is read back from each format, and damage raises a clear error."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_each_kind_comes_back_from_each_format(kind, format_, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("format_", ["ndjson", "msgpack", "parquet"])
-def test_records_that_were_not_kept_as_such_become_json(format_, tmp_path) -> None:
+def test_records_in_another_format_become_json(format_, tmp_path) -> None:
     recording = open_recording(str(record(tmp_path, "array", format_)))
     assert (recording.kind, recording.stage) == ("json", "of-array")
     assert "json stage" in recording.note
@@ -73,7 +73,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("ending", ["", ".gz", ".zst"])
-def test_what_a_killed_capture_left_is_read_up_to_its_last_whole_event(
+def test_the_file_of_a_killed_capture_is_read_up_to_its_last_whole_event(
     ending, spawn, tmp_path
 ) -> None:
     process = spawn(KILLED, str(tmp_path / f"events.ndjson{ending}"), stderr=subprocess.PIPE)
@@ -85,7 +85,7 @@ def test_what_a_killed_capture_left_is_read_up_to_its_last_whole_event(
     assert not recording.complete
 
 
-def test_a_half_event_at_the_end_is_left_out_and_said(tmp_path) -> None:
+def test_a_half_event_at_the_end_is_left_out_and_reported(tmp_path) -> None:
     text = tmp_path / "events.log.part"
     text.write_bytes(b"one\ntwo\nthr")
     packed = tmp_path / "events.msgpack"
@@ -108,7 +108,7 @@ DAMAGED = [
 ]
 
 
-def test_damage_is_said_after_what_came_before_it(tmp_path) -> None:
+def test_damage_is_reported_after_the_events_before_it(tmp_path) -> None:
     for name, data, read in DAMAGED:
         path = tmp_path / name
         path.write_bytes(data)
@@ -126,7 +126,9 @@ def test_damage_is_said_after_what_came_before_it(tmp_path) -> None:
     st.sampled_from([b"", b"\x1f\x8b\x08\x00", b"\x28\xb5\x2f\xfd", b"\x93NUMPY\x01\x00"]),
     st.binary(min_size=1, max_size=60),
 )
-def test_whatever_a_file_holds_there_is_no_other_error(tmp_path_factory, name, start, data) -> None:
+def test_any_bytes_can_be_read_or_raise_a_recording_error(
+    tmp_path_factory, name, start, data
+) -> None:
     path = tmp_path_factory.mktemp("odd") / name
     path.write_bytes(start + data)
     with suppress(RecordingError):
@@ -134,7 +136,7 @@ def test_whatever_a_file_holds_there_is_no_other_error(tmp_path_factory, name, s
             assert len(events)
 
 
-def test_what_cannot_be_opened_is_said_with_what_to_do(tmp_path) -> None:
+def test_a_file_that_cannot_be_opened_raises_an_error_with_advice(tmp_path) -> None:
     def refusal(name: str, format_: str | None = None) -> str:
         with pytest.raises(RecordingError) as raised:
             open_recording(str(tmp_path / name), format_)

@@ -1,4 +1,4 @@
-"""Rotation: numbered files of whole frames, and together all of them."""
+"""A rotation makes numbered files of whole frames that together hold everything."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tapring.files.writing import open_sink
 from tests.files.frames import POINT, frame, meta_of, names, numbers, numbers_in
 
 
-def test_each_rotated_file_says_so_while_it_is_written(tmp_path) -> None:
+def test_each_rotated_file_has_its_number_in_its_meta_while_it_is_written(tmp_path) -> None:
     sink = open_sink(str(tmp_path / "x.log"), None, kind="lines", rotation=Rotation(bytes=1))
     for n in range(1, 4):
         sink.write(frame(Lines(), [b"abc"]))
@@ -70,7 +70,7 @@ def test_rotation_goes_on_after_the_highest_number_there_is(tmp_path) -> None:
     assert found == [[10, 12, 14], [11, 13, 15]], "and two captures do not meet"
 
 
-def test_rotation_by_time_ends_a_file_although_nothing_comes(tmp_path, monkeypatch) -> None:
+def test_rotation_by_time_ends_a_file_even_if_no_events_come(tmp_path, monkeypatch) -> None:
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     sink = open_sink(str(tmp_path / "x"), None, kind="json", rotation=Rotation(seconds=10))

@@ -1,4 +1,4 @@
-"""Sources: by their name, in pieces, and errors that say what to do."""
+"""A source is known by its name, read in pieces, and its errors say what to do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAMES = {
 }
 
 
-def test_a_file_that_says_nothing_of_itself_is_read_by_its_name(tmp_path) -> None:
+def test_a_file_without_a_meta_is_read_by_its_name(tmp_path) -> None:
     for name, expected in NAMES.items():
         (tmp_path / name).write_bytes(b"x")
         found = open_recording(str(tmp_path / name))

@@ -1,4 +1,4 @@
-"""Writing: what cannot be combined is refused before a capture begins."""
+"""Options that cannot be combined are refused before a capture begins."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from tests.files.frames import frame, names
         ("/dev/null", "parquet", "not a regular file"),
     ],
 )
-def test_what_does_not_go_together_is_said_with_what_would(path, format_, said) -> None:
+def test_options_that_contradict_each_other_are_refused_with_advice(path, format_, said) -> None:
     with pytest.raises(ValueError, match=said):
         check_output(path, format_, None)
 
 
-def test_an_encoder_is_made_for_formats_of_bytes_alone() -> None:
+def test_formats_that_need_a_file_have_no_encoder() -> None:
     assert make_encoder("ndjson", "json")(frame(Json(), [{"a": 1}])) == b'{"a":1}\n'
     with pytest.raises(ValueError, match="ndjson, pretty, raw"):
         make_encoder("xml", "json")
@@ -46,7 +46,7 @@ def test_an_encoder_is_made_for_formats_of_bytes_alone() -> None:
     ("path", "format_"),
     [("x.log", "pretty"), ("x.json", "raw"), ("x.txt", "ndjson"), ("x", "npy"), ("-", None)],
 )
-def test_what_goes_together_is_not_refused(path, format_, tmp_path, monkeypatch) -> None:
+def test_options_that_can_be_combined_are_accepted(path, format_, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     check_output(path, format_, None)
     assert names(tmp_path) == []
@@ -59,7 +59,7 @@ def test_a_rotation_needs_files(tmp_path) -> None:
             check_output(path, None, Rotation(bytes=1))
 
 
-def test_a_path_that_cannot_be_written_is_known_before(tmp_path, monkeypatch) -> None:
+def test_a_path_that_cannot_be_written_is_refused_before_the_capture(tmp_path, monkeypatch) -> None:
     with pytest.raises(FileNotFoundError, match="does not exist") as missing:
         check_output(str(tmp_path / "no" / "x.ndjson"), None)
     assert missing.value.filename == str(tmp_path / "no")
@@ -75,7 +75,7 @@ def test_a_path_that_cannot_be_written_is_known_before(tmp_path, monkeypatch) ->
     ("path", "said"),
     [("x.parquet", r"pip install 'tapring\[parquet\]'"), ("x.gz.zst", r"'tapring\[zstd\]'")],
 )
-def test_a_package_that_is_missing_is_named_before(path, said, monkeypatch, tmp_path) -> None:
+def test_a_missing_package_is_named_before_the_capture(path, said, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr("tapring.files.compression.find_spec", lambda name: None)
     for check in (check_output, lambda path, _: open_sink(path, None, kind="json")):
         with pytest.raises(ValueError, match=said):
