@@ -105,11 +105,11 @@ def test_an_engine_is_tapped_among_segments_of_a_stranger(
     put_bytes(path_of(name, lane_of(1)))
     with plausible_registry(name, lane_of(2)), plausible_registry(name, "f" * 8) as last:
         engine = start_engine(OPERATOR)
-        generation = last.generation
+        generation = last.table.generation
         result = command(OPERATOR, "attach", name, "--stage", "raw", "--limit", "2")
         assert (result.returncode, result.stdout) == (0, b"seen\nseen\n")
         assert lanes(command(OPERATOR, "ls"), name) == [engine.lane]
-        assert last.generation == generation
+        assert last.table.generation == generation
 
 
 def test_an_engine_starts_beside_a_name_that_is_no_text(name, targets) -> None:

@@ -28,7 +28,7 @@ SMALL = 1 << 16
 
 # The interpreter and the libraries may be for root alone: a child imports first and drops then.
 DROP = """
-import difflib, os, sys, time, tapring, tapring.attach, tapring.cli
+import difflib, os, sys, time, tapring, tapring.cli.attach
 uid = int(sys.argv.pop(1))
 os.setgroups([])
 os.setresgid(uid, uid, uid)
