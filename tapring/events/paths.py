@@ -102,12 +102,12 @@ class Tree:
         elif isinstance(value, list):
             parts = [node.keep(value[index]) for index, node in self._of(value)]
             kept = [part for part in parts if part is not NOTHING] or NOTHING
-        return value if self._meets() else kept
+        return value if self.meets() else kept
 
     def replace(self, value: Any, make: Callable[[Any], Any]) -> Any:
         """``value``, changed in place, with ``make(each)`` for each value the paths lead to."""
         if self._ends:
-            self._see(value)
+            self.mark(value)
             return make(value)
         for key, node in self._of(value):
             value[key] = node.replace(value[key], make)
@@ -119,7 +119,7 @@ class Tree:
         An element of an array becomes None, so that the other elements keep their index.
         """
         for key, node in self._of(value):
-            if not node._meets():
+            if not node.meets():
                 node.remove(value[key])
             elif isinstance(value, dict):
                 del value[key]
@@ -139,16 +139,17 @@ class Tree:
             return [(i, node) for i, node in indices.items() if i < len(value)]
         return []
 
-    def _meets(self) -> bool:
+    def meets(self) -> bool:
+        """Whether paths end here; they have then met a value."""
         for path in self._ends:
             path.found = True
         return bool(self._ends)
 
-    def _see(self, value: Any) -> None:
+    def mark(self, value: Any) -> None:
         """Note that the paths led to ``value``, and those that go on below it to its parts."""
-        self._meets()
+        self.meets()
         for key, node in self._of(value):
-            node._see(value[key])
+            node.mark(value[key])
 
     def _grow(self) -> dict[int, Tree]:
         """Make the trees for an array: by index, and by ``*`` and names for every element."""

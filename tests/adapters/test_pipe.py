@@ -2,10 +2,8 @@
 
 import fcntl
 import os
-import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import psutil
 import pytest
@@ -52,53 +50,6 @@ def test_a_reader_that_leaves_and_an_endless_writer_end_it(name) -> None:
     assert not names(f"tapring.{name}")
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_as_it_would_cat_and_leaves_nothing(name, signum, wait_for) -> None:
-    with subprocess.Popen([*PIPE, name], stdin=-1, stdout=-1, stderr=-1) as process:
-        wait_for(lambda: tapring.engines(name))
-        process.send_signal(signum)
-        assert process.wait(60) == -signum
-        assert process.stderr.read() == b""
-    assert not names(f"tapring.{name}")
-
-
-@pytest.mark.parametrize("entry", [PIPE, [sys.executable, "-m", "tapring", "pipe"]])
-@pytest.mark.parametrize(
-    ("closed", "said"),
-    [
-        ("<&-", b"tapring: error: standard input is closed\n"),
-        (">&-", b"tapring: error: standard output is closed\n"),
-        ("<&- >&-", b"tapring: error: standard input is closed\n"),
-        ("<&- 2>&-", b""),
-        (">&- 2>&-", b""),
-    ],
-)
-def test_a_closed_end_is_an_error_and_never_the_registry(name, entry, closed, said) -> None:
-    command = f"{' '.join(entry)} {name} {closed}"
-    result = subprocess.run(["bash", "-c", command], input=b"x\n", capture_output=True, timeout=60)
-    assert (result.returncode, result.stdout, result.stderr) == (3, b"", said)
-    assert not names(f"tapring.{name}")
-
-
-def test_a_closed_stderr_does_not_become_the_registry(name, wait_for) -> None:
-    command = f"exec {' '.join(PIPE)} {name} 2>&-"
-    with subprocess.Popen(["bash", "-c", command], stdin=-1, stdout=-1) as process:
-        wait_for(lambda: tapring.engines(name))
-        assert Path(f"/proc/{process.pid}/fd/2").readlink() == Path("/dev/null")
-        assert process.communicate(b"x\n", timeout=60) == (b"x\n", None)
-    assert process.returncode == 0
-
-
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
-def test_a_signal_that_was_ignored_stays_ignored(name, signum, wait_for) -> None:
-    command = f"trap '' {signum:d}; exec {' '.join(PIPE)} {name}"
-    with subprocess.Popen(["bash", "-c", command], stdin=-1, stdout=-1) as process:
-        wait_for(lambda: tapring.engines(name))
-        process.send_signal(signum)
-        assert process.communicate(b"x\n", timeout=60) == (b"x\n", None)
-    assert process.returncode == 0
-
-
 @pytest.mark.parametrize("ends", ["<f >>f", "<f 1<>f", "<>f 1>&0"])
 def test_a_file_is_not_copied_to_itself(name, ends, tmp_path) -> None:
     file = tmp_path / "f"
@@ -119,13 +70,6 @@ def test_a_file_may_be_its_own_output_if_nothing_is_left_to_copy(name, ends, tmp
     command = f"ulimit -f 1024; {' '.join(PIPE)} {name} {ends}"
     result = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, timeout=60)
     assert (result.returncode, result.stderr) == (0, b"")
-
-
-def test_a_wrong_name_is_exit_2(name) -> None:
-    result = through("No Name", b"x")
-    assert result.returncode == 2
-    assert b"Invalid engine name" in result.stderr
-    assert b"Traceback" not in result.stderr
 
 
 class Watched:

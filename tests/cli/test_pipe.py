@@ -1,0 +1,64 @@
+"""``tapring pipe`` as a command: it ends as ``cat`` would, and keeps its descriptors apart."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tapring
+from tapring.shm.segment import names
+
+PIPE = [sys.executable, "-m", "tapring.pipe"]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_as_it_would_cat_and_leaves_nothing(name, signum, wait_for) -> None:
+    with subprocess.Popen([*PIPE, name], stdin=-1, stdout=-1, stderr=-1) as process:
+        wait_for(lambda: tapring.engines(name))
+        process.send_signal(signum)
+        assert process.wait(60) == -signum
+        assert process.stderr.read() == b""
+    assert not names(f"tapring.{name}")
+
+
+@pytest.mark.parametrize("entry", [PIPE, [sys.executable, "-m", "tapring", "pipe"]])
+@pytest.mark.parametrize(
+    ("closed", "said"),
+    [
+        ("<&-", b"tapring: error: standard input is closed\n"),
+        (">&-", b"tapring: error: standard output is closed\n"),
+        ("<&- >&-", b"tapring: error: standard input is closed\n"),
+        ("<&- 2>&-", b""),
+        (">&- 2>&-", b""),
+    ],
+)
+def test_a_closed_end_is_an_error_and_never_the_registry(name, entry, closed, said) -> None:
+    command = f"{' '.join(entry)} {name} {closed}"
+    result = subprocess.run(["bash", "-c", command], input=b"x\n", capture_output=True, timeout=60)
+    assert (result.returncode, result.stdout, result.stderr) == (3, b"", said)
+    assert not names(f"tapring.{name}")
+
+
+def test_a_closed_stderr_does_not_become_the_registry(name, wait_for) -> None:
+    command = f"exec {' '.join(PIPE)} {name} 2>&-"
+    with subprocess.Popen(["bash", "-c", command], stdin=-1, stdout=-1) as process:
+        wait_for(lambda: tapring.engines(name))
+        assert Path(f"/proc/{process.pid}/fd/2").readlink() == Path("/dev/null")
+        assert process.communicate(b"x\n", timeout=60) == (b"x\n", None)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_that_was_ignored_stays_ignored(name, signum, wait_for) -> None:
+    command = f"trap '' {signum:d}; exec {' '.join(PIPE)} {name}"
+    with subprocess.Popen(["bash", "-c", command], stdin=-1, stdout=-1) as process:
+        wait_for(lambda: tapring.engines(name))
+        process.send_signal(signum)
+        assert process.communicate(b"x\n", timeout=60) == (b"x\n", None)
+    assert process.returncode == 0
+
+
+def test_a_wrong_name_is_exit_2(run_cli) -> None:
+    assert "Invalid engine name" in error_of(run_cli("pipe", "No Name", input=b"x"), 2)
