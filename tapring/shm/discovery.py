@@ -13,12 +13,11 @@ from typing import Final
 import msgspec
 
 from ..errors import EngineNotFound, SharedMemoryFull, TapError, suggest
-from ..wire import layout
-from ..wire.geometry import consumer_words, producer_words
 from ..wire.layout import Owner, RowState
-from ..wire.ledger import Account, Counters
+from ..wire.ledger import Counters
 from .info import StageInfo
 from .registry import Registry
+from .rings import account_of
 from .row import Row
 from .segment import Segment, names
 from .sweep import lanes_of, sweep_lane
@@ -200,12 +199,9 @@ def _engine_info(registry: Registry) -> EngineInfo:
 
 def _session_info(registry: Registry, row: Row) -> SessionInfo:
     info = registry.info
-    with Segment.attach(info.segment_name(row.id)) as segment:
-        pages = segment.map(0, layout.SLOTS, writable=False)
-        with producer_words(pages) as words, consumer_words(pages) as page:
-            account = Account(words, page)
-            ledger, fill = account.ledger(), account.fill(row.slots)
-            cost_ns, served = account.cost_ns(), account.served()
+    with Segment.attach(info.segment_name(row.id)) as segment, account_of(segment) as account:
+        ledger, fill = account.ledger(), account.fill(row.slots)
+        cost_ns, served = account.cost_ns(), account.served()
     return SessionInfo(
         id=row.id,
         stage=info.stages[row.stage].name,

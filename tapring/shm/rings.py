@@ -1,11 +1,15 @@
-"""A session's ring as a segment: making, mapping, checking and unlinking it."""
+"""A session's ring as a segment: making, mapping, checking, accounting for and unlinking it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from mmap import mmap
 
 from ..errors import NotPermitted, RingCorrupt, VersionMismatch
 from ..wire import layout
+from ..wire.geometry import consumer_words, producer_words
+from ..wire.ledger import Account
 from ..wire.ordering import publish_barrier
 from .info import LaneInfo
 from .names import bell_file
@@ -58,6 +62,14 @@ def map_ring(segment: Segment, row: Row, owner: int, *, writable: bool) -> mmap:
     with memoryview(ring)[: layout.PAGE] as page, page.cast("Q") as words:
         _check_ring(words, segment, row)
     return ring
+
+
+@contextmanager
+def account_of(segment: Segment) -> Iterator[Account]:
+    """Read the account of a ring for as long as the block lasts. Raises as ``Segment.map`` does."""
+    pages = segment.map(0, layout.SLOTS, writable=False)
+    with producer_words(pages) as words, consumer_words(pages) as page:
+        yield Account(words, page)
 
 
 def unlink_ring(info: LaneInfo, row: Row) -> None:

@@ -15,11 +15,10 @@ import msgspec
 
 from ..errors import TapError
 from ..wire import layout
-from ..wire.geometry import consumer_words, producer_words
-from ..wire.ledger import Account, Ledger
+from ..wire.ledger import Ledger
 from .names import bell_file, parse_name, prefix, segment_name
 from .registry import Registry
-from .rings import names_of_sessions
+from .rings import account_of, names_of_sessions
 from .row import Row
 from .segment import DIRECTORY, Segment, names, unlink
 
@@ -126,10 +125,8 @@ def _describe(name: str) -> tuple[int, Ledger | None]:
         with Segment.attach(name) as segment:
             if segment.size <= layout.SLOTS:
                 return segment.size, None
-            pages = segment.map(0, layout.SLOTS, writable=False)
-            with producer_words(pages) as words, consumer_words(pages) as page:
-                is_ring = words[layout.MAGIC] == layout.RING_MAGIC
-                return segment.size, Account(words, page).ledger() if is_ring else None
+            with account_of(segment) as account:
+                return segment.size, account.ledger() if account.is_of_ring() else None
     except (OSError, TapError):
         with suppress(OSError):
             return os.lstat(f"{DIRECTORY}/{name}").st_size, None

@@ -88,6 +88,10 @@ class Account:
         self._words = words
         self._page = page
 
+    def is_of_ring(self) -> bool:
+        """Return whether the words are those of a finished ring: their magic says so."""
+        return self._words[layout.MAGIC] == layout.RING_MAGIC
+
     def ledger(self) -> Ledger:
         """Return the session's account now."""
         words, page = self._words, self._page
