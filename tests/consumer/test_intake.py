@@ -1,0 +1,115 @@
+"""When a frame is released: before it is handed out, or once the next one is asked for."""
+
+import pytest
+
+import tapring
+from tapring.ended_by import EndedBy
+from tapring.errors import RingCorrupt
+from tapring.wire import layout
+
+AT_LEAST_ONCE = {"delivery": "at-least-once"}
+
+
+@pytest.fixture
+def tap(name):
+    with tapring.Tap(name, strict=True) as tap:
+        yield tap
+
+
+@pytest.fixture
+def take(tap, name):
+    """A function that opens a session of two frames of three; gives its intake and ``released``."""
+    opened = []
+
+    def start(**options):
+        session = tapring.capture(name, stage="raw", **options)
+        opened.append(session)
+        for first in (0, 3):
+            tap.snapshot().offer("raw", [b"%d" % (first + i) for i in range(3)])
+        intake = session._intake
+        page = intake.merge.attachments[0].reader._page
+        return intake, lambda: page[layout.RELEASED]
+
+    yield start
+    for session in opened:
+        session.close()
+
+
+def test_at_most_once_a_frame_is_released_before_it_is_handed_out(take) -> None:
+    intake, released = take()
+    assert intake.take(0)[1].events() == [b"0", b"1", b"2"]
+    assert released() == 3
+
+
+def test_at_least_once_a_frame_is_released_when_the_next_one_is_asked_for(take) -> None:
+    intake, released = take(**AT_LEAST_ONCE)
+    intake.take(0)
+    assert released() == 0
+    assert intake.take(0)[1].events() == [b"3", b"4", b"5"]
+    assert released() == 3
+    assert intake.take(0) is None
+    assert released() == 6
+
+
+def test_a_frame_that_was_cut_is_released_up_to_the_cut(take) -> None:
+    intake, released = take()
+    cursor = intake.next(0, keep=True)
+    assert cursor.take(2) == [b"0", b"1"]
+    assert (released(), intake.stats.delivered, intake.stats.unread) == (0, 2, 4)
+    intake.release()
+    assert released() == 2
+    assert intake.has_rest()
+    assert intake.rest_or_next(0, keep=True).take(9) == [b"2"]
+
+
+def test_a_limit_ends_the_session_once_that_many_events_were_handed_out(take) -> None:
+    intake, released = take()
+    frame = intake.frame(intake.next(0, keep=True), 2)
+    assert (frame.events(), intake.merge.ended_by) == ([b"0", b"1"], EndedBy.LIMIT)
+    assert released() == 2
+    assert intake.stats.unread == 4
+
+
+@pytest.mark.parametrize("handled", [True, False])
+def test_a_close_releases_what_was_handled(take, handled) -> None:
+    intake, _ = take(**AT_LEAST_ONCE)
+    intake.next(0).take(3)
+    intake.close(handled=handled)
+    assert intake.stats.delivered == (3 if handled else 0)
+    assert intake.stats.delivered + intake.stats.unread == 6
+
+
+def test_a_closed_intake_keeps_its_account(take) -> None:
+    intake, _ = take()
+    intake.take(0)
+    intake.close(handled=True)
+    final = intake.stats
+    intake.close(handled=True)
+    assert intake.stats is final
+    assert (final.delivered, final.unread) == (3, 3)
+
+
+def test_a_failure_that_came_behind_events_is_raised_by_the_next_call(take) -> None:
+    intake, _ = take()
+    intake.failure = RingCorrupt("damaged")
+    with pytest.raises(RingCorrupt):
+        intake.take(0)
+    assert intake.take(0) is not None
+
+
+def test_missing_events_are_told_with_the_next_frame_that_is_not_filtered(name) -> None:
+    with (
+        tapring.Tap(name, slot_bytes=64) as tap,
+        tapring.capture(
+            name, stage="raw", buffer_bytes=128, select=tapring.Select(grep="yes")
+        ) as session,
+    ):
+        intake, offer = session._intake, tap.snapshot().offer
+        offer("raw", [b"no"])
+        offer("raw", [b"no"])
+        offer("raw", [b"lost"] * 5)
+        assert intake.next(0) is None
+        offer("raw", [b"no, but behind a gap"])  # of another frame than the one that is kept
+        assert intake.next(0) is None
+        offer("raw", [b"yes"])
+        assert intake.next(0).frame.missed == 5
