@@ -9,6 +9,7 @@ import pytest
 
 import tapring
 from tapring.shm.segment import names
+from tests.cli.running import error_of
 
 PIPE = [sys.executable, "-m", "tapring.pipe"]
 
