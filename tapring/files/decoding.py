@@ -1,6 +1,6 @@
-"""What all formats need to be read: runs of events, and one event of each kind from an object.
+"""What all formats share when they are read: runs of events, and events from decoded objects.
 
-A decoder makes an event as its kind of stage is offered it: ``bytes`` for ``lines`` and
+A decoder makes an event that can be offered to its kind of stage: ``bytes`` for ``lines`` and
 ``bytes``, a ``msgspec.Raw`` for ``json``. ``events.objects`` says which JSON object stands for a
 line or a blob.
 """

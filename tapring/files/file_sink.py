@@ -32,13 +32,14 @@ class FileWriter(Protocol):
 class FileSink:
     """A capture in one file, or with ``rotation`` in numbered ones, each with its meta.
 
-    contents: a meta that says what is in the files. open_file: makes the writer for a path.
-    describe: returns what the capture says of itself in a meta. folder: the prefix for the names
-    in ``files``, if it is not the folder of ``path``. The first file is opened at once, so that a
-    path that cannot be written is known before anything is captured.
+    contents: a meta with the facts that all files share: format, compression, kind and dtype.
+    open_file: makes the writer for a path. describe: returns the part of a meta that describes the
+    capture. folder: the prefix of the names in ``files``, if it is not the folder of ``path``. The
+    first file is opened at once, so that a path that cannot be written is known before anything
+    is captured.
 
-    A file has a meta from its first frame on, so that the file of a killed capture can be told.
-    There is none before, because ``describe`` may have nothing to say yet.
+    A file has a meta from its first frame on, so that the file of a killed capture is described
+    too. It has none before, because ``describe`` cannot be called yet.
     """
 
     is_terminal = False

@@ -20,7 +20,7 @@ KindName = Literal["lines", "json", "bytes", "array"]
 
 
 class CaptureMeta(msgspec.Struct, frozen=True, kw_only=True):
-    """What a capture says of itself in the meta of each of its files. UNSET is left out.
+    """The part of a file's meta that describes the capture. UNSET fields are not written.
 
     selection: what ``Select.describe`` says. redact, engine_redacts: the paths that the consumer
     and the engine redact. sample, budget, sample_batches: which part of the events was seen.
@@ -42,7 +42,7 @@ class CaptureMeta(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Meta(CaptureMeta, frozen=True, kw_only=True):
-    """All that FILE.meta.json says. UNSET is left out; unknown keys are ignored when it is read.
+    """Everything in FILE.meta.json. UNSET fields are not written; unknown keys are not read.
 
     file: the file's name, without its folder. bytes: its size. part: its number in a rotation.
     events: how many it holds, None while it is written. start to pace: see ``pace.Timing``; not
@@ -66,7 +66,7 @@ class Meta(CaptureMeta, frozen=True, kw_only=True):
     dtype: str = ""
 
 
-# The order in which a person who opens the file looks for them; the capture's come next.
+# These keys come first in the file, because a person looks for them first.
 _FIRST: Final = ("file", "bytes", "complete", "tapring_capture", "part", "events")
 _THEN: Final = ("start", "end", "start_ns", "end_ns", "pace")
 
@@ -75,8 +75,8 @@ def write_meta(path: str, meta: Meta, *, instead: bool = False) -> OSError | Non
     """Write ``meta`` beside the file ``path``; return the error if that failed.
 
     The events matter more: a full disk costs the meta, not them. If writing fails, the meta of an
-    older file of that name is removed, because it would describe the wrong file. ``instead``
-    says that the older meta is of this very file; it stays then.
+    older file of that name is removed, because it would describe the wrong file. With
+    ``instead``, the older meta describes this very file, and stays.
     """
     name = path + META
     unfinished = f"{name}.{os.urandom(4).hex()}"  # another capture may end here at this moment
@@ -133,6 +133,6 @@ def _one_key_a_line(meta: Meta) -> bytes:
 
 
 def _facts(meta: Meta) -> dict[str, Any]:
-    """The keys in the order in which they are written; a value unknown to JSON as its text."""
+    """The keys in the order in which they are written. A value without a JSON form is its text."""
     facts: dict[str, Any] = msgspec.to_builtins(meta, enc_hook=str)
     return {key: facts[key] for key in (*_FIRST, *_THEN) if key in facts} | facts

@@ -147,7 +147,7 @@ class Recording:
 def open_recording(path: str, format_: str | None = None) -> Recording:
     """Find out what the file at ``path`` (``-``: standard input) holds, without reading its events.
 
-    ``format_`` is one of ``FORMATS``, for a file whose name and FILE.meta.json do not tell it.
+    ``format_`` is one of ``FORMATS``; it takes precedence over FILE.meta.json and the name.
     Raises RecordingError for a file that is missing, empty, unreadable or of no known format.
     """
     name = Name.of(path)
