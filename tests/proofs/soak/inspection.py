@@ -29,12 +29,12 @@ _COMMANDS_SAY: Final = (  # of the same
     "has just closed",
     "has just ended",
     "(any more)",
-    "sessions already",
+    "as many as it allows",
     "is held by another process",
 )
 # An engine that cannot map a ring refuses the session, and may have removed it before its consumer
 # has looked for the answer.
-_OF_THE_POOR: Final = ("cannot be", "could not use the ring", "has lost its ring")
+_OF_THE_POOR: Final = ("cannot be", "cannot reserve", "could not use the ring", "is missing")
 
 
 # ---- processes ---------------------------------------------------------------------------
