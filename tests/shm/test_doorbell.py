@@ -1,0 +1,78 @@
+"""A doorbell: a semaphore that wakes a consumer, and that never keeps one waiting for ever."""
+
+import os
+import threading
+import time
+
+import pytest
+
+from tapring.errors import NotPermitted, SharedMemoryFull
+from tapring.shm.doorbell import Bell
+from tapring.shm.names import bell_file
+from tapring.shm.segment import DIRECTORY, names, unlink
+
+ME = os.geteuid()
+LONG_S = 30.0
+
+
+@pytest.fixture
+def bell(name):
+    made = Bell.make(f"tapring.{name}.0a1b2c3d.1", ME)
+    yield made
+    made.unlink()
+    made.close()
+
+
+def test_a_ring_ends_a_wait(bell) -> None:
+    other = Bell.open(bell.name, ME)
+    waiting = threading.Thread(target=bell.wait, args=(LONG_S,))
+    waiting.start()
+    other.ring()
+    waiting.join(LONG_S / 2)
+    assert not waiting.is_alive()
+    other.close()
+
+
+def test_a_ring_that_came_first_is_not_lost(bell) -> None:
+    bell.ring()
+    began = time.monotonic()
+    bell.wait(LONG_S)
+    assert time.monotonic() - began < LONG_S / 2
+
+
+def test_a_wait_has_an_end(bell) -> None:
+    bell.wait(0.01)
+
+
+def test_one_that_exists_is_opened_and_not_made(bell) -> None:
+    again = Bell.make(bell.name, ME)
+    again.ring()
+    bell.wait(LONG_S)
+    again.close()
+
+
+def test_closing_twice_is_fine_and_a_closed_one_neither_rings_nor_waits(bell) -> None:
+    bell.close()
+    bell.close()
+    bell.ring()
+    bell.wait(LONG_S)
+
+
+def test_its_name_goes_and_those_who_have_it_open_go_on(bell) -> None:
+    other = Bell.open(bell.name, ME)
+    bell.unlink()
+    assert names(bell_file(bell.name)) == []
+    with pytest.raises(SharedMemoryFull, match="cannot be opened"):
+        Bell.open(bell.name, ME)
+    other.ring()
+    bell.wait(LONG_S)
+    other.close()
+
+
+def test_a_file_that_is_too_short_for_a_semaphore_is_refused(name) -> None:
+    short = f"tapring.{name}.0a1b2c3d.1"
+    with open(f"{DIRECTORY}/{bell_file(short)}", "wb") as file:
+        file.write(b"short")
+    with pytest.raises(NotPermitted, match="is not a doorbell of user"):
+        Bell.open(short, ME)
+    unlink(bell_file(short))

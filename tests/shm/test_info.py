@@ -1,0 +1,70 @@
+"""A lane's description: what another process wrote is checked before any of it is used."""
+
+import os
+
+import msgspec
+import pytest
+
+from tapring.errors import EngineNotFound, RingCorrupt, VersionMismatch
+from tapring.shm.info import LaneInfo, StageInfo, read_info, write_header
+from tapring.shm.segment import Segment, unlink
+from tapring.wire import layout
+
+LANE = "0a1b2c3d"
+
+
+@pytest.fixture
+def info(name) -> LaneInfo:
+    return LaneInfo(
+        engine=name,
+        lane=LANE,
+        stages=(StageInfo("raw", "lines"), StageInfo("decoded", "json", redact=("user.email",))),
+        max_sessions=2,
+        max_duration_ns=1,
+        buffer_bytes=512,
+        max_buffer_bytes=512,
+        slot_bytes=64,
+    )
+
+
+@pytest.fixture
+def segment(info):
+    """A registry in which ``info`` is described."""
+    with Segment.create(info.segment_name(), 3 * layout.PAGE) as made:
+        with memoryview(made.map(0, made.size, writable=True)) as view, view.cast("Q") as words:
+            write_header(words, made.size, info, msgspec.json.encode(info))
+        yield made
+    unlink(info.segment_name())
+
+
+def test_a_description_is_read_as_it_was_written(segment, info) -> None:
+    assert read_info(segment, info.engine, LANE, 0.0) == info
+
+
+def test_a_lane_knows_its_address_and_the_names_of_its_segments(info) -> None:
+    assert info.address == f"{info.engine}.{LANE}"
+    assert info.segment_name(7) == f"{info.segment_name()}.7" == f"tapring.{info.address}.7"
+
+
+@pytest.mark.parametrize(
+    ("word", "value", "error", "said"),
+    [
+        (layout.MAGIC, 0, EngineNotFound, "is not ready"),
+        (layout.MAGIC, 7, RingCorrupt, "is not a registry of tapring"),
+        (layout.FORMAT, 99, VersionMismatch, "version 99"),
+        (layout.SEGMENT_BYTES, 7, RingCorrupt, "truncated or damaged"),
+        (layout.ROWS, 65, RingCorrupt, "truncated or damaged"),
+        (layout.ROWS, 3, RingCorrupt, "says that it is"),
+        (layout.INFO_BYTES, (1 << 64) - 1, RingCorrupt, "truncated or damaged"),
+        (layout.INFO_BYTES, 3, RingCorrupt, "is damaged"),
+    ],
+)
+def test_a_word_that_is_wrong_is_an_error(segment, info, word, value, error, said) -> None:
+    os.pwrite(segment.fd, value.to_bytes(8, "little"), word * layout.WORD)
+    with pytest.raises(error, match=said):
+        read_info(segment, info.engine, LANE, 0.0)
+
+
+def test_a_description_of_another_lane_is_refused(segment, info) -> None:
+    with pytest.raises(RingCorrupt, match=f"says that it is {info.engine}.{LANE}"):
+        read_info(segment, info.engine, "f" * 8, 0.0)
