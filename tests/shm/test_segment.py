@@ -81,3 +81,19 @@ def test_an_absent_segment_says_so() -> None:
         Segment.attach("tapring.t-none.00000000")
     assert not unlink("tapring.t-none.00000000")
     assert sys.platform == "linux"
+
+
+@pytest.mark.parametrize("first", ["tapring", "tapring.engine.tap", "tapring.consumer.session"])
+def test_the_fork_hook_of_shared_memory_is_registered_first(first, spawn) -> None:
+    source = (
+        "import os, sys; hooks = []\n"
+        "def note(after_in_child, **_):\n"
+        "    hooks.append(getattr(after_in_child, 'func', after_in_child).__module__)\n"
+        "os.register_at_fork = note\n"
+        f"import {first}\n"
+        "print(*[each for each in hooks if each.startswith('tapring')])"
+    )
+    process = spawn(source, stdout=-1)
+    hooks = process.communicate(timeout=30)[0].decode().split()
+    assert hooks[0] == "tapring.shm.segment"
+    assert len(hooks) > 1
