@@ -1,4 +1,4 @@
-"""The capture's command: each option on a real engine, bad values, and every way out."""
+"""``tapring attach``: each option on a real engine, invalid values, and every way it can end."""
 
 import gzip
 import json
@@ -89,13 +89,13 @@ def test_a_sample_by_a_field_keeps_its_values_whole(attach) -> None:
     assert b"--sample 10 --by user.id" in result.stderr
 
 
-def test_a_rate_keeps_at_most_so_many(attach) -> None:
+def test_a_rate_limits_the_number_of_events(attach) -> None:
     result = attach("--rate", "3/h", "--duration", "300ms")
-    assert 1 <= len(events_of(result)) <= 6  # two hours may meet in it
+    assert 1 <= len(events_of(result)) <= 6  # the capture may run into the next hour
     assert summary_of(result)["filtered_by"]["rate"] > 0
 
 
-def test_batches_sampled_out_by_the_engine_are_no_part_of_the_ledger(attach) -> None:
+def test_batches_that_the_engine_skips_are_not_part_of_the_account(attach) -> None:
     result = attach("--sample-batches", "5", "--limit", "16")
     numbers = [event["n"] // 8 for event in events_of(result)]
     assert numbers[0] % 5 == numbers[-1] % 5
@@ -120,7 +120,7 @@ def test_redacted_values_are_tokens_and_typos_are_told(attach, tmp_path) -> None
     )
 
 
-def test_paths_into_lines_that_are_no_json_are_refused_with_the_reason(attach) -> None:
+def test_paths_into_lines_that_are_not_json_are_refused_with_the_reason(attach) -> None:
     result = attach("--stage", "raw", "--redact", "user", "--limit", "4", code=3)
     assert b"--redact-regex" in result.stderr
     assert result.stdout == b""
@@ -244,7 +244,7 @@ def test_a_full_disk_is_exit_3_and_has_a_summary(attach) -> None:
 def test_a_file_that_may_not_grow_stays_whole_and_counted(shop, tmp_path) -> None:
     script = "trap '' XFSZ; ulimit -f 32; exec \"$@\""
     options = ["--no-progress", "--summary", "json", "-o", str(tmp_path / "x.ndjson")]
-    # The ring is a file, too: small enough for the limit.
+    # The ring is a file too, so it must stay below the limit.
     options += ["--buffer", "4k"]
     result = subprocess.run(
         ["bash", "-c", script, "-", sys.executable, "-m", "tapring", "attach", shop, *options],
@@ -283,7 +283,7 @@ def test_a_capture_at_least_once_that_is_killed_loses_nothing_it_released(
 
 
 def on_a_terminal(command: list[str], interrupt_at: bytes = b"never", **environment: str) -> bytes:
-    """What a command writes to a terminal that is its standard error and output."""
+    """Return what a command writes to a terminal that is its standard output and error."""
     ours, theirs = pty.openpty()
     try:
         environment = {**os.environ, "TERM": "xterm", **environment}

@@ -61,7 +61,7 @@ def test_errors_say_what_was_asked_what_is_true_and_what_to_do(tap, name) -> Non
         (layout.INFO_BYTES, 3, tapring.RingCorrupt, "damaged"),
     ],
 )
-def test_a_registry_that_cannot_be_right_is_refused(tap, name, word, value, error, message) -> None:
+def test_an_impossible_registry_is_refused(tap, name, word, value, error, message) -> None:
     tap._registry._words[word] = value
     with pytest.raises(error, match=message):
         tapring.capture(name)
@@ -69,7 +69,7 @@ def test_a_registry_that_cannot_be_right_is_refused(tap, name, word, value, erro
 
 
 @pytest.mark.parametrize("what", ["magic", "epoch", "truncated", "position"])
-def test_a_ring_that_cannot_be_right_is_refused(tap, name, what) -> None:
+def test_an_impossible_ring_is_refused(tap, name, what) -> None:
     handle = tap.register("raw")
     offer(tap, "raw", [b"a"])
     with Segment.attach(segment_name(name, tap.lane, handle.id)) as segment:
@@ -80,7 +80,7 @@ def test_a_ring_that_cannot_be_right_is_refused(tap, name, what) -> None:
         elif what == "position":
             os.pwrite(segment.fd, b"\xff" * 8, layout.TAIL * 8)
         else:
-            # Of a copy: the engine has the ring itself mapped.
+            # Shorten a copy: the engine has the ring itself mapped.
             os.unlink(f"/dev/shm/{segment.name}")
             with Segment.create(segment.name, 8192):
                 pass

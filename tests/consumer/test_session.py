@@ -70,7 +70,7 @@ def test_events_frames_and_read_may_be_mixed(tap, name) -> None:
         assert session.stats.bytes == 12 * 3
 
 
-def test_what_was_taken_and_not_asked_for_stays_unread(tap, name) -> None:
+def test_events_that_were_not_asked_for_stay_unread(tap, name) -> None:
     with tapring.capture(name, stage="decoded") as session:
         offer(tap, "decoded", list(range(10)))
         assert session.read(4) == [0, 1, 2, 3]
@@ -131,7 +131,7 @@ def test_events_read_before_the_ring_was_found_corrupt_are_handed_out_first(tap,
         assert (session.stats.delivered, session.stats.unread) == (1, 1)
 
 
-def test_an_engine_that_says_goodbye_just_now_has_not_died(tap, name, monkeypatch) -> None:
+def test_an_engine_that_closes_during_the_check_has_not_died(tap, name, monkeypatch) -> None:
     has_closed = Registry.engine_has_closed
 
     def and_then_it_does(registry: Registry) -> bool:
@@ -174,7 +174,9 @@ def test_a_forked_child_leaves_its_parents_session_alone(tap, name) -> None:
 
 
 @pytest.mark.parametrize("delivery", ["at-most-once", "at-least-once"])
-def test_a_child_forked_with_a_frame_in_hand_releases_nothing_of_it(tap, name, delivery) -> None:
+def test_a_child_forked_in_the_middle_of_a_frame_releases_nothing_of_it(
+    tap, name, delivery
+) -> None:
     with tapring.capture(name, stage="raw", delivery=delivery) as session:
         offer(tap, "raw", [b"a", b"b", b"c"])
         assert session.read(1, timeout=0) == [b"a"]

@@ -1,4 +1,4 @@
-"""How a consumer waits: it is woken when it asked to be, and the engine pays for nothing else."""
+"""How a consumer waits: it is woken if it asked for that, and the engine pays for nothing else."""
 
 import asyncio
 import os
@@ -20,13 +20,13 @@ from tapring.shm.sweep import sweep
 from tapring.wire import layout
 
 LINES = [b"one", b"two"]
-LONG_S = 25.0  # no sleep is as long as this but one that nobody ends
+LONG_S = 25.0  # longer than any sleep that is ended
 WAKES = ("poll", "doorbell", "spin")
 
 
 @pytest.fixture
 def bounded_only_by_the_bell(monkeypatch):
-    """A sleep that nobody rings for takes longer than any test."""
+    """Without a ring, a sleep takes longer than any test."""
     monkeypatch.setattr(waiting, "_BOUND_S", 4 * LONG_S)
 
 
@@ -60,7 +60,7 @@ with tapring.Tap(sys.argv[1], strict=True) as tap:
 
 
 @pytest.mark.parametrize("wake", WAKES)
-def test_however_it_waits_every_event_arrives_in_order(name, spawn, wake) -> None:
+def test_every_event_arrives_in_order_with_each_way_to_wait(name, spawn, wake) -> None:
     spawn(ENGINE, name, "2000")
     with tapring.capture(name, stage="raw", wake=wake, wait=60) as session:
         assert session.wake == wake
@@ -70,14 +70,16 @@ def test_however_it_waits_every_event_arrives_in_order(name, spawn, wake) -> Non
 
 
 @pytest.mark.parametrize("wake", WAKES)
-def test_a_bounded_read_ends_in_time_however_it_waits(name, wake, bounded_only_by_the_bell) -> None:
+def test_a_read_with_a_timeout_ends_in_time_with_each_way_to_wait(
+    name, wake, bounded_only_by_the_bell
+) -> None:
     with tapring.Tap(name), tapring.capture(name, stage="raw", wake=wake) as session:
         assert session.read(1, timeout=0.05) == []
         assert session.ended_by is None
 
 
 @pytest.mark.usefixtures("bounded_only_by_the_bell")
-def test_the_bell_wakes_who_sleeps(name, wait_for) -> None:
+def test_the_bell_wakes_a_sleeping_consumer(name, wait_for) -> None:
     with (
         tapring.Tap(name) as tap,
         tapring.capture(name, stage="raw", wake="doorbell") as session,
@@ -86,7 +88,7 @@ def test_the_bell_wakes_who_sleeps(name, wait_for) -> None:
         reading = in_thread(lambda: got.extend(session.read(2, timeout=LONG_S)))
         for _ in range(3):
             falls_asleep(session, wait_for)
-            tap.snapshot()  # which opens the session, and then its bell
+            tap.snapshot()  # opens the session, and then its bell
         tap.snapshot().offer("raw", LINES)
         reading.join(LONG_S / 2)
         assert got == LINES
@@ -189,7 +191,7 @@ def batches(n, pause):
             while time.monotonic() < until:
                 pass
 time.sleep(0.2)
-batches(200, float(sys.argv[2]))  # over a window of the meter: its own heap grows no more
+batches(200, float(sys.argv[2]))  # longer than a window of the meter: its heap is grown
 os.path.exists("/mark-one")
 batches(60, float(sys.argv[2]))
 os.path.exists("/mark-two")
@@ -199,7 +201,7 @@ tap.close()
 
 @pytest.fixture
 def engine_calls(name, spawn, tmp_path):
-    """The system calls of an engine between two marks, as its consumer waits."""
+    """The system calls of an engine between two marks, for each way in which its consumer waits."""
 
     def run(wake: str, pause: float) -> list[str]:
         log = tmp_path / "strace.log"
@@ -225,12 +227,12 @@ needs_strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace is 
 
 @needs_strace
 @pytest.mark.parametrize("wake", ["poll", "spin"])
-def test_who_polls_or_spins_costs_the_engine_no_system_call(engine_calls, wake) -> None:
+def test_polling_and_spinning_cost_the_engine_no_system_call(engine_calls, wake) -> None:
     assert engine_calls(wake, 0.002) == []
 
 
 @needs_strace
-def test_who_sleeps_costs_one_call_a_batch_at_most_and_only_that_one(engine_calls) -> None:
+def test_a_doorbell_costs_the_engine_one_call_a_batch_at_most_and_no_other(engine_calls) -> None:
     calls = engine_calls("doorbell", 0.005)
     assert 1 <= len(calls) <= 60
     assert all("futex(" in call and "FUTEX_WAKE" in call for call in calls)
@@ -248,7 +250,9 @@ def test_the_bell_is_posted_once_a_sleep(name) -> None:
                 reader.say_waiting(sleep, lambda: None)
                 tap.snapshot().offer("raw", LINES)
                 tap.snapshot().offer("raw", LINES)
-            assert len(posts) == 4  # for each number but 0, since 8 was another sleep after 0
+            assert (
+                len(posts) == 4
+            )  # once for each number except 0; 8 came again after 0, as another sleep
             del tap._roster.live[handle.id].bell.ring
 
 
@@ -262,12 +266,12 @@ def test_a_batch_that_a_sleeper_is_not_offered_does_not_wake_it(name) -> None:
             for sleep in range(1, 200):
                 session._merge.attachments[0].reader.say_waiting(sleep, lambda: None)
                 tap.snapshot().offer("raw", LINES)
-            assert len(posts) == 1  # for the first, which it is offered
+            assert len(posts) == 1  # for the first batch, which it is offered
             del tap._roster.live[handle.id].bell.ring
 
 
 def test_a_sleep_that_was_given_up_does_not_end_the_next_one(name) -> None:
-    """A cancelled ``aread`` leaves its thread asleep, which wakes when another sleeps already."""
+    """A cancelled ``aread`` leaves its thread asleep; it wakes while another one sleeps already."""
     with tapring.Tap(name), tapring.capture(name, wake="doorbell") as session:
         reader = session._merge.attachments[0].reader
         reader.say_waiting(7, lambda: None)
@@ -278,7 +282,7 @@ def test_a_sleep_that_was_given_up_does_not_end_the_next_one(name) -> None:
         assert reader._page[layout.WAITING] == 0
 
 
-def test_a_session_is_rung_for_no_longer_than_somebody_asks(name) -> None:
+def test_the_engine_stops_ringing_when_no_consumer_asks(name) -> None:
     with tapring.Tap(name) as tap:
         handle = tap.register("raw")
         live = tap._roster.live[handle.id]
@@ -293,9 +297,7 @@ def test_a_session_is_rung_for_no_longer_than_somebody_asks(name) -> None:
 
 
 @pytest.mark.usefixtures("bounded_only_by_the_bell")
-def test_a_bell_that_was_taken_down_and_hung_between_two_batches_is_the_new_one(
-    name, wait_for
-) -> None:
+def test_a_bell_that_was_replaced_between_two_batches_is_the_new_one(name, wait_for) -> None:
     with tapring.Tap(name) as tap:
         handle = tap.register("raw")
         with tapring.attach_session(name, handle.id, wake="doorbell"):
@@ -309,7 +311,7 @@ def test_a_bell_that_was_taken_down_and_hung_between_two_batches_is_the_new_one(
             assert got == LINES
 
 
-# ---- deaths and strangers ------------------------------------------------------------------
+# ---- deaths and other users ------------------------------------------------------------------
 
 SLEEPER = """
 import sys, tapring
@@ -329,7 +331,7 @@ def test_a_killed_sleepers_bell_serves_the_next_one(name, spawn, wait_for) -> No
         assert first.stdout.readline() == b"asleep\n"
         first.kill()
         first.wait()
-        assert len(bells(name)) == 1  # the session lives, and so does what it names
+        assert len(bells(name)) == 1  # the session lives, and so does the bell that its row names
         tap.snapshot().offer("raw", LINES)
         second = spawn(SLEEPER, address, stdout=subprocess.PIPE)
         assert [second.stdout.readline() for _ in range(3)] == [b"asleep\n", b"one\n", b"two\n"]
@@ -372,7 +374,7 @@ def test_the_bells_of_a_lane_that_is_gone_are_swept(name, spawn) -> None:
 
 
 @pytest.mark.parametrize("what", ["a FIFO", "a link", "too short", "nothing"])
-def test_what_is_no_bell_is_not_touched_and_the_sleep_has_a_bound(name, what) -> None:
+def test_a_file_that_is_not_a_bell_is_not_touched_and_a_sleep_stays_bounded(name, what) -> None:
     with tapring.Tap(name) as tap:
         handle = tap.register("raw")
         with tapring.attach_session(name, handle.id, wake="doorbell") as session:
@@ -417,17 +419,17 @@ def test_an_engine_that_may_open_no_more_files_goes_on_without_the_bell(name) ->
     assert (done.returncode, done.stdout) == (0, b"[b'one']\n"), done.stderr.decode()
 
 
-def test_who_finds_no_bell_in_the_bells_place_is_told(name) -> None:
+def test_a_consumer_that_finds_another_file_in_the_bells_place_is_told(name) -> None:
     with tapring.Tap(name) as tap:
         handle = tap.register("raw")
         path = f"{DIRECTORY}/{layout.SEMAPHORE_PREFIX}tapring.{name}.{tap.lane}.{handle.id}"
         open(path, "wb").close()
         with pytest.raises(tapring.NotPermitted, match="is not a doorbell"):
             tapring.attach_session(name, handle.id, wake="doorbell")
-        tapring.attach_session(name, handle.id).close()  # nothing was left held
+        tapring.attach_session(name, handle.id).close()  # no lock was left held
 
 
-def test_a_bell_that_cannot_be_had_ends_what_was_opened(name, monkeypatch) -> None:
+def test_a_bell_that_cannot_be_made_closes_what_was_opened(name, monkeypatch) -> None:
     def full(*_: object) -> Bell:
         raise tapring.SharedMemoryFull("no room")
 

@@ -1,4 +1,4 @@
-"""A session that outlives its consumer: the next one goes on at the very event."""
+"""A session that outlives its consumer: the next consumer continues at the next event."""
 
 import itertools
 import re
@@ -11,7 +11,7 @@ from tapring.shm.segment import names
 
 AT_MOST_ONCE, AT_LEAST_ONCE = "at-most-once", "at-least-once"
 
-# Says each number that it was handed out, whether or not it lives to do more about it.
+# Prints each number as soon as it is handed out, even if it is killed right after.
 CONSUMER = """
 import os, sys, tapring
 with tapring.attach_session(sys.argv[1], delivery=sys.argv[2]) as session:
@@ -37,7 +37,7 @@ def tap(name):
 
 @pytest.fixture
 def numbers(tap):
-    """Offer numbers that go on where the last call ended, in batches."""
+    """Offer numbers in batches, continuing where the last call ended."""
     count = itertools.count()
 
     def offer(batches: int = 1, size: int = 10) -> None:
@@ -58,13 +58,13 @@ def closes(stats: tapring.Stats) -> bool:
 
 
 def kept(name: str, **options: object) -> str:
-    """Open a session that is kept; its address."""
+    """Open a kept session and return its address."""
     with tapring.capture(name, stage="raw", keep=True, **options) as session:
         (address,) = session.addresses
     return address
 
 
-def test_a_kept_session_is_filled_while_nobody_reads_it(tap, name, numbers) -> None:
+def test_a_kept_session_is_filled_while_no_consumer_reads_it(tap, name, numbers) -> None:
     address = kept(name)
     numbers(3)
     with tapring.attach_session(address) as session:
@@ -74,7 +74,7 @@ def test_a_kept_session_is_filled_while_nobody_reads_it(tap, name, numbers) -> N
 
 
 def read(session: tapring.Session, n: int) -> list[bytes]:
-    """``n`` events where there are as many; at least once, ``read`` gives a frame at most."""
+    """Read ``n`` events, if there are so many; at least once, ``read`` gives at most a frame."""
     events: list[bytes] = []
     while len(events) < n and (more := session.read(n - len(events), timeout=0)):
         events += more
@@ -106,7 +106,7 @@ def test_the_next_consumer_begins_with_the_event_after_the_last(
         assert closes(second.stats)
 
 
-def test_a_session_of_the_engines_is_resumed_alike(tap, name, numbers) -> None:
+def test_a_registered_session_is_resumed_in_the_same_way(tap, name, numbers) -> None:
     with tap.register("raw") as handle:
         numbers(2)
         for start in range(0, 20, 4):
@@ -114,8 +114,8 @@ def test_a_session_of_the_engines_is_resumed_alike(tap, name, numbers) -> None:
                 assert session.read(4, timeout=0) == lines(start + 4, start)
 
 
-def test_what_is_left_of_a_frame_that_was_iterated_counts_as_unread(tap, name, numbers) -> None:
-    """At most once: it was released before its first event was handed out."""
+def test_the_rest_of_a_frame_that_iterating_began_counts_as_unread(tap, name, numbers) -> None:
+    """At most once: the frame was released before its first event was handed out."""
     address = kept(name)
     numbers(2)
     with tapring.attach_session(address) as first:
@@ -126,7 +126,7 @@ def test_what_is_left_of_a_frame_that_was_iterated_counts_as_unread(tap, name, n
         assert (second.stats.delivered, second.stats.unread) == (11, 9)
 
 
-def test_what_is_left_of_a_frame_that_was_iterated_comes_again_at_least_once(
+def test_the_rest_of_a_frame_that_iterating_began_comes_again_at_least_once(
     tap, name, numbers
 ) -> None:
     address = kept(name)
@@ -157,7 +157,7 @@ def consumer_of(spawn, address: str, delivery: str):
 
 
 @pytest.mark.parametrize("delivery", [AT_MOST_ONCE, AT_LEAST_ONCE])
-def test_killed_consumers_successors_see_each_event_once_or_as_they_chose(
+def test_after_a_kill_the_next_consumer_skips_or_repeats_events_as_it_chose(
     tap, name, numbers, spawn, delivery
 ) -> None:
     address = kept(name, buffer_bytes=1 << 20)
@@ -190,7 +190,7 @@ def test_killed_consumers_successors_see_each_event_once_or_as_they_chose(
 
 
 @pytest.mark.parametrize("delivery", [AT_MOST_ONCE, AT_LEAST_ONCE])
-def test_a_dead_engines_ring_is_drained_by_whoever_comes(spawn, name, delivery) -> None:
+def test_the_ring_of_a_dead_engine_is_drained_by_the_next_consumer(spawn, name, delivery) -> None:
     engine = spawn(ENGINE, name, stdin=-1, stdout=-1)
     lane, session = engine.stdout.readline().decode().split()
     address = f"{name}.{lane}:{session}"

@@ -1,4 +1,4 @@
-"""Sessions that select and redact: what comes out, what is counted, what the next one gets."""
+"""Sessions that select and redact: what comes out, what is counted, what the next reader gets."""
 
 import asyncio
 import re
@@ -51,7 +51,7 @@ def ends(session, tap) -> list:
     return list(session)
 
 
-def test_what_was_selected_comes_and_the_rest_is_counted_by_its_step(tap, name) -> None:
+def test_selected_events_come_and_the_others_are_counted_by_their_step(tap, name) -> None:
     select = Select(grep="w", where="n > `3`", sample=2, rate="1000/s")
     with tapring.capture(name, select=select) as session:
         events = offer(tap)
@@ -126,7 +126,7 @@ def test_the_next_consumer_begins_behind_the_last_selected_event(tap, name, deli
     assert rest == events[-len(rest) :] or not rest
 
 
-def test_a_gap_before_a_frame_that_was_filtered_away_is_told_with_the_next(tap, name) -> None:
+def test_a_gap_before_a_filtered_frame_is_reported_with_the_next_frame(tap, name) -> None:
     options = {"stage": "raw", "buffer_bytes": 512}
     with tapring.capture(name, select=Select(grep="^yes"), **options) as session:
         tap.snapshot().offer("raw", ["no" * 50] * 4)
@@ -150,7 +150,7 @@ while True:
 """
 
 
-def test_a_timeout_holds_while_all_that_comes_is_filtered_away(name, spawn) -> None:
+def test_a_timeout_holds_while_every_event_is_filtered(name, spawn) -> None:
     spawn(FLOOD, name, stdout=subprocess.PIPE).stdout.readline()
     ticks = []
     # A regex without a literal is slower than the engine: the ring is never empty.
@@ -169,7 +169,7 @@ def test_without_a_timeout_what_is_there_is_looked_through(tap, name) -> None:
         assert session.read(9, timeout=0) == [b"yes"] * 3
 
 
-def test_what_cannot_be_decoded_is_withheld_where_redaction_is_asked_for(tap, name) -> None:
+def test_events_that_cannot_be_decoded_are_withheld_if_redaction_is_asked_for(tap, name) -> None:
     lines = [
         b'{"user":"root"}',
         b"password of root",
@@ -186,7 +186,7 @@ def test_what_cannot_be_decoded_is_withheld_where_redaction_is_asked_for(tap, na
     assert session.stats.decode_errors == 0
 
 
-def test_lines_that_are_no_json_are_refused_unless_a_regex_says_how(tap, name) -> None:
+def test_lines_that_are_not_json_are_refused_unless_a_regex_says_what_to_hide(tap, name) -> None:
     with tapring.capture(name, stage="raw", redact=Redactor("user")) as session:
         tap.snapshot().offer("raw", ["user root", "user bin"])
         with pytest.raises(
@@ -235,7 +235,7 @@ def test_events_are_decoded_into_a_type_and_a_bad_one_goes_to_the_callback(tap, 
         ("points", {"select": Select(fields="t,z")}, "'z'.*this one has t, x, name"),
     ],
 )
-def test_what_a_kind_cannot_be_asked_is_refused_and_leaves_no_session(
+def test_a_filter_that_cannot_apply_to_a_kind_is_refused_and_leaves_no_session(
     tap, name, stage, options, said
 ) -> None:
     with pytest.raises(ValueError, match=said):
@@ -295,7 +295,7 @@ def test_a_batch_that_no_session_is_due_for_is_not_serialized(tap, name, monkeyp
 
 
 @pytest.mark.parametrize("sample", [0, -1, 1.5, True, 1 << 63])
-def test_a_sample_that_cannot_be_is_refused(tap, name, sample) -> None:
+def test_an_invalid_sample_is_refused(tap, name, sample) -> None:
     for ask in (tap.register, lambda stage, sample: tapring.capture(name, sample=sample)):
         with pytest.raises(ValueError, match="one batch in a whole number"):
             ask("decoded", sample=sample)
