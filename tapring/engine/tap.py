@@ -42,6 +42,7 @@ from ..shm.limits import (
     slots_in,
     stage_index,
 )
+from ..shm.platform import UNSUPPORTED, after_fork_in_child
 from ..shm.registry import Registry
 from ..shm.segment import DEFAULT_MODE
 from ..shm.sweep import sweep
@@ -173,6 +174,8 @@ class Tap:
         self._forget_lane()
         if os.environ.get(DISABLE) == "1":
             self.reason = f"{DISABLE}=1 is set in the environment"
+        elif UNSUPPORTED is not None:  # no warning: the engine's users can do nothing about it
+            self.reason = UNSUPPORTED
         else:
             self._open_lane()
         _taps.add(self)
@@ -589,5 +592,5 @@ def _close_with_the_worker() -> None:
         util.Finalize(None, _close_all, exitpriority=0)
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+after_fork_in_child(_after_fork_in_child)
 atexit.register(_close_all)
