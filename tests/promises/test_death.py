@@ -1,8 +1,8 @@
-"""SIGKILL at any line of ours, on either side: the other goes on, and who comes next repairs.
+"""SIGKILL at any line of tapring's code: the other side goes on, and the next process repairs.
 
-A forked process kills itself at one line event after the other of what it does, until it comes
-through. Whatever it was doing then is seen by a real engine, or a real consumer, in a process of
-its own, that lives through all of it.
+A forked process does something and kills itself at its first line, then at a later one, and so on,
+until it survives to the end. A real engine or a real consumer, in another process, lives through
+all of these deaths and checks what they left.
 """
 
 import os
@@ -32,7 +32,7 @@ package = os.path.dirname(tapring.__file__)
 name, stride = sys.argv[1], int(sys.argv[2])
 
 def dies_at(step, work):
-    '''Fork a process that does ``work`` and kills itself at that line event; whether it did.'''
+    '''Fork a process that does ``work`` and kills itself at that step; return if it did.'''
     pid = os.fork()
     if pid == 0:
         signal.alarm(60)
@@ -67,7 +67,7 @@ def every_step(work, check):
     print(steps, flush=True)
 """
 
-# ``work`` is done by the consumer that dies; the engine lives in another process.
+# The consumer that dies does ``work``; the engine lives in another process.
 CONSUMERS = {
     "captures": """
         with tapring.capture(name, stage="raw", buffer_bytes=4096) as session:
@@ -102,7 +102,7 @@ print(tap.faults, tap.misuse, flush=True)
 
 @pytest.fixture
 def script(spawn, name):
-    """Run a script of steps to its end; gives how many steps there were."""
+    """Run a script of steps to its end; return how many steps there were."""
 
     def run(source: str, stride: int) -> int:
         process = spawn(PRELUDE + textwrap.dedent(source), name, str(stride), stdout=-1, stderr=-1)
@@ -126,7 +126,7 @@ def test_a_consumer_killed_anywhere_costs_neither_the_engine_nor_the_next(
         + body
         + textwrap.dedent("""
         def check():
-            for each in names(f"tapring.{name}."):  # kept ones live on: that is their point
+            for each in names(f"tapring.{name}."):  # kept sessions outlive their consumer
                 if each.count(".") == 3:
                     try:
                         tapring.close_session(f"{name}:{each.rpartition('.')[2]}")
@@ -176,7 +176,7 @@ def test_an_engine_killed_anywhere_leaves_whole_frames_and_a_ledger_that_closes(
 ) -> None:
     steps = script(
         """
-        tapring.consumer.waiting._BOUND_S = 0.002  # how late a death is seen: for each step
+        tapring.consumer.waiting._BOUND_S = 0.002  # notice each step's death early
         ready, go = os.pipe(), os.pipe()
         seen = []
 
@@ -247,7 +247,7 @@ def test_both_killed_at_once_leave_what_the_next_removes(script, name) -> None:
     assert steps > 100
 
 
-# ---- the states that such a death leaves, one by one ---------------------------------------
+# ---- the states that such a death leaves, each by itself ----------------------------------
 
 
 @pytest.fixture
@@ -274,7 +274,7 @@ signal.pause()
 
 @pytest.fixture
 def holder(spawn, tap, name):
-    """A consumer that stopped with the table in a state, and holds its mutex."""
+    """Start a consumer that stops with the table in a given state and holds its mutex."""
 
     def start(state: str):
         process = spawn(HOLDER, name, tap.lane, state, stdout=-1)
@@ -336,7 +336,7 @@ def test_a_stopped_consumer_that_holds_the_table_costs_others_an_error_and_the_e
 
 
 def test_a_claim_whose_ring_was_never_finished_is_freed_with_it(tap, name, spawn) -> None:
-    """Killed while it made the ring: the row says CLAIMED, the name is there, its magic is not."""
+    """Killed while it made the ring: the row says CLAIMED, and the file has no magic word yet."""
     source = HOLDER.replace("assert registry.table._take_mutex(0.0)", "row = None").replace(
         'print("ready", flush=True)',
         "registry.table.claim(Owner.CONSUMER, 7)\n"
@@ -357,7 +357,7 @@ def test_a_claim_whose_ring_was_never_finished_is_freed_with_it(tap, name, spawn
     assert not os.path.exists(f"/dev/shm/{ring}")
 
 
-def test_a_lane_that_was_never_finished_keeps_nobody_from_the_others(name) -> None:
+def test_a_lane_that_was_never_finished_hides_no_other_lane(name) -> None:
     registry = segment_name(name, "00000000", None)
     Segment.create(registry, 3 * layout.PAGE).close()
     with tapring.Tap(name) as tap:
@@ -378,7 +378,7 @@ def test_an_engine_stopped_for_a_while_goes_on_where_it_was(spawn, name) -> None
         first = session.read(30, timeout=30)
         engine.send_signal(signal.SIGSTOP)
         rest = session.read(10**6, timeout=0)
-        assert session.read(1, timeout=0.2) == [], "and it is not taken for dead"
+        assert session.read(1, timeout=0.2) == [], "the stopped engine was taken for dead"
         assert session.ended_by is None
         engine.send_signal(signal.SIGCONT)
         more = session.read(30, timeout=30)

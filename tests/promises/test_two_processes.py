@@ -1,4 +1,4 @@
-"""Two real processes that share real shared memory: what the consumer sees, and what it is told."""
+"""An engine and a consumer in two real processes: what the consumer sees, and what it is told."""
 
 import threading
 import time
@@ -36,7 +36,7 @@ FOREVER = str(10**9)
 
 @pytest.fixture
 def engine(spawn, name):
-    """Start an engine that offers batches of 10 once it is watched; gives its process."""
+    """Start an engine that offers batches of 10 once it is watched; return its process."""
 
     def start(batches: int | str = FOREVER, pause: float = 0.001, end: str = "close"):
         process = spawn(ENGINE, name, str(batches), str(pause), end, stdout=-1)
@@ -94,7 +94,7 @@ def test_a_duration_ends_a_capture(engine, name) -> None:
     assert closes(session.stats)
 
 
-def test_the_engine_lets_a_session_of_a_closed_consumer_go(engine, name, wait_for) -> None:
+def test_the_engine_releases_the_session_of_a_consumer_that_closed(engine, name, wait_for) -> None:
     process = engine()
     for _ in range(3):
         with tapring.capture(name) as session:

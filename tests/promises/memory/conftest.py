@@ -15,9 +15,9 @@ from tests.promises.memory.machine import Machine
 
 @pytest.fixture
 def machine() -> Iterator[Callable[[str], Machine]]:
-    """Make a Machine whose /dev/shm was mounted by a shell command."""
+    """Make a Machine whose /dev/shm is mounted by a shell command."""
     if os.geteuid() != 0 or not shutil.which("unshare") or not shutil.which("nsenter"):
-        pytest.skip("a mount namespace takes root, unshare and nsenter")
+        pytest.skip("a mount namespace needs root, unshare and nsenter")
     made: list[Machine] = []
 
     def make(mount: str) -> Machine:

@@ -1,4 +1,4 @@
-"""What the tests of missing memory share: scripts that lack it, and what must come of them."""
+"""Scripts of processes that run out of memory or of files, and checks of how they end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 
 LIMITS = {"RLIMIT_FSIZE": "ulimit -f", "RLIMIT_NOFILE": "ulimit -n", "RLIMIT_AS": "ulimit -v"}
 
-# Offers until its input says something, or ends.
+# Offers events until it reads something, or the end of its input.
 ENGINE = """
 import json, select, sys, tapring
 tap = tapring.Tap(sys.argv[1], **json.loads(sys.argv[2]))
@@ -21,12 +21,12 @@ tap.close()
 print("closed", flush=True)
 """
 
-# What uses up a limit of its own process, but for what it is told to leave.
+# Lowers a limit of its own process to what it uses now, plus what it is told to leave.
 EXHAUST = """
 import os, resource, signal, sys
-sys.dont_write_bytecode = True  # a module's could be too large a file, too
+sys.dont_write_bytecode = True  # a file of bytecode may exceed the limit as well
 def exhaust(limit, leave=0):
-    free = os.dup(0)  # the next one, too, would be this
+    free = os.dup(0)  # the next descriptor would get this number as well
     os.close(free)
     most = leave + {
         "RLIMIT_FSIZE": lambda: 4096,
@@ -67,7 +67,7 @@ def tmpfs(options: str) -> str:
 
 
 def refused(process: subprocess.CompletedProcess[bytes], *words: str) -> None:
-    """That a command ended as one does whose wish cannot be met: code 3 and a line saying why."""
+    """Check that a command exited with code 3 and said why on one line."""
     said = process.stderr.decode()
     assert process.returncode == 3, said
     assert re.fullmatch(r"tapring: error: .+\n", said), said
@@ -76,7 +76,7 @@ def refused(process: subprocess.CompletedProcess[bytes], *words: str) -> None:
 
 
 def goes_on(engine: subprocess.Popen[bytes], *consumers: subprocess.Popen[bytes]) -> None:
-    """That all of these still work, and end as they would have."""
+    """Check that all of these still work, and end as usual."""
     for consumer in consumers:
         for _ in range(1000):
             assert consumer.stdout.readline() == b"an event\n"

@@ -14,7 +14,7 @@ from tests.promises.memory.lacks import ENGINE
 
 
 class Machine:
-    """A /dev/shm of its own, and processes that have no other."""
+    """A /dev/shm of its own, and processes that see no other."""
 
     def __init__(self, mount: str) -> None:
         command = ["unshare", "-m", "sh", "-c", f"set -e; {mount}; echo made; exec cat"]
@@ -23,7 +23,7 @@ class Machine:
         if self._holder.stdout.readline() != b"made\n":
             said = self._holder.stderr.read().decode()
             self.close()
-            pytest.skip(f"no mount namespace can be had here: {said.strip()}")
+            pytest.skip(f"cannot make a mount namespace here: {said.strip()}")
         self.shm = Path(f"/proc/{self._holder.pid}/root/dev/shm")
 
     def start(self, *command: str, **options: object) -> subprocess.Popen[bytes]:
@@ -48,13 +48,13 @@ class Machine:
         return self.run(sys.executable, "-m", "tapring", *args, stdin=stdin)
 
     def engine(self, **options: object) -> subprocess.Popen[bytes]:
-        """An engine called ``engine`` that offers events all the time."""
+        """Start an engine called ``engine`` that offers events all the time."""
         process = self.start(sys.executable, "-c", ENGINE, "engine", json.dumps(options))
         assert process.stdout.readline() == b"ready\n"
         return process
 
     def consumer(self, *args: str) -> subprocess.Popen[bytes]:
-        """A consumer of that engine that has got events already."""
+        """Start a consumer of that engine, and wait for its first event."""
         command = (sys.executable, "-m", "tapring", "attach", "engine", "--stage", "raw", *args)
         process = self.start(*command)
         assert process.stdout.readline() == b"an event\n"
@@ -68,11 +68,11 @@ class Machine:
         return ballast
 
     def rings(self) -> set[str]:
-        """The names of the rings that there are."""
+        """The names of all rings."""
         return {path.name for path in self.shm.glob("tapring.*.*.*")}
 
     def close(self) -> None:
-        """End what was started there; the memory goes with the last of it."""
+        """Kill the processes that run there; the memory goes with the last one."""
         for process in reversed(self._started):
             process.kill()
             process.wait()

@@ -25,7 +25,7 @@ def test_an_engine_at_a_limit_of_its_own_is_inert_and_says_why_once(limit, name,
 
 
 def use_up(engine: subprocess.Popen[bytes], limit: str) -> None:
-    """Leave a running engine nothing more to ask for."""
+    """Lower a running engine's limit to what it uses now."""
     if limit == "RLIMIT_NOFILE":
         taken = {int(fd) for fd in os.listdir(f"/proc/{engine.pid}/fd")}
         most = min(set(range(len(taken) + 1)) - taken)

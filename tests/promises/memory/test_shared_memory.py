@@ -1,4 +1,4 @@
-"""Shared memory that is full, too small, read-only or absent: see lacks."""
+"""Shared memory that is full, too small, read-only or absent, on a real tmpfs of its own."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_memory_that_becomes_read_only_refuses_consumers_and_costs_the_engine_no
     room = machine(tmpfs("size=64m"))
     engine = room.engine()
     first = room.consumer()
-    # A mount of its own above, since one that somebody writes to cannot become read-only.
+    # A mount on top of it: one that a process writes to cannot become read-only.
     room.run("sh", "-c", "mount --bind /dev/shm /dev/shm && mount -o remount,bind,ro /dev/shm")
     assert os.statvfs(room.shm).f_flag & os.ST_RDONLY
     refused(room.tapring("attach", "engine", "--stage", "raw"), "Read-only file system")
@@ -133,7 +133,7 @@ for strict in (False, True):
     assert "No space left" in raised
 
 
-def test_a_forked_child_for_which_there_is_none_is_inert_and_its_parent_goes_on(machine) -> None:
+def test_a_forked_child_without_memory_is_inert_and_its_parent_goes_on(machine) -> None:
     source = """
 import os, sys, tapring
 tap = tapring.Tap("engine")
@@ -159,7 +159,7 @@ tap.close()
 # ---- holes: to touch one would be SIGBUS ----------------------------------------------------
 
 
-def test_what_others_left_without_memory_kills_nobody_who_comes_by(machine) -> None:
+def test_segments_without_memory_kill_no_process_that_finds_them(machine) -> None:
     room = machine(tmpfs("size=1m"))
     for made in ("tapring.engine.0a1b2c3d.1", "tapring.engine.0a1b2c3e"):
         with (room.shm / made).open("wb") as file:
@@ -173,7 +173,7 @@ def test_what_others_left_without_memory_kills_nobody_who_comes_by(machine) -> N
 def test_a_ring_whose_memory_was_taken_away_is_refused_before_it_is_touched(machine) -> None:
     room = machine(tmpfs("size=8m"))
     engine = room.engine()
-    engine.send_signal(signal.SIGSTOP)  # so that all is as it shall be when the engine looks
+    engine.send_signal(signal.SIGSTOP)  # the engine must not look before everything is in place
     source = """
 import os, sys, time
 from tapring.shm.discovery import find
@@ -215,7 +215,7 @@ exhaust("RLIMIT_NOFILE")
 tap.close()
 """
     )
-    alone = machine(tmpfs("size=8m"))  # elsewhere, others' housekeeping might come first
+    alone = machine(tmpfs("size=8m"))  # elsewhere, another process may sweep first
     ended = alone.python(source)
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert not list(alone.shm.iterdir())

@@ -10,7 +10,7 @@ from tests.promises.processes.scripts import PRELUDE
 
 @pytest.fixture
 def run(spawn, name):
-    """Run a script to its end; gives what it printed. It must end well and complain of nothing."""
+    """Run a script to its end and return what it printed. It must end with ``code``, silently."""
 
     def to_its_end(source: str, *args: str, code: int = 0) -> list[str]:
         process = spawn(PRELUDE + textwrap.dedent(source), name, *args, stdout=-1, stderr=-1)
@@ -24,7 +24,7 @@ def run(spawn, name):
 
 @pytest.fixture
 def start(spawn, name):
-    """Start a script; gives its process, once its first line (left in ``said``) was printed."""
+    """Start a script; return its process once it has printed a first line, kept in ``said``."""
 
     def started(source: str, *args: str):
         process = spawn(PRELUDE + textwrap.dedent(source), name, *args, stdin=-1, stdout=-1)

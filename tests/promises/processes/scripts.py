@@ -6,8 +6,8 @@ from collections import Counter
 
 import tapring
 
-# What each script begins with. A fork beside threads, which Python 3.12 warns of, is the point of
-# many; a child that hangs is ended by its alarm, and so seen as a status.
+# Each script begins with this. Many of them fork beside threads on purpose, which Python 3.12 warns
+# about. A child that hangs is ended by its alarm and shows as an exit status.
 PRELUDE = """
 import os, signal, sys, threading, time, warnings
 import tapring
@@ -20,14 +20,14 @@ def offer(tap, *lines):
         watched.offer("raw", list(lines))
 
 def told():
-    os.read(0, 1)  # until the test says so: whoever opens a session has it by then
+    os.read(0, 1)  # until the test says so, once it has opened its session
 
 def until(condition):
     for _ in range(20_000):
         if condition():
             return
         time.sleep(0.001)
-    sys.exit("waited in vain")
+    sys.exit("the condition did not come true")
 
 def in_child(work):
     pid = os.fork()
@@ -42,7 +42,7 @@ def in_child(work):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 def held():
-    '''The locks that this process has a share of: as long as it lives, whoever took them lives.'''
+    '''The locks that this process shares: while it lives, their owner seems to live.'''
     found = []
     for fd in os.listdir("/proc/self/fdinfo"):
         try:
@@ -53,7 +53,7 @@ def held():
     return found
 
 def becomes_a_lane(tap):
-    '''A child's first batch, and a session of its own.'''
+    '''Offer a child's first batch, to a session of its own.'''
     tap.snapshot()
     with tap.register("raw", buffer_bytes=4096) as handle:
         offer(tap, b"child")
@@ -63,7 +63,7 @@ def becomes_a_lane(tap):
 
 
 def tell(process) -> None:
-    """Tell a script, and whoever has its input, that the test is ready."""
+    """Tell a script, and all processes that share its input, that the test is ready."""
     process.stdin.close()
 
 
@@ -74,7 +74,7 @@ def offer(tap, *lines: bytes) -> None:
 
 
 def forked(work) -> int:
-    """What ``work`` returns in a forked child, as that child's exit code."""
+    """Run ``work`` in a forked child; its result is that child's exit code."""
     pid = os.fork()
     if pid == 0:
         signal.alarm(20)
@@ -91,9 +91,9 @@ def closes(stats: tapring.Stats) -> bool:
 
 
 def keep_their_order(lines: list[bytes]) -> Counter:
-    """How many events each source has; fails where any of them is out of its source's order.
+    """Count the events of each source, and check that each source's are in order.
 
-    A line is a source and a number that grows; a source may have lost some.
+    A line is a source and a number that grows. Some of a source's events may be missing.
     """
     last: dict[bytes, int] = {}
     for line in lines:

@@ -1,4 +1,4 @@
-"""The interpreter's exit: whichever way an engine ends, what it offered can be read."""
+"""However an engine ends, a consumer can read what it offered."""
 
 import signal
 import textwrap
@@ -38,7 +38,7 @@ def test_however_an_engine_ends_what_it_offered_is_read(spawn, name, way, code, 
 
 @pytest.mark.parametrize("attempt", range(4))
 def test_daemon_threads_that_still_offer_do_not_disturb_an_exit(spawn, name, attempt) -> None:
-    """Nor do those that open and close sessions. Another moment of theirs with each attempt."""
+    """Neither do threads that open and close sessions. Each attempt exits at another moment."""
     source = PRELUDE + textwrap.dedent("""
         sys.setswitchinterval(1e-5)
         tap = tapring.Tap(name)
@@ -78,7 +78,7 @@ def test_daemon_threads_that_still_offer_do_not_disturb_an_exit(spawn, name, att
 
 
 def test_a_daemon_thread_that_still_reads_does_not_disturb_an_exit(spawn, name) -> None:
-    """The exit comes while it is about to take a frame, which it then goes on to do."""
+    """The exit comes just before the thread takes a frame; the thread then goes on."""
     early = textwrap.dedent("""
         import atexit, threading
         reading, go = threading.Event(), threading.Event()
@@ -87,7 +87,7 @@ def test_a_daemon_thread_that_still_reads_does_not_disturb_an_exit(spawn, name) 
             go.set()
             thread.join()
 
-        atexit.register(last)  # before ours, and so called after it
+        atexit.register(last)  # registered before tapring's handler, so it is called after that
     """)
     source = textwrap.dedent("""
         from tapring.wire.reader import Reader
@@ -117,7 +117,7 @@ def test_a_daemon_thread_that_still_reads_does_not_disturb_an_exit(spawn, name) 
 
 
 def test_an_engine_that_exits_while_a_session_is_opened_is_gone_and_not_damaged(run) -> None:
-    """Between the session's row and its consumer's look at the ring; read to its end is as good."""
+    """It exits after the row was made and before the ring is opened; reading it all is fine too."""
     run("""
         from tapring.consumer.attachment import Attachment
         opening, go, failed = threading.Event(), threading.Event(), []

@@ -1,4 +1,4 @@
-"""A fork: whose lane is whose in parent and child, with and without other threads."""
+"""A fork: parent and child are two lanes and share nothing, with or without other threads."""
 
 import signal
 
@@ -107,7 +107,7 @@ def test_a_child_that_ends_first_leaves_its_parents_sessions_alone(start, name, 
 
 
 def test_a_child_that_says_goodbye_takes_its_own_lane_with_it_and_no_other(run, name) -> None:
-    """``sys.exit`` in a child runs the exit handlers that it has inherited."""
+    """``sys.exit`` in a child runs the exit handlers that it inherited."""
     run("""
         from tapring.shm.segment import names
         tap = tapring.Tap(name)
@@ -162,7 +162,7 @@ def test_grandchildren_are_lanes_of_their_own(run) -> None:
 
 
 def test_a_daemon_that_forked_twice_is_a_lane(start, name) -> None:
-    """The child in between never comes to a batch of its own."""
+    """The child in between never offers a batch of its own."""
     process = start("""
         tap = tapring.Tap(name)
         if os.fork():
@@ -214,8 +214,8 @@ def test_an_inert_tap_is_inert_in_the_child_too(name, monkeypatch) -> None:
 # Fork beside threads
 
 
-def test_children_of_a_busy_engine_come_to_their_first_batch(run) -> None:
-    """Threads that are inside offers, and hold what keeps them apart, are not in the child."""
+def test_children_of_a_busy_engine_offer_their_first_batch(run) -> None:
+    """Threads that hold the gate, in the middle of an offer, do not exist in the child."""
     run("""
         tap = tapring.Tap(name)
         handle = tap.register("raw", buffer_bytes=16 << 10)
@@ -240,8 +240,9 @@ def test_children_of_a_busy_engine_come_to_their_first_batch(run) -> None:
     """)
 
 
-# One thread does something and is stopped at each new line of ours; the other forks there. The
-# child must not hold what is its parent's, must come to its own first batch, and must not hang.
+# One thread does something and is stopped at each new line of tapring's code, and there the other
+# one forks. The child must hold nothing of its parent's, must offer its own first batch, and must
+# not hang.
 AT_EVERY_LINE = """
 import queue
 package = os.path.dirname(tapring.__file__)
@@ -333,7 +334,7 @@ def test_a_fork_at_any_line_of_another_thread_leaves_a_child_that_is_free(run, w
 
 
 def test_a_fork_spares_a_tap_that_is_local_to_another_thread(run, name) -> None:
-    """Python destroys a thread's locals in the child before anything of ours runs there."""
+    """Python destroys a thread's locals in the child before any of our fork hooks runs there."""
     run("""
         local, ready, go = threading.local(), threading.Event(), threading.Event()
         failed = []
@@ -426,10 +427,10 @@ if waiting:
 
 
 def test_a_stale_snapshot_does_not_wait_for_a_thread_that_is_not_in_the_child(run) -> None:
-    """The fork came inside another thread's offer, with a snapshot at hand."""
+    """The fork comes while another thread is inside an offer; the child uses an old snapshot."""
     assert run(STALE) == ["0"]
 
 
 def test_a_stale_snapshot_does_not_wait_for_a_thread_that_waited_either(run) -> None:
-    """As above, and a third thread was just looking for who has the token."""
+    """As above, while a third thread is looking for the thread that holds the token."""
     assert run(STALE, "and one that waits") == ["0"]

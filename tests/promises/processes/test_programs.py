@@ -1,4 +1,4 @@
-"""Other programs: an engine becomes one with exec, or starts one, and none keeps its lane alive."""
+"""An engine replaces itself by exec or starts other programs: none of them keeps its lane alive."""
 
 import tapring
 from tapring.shm.segment import names
@@ -6,7 +6,7 @@ from tests.promises.processes.scripts import closes, tell
 
 
 def test_after_exec_nothing_of_the_old_lane_is_alive(start, name) -> None:
-    """The process goes on as another program, which knows nothing of it and holds nothing."""
+    """The process goes on as another program, which holds nothing of the lane."""
     process = start("""
         tap = tapring.Tap(name)
         handle = tap.register("raw")
@@ -33,13 +33,13 @@ def test_after_exec_nothing_of_the_old_lane_is_alive(start, name) -> None:
 
 
 def test_a_program_that_the_engine_started_does_not_keep_its_lane_alive(start, name) -> None:
-    """Not even one that is handed every descriptor that may be inherited."""
+    """Not even a program that inherits every descriptor that can be inherited."""
     process = start("""
         import subprocess
         tap = tapring.Tap(name)
         tap.register("raw")
         offer(tap, b"before")
-        cat = ["cat"]  # which waits for its input's end: the test's
+        cat = ["cat"]  # waits for the end of its input, which is the test's
         started = [
             subprocess.Popen(cat, close_fds=False),
             subprocess.Popen(cat, close_fds=False, preexec_fn=lambda: None),

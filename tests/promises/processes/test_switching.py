@@ -33,8 +33,8 @@ def test_tasks_offer_between_awaits_and_an_executor_reads(tap, name) -> None:
     assert session.stats.offered == session.stats.delivered == 8 * 600
 
 
-def test_a_cancelled_task_costs_no_other_its_turn(tap, name) -> None:
-    """A cancellation comes at an await, and so never inside an offer."""
+def test_a_cancelled_task_costs_no_other_task_its_turn(tap, name) -> None:
+    """A task is cancelled at an await, so never inside an offer."""
 
     async def forever(task: int) -> None:
         i = 0
@@ -63,9 +63,9 @@ def test_a_cancelled_task_costs_no_other_its_turn(tap, name) -> None:
 
 @pytest.mark.parametrize("buffer_bytes", [4 << 10, 1 << 20])
 def test_switching_between_offers_keeps_each_ones_order(tap, name, buffer_bytes) -> None:
-    """Generators switch where they yield, greenlets where they wait: an offer does neither.
+    """Generators switch when they yield, greenlets when they wait; an offer does neither.
 
-    A small ring fills up meanwhile, since nobody reads until the end.
+    A small ring fills up meanwhile: the consumer reads only at the end.
     """
 
     def engine(task: int):
@@ -90,7 +90,7 @@ def test_switching_between_offers_keeps_each_ones_order(tap, name, buffer_bytes)
 
 
 def test_a_snapshot_that_outlives_its_sessions_is_harmless(tap, name) -> None:
-    """A task took it, waited, and comes back when nobody watches any more."""
+    """A task takes it, waits, and offers when no session is left."""
     handle = tap.register("raw")
 
     def engine():

@@ -7,7 +7,7 @@ from tests.promises.processes.scripts import closes, keep_their_order, tell
 
 
 def test_threads_share_a_ring_that_is_too_small_and_the_account_is_exact(start, name) -> None:
-    """Read from another process meanwhile, while other sessions come and go."""
+    """Another process reads meanwhile, and other sessions come and go."""
     process = start("""
         tap = tapring.Tap(name, strict=True)
         print(tap.lane, flush=True)

@@ -1,4 +1,4 @@
-"""Workers of multiprocessing, whichever way they were started, are lanes of one engine."""
+"""Workers of multiprocessing are lanes of one engine, whichever way they were started."""
 
 import pytest
 
@@ -41,7 +41,7 @@ def main(name, method, close):
 
 @pytest.fixture
 def pool(spawn, name, tmp_path, wait_for):
-    """An engine of three processes, of a start method, as a capture that was read to its end."""
+    """Run an engine of three processes, started by a method, and read a capture to its end."""
 
     def started(method: str, *, close: bool) -> tuple[tapring.Session, list[bytes]]:
         (tmp_path / "workers.py").write_text(WORKERS)
