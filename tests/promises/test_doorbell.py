@@ -131,7 +131,7 @@ def test_one_bell_serves_all_lanes(name, wait_for) -> None:
 
 
 def test_an_engine_that_was_killed_is_noticed_without_a_bell(name, spawn) -> None:
-    engine = spawn(ENGINE, name, "50")
+    engine = spawn(ENGINE, name, "1000000")
     with tapring.capture(name, stage="raw", wake="doorbell", wait=60) as session:
         session.read(1)
         engine.send_signal(signal.SIGSTOP)
@@ -477,8 +477,7 @@ def test_the_command_waits_as_it_is_told(name, spawn, run_cli, wake) -> None:
 def test_an_interrupt_wakes_a_sleeper(name, spawn) -> None:
     with tapring.Tap(name) as tap:
         consumer = spawn(
-            f"import sys, tapring.attach\nsys.argv[1:] = [{name!r}, '--wake', 'doorbell']\n"
-            "tapring.attach.main()",
+            f"from tapring.cli.attach import command\ncommand([{name!r}, '--wake', 'doorbell'])",
             stderr=subprocess.PIPE,
         )
         while tap.active_sessions < 1:

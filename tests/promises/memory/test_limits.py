@@ -88,9 +88,10 @@ def test_a_consumer_at_its_limit_is_told_which_and_leaves_nothing(
     source = (
         EXHAUST
         + """
-import sys, tapring.attach
+import sys
+from tapring.cli.attach import command
 exhaust(sys.argv.pop(1), leave=1)
-tapring.attach.main()
+command()
 """
     )
     with tapring.capture(name, stage="raw") as other:
@@ -205,9 +206,10 @@ def test_a_consumer_that_has_no_memory_for_a_frame_ends_with_an_error(name, spaw
     source = (
         EXHAUST
         + """
-import sys, tapring.attach
+import sys
+from tapring.cli.attach import command
 exhaust("RLIMIT_AS", leave=18 << 20)
-tapring.attach.main()
+command()
 """
     )
     with tapring.Tap(name) as tap, tap.register("raw", buffer_bytes=16 << 20) as handle:
