@@ -23,9 +23,9 @@ from .arguments import (
     REGEX,
     Count,
     Duration,
-    Size,
     SizeOrTime,
 )
+from .options import BUFFER, SAMPLE_BATCHES, SUMMARY, WAIT
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _SET_AT_OPENING: Final = ("stage", "duration", "buffer", "sample_batches")
@@ -137,13 +137,7 @@ _OPTIONS: Final = (
         type=ONE_PATH,
         help="With --sample: keep all events or none with the same value of this field (user.id).",
     ),
-    click.option(
-        "--sample-batches",
-        type=Count(),
-        metavar="N",
-        help="The engine offers one batch in N. This saves it work: it does not serialize the "
-        "others.",
-    ),
+    SAMPLE_BATCHES,
     click.option("--rate", type=RATE, help="Keep at most this many events: 100/s, 30/m, 5/h."),
     click.option("--fields", type=PATHS, help="Keep only these fields: user.name,src_ip"),
     click.option(
@@ -187,10 +181,8 @@ _OPTIONS: Final = (
         help="Start a new file after this size (100MB) or time (10m). The files are numbered: "
         "000001, 000002, ...",
     ),
-    click.option(
-        "--buffer", type=Size(), default=None, help="Size of the ring in shared memory: 16MiB."
-    ),
-    click.option("--wait", is_flag=True, help="Wait for the engine to appear."),
+    BUFFER,
+    WAIT,
     click.option(
         "--wake",
         type=click.Choice(WAKES),
@@ -216,11 +208,5 @@ _OPTIONS: Final = (
         default=True,
         help="Show progress on standard error, if that is a terminal and the events go elsewhere.",
     ),
-    click.option(
-        "--summary",
-        type=click.Choice(["text", "json", "none"]),
-        default="text",
-        show_default=True,
-        help="What to print on standard error at the end.",
-    ),
+    SUMMARY,
 )

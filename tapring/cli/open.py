@@ -8,8 +8,9 @@ import click
 
 from ..consumer.opening import capture
 from ..errors import TapError
-from .arguments import ADDRESS, Count, Duration, Size
+from .arguments import ADDRESS, Duration
 from .messages import fail
+from .options import BUFFER, SAMPLE_BATCHES, WAIT
 
 
 @click.command("open")
@@ -21,23 +22,15 @@ from .messages import fail
     default=None,
     help="End the session after this long (30s, 5m).  [default: the engine's limit]",
 )
-@click.option(
-    "--buffer", type=Size(), default=None, help="Size of the session's ring, such as 16MiB."
-)
-@click.option(
-    "--sample-batches",
-    type=Count(),
-    default=1,
-    metavar="N",
-    help="Have the engine capture one batch in N and skip the others, which costs it less.",
-)
-@click.option("--wait", is_flag=True, help="Wait until the engine runs.")
+@BUFFER
+@SAMPLE_BATCHES
+@WAIT
 def command(
     address: str,
     stage: str,
     duration: float | None,
     buffer: int | None,
-    sample_batches: int,
+    sample_batches: int | None,
     wait: bool,
 ) -> None:
     """Open a session on each lane of ADDRESS that outlives its consumers; print its address.
@@ -52,7 +45,7 @@ def command(
             stage=stage,
             duration=duration or None,
             buffer_bytes=buffer,
-            sample=sample_batches,
+            sample=sample_batches or 1,
             wait=math.inf if wait else 0.0,
             keep=True,
         )

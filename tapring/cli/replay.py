@@ -29,6 +29,7 @@ from ..files.writing import Output, make_encoder
 from ..frame import Frame
 from .arguments import Count, EngineName
 from .messages import fail, note, say
+from .options import SUMMARY
 from .replay_report import Summary, can_show_progress, say_what_is_missing, show_progress
 from .signals import Interrupts
 from .streams import reserve_descriptors, silence_stdout
@@ -88,13 +89,7 @@ class Options:
     default=None,
     help="Also write the events to standard output.  [default: unless it is a terminal]",
 )
-@click.option(
-    "--summary",
-    type=click.Choice(["text", "json", "none"]),
-    default="text",
-    show_default=True,
-    help="What to print on standard error at the end.",
-)
+@SUMMARY
 def command(**given: Any) -> None:
     """Offer the events of FILE again, as an engine that can be tapped.
 
