@@ -297,7 +297,7 @@ def test_a_batch_that_no_session_is_due_for_is_not_serialized(tap, name, monkeyp
 @pytest.mark.parametrize("sample", [0, -1, 1.5, True, 1 << 63])
 def test_an_invalid_sample_is_refused(tap, name, sample) -> None:
     for ask in (tap.register, lambda stage, sample: tapring.capture(name, sample=sample)):
-        with pytest.raises(ValueError, match="one batch in a whole number"):
+        with pytest.raises(ValueError, match="sample must be a whole number"):
             ask("decoded", sample=sample)
 
 

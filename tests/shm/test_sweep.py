@@ -12,6 +12,8 @@ from tapring.shm.segment import Segment, names
 from tapring.shm.sweep import sweep
 from tapring.wire import layout
 
+pytestmark = pytest.mark.alone  # a sweep by another test would remove what is left here
+
 CONSUMER = """
 import sys, tapring
 session = tapring.capture(sys.argv[1], stage="raw", buffer_bytes=65536)

@@ -23,7 +23,10 @@ from tests.promises.users.three_users import (
     put_bytes,
 )
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users"),
+    pytest.mark.alone,  # a sweep by another test would remove what is left here
+]
 
 
 def test_a_sweep_leaves_what_a_stranger_left_and_roots_removes_it(name, targets) -> None:
