@@ -1,4 +1,4 @@
-# Every target sets itself up: a machine with Python 3.11 or later and make is enough.
+# Every target installs what it needs. You need Python 3.11 or later, and make.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -9,55 +9,68 @@ RESULTS ?= bench-results/results.json
 PLOTS ?= bench-results
 PYTEST_ARGS ?=
 WORKERS ?= 2
+RUN ?= $(BIN)/python -m
 MINUTES ?= 15
 RUNS ?= 1000000
 SEED ?=
 
-.PHONY: help demo test test-all check format bench bench-quick soak fuzz model clean
+.PHONY: help demo test test-all test-sid coverage package check format bench bench-quick soak fuzz model clean
 
-help:  ## what can be made
+help:  ## list these targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
-demo: $(VENV)/.demo  ## watch this machine's processes through a tap
+demo: $(VENV)/.demo  ## tap an engine that watches this machine's processes
 	$(BIN)/python examples/demo.py
 
-test: $(VENV)/.test  ## the tests, WORKERS at a time
-	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+test: $(VENV)/.test  ## run the tests, WORKERS at a time
+	$(RUN) pytest -n $(WORKERS) $(PYTEST_ARGS)
 
-test-all:  ## the tests on every CPython from 3.11 up that this machine has
+test-all:  ## run the tests on every CPython from 3.11 up that this machine has
 	tools/test_all.sh $(PYTEST_ARGS)
 
-check: $(VENV)/.dev  ## lint, format, types
+test-sid:  ## run the tests on the CPython versions of Debian sid (as root, on Debian)
+	tools/sid.sh $(PYTEST_ARGS)
+
+coverage: $(VENV)/.dev  ## run the tests and list the lines that none of them reaches
+	rm -f .coverage .coverage.*
+	$(MAKE) --no-print-directory test RUN="$(BIN)/python -m coverage run -m"
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+package: $(VENV)/.dev  ## build sdist and wheel into dist/, and try both
+	tools/package.sh $(BIN)/python
+
+check: $(VENV)/.dev  ## lint, check the format and the types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(VENV)/.dev  ## put the code in its format
+format: $(VENV)/.dev  ## reformat the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(BENCH_VENV)/.bench  ## what a tap costs, beside other ways: RESULTS (JSON), PLOTS (a folder)
+bench: $(BENCH_VENV)/.bench  ## measure what a tap costs; writes RESULTS (JSON) and PLOTS (a folder)
 	$(BENCH_BIN)/python -m benchmarks $(FIGURES) --json $(RESULTS)
 	$(BENCH_BIN)/python -m benchmarks.plots $(RESULTS) --to $(PLOTS)
 
-bench-quick: $(BENCH_VENV)/.bench  ## the same with fewer repetitions
+bench-quick: $(BENCH_VENV)/.bench  ## measure with fewer repetitions
 	$(BENCH_BIN)/python -m benchmarks $(FIGURES) --quick --json $(RESULTS)
 	$(BENCH_BIN)/python -m benchmarks.plots $(RESULTS) --to $(PLOTS)
 
-soak: $(VENV)/.test  ## kill, stop, fill and fork for MINUTES, and check every ledger; SEED=N again
+soak: $(VENV)/.test  ## kill, stop and fork for MINUTES and check every ledger; SEED=N repeats a run
 	$(BIN)/python -m tests.proofs.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
-fuzz: $(VENV)/.test  ## RUNS mutations of each thing that is read from shared memory: an hour
+fuzz: $(VENV)/.test  ## mutate what is read from shared memory, RUNS times each (an hour)
 	for target in reader writer attach registry; do \
 		$(BIN)/python -m tests.proofs.fuzz $$target --runs $(RUNS) $(if $(SEED),--seed $(SEED)) || exit 1; \
 	done
 
-model: $(VENV)/.test  ## every interleaving of larger models than the tests'
+model: $(VENV)/.test  ## explore every interleaving of larger models than the tests do
 	$(BIN)/python -m tests.proofs.model --long
 
-clean:  ## remove what the targets made
+clean:  ## remove what these targets made
 	rm -rf $(VENV) $(BENCH_VENV) .venvs bench-results
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* dist build
 
 $(VENV)/bin/python $(BENCH_BIN)/python:
 	$(PYTHON) -m venv $(@D)/..

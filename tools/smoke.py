@@ -1,0 +1,86 @@
+"""Tries an installed tapring: an engine in a process of its own, then ``ls`` and ``attach``.
+
+Run it with the Python that tapring is installed in, from anywhere outside the repository. It needs
+no extra and prints one line for each step; the first step that goes wrong ends it with exit code 1.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import tapring
+
+TIMEOUT_S = 60
+NAME = "smoke-test"
+
+# Offers batches until standard input is closed.
+ENGINE = """
+import sys, threading, time, tapring
+over = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+with tapring.Tap(sys.argv[1]) as tap:
+    assert tap.reason is None, tap.reason
+    print("ready", flush=True)
+    number = 0
+    while not over.is_set():
+        watched = tap.snapshot()
+        if watched:
+            watched.offer("raw", [b"line %d" % number])
+            watched.offer("decoded", [{"number": number, "password": "secret"}])
+        number += 1
+        time.sleep(0.001)
+"""
+
+
+def main() -> None:
+    """Go through the steps."""
+    print(f"smoke: tapring {tapring.__version__} from {Path(tapring.__file__).parent}")
+    expect(run("--version"), 0, "--version", tapring.__version__)
+    expect(run("attach", NAME), 3, "attach, without an engine")
+    expect(run("attach"), 2, "attach, without an address")
+    engine = subprocess.Popen(
+        [sys.executable, "-c", ENGINE, NAME], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        check(engine.stdout is not None and engine.stdout.readline() == b"ready\n", "an engine")
+        expect(run("ls"), 0, "ls", NAME)
+        raw = run("attach", NAME, "--stage", "raw", "--limit", "5")
+        expect(raw, 0, "attach --limit 5")
+        check(len(raw.stdout.splitlines()) == 5, "five lines came")
+        redacted = run("attach", NAME, "--limit", "1", "--redact", "password")
+        expect(redacted, 0, "attach --redact", '"number"')
+        check("secret" not in redacted.stdout, "the password did not come")
+    finally:
+        engine.communicate(timeout=TIMEOUT_S)
+    check(engine.returncode == 0, "the engine ended by itself")
+    expect(run("gc"), 0, "gc")
+    left = [path.name for path in Path("/dev/shm").glob(f"tapring.{NAME}.*")]  # noqa: S108
+    check(not left, f"nothing is left in /dev/shm {left or ''}")
+
+
+def run(*args: str) -> subprocess.CompletedProcess[str]:
+    """Run ``tapring`` with ``args``, as installed."""
+    command = [str(Path(sys.executable).parent / "tapring"), *args]
+    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+
+
+def expect(done: subprocess.CompletedProcess[str], code: int, step: str, out: str = "") -> None:
+    """Check the exit code of a command, and that ``out`` is in what it printed."""
+    if done.returncode != code or out not in done.stdout:
+        print(done.stdout, done.stderr, sep="\n", file=sys.stderr)
+    check(done.returncode == code, f"{step}: exit code {done.returncode}, expected {code}")
+    if out:
+        check(out in done.stdout, f"{step}: printed {out!r}")
+
+
+def check(holds: bool, step: str) -> None:
+    """Say whether a step went well; end if not."""
+    print(f"smoke: {'ok' if holds else 'FAILED'}: {step}", flush=True)
+    if not holds:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
