@@ -1,0 +1,44 @@
+"""Which batches are skipped for the budget: evenly spread, and as many as the share says."""
+
+from itertools import pairwise
+from types import SimpleNamespace
+
+import pytest
+
+from tapring.engine.shedding import Shedding
+
+
+def served(*shares: float) -> Shedding:
+    shedding = Shedding()
+    shedding.share_out([SimpleNamespace(served=share) for share in shares])
+    return shedding
+
+
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.95])
+def test_a_session_is_offered_its_share_of_the_batches(share) -> None:
+    shedding = served(share)
+    offered = sum(shedding.next_batch() for _ in range(10_000))
+    assert offered == pytest.approx(10_000 * share, abs=3)
+
+
+def test_the_batches_that_are_offered_are_spread_evenly() -> None:
+    shedding = served(0.1)
+    at = [number for number in range(10_000) if shedding.next_batch()]
+    assert max(b - a for a, b in pairwise(at)) <= 20
+
+
+def test_a_session_that_is_offered_less_shares_the_batches_of_one_that_is_offered_more() -> None:
+    shedding = served(0.2, 0.5)
+    for _ in range(1_000):
+        offered = shedding.next_batch()
+        assert offered or not shedding.now < 0.2, "a batch that only the smaller share is offered"
+
+
+@pytest.mark.parametrize(
+    ("shares", "active"), [((), False), ((1.0, 1.0), False), ((1.0, 0.4), True)]
+)
+def test_it_is_active_only_if_a_session_is_offered_less_than_all(shares, active) -> None:
+    shedding = served(*shares)
+    assert shedding.active is active
+    assert shedding.most == 1.0
+    assert all(shedding.next_batch() for _ in range(100))
