@@ -69,9 +69,8 @@ class Report:
         """What a file's meta says of its capture: no value of an event, except those asked for."""
         session, redact = self.session, self.redact
         facts = self.facts()
-        if (
-            "files" in facts
-        ):  # without folders: the file may be sent to people who must not see them
+        # Without folders: the file may be sent to people who must not see them.
+        if "files" in facts:
             facts["files"] = [os.path.basename(name) for name in facts["files"]]
         return CaptureMeta(
             engine=session.engine,
