@@ -475,7 +475,14 @@ def test_the_command_waits_as_it_is_told(name, spawn, run_cli, wake) -> None:
     assert result.stdout.split() == [b"%d" % i for i in range(200)]
 
 
-def test_an_interrupt_wakes_a_sleeper(name, spawn) -> None:
+def catches(pid: int, signum: int) -> bool:
+    """Whether a process has a handler for a signal."""
+    with open(f"/proc/{pid}/status") as status:
+        (caught,) = [line.split()[1] for line in status if line.startswith("SigCgt")]
+    return bool(int(caught, 16) >> (signum - 1) & 1)
+
+
+def test_an_interrupt_wakes_a_sleeper(name, spawn, wait_for) -> None:
     with tapring.Tap(name) as tap:
         consumer = spawn(
             f"from tapring.cli.attach import command\ncommand([{name!r}, '--wake', 'doorbell'])",
@@ -484,6 +491,7 @@ def test_an_interrupt_wakes_a_sleeper(name, spawn) -> None:
         while tap.active_sessions < 1:
             tap.snapshot()
             time.sleep(0.001)
+        wait_for(lambda: catches(consumer.pid, signal.SIGTERM))  # else the capture has not begun
         consumer.send_signal(signal.SIGINT)
         assert consumer.wait(30) == 0
         assert b"interrupt" in consumer.stderr.read()
