@@ -1,4 +1,4 @@
-"""docs/capture.md: each of its commands is run against a real engine, and its code runs."""
+"""docs/capture.md: each of its commands runs against a real engine, and so does its code."""
 
 import re
 import subprocess
@@ -79,7 +79,7 @@ def test_each_command_runs_and_what_it_writes_is_there(shop, tmp_path) -> None:
     assert not [each for each in names if each.endswith(".part")]
 
 
-def test_what_the_page_says_of_some_of_them_is_so(shop, tmp_path) -> None:
+def test_some_commands_do_what_the_page_says(shop, tmp_path) -> None:
     where, sampled, shared, typo = (
         next(command for command in CONSOLE if sign in command)
         for sign in ("user.id==", "--sample 10", "share.ndjson.gz", "usr.email")
@@ -99,7 +99,7 @@ def test_what_the_page_says_of_some_of_them_is_so(shop, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("code", PYTHON, ids=["fixture", "sidecar"])
-def test_its_code_runs(code, shop, tmp_path, name) -> None:
+def test_the_code_on_the_page_runs(code, shop, tmp_path, name) -> None:
     if "replay" in code:
         code = code.replace('"fixture"', f'"{name}-f"')
         made = run("tapring attach shop --limit 20 -o events.ndjson", shop, tmp_path)

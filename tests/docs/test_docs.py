@@ -1,4 +1,4 @@
-"""The documents: their code runs, and what they point to exists."""
+"""The code in the documents runs, and their links and the tests that they name exist."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ def examples() -> list:
     return [
         pytest.param(block, id=f"{path.name}-{index}")
         for path in DOCUMENTS
-        if path.name != "capture.md"  # its engine is test_capture_docs's
+        if path.name != "capture.md"  # test_capture_docs runs its engine
         for index, block in enumerate(PYTHON.findall(path.read_text()))
     ]
 

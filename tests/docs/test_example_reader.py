@@ -21,7 +21,8 @@ READER = Path(__file__).resolve().parents[2] / "examples" / "reader.py"
 ACCOUNT = "offered", "delivered", "unread", "dropped", "oversize", "errors"
 # -I -S: nothing that is installed can be imported, so tapring cannot either.
 RUN = "import os, sys; os.execv(sys.executable, [sys.executable, '-I', '-S', *sys.argv[1:]])"
-# Offers what ``step`` says, and writes down what was captured of it, as the account must have it.
+# Fills the ring, then offers more until enough was captured. Writes the captured lines to a file,
+# and prints the counts that the reader's account must show.
 ENGINE = """
 import os, sys, time, tapring
 name, path, size, wanted, end = *sys.argv[1:3], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
@@ -103,7 +104,7 @@ def released(name, lane, session) -> int:
 
 
 def is_attached(process) -> bool:
-    """Whether it has mapped a consumer's page, the last thing it does before it reads."""
+    """Whether it has mapped the consumer's page, its last step before it reads."""
     return bool(
         re.search(r" rw-s .* /dev/shm/tapring\.", Path(f"/proc/{process.pid}/maps").read_text())
     )
@@ -207,7 +208,7 @@ def test_killed_while_it_writes_it_has_released_no_more_than_it_wrote(
     lines = [b"%d %s" % (i, b"." * 1000) for i in range(300)]
     for i in range(0, 300, 10):
         offer(tap, lines[i : i + 10])
-    process = reader(f"{name}:{handle.id}")  # which stands when its pipe of 64 KiB is full
+    process = reader(f"{name}:{handle.id}")  # it blocks once its pipe of 64 KiB is full
     wait_for(lambda: unread_of_pipe(process.stdout) > 1 << 15)
     process.kill()
     process.wait()
@@ -284,7 +285,7 @@ def test_a_ring_that_the_engine_refuses_is_an_error(tap, reader, name, wait_for)
     assert process.stderr.read() == b"reader: the engine refuses this ring\n"
 
 
-def test_what_it_cannot_read_is_one_line_and_exit_code_3(tap, reader, name) -> None:
+def test_a_session_that_it_cannot_read_is_one_line_and_exit_code_3(tap, reader, name) -> None:
     blobs = tapring.Tap(name, stages={"blobs": "bytes"}, strict=True)
     with blobs:
         handle = blobs.register("blobs")
@@ -313,7 +314,7 @@ def test_what_it_cannot_read_is_one_line_and_exit_code_3(tap, reader, name) -> N
         ("ring", layout.SLOTS // 8, 7, "is damaged or no text"),
     ],
 )
-def test_what_cannot_be_right_is_refused(tap, reader, name, segment, word, value, message) -> None:
+def test_an_impossible_word_is_refused(tap, reader, name, segment, word, value, message) -> None:
     handle = tap.register("raw")
     offer(tap, [b"a"])
     session = handle.id if segment == "ring" else None

@@ -1,4 +1,4 @@
-"""The example engine: what it sees, what it finds, and the demo that taps it."""
+"""The example engine: the events it sees, the rules it applies, and the demo that taps it."""
 
 import importlib.util
 import shutil
@@ -48,7 +48,7 @@ def test_a_line_is_decoded_to_what_it_was_made_of(fields) -> None:
 
 
 @pytest.mark.parametrize("line", [b"", b"nonsense", b"1.0 start a=[", b"x start a=1"])
-def test_what_is_no_line_is_no_event(line) -> None:
+def test_a_broken_line_is_no_event(line) -> None:
     assert procwatch.decode(line) in (None, {"time": 1.0, "event": "start"})
 
 
@@ -91,7 +91,7 @@ def test_a_scan_sees_a_process_start_and_end(spawn, wait_for) -> None:
     wait_for(lambda: sees("end"))
 
 
-def test_a_name_that_is_no_utf8_is_shown_and_not_lost() -> None:
+def test_a_name_that_is_not_utf8_is_shown_and_not_lost() -> None:
     event = procwatch.decode(
         procwatch.line(1.0, "start", name=b"a\xff".decode("utf-8", "surrogateescape"))
     )
@@ -128,7 +128,7 @@ def test_wrong_arguments_are_one_line_and_exit_2(arguments, message) -> None:
     assert b"Traceback" not in result.stderr
 
 
-def test_rules_with_a_limit_of_nothing_only_look_at_what_has_it(name) -> None:
+def test_a_rule_with_a_limit_of_0_only_looks_at_events_that_have_the_value(name) -> None:
     limits = procwatch.Limits(cpu_percent=0)
     assert [hit["rule"] for hit in procwatch.evaluate([START, USAGE], limits)] == ["cpu-hog"]
 

@@ -1,4 +1,4 @@
-"""Engines and commands of several users, and names that a stranger took."""
+"""Engines and commands of several users, and names that a stranger took first."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.promises.users.three_users import (
 
 @pytest.fixture
 def start_engine(spawn, name) -> Callable[..., SimpleNamespace]:
-    """Start an engine of user ``uid``: its process, its lane, its registry's path."""
+    """Start an engine of user ``uid``; return its process, its lane and its registry's path."""
 
     def start(uid: int, *, mode: int = 0o600, sessions: int = 0, **options) -> SimpleNamespace:
         arguments = (str(uid), name, oct(mode), str(sessions))
@@ -52,9 +52,9 @@ def command(spawn) -> Callable[..., subprocess.CompletedProcess[bytes]]:
 
 @pytest.fixture
 def targets(name, tmp_path, spawn) -> Iterator[SimpleNamespace]:
-    """What symbolic links lead to, none of which is touched; removes all names of the test's.
+    """The targets of symbolic links, which must not be touched; removes all names of the test.
 
-    After ``spawn``, so that these are gone before it sweeps.
+    It comes after ``spawn``, so that the names are gone before that fixture sweeps.
     """
     file, nothing = tmp_path / "file", tmp_path / "nothing"
     segment = SHM / f"tapring.{name}.target"
@@ -72,7 +72,7 @@ def targets(name, tmp_path, spawn) -> Iterator[SimpleNamespace]:
 
 @pytest.fixture
 def put(targets) -> Callable[..., Path]:
-    """Put something that is no segment at a path, as the stranger or as user ``uid``."""
+    """Put something other than a segment at a path, as the stranger or as user ``uid``."""
 
     def at(path: Path, kind: str, uid: int = STRANGER) -> Path:
         with acting_as(uid):
@@ -84,5 +84,5 @@ def put(targets) -> Callable[..., Path]:
 
 @pytest.fixture
 def lease(spawn) -> Leases:
-    """Let the stranger lease files; ``asked`` says of each whether anybody tried to open it."""
+    """Let the stranger lease files; ``asked`` tells of each if another process tried to open it."""
     return Leases(spawn)

@@ -1,4 +1,4 @@
-"""What a sweep removes of what other users made."""
+"""A sweep removes what a user may remove, and leaves what other users made."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = [
 ]
 
 
-def test_a_sweep_leaves_what_a_stranger_left_and_roots_removes_it(name, targets) -> None:
+def test_a_sweep_leaves_what_another_user_left_and_roots_sweep_removes_it(name, targets) -> None:
     put_bytes(path_of(name, lane_of(1)))
     put_bytes(path_of(name, lane_of(2), 7))  # a ring without a registry
     plausible_registry(name, lane_of(3)).close()
@@ -56,7 +56,7 @@ def test_a_sweep_leaves_what_was_never_a_segment(name, put, uid) -> None:
     assert ours(name) == left
 
 
-def test_a_strangers_ring_in_a_living_lane_stays_and_harms_nobody(name, put) -> None:
+def test_another_users_ring_in_a_living_lane_stays_and_does_no_harm(name, put) -> None:
     with acting_as(OPERATOR):
         tap = tapring.Tap(name)
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""A name that a stranger took first, in place of a registry or a ring, harms nobody."""
+"""A stranger who takes the name of a registry or a ring first does no harm."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be seve
 
 @pytest.mark.parametrize("uid", [ROOT, OPERATOR], ids=["root", "operator"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_no_segment_is_refused_as_what_it_is(name, put, kind, uid) -> None:
+def test_a_file_that_is_not_a_segment_is_refused_by_what_it_is(name, put, kind, uid) -> None:
     path = put(path_of(name, lane_of(1)), kind)
     with acting_as(uid):
         with pytest.raises(tapring.NotPermitted, match=SAYS[kind]):
@@ -51,7 +51,7 @@ def test_what_is_no_segment_is_refused_as_what_it_is(name, put, kind, uid) -> No
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_command_refuses_what_is_no_segment_on_one_line(name, put, command, kind) -> None:
+def test_a_command_refuses_what_is_not_a_segment_on_one_line(name, put, command, kind) -> None:
     put(path_of(name, lane_of(1)), kind)
     assert SAYS[kind] in error_of(command(ROOT, "attach", name))
 
@@ -75,7 +75,7 @@ def test_a_living_registry_of_a_stranger_is_not_the_operators_engine(
             tapring.attach_session(name, 1)
 
 
-def test_a_link_to_a_living_registry_is_no_second_lane(name, targets, command) -> None:
+def test_a_link_to_a_living_registry_is_not_a_second_lane(name, targets, command) -> None:
     with tapring.Tap(name) as tap:
         with acting_as(STRANGER):
             path_of(name, lane_of(1)).symlink_to(path_of(name, tap.lane))
@@ -84,11 +84,11 @@ def test_a_link_to_a_living_registry_is_no_second_lane(name, targets, command) -
         assert SAYS["link-to-file"] in error_of(command(ROOT, "attach", f"{name}.{lane_of(1)}"))
 
 
-# ---- an honest engine among strangers' names -----------------------------------------------
+# ---- an engine among names that a stranger took ---------------------------------------------
 
 
 @pytest.mark.parametrize("uid", [ROOT, OPERATOR], ids=["root", "operator"])
-def test_an_engine_starts_and_is_tapped_among_names_that_are_no_segments(
+def test_an_engine_starts_and_is_tapped_among_names_that_are_not_segments(
     name, put, start_engine, command, uid
 ) -> None:
     crowd(name, put)
@@ -112,14 +112,14 @@ def test_an_engine_is_tapped_among_segments_of_a_stranger(
         assert last.table.generation == generation
 
 
-def test_an_engine_starts_beside_a_name_that_is_no_text(name, targets) -> None:
-    put_bytes(path_of(name, lane_of(1), 1))  # so that a sweep looks for more of that lane
+def test_an_engine_starts_beside_a_name_that_is_not_text(name, targets) -> None:
+    put_bytes(path_of(name, lane_of(1), 1))  # makes a sweep look for other names of that lane
     put_bytes(no_text_after(path_of(name, lane_of(1))))
     with acting_as(OPERATOR), tapring.Tap(name) as tap:
         assert tap.reason is None
 
 
-def test_an_engine_closes_beside_a_name_that_is_no_text(name, targets, spawn) -> None:
+def test_an_engine_closes_beside_a_name_that_is_not_text(name, targets, spawn) -> None:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     engine = spawn(UNTIL_TOLD, str(OPERATOR), name, **pipes)
     registry = path_of(name, engine.stdout.readline().decode().strip())
@@ -130,8 +130,8 @@ def test_an_engine_closes_beside_a_name_that_is_no_text(name, targets, spawn) ->
 
 
 @pytest.mark.parametrize("uid", [ROOT, OPERATOR], ids=["root", "operator"])
-def test_an_engine_opens_nothing_of_a_strangers(name, targets, lease, spawn, uid) -> None:
-    # What is open can be shortened by its owner, which is a SIGBUS for who has mapped it.
+def test_an_engine_opens_nothing_that_another_user_made(name, targets, lease, spawn, uid) -> None:
+    # The owner of a file can shorten it, and a process that has mapped it gets SIGBUS.
     for lane in (lane_of(1), "f" * 8):
         lease(put_bytes(path_of(name, lane)))
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -142,7 +142,7 @@ def test_an_engine_opens_nothing_of_a_strangers(name, targets, lease, spawn, uid
     assert lease.asked() == [False, False]
 
 
-def test_a_consumer_opens_nothing_of_a_strangers(name, targets, lease) -> None:
+def test_a_consumer_opens_nothing_that_another_user_made(name, targets, lease) -> None:
     lease(put_bytes(path_of(name, lane_of(1))))
     with acting_as(OPERATOR):
         with pytest.raises(tapring.NotPermitted, match=f"belongs to user {STRANGER}"):
@@ -151,9 +151,7 @@ def test_a_consumer_opens_nothing_of_a_strangers(name, targets, lease) -> None:
     assert lease.asked() == [False]
 
 
-def test_roots_consumer_does_not_wait_for_a_stranger_who_keeps_it_from_opening(
-    name, targets, lease
-) -> None:
+def test_a_consumer_of_root_does_not_wait_for_another_users_lease(name, targets, lease) -> None:
     lease(put_bytes(path_of(name, lane_of(1))))
     with pytest.raises(tapring.NotPermitted, match="lease"):
         tapring.capture(name)
@@ -162,7 +160,7 @@ def test_roots_consumer_does_not_wait_for_a_stranger_who_keeps_it_from_opening(
 # ---- a stranger's name in place of a ring --------------------------------------------------
 
 
-def test_a_ring_whose_name_is_taken_is_refused_and_the_next_one_is_had(
+def test_a_ring_whose_name_is_taken_is_refused_and_the_next_id_works(
     name, put, start_engine
 ) -> None:
     engine = start_engine(OPERATOR)

@@ -1,4 +1,4 @@
-"""Who may tap whose engine."""
+"""Which users may tap which engines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.promises.users.three_users import (
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")
 
 
-def test_root_taps_anybodys_engine_through_a_ring_of_that_user(start_engine, name) -> None:
+def test_root_taps_any_engine_through_a_ring_of_that_user(start_engine, name) -> None:
     engine = start_engine(OPERATOR)
     with tapring.capture(name, stage="raw", buffer_bytes=SMALL) as session:
         assert session.read(1, timeout=30) == [b"seen"]
@@ -35,16 +35,16 @@ def test_root_taps_anybodys_engine_through_a_ring_of_that_user(start_engine, nam
     assert ours(name) == [engine.path]
 
 
-def test_root_taps_anybodys_engine_on_the_command_line(start_engine, command, name) -> None:
+def test_root_taps_any_engine_on_the_command_line(start_engine, command, name) -> None:
     engine = start_engine(OPERATOR)
     result = command(ROOT, "attach", name, "--stage", "raw", "--limit", "2")
     assert (result.returncode, result.stdout) == (0, b"seen\nseen\n")
     assert lanes(command(ROOT, "ls", name), name) == [engine.lane]
 
 
-def test_roots_engine_is_roots_alone(start_engine, command, name) -> None:
+def test_only_root_taps_an_engine_of_root(start_engine, command, name) -> None:
     engine = start_engine(ROOT, sessions=1)
-    # It is there, so that --wait, which is for engines to come, has nothing to wait for.
+    # The engine exists already, so --wait has nothing to wait for.
     for address in (name, f"{name}.{engine.lane}:1"):
         assert "belongs to another user" in error_of(command(OPERATOR, "attach", address, "--wait"))
     assert lanes(command(OPERATOR, "ls"), name) == []
@@ -84,7 +84,7 @@ def test_a_mode_for_the_group_does_not_let_another_user_tap(start_engine, comman
     assert f"belongs to user {OPERATOR}, and this is user {STRANGER}" in said
 
 
-def test_who_may_open_roots_registry_but_not_make_its_rings_is_told_that(
+def test_a_user_who_may_open_roots_registry_but_not_make_its_rings_is_told_so(
     start_engine, command, name
 ) -> None:
     engine = start_engine(ROOT, mode=0o660)

@@ -26,7 +26,8 @@ ROOT, STRANGER, OPERATOR = 0, 65533, 65534
 SHM = Path("/dev/shm")
 SMALL = 1 << 16
 
-# The interpreter and the libraries may be for root alone: a child imports first and drops then.
+# Only root may be able to read the interpreter and the libraries: a child imports first, then drops
+# to the user.
 DROP = """
 import difflib, os, sys, time, tapring, tapring.cli.attach
 uid = int(sys.argv.pop(1))
@@ -65,17 +66,17 @@ with tapring.Tap(sys.argv[1]) as tap:
     sys.stdin.read()
 """
 )
-# Opening what another process has a lease of waits until that has let go, 45 s at most.
+# Opening a file waits while another process holds a lease on it, for at most 45 s.
 LEASE = (
     "import fcntl, signal"
     + DROP
     + """
-def let_go(*_):
+def release(*_):
     fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     print("asked", flush=True)
 
 fd = os.open(sys.argv[1], os.O_RDWR)
-signal.signal(signal.SIGIO, let_go)
+signal.signal(signal.SIGIO, release)
 fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
 print("leased", flush=True)
 sys.stdin.read()
@@ -85,7 +86,7 @@ sys.stdin.read()
 
 @contextmanager
 def acting_as(uid: int) -> Iterator[None]:
-    """This process with the rights of ``uid`` and no others."""
+    """Give this process the rights of ``uid`` and no others while entered."""
     groups = os.getgroups()
     os.setgroups([])
     os.setegid(uid)
@@ -143,7 +144,7 @@ def bind(path: Path) -> None:
 
 
 def put_bytes(path: Path, data: bytes = b"arbitrary" * 5000, uid: int = STRANGER) -> Path:
-    """A file of the stranger's, or of user ``uid``'s, that everybody may write to."""
+    """Make a file of user ``uid``, by default the stranger, that every user may write to."""
     with acting_as(uid):
         path.write_bytes(data)
         path.chmod(0o666)
@@ -151,7 +152,7 @@ def put_bytes(path: Path, data: bytes = b"arbitrary" * 5000, uid: int = STRANGER
 
 
 def plausible_registry(name: str, lane: str) -> Registry:
-    """What an engine of that name would make, if everybody might write to it. Alive while open."""
+    """Make the stranger's registry as an engine of that name would. It seems alive while open."""
     info = LaneInfo(
         engine=name,
         lane=lane,
@@ -175,7 +176,7 @@ def lane_of(number: int) -> str:
 
 
 def no_text_after(path: Path) -> Path:
-    """A name that begins like that of one of ``path``'s rings and is not UTF-8."""
+    """A name that starts like the name of a ring of ``path``, but is not UTF-8."""
     return Path(os.fsdecode(os.fsencode(path) + b".\xff"))
 
 
@@ -189,7 +190,7 @@ def permissions(path: Path) -> tuple[int, int]:
 
 
 def error_of(result: subprocess.CompletedProcess[bytes]) -> str:
-    """The one line that a command ended with, having shown nothing."""
+    """The one line with which a command ended that showed no event."""
     assert b"Traceback" not in result.stderr, result.stderr.decode()
     assert result.returncode == 3, result.stderr
     assert result.stdout in (b"", b"[]\n")
@@ -209,7 +210,7 @@ def lanes(result: subprocess.CompletedProcess[bytes], name: str) -> list[str]:
 
 
 def crowd(name: str, put: Callable[..., Path]) -> None:
-    """All that is no segment, on both sides of any lane's id in the order of names."""
+    """Put everything that is not a segment before and after any lane's id, in order of names."""
     for number, kind in enumerate(KINDS, 1):
         put(path_of(name, lane_of(number)), kind)
         put(path_of(name, lane_of(0xFFFF_FFFF - number)), kind)
