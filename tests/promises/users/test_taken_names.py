@@ -31,7 +31,10 @@ from tests.promises.users.three_users import (
     put_bytes,
 )
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users"),
+    pytest.mark.alone,  # a sweep by another test would open or remove these names
+]
 
 # ---- a stranger's name in place of a registry ----------------------------------------------
 
