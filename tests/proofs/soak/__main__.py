@@ -1,6 +1,6 @@
-"""``python -m tests.proofs.soak``: rounds until the time is over; the seed first, the sums last.
+"""``python -m tests.proofs.soak`` plays rounds until the time is over. It prints the seed first.
 
-Exit code 1 at the first difference, with the seed and the round that play it again.
+It exits with code 1 at the first difference, and prints the seed and the round to play again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .processes import Hung
 
 _ROUNDS_OF_A_LINE: Final = 10
 _OWN_SHM: Final = "TAPRING_SOAK_OWN_SHM"
-# As a container's by default: small enough to be filled to the last byte, again and again.
+# The default size in a container: small enough to be filled to the last byte again and again.
 _MOUNT: Final = 'mount -t tmpfs -o size=64m soak /dev/shm && exec "$@"'
 
 
@@ -80,7 +80,7 @@ def _options() -> argparse.Namespace:
 
 
 def _take_a_shm_of_our_own(seed: str) -> None:
-    """Start again in a mount namespace with a small /dev/shm, where this user may have one."""
+    """Start again in a mount namespace with a small /dev/shm, if this user may make one."""
     if os.environ.get(_OWN_SHM):
         return
     wrap = ["unshare", "-m", "sh", "-c", _MOUNT, "sh"]

@@ -1,4 +1,4 @@
-"""Holds what engines and consumers wrote down against the ledger of each session, to the event.
+"""Compares what engines and consumers wrote down with the ledger of each session, to the event.
 
 What must be so. The engine numbers its events, so those offered to a session are ``at .. at +
 offered``. Each is in exactly one place: delivered (a consumer logged it, or was killed with it in
@@ -35,11 +35,11 @@ _COUNTS = ("offered", "captured", "dropped", "oversize", "errors", "sampled_out"
 
 
 class Difference(Exception):
-    """Something is not as it must be."""
+    """Something differs from what it must be."""
 
 
 class Totals(msgspec.Struct):
-    """Events of all sessions that were accounted for."""
+    """The number of events of all sessions that were checked."""
 
     sessions: int = 0
     offered: int = 0
@@ -160,7 +160,7 @@ class _Session:
             self._within(f"logged and not released by {part.who}", -in_hand, 0, part.bound)
 
     def _check_positions(self, part: Part, before: Part | None) -> None:
-        """Each event once, in order; each gap where the consumer was told."""
+        """Check that each event came once, in order, and each gap at the place that was told."""
         self._check_order(part, before)
         if self.first is None:
             return
@@ -199,7 +199,7 @@ class _Session:
     # ---- what still lies in the ring -----------------------------------------------------
 
     def _check_rest(self) -> None:
-        """Read the ring to its end: it goes on where the last consumer has stopped."""
+        """Read the ring from where the last consumer stopped to its end."""
         last = self.parts[-1] if self.parts else None
         rest = Part("the rest", 0, self.end, list(self._drain()), True, True, 0)
         self._check_positions(rest, last)
@@ -217,7 +217,7 @@ class _Session:
             yield taken.missed, events.runs(self.kind.name, unpacked)
 
     def _check_gaps(self) -> None:
-        """Where no consumer was killed, GAPS counts the places at which events are missing."""
+        """If no consumer was killed, GAPS counts the places at which events are missing."""
         if self.first is None or self.end.abandoned or not all(part.clean for part in self.parts):
             return
         holes, next_ = 0, self.first

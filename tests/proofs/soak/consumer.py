@@ -1,4 +1,4 @@
-"""The programs of consumers: they read a session in one of the ways there are and log each event.
+"""The programs of consumers. Each reads a session in one of the possible ways and logs every event.
 
 What was handed out is logged before more is asked for. So whatever a killed consumer had been
 given is known, but for what it had in hand.
@@ -27,7 +27,7 @@ Record = tuple[int | None, list[events.Run]]
 
 
 class ConsumerOrders(msgspec.Struct, frozen=True):
-    """What a consumer is to be like. The address is told when it starts."""
+    """How a consumer reads. It is told the address when it starts."""
 
     seed: str
     way: str  # "frames", "events", "read" or "command"
@@ -47,7 +47,7 @@ class ConsumerOrders(msgspec.Struct, frozen=True):
 
 
 def run(orders: ConsumerOrders, address: str, place: Path) -> int:
-    """Be a consumer of ``address``, which may name a session."""
+    """Run as a consumer of ``address``, which may name a session."""
     log = witness.Log(place / f"{os.getpid()}.log")
     witness.hold_rings(log)
     if orders.way == "command":
@@ -56,7 +56,7 @@ def run(orders: ConsumerOrders, address: str, place: Path) -> int:
 
 
 def _command(orders: ConsumerOrders, address: str, place: Path) -> int:
-    """``python -m tapring.attach``, in this process."""
+    """Run ``python -m tapring.attach`` in this process."""
     output = place / f"{os.getpid()}.out"
     sys.argv = ["attach", address, "--stage", orders.stage, "--buffer", str(orders.buffer_bytes)]
     sys.argv += [
@@ -163,7 +163,7 @@ class _Consumer:
 
 
 def _position(source: Any) -> dict[str, Any]:
-    """Where a consumer begins to read: the words that its predecessor has left."""
+    """The words that a consumer's predecessor left, which say where it begins to read."""
     reader = source.reader
     return {
         "lane": source.registry.info.lane,

@@ -28,7 +28,7 @@ from . import events, processes, witness
 
 
 class EngineOrders(msgspec.Struct, frozen=True):
-    """What an engine is to be like. Workers are forked when the control words say so."""
+    """How an engine behaves. It forks workers when the control words say so."""
 
     seed: str
     threads: int
@@ -46,7 +46,7 @@ class EngineOrders(msgspec.Struct, frozen=True):
 
 
 def run(name: str, orders: EngineOrders, place: Path) -> int:
-    """Be the engine ``name``."""
+    """Run as the engine ``name``."""
     warnings.simplefilter("ignore", tapring.TapWarning)
     witness.hold_rings(None)
     control = witness.shared_words(place / f"{name}.control")
@@ -104,7 +104,7 @@ class Lane:
         self._elders = elders
 
     def lead(self, batches: int | None = None) -> None:
-        """The main thread: obey, offer, write down what came and went."""
+        """The main thread: obey, offer, log which sessions came and went."""
         while not self._control[witness.STOP] and batches != 0 and self._is_wanted():
             self._obey()
             watched = self._tap.snapshot()
@@ -135,7 +135,7 @@ class Lane:
         self._log.say("end", faults=self._tap.faults, misuse=self._tap.misuse)
 
     def _is_wanted(self) -> bool:
-        """Whether the soak still runs: it adopts the workers of a killed engine."""
+        """Whether the soak still runs, which adopts the workers of a killed engine."""
         return os.getppid() in self._elders
 
     # ---- what the soak says --------------------------------------------------------------
@@ -199,7 +199,7 @@ class Lane:
     # ---- what is written down ------------------------------------------------------------
 
     def introduce(self) -> None:
-        """Write down who this is and how much it needs, once it has a lane."""
+        """Log the lane, and how much memory and how many files it needs, once there is one."""
         if self._said:
             return
         if self._tap.lane is None:
@@ -219,7 +219,7 @@ class Lane:
             )
 
     def _look(self) -> None:
-        """Write down which sessions came and went since the last batch."""
+        """Log which sessions came and went since the last batch."""
         stages = [each for each in self._tap._watched.values() if each]
         live = {each.row.id: each for stage in stages for each in stage.lives}
         known = self._known

@@ -1,4 +1,4 @@
-"""Events that say who made them: lane, thread and a sequence number, in each kind of stage.
+"""Events that carry their lane, thread and sequence number, for each kind of stage.
 
 Engines make them and consumers recognize them; what they tell is all the accountant goes by.
 """
@@ -19,7 +19,7 @@ STAGES: Final = ("raw", "decoded", "blob", "grid")
 _BLOB: Final = struct.Struct("<QII")
 
 Run = list[int]
-"""[lane, thread, first sequence number, last]: events without a hole between them."""
+"""[lane, thread, first sequence number, last]: events in a row, none missing between them."""
 
 
 def make(stage: str, lane: int, thread: int, first: int, pads: list[int], junk: bool) -> Any:
@@ -49,7 +49,7 @@ def make(stage: str, lane: int, thread: int, first: int, pads: list[int], junk: 
 
 
 def runs(kind: str, events: Iterable[Any]) -> list[Run]:
-    """What ``events`` of a stage of ``kind`` say of themselves, shortened."""
+    """The runs that ``events`` of a stage of ``kind`` make."""
     found: list[Run] = []
     for lane, thread, seq in _IDENTITIES[kind](events):
         last = found[-1] if found else None
@@ -61,7 +61,7 @@ def runs(kind: str, events: Iterable[Any]) -> list[Run]:
 
 
 def size(run: Run) -> int:
-    """Events in ``run``."""
+    """The number of events in ``run``."""
     return run[3] - run[2] + 1
 
 

@@ -1,4 +1,4 @@
-"""What a round leaves behind, read back: of each lane, of each consumer, of each session.
+"""Reads back what a round left behind: of each lane, each consumer and each session.
 
 Nothing is judged here.
 """
@@ -37,7 +37,7 @@ class Lane(msgspec.Struct):
 
 
 class Position(msgspec.Struct, frozen=True):
-    """The consumer's words of a ring at some moment."""
+    """The words of the consumer's page of a ring, at some moment."""
 
     released: int
     missed: int
@@ -45,7 +45,7 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class Part(msgspec.Struct):
-    """What one consumer did with one session. ``bound``: events it may have had in hand."""
+    """What one consumer did with one session. ``bound``: the most events it had in flight."""
 
     who: str
     opened_ns: int
@@ -57,7 +57,7 @@ class Part(msgspec.Struct):
 
     @property
     def logged(self) -> int:
-        """Events that it was given."""
+        """The number of events that it was given."""
         return sum(events.size(run) for _, runs in self.stream for run in runs)
 
 
@@ -74,14 +74,14 @@ class Consumer(msgspec.Struct):
     failure: dict[str, Any] | None
 
     def lanes(self) -> list[str]:
-        """The lanes that it has read, or was about to."""
+        """The lanes that it read or was about to read."""
         if self.open is None:
             return [lane for lane, _ in self.made]
         return [session["lane"] for session in self.open["sessions"]]
 
 
 def lanes(place: Path) -> list[Lane]:
-    """The lanes whose processes have logged in ``place``."""
+    """The lanes whose processes logged in ``place``."""
     found = []
     for path in sorted(place.glob("*.lane")):
         lane = _lane(path)
@@ -116,7 +116,7 @@ def _lane(path: Path) -> Lane | None:
 
 
 def consumer(name: str, reading: Reading, killed: bool, place: Path, pid: int) -> Consumer:
-    """What the consumer ``name`` of a round has logged."""
+    """What the consumer ``name`` of a round logged."""
     found = Consumer(name, reading, killed, [], None, [], None, None)
     for record in witness.records(place / f"{pid}.log"):
         what = record["what"]

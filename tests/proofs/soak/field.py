@@ -1,4 +1,4 @@
-"""Where rounds are played: an engine that outlives them, what was counted, and the cleaning up."""
+"""The field on which rounds are played: an engine that outlives them, the sums, the cleaning up."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ROUNDS_OF_A_VETERAN: Final = 20
 
 
 class Field:
-    """Where rounds are played."""
+    """The field on which rounds are played."""
 
     def __init__(self, seed: str, place: Path) -> None:
         self.seed = seed
@@ -54,7 +54,7 @@ class Field:
             self.retire()
 
     def retire(self) -> None:
-        """End the veteran: it must go as it came."""
+        """End the engine that outlives the rounds; check that it did not grow."""
         if self.veteran is None:
             return
         old, self.veteran = self.veteran, None
@@ -67,7 +67,7 @@ class Field:
         shutil.rmtree(old.place)
 
     def clean(self) -> None:
-        """Leave nothing, whatever happened."""
+        """Remove everything, whatever happened."""
         for pid in processes.children():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What is checked after a round, besides the ledgers: processes, names, endings, sweeps.
+"""The checks after a round, besides the ledgers: processes, names, endings, sweeps.
 
 Every function raises Difference where something is not as it must be.
 """
@@ -41,7 +41,7 @@ _OF_THE_POOR: Final = ("cannot be", "cannot reserve", "could not use the ring", 
 
 
 def check_end(child: Child, codes: tuple[int, ...], who: str, *, quiet: bool = True) -> None:
-    """A process that was not killed ended with one of ``codes`` and complained of nothing."""
+    """Check that a process that was not killed ended with one of ``codes`` and printed no error."""
     if child.killed:
         return
     said = child.errors.read_text() if child.errors.exists() else ""
@@ -71,7 +71,7 @@ def is_quiet(engine: Engine, removed: list[Removed]) -> bool:
 
 
 def growth(engine: Engine) -> int:
-    """By how many bytes the processes of ``engine`` have grown; in their faults, too, they agree.
+    """By how many bytes the processes of ``engine`` grew; also check that they had no faults.
 
     From when each was first without sessions: at its start, or for one that outlives the round
     at the end of that.
@@ -118,7 +118,7 @@ class Inspection:
         self._rings = {(lane, id_): path for lane, id_, path in witness.held_rings(engine.name)}
 
     def check(self) -> Totals:
-        """All of it; the rings are let go."""
+        """Check everything, then close the rings."""
         totals = Totals()
         for one in self._consumers:
             self._check_consumer(one)
@@ -131,11 +131,11 @@ class Inspection:
         return totals
 
     def refused(self) -> int:
-        """Consumers that were refused, or whose reading was cut short."""
+        """The consumers that were refused, or whose reading was cut short."""
         return sum(one.failure is not None for one in self._consumers)
 
     def _check_lanes(self) -> None:
-        """No session has escaped the accountant; no process has ended but as it was to."""
+        """Check that every session was accounted for and every process ended as it should."""
         for lane in self._lanes.values():
             sessions = {(lane.lane, number) for number in lane.ups} - self._engine.accounted
             if not sessions <= self._rings.keys():
@@ -157,7 +157,7 @@ class Inspection:
         return check(name, number, self._rings[key].read_bytes(), self._lanes.get(lane), parts)
 
     def _check_consumer(self, one: evidence.Consumer) -> None:
-        """How a consumer ended, and its own account."""
+        """Check how a consumer ended, and its own account."""
         if one.failure is not None:
             self._check_failure(one)
         if one.end is None:
@@ -177,7 +177,7 @@ class Inspection:
             raise Difference(f"{one.name} ended by {by} on lanes {one.lanes()}, all of them closed")
 
     def _check_failure(self, one: evidence.Consumer) -> None:
-        """A consumer may be refused, for a reason that is true."""
+        """Check that a consumer that was refused was given a true reason."""
         assert one.failure is not None
         error, message = one.failure["error"], one.failure["message"]
         orders = one.reading.orders
@@ -195,7 +195,7 @@ class Inspection:
         raise Difference(f"{one.name} met {error}: {message}\n  {orders}")
 
     def _check_removed(self) -> None:
-        """What sweeping removed is what kills have left, with the account that its ring has."""
+        """Check that sweeps removed what kills left, and reported the account in its ring."""
         dead = 0
         for each in self._removed:
             lane_id, *session = each.name.removeprefix("sem.").split(".")[2:]

@@ -22,7 +22,7 @@ _LENGTH_S = (0.5, 1.4)  # of a round, without its end
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One thing to do. ``who`` is an engine or a consumer of the plan, ``other`` the second."""
+    """One thing to do, to engine or consumer ``who``; ``other`` is a second one."""
 
     at_s: float
     verb: str
@@ -33,7 +33,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """A consumer: its orders and what it reads: an engine, or what another consumer has kept."""
+    """A consumer: how it reads, and what: an engine, or a session that another consumer kept."""
 
     orders: ConsumerOrders
     engine: str
@@ -42,7 +42,7 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """A round. ``steps`` are in the order of their times."""
+    """A round. ``steps`` are in order of time."""
 
     engines: dict[str, EngineOrders]
     consumers: dict[str, Reading]
@@ -50,7 +50,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def veteran(seed: str) -> EngineOrders:
-    """An engine that lives through many rounds, for its memory to be watched."""
+    """An engine that lives through many rounds, so that its memory can be watched."""
     return msgspec.structs.replace(
         _engine(Random(seed), seed), threads=1, max_duration=300.0, max_sessions=24
     )
@@ -147,7 +147,7 @@ class _Drawing:
             end = self._draw_end(name, engine, start)
 
     def _draw_end(self, name: str, engine: str, start: float) -> float | None:
-        """Faults that a consumer meets; when it is killed, if it is."""
+        """The faults that a consumer meets, and when it is killed, if at all."""
         if self._chance(0.25):
             pause = self.random.expovariate(1 / 0.05)
             self._add(start + self.random.expovariate(1 / 0.1), "stop", name, for_s=pause)

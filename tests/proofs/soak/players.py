@@ -1,4 +1,4 @@
-"""Who plays in a round: engines, a name with its processes, and consumers.
+"""The players of a round: engines, each a name with its processes, and consumers.
 
 What they were told and what befell them is known here; what they did is in their logs.
 """
@@ -13,7 +13,7 @@ from .processes import Child
 
 
 class Engine:
-    """One name, the processes that bear it, and where they write."""
+    """An engine: one name, the processes that have it, and the folder they write to."""
 
     def __init__(self, name: str, orders: engine.EngineOrders, place: Path) -> None:
         self.name = name
@@ -34,17 +34,17 @@ class Engine:
         self.children.append(processes.start(self.place, *program))
 
     def living(self) -> list[Child]:
-        """Its processes that run, workers apart, the oldest first."""
+        """Its running processes without workers, the oldest first."""
         for child in self.children:
             processes.reap(child)
         return [child for child in self.children if child.status is None]
 
     def lanes(self) -> list[evidence.Lane]:
-        """What its processes have written down."""
+        """What its processes wrote down."""
         return evidence.lanes(self.place)
 
     def living_lanes(self) -> list[evidence.Lane]:
-        """Lanes whose processes run; workers too."""
+        """The lanes whose processes run, including workers."""
         return [lane for lane in self.lanes() if processes.runs(lane.pid)]
 
 
@@ -59,6 +59,6 @@ class Consumer:
         self.child = processes.start(place, consumer.run, reading.orders, address, place)
 
     def evidence(self) -> evidence.Consumer:
-        """What it has written down."""
+        """What it wrote down."""
         child = self.child
         return evidence.consumer(self.name, self.reading, child.killed, self._place, child.pid)

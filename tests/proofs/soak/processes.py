@@ -52,7 +52,7 @@ class Child:
 
 
 def adopt_orphans() -> None:
-    """Make this process the parent of whom a killed engine leaves behind."""
+    """Make this process the parent of the workers that a killed engine leaves behind."""
     _libc.prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
@@ -70,7 +70,7 @@ def start(place: Path, program: Callable[..., int], *args: Any) -> Child:
 
 
 def be_mortal() -> None:
-    """End this process if it is forgotten."""
+    """Kill this process if its parent forgets it."""
     signal.alarm(_LONGEST_LIFE_S)
 
 
@@ -143,12 +143,12 @@ def limit(pid: int, what: int, soft: int | None) -> None:
 
 
 def descriptors(pid: int) -> int:
-    """How many files a process has open."""
+    """The number of files that a process has open."""
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def memory_bytes(pid: int) -> int:
-    """Resident memory of a process that is its own or shared, without files."""
+    """The resident memory of a process, anonymous and shared, without files."""
     found = 0
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(("RssAnon:", "RssShmem:")):
@@ -169,13 +169,13 @@ def runs(pid: int) -> bool:
 
 
 def parent(pid: int) -> int:
-    """The parent of a process; 0 where there is none."""
+    """The parent of a process; 0 if there is none."""
     stat = _stat(pid)
     return int(stat[1]) if stat else 0
 
 
 def still(pid: int) -> bool:
-    """Whether a child of ours runs; one that has ended is buried."""
+    """Whether a child of this process runs; one that has ended is waited for."""
     return reap_orphan(pid) is None
 
 

@@ -1,4 +1,4 @@
-"""One round: makes a plan happen, ends it, and has what it left inspected."""
+"""One round: carries out a plan, ends it, and starts the inspection of what it left."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Counts(msgspec.Struct):
 
 
 class Round:
-    """One round. ``old`` is the engine that was there before, and will be after."""
+    """One round. ``old`` is the engine that lives through many rounds."""
 
     def __init__(self, plan: Plan, prefix: str, place: Path, old: Engine, counts: Counts) -> None:
         self._plan = plan
@@ -69,7 +69,7 @@ class Round:
         old.starved = False
 
     def play(self) -> Totals:
-        """All of it. Raises Difference or Hung."""
+        """Play the whole round. Raises Difference or Hung."""
         self._act()
         self._heal()
         self._end_consumers()
@@ -93,7 +93,7 @@ class Round:
         heapq.heappush(self._agenda, (at_s, next(self._order), act))
 
     def _do(self, step: Step, started: float) -> None:
-        """Do one thing; what ends it comes later."""
+        """Do one thing; a later step ends it."""
         match step.verb:
             case "engine":
                 self._engines[step.who].start()
@@ -115,7 +115,7 @@ class Round:
                 self._later(time.monotonic() - started + step.for_s, undo)
 
     def _fault(self, fault: str, step: Step) -> Callable[[], None]:
-        """A fault that lasts a while; returns what ends it."""
+        """Begin a fault that lasts for a while; return what ends it."""
         if fault == "stop":
             return self._stop(step.who)
         if fault == "fill":
@@ -152,7 +152,7 @@ class Round:
         return partial(child.signal, signal.SIGCONT)
 
     def _fill(self, left: int) -> Callable[[], None]:
-        """Leave ``left`` bytes of /dev/shm."""
+        """Fill /dev/shm except for ``left`` bytes."""
         status = os.statvfs(DIRECTORY)
         if status.f_blocks * status.f_frsize > _SMALL_BYTES:
             return self._starve(list(self._engines.values()), "small-files")
@@ -167,7 +167,7 @@ class Round:
         self._ballast.unlink(missing_ok=True)
 
     def _starve(self, targets: list[Engine], fault: str) -> Callable[[], None]:
-        """Let engines open no more files, or make no larger ones."""
+        """Keep engines from opening more files, or from making larger ones."""
         self._counts.shortages += 1
         what = resource.RLIMIT_NOFILE if fault == "few-files" else resource.RLIMIT_FSIZE
         pids = [child.pid for target in targets for child in target.living()]
@@ -193,7 +193,7 @@ class Round:
             self._counts.consumers += 1
 
     def _address(self, reading: Reading) -> str | None:
-        """What a consumer reads; None where there is no such session."""
+        """The address that a consumer reads; None if there is no such session."""
         target = self._engines[reading.engine]
         if reading.after:
             return self._address_after(target, reading.after)
@@ -215,7 +215,7 @@ class Round:
     # ---- the end -------------------------------------------------------------------------
 
     def _heal(self) -> None:
-        """Whatever is stopped, starved or filled is no more: to be sure, once again."""
+        """End every fault once more, to be sure that nothing stays stopped, starved or filled."""
         self._unfill()
         for each in self._engines.values():
             self._feed([child.pid for child in each.living()])
@@ -236,7 +236,7 @@ class Round:
             inspection.check_end(child, (0, 3, 4) if command else (0,), name, quiet=not command)
 
     def _check_quiet(self) -> None:
-        """Without sessions, engines are as they were at first."""
+        """Check that engines without sessions need no more than at their start."""
         for each in self._engines.values():
             each.control[witness.CLOSE] = 1
         for each in self._engines.values():
@@ -260,7 +260,7 @@ class Round:
         return [pid for pid in processes.children() if pid not in mine and processes.still(pid)]
 
     def _check_names(self) -> None:
-        """Nothing is left in /dev/shm but the registry of the engine that lives on."""
+        """Check that /dev/shm holds only the registry of the engine that lives on."""
         for each in self._engines.values():
             self._removed += sweep(each.name)
             registries = [f"tapring.{each.name}.{lane.lane}" for lane in each.living_lanes()]

@@ -1,4 +1,4 @@
-"""What a process writes down so that it survives its SIGKILL: a log, words, and kept rings.
+"""What a process writes down so that it survives SIGKILL: a log, words, and kept rings.
 
 A record is one ``write`` to a file, and a word one store to a mapped file: what was said before
 the kill is there after it. A ring is kept by a second name (a hard link), made before its session
@@ -44,7 +44,7 @@ class Log:
 
 
 def records(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a log; a last one that was cut short by a kill is left out."""
+    """The records of a log, except a last one that a kill cut short."""
     if path.exists():
         for line in path.read_bytes().splitlines(keepends=True):
             if line.endswith(b"\n"):
@@ -52,7 +52,7 @@ def records(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def shared_words(path: Path) -> memoryview:
-    """A page of 64-bit words in a file, made where it is not there."""
+    """A page of 64-bit words in a file, which is made if it does not exist."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.ftruncate(fd, _WORDS_BYTES)
@@ -67,7 +67,7 @@ def progress(base: int, thread: int, stage: int) -> int:
 
 
 def hold_rings(log: Log | None) -> None:
-    """From now on keep each ring that this process makes, and log whose it is.
+    """Keep each ring that this process makes from now on, and log its session.
 
     An engine lets go of them as ever, and frees nothing: what was in them is the evidence.
     """
