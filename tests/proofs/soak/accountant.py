@@ -75,7 +75,7 @@ class _Session:
         self.down = lane.downs.get(session) if lane else None
         self.alone = lane is not None and lane.threads == 1
         self.begun = self.up["at"] if self.up and self.alone else None
-        # What is sampled out or shed leaves holes of which nobody is told where they are.
+        # Sampled and skipped batches leave holes, and no consumer is told where.
         self.first = self.begun if self.up and self.up["whole"] else None
         self.ledger = Account(self.words, self.page).ledger()
         self.left_out = self.ledger.sampled_out + self.ledger.shed
@@ -132,7 +132,7 @@ class _Session:
                     self.lane.words[witness.progress(base, 0, self.up["stage"])] - self.begun
                     for base in (witness.BEGUN, witness.DONE)
                 )
-                # What is shed for all is counted by and by.
+                # Batches that are skipped for all sessions are counted a little later.
                 least = done if self.up["whole"] else 0
                 self._within("offered or left out", self.offered + self.left_out, least, begun)
         elif self.offered and not (self.lane and self.lane.threads > 1 and not self.lane.end):

@@ -231,7 +231,7 @@ class Lane:
                     whole = each.row.sample == 1 and self._orders.budget is None
                     self._log.say("up", id=session, stage=each.row.stage, at=at, whole=whole)
             for session in known.keys() - live.keys():
-                # Another thread may be half-way through letting it go.
+                # Another thread may be in the middle of releasing it.
                 if not known[session].open:
                     self._note_down(session, known.pop(session))
         self._words[witness.ACTIVE] = len(known)

@@ -65,7 +65,7 @@ def start(place: Path, program: Callable[..., int], *args: Any) -> Child:
         _be(place, write, program, args)
     os.close(write)
     with os.fdopen(read) as ready:
-        ready.read()  # until its standard error is its own, and it dies with us
+        ready.read()  # until it has its own standard error, and dies with its parent
     return Child(pid, place / f"{pid}.err")
 
 
@@ -80,7 +80,9 @@ def _be(place: Path, ready: int, program: Callable[..., int], args: tuple[Any, .
         _libc.prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         be_mortal()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the soak, which ends us
+        signal.signal(
+            signal.SIGINT, signal.SIG_IGN
+        )  # the soak handles Ctrl-C
         errors = os.open(place / f"{os.getpid()}.err", os.O_WRONLY | os.O_CREAT, 0o600)
         os.dup2(errors, 2)
         os.close(errors)

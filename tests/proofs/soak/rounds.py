@@ -230,7 +230,7 @@ class Round:
         for name, consumer in self._consumers.items():
             child = consumer.child
             wait_for_end(child, f"consumer {name}")
-            # SIGTERM kills who has not yet set its handler; SIGKILL may have come too late.
+            # SIGTERM kills a process that has no handler yet; SIGKILL may have come too late.
             child.killed = child.status in (-signal.SIGTERM, -signal.SIGKILL)
             command = consumer.reading.orders.way == "command"
             inspection.check_end(child, (0, 3, 4) if command else (0,), name, quiet=not command)
