@@ -180,9 +180,9 @@ def test_after_a_kill_the_next_consumer_skips_or_repeats_events_as_it_chose(
     for before, after in itertools.pairwise(each for each in seen if each):
         again = before[-1] + 1 - after[0]
         if delivery == AT_MOST_ONCE:
-            assert -10 <= again <= 0, "at most the frame in hand is lost"
+            assert -10 <= again <= 0, "more than the frame in flight was lost"
         else:
-            assert 0 <= again <= 10, "at most the frame in hand comes again"
+            assert 0 <= again <= 10, "more than the frame in flight came again"
     if delivery == AT_LEAST_ONCE:
         assert {number for each in seen for number in each} == set(range(400))
     assert seen[-1][-1:] in ([399], [])

@@ -1,14 +1,14 @@
 """Compares what engines and consumers wrote down with the ledger of each session, to the event.
 
-What must be so. The engine numbers its events, so those offered to a session are ``at .. at +
-offered``. Each is in exactly one place: delivered (a consumer logged it, or was killed with it in
-hand), unread (it lies in the ring, which is read to its end here), or lost (dropped, oversize,
-errors), and each gap that is reported stands where events are missing.
+This must hold: the engine numbers its events, so those offered to a session are ``at .. at +
+offered``. Each is in exactly one place: delivered (a consumer logged it, or was killed while it was
+in flight), unread (it lies in the ring, which is read to its end here), or lost (dropped, oversize,
+errors). Each gap that is reported stands at a place where events are missing.
 
-What a kill may blur, and no more. A killed consumer that delivers at most once may have released
-what it had in hand and not logged it; one that delivers at least once may have logged and not
-released it. It may have stored RELEASED and not MISSED, or MISSED and not GAPS. A killed engine
-may have counted a frame in CAPTURED that it never published: the frames themselves decide.
+A kill may blur this much and no more. A killed consumer that delivers at most once may have
+released its events in flight and not logged them; one that delivers at least once may have logged
+them and not released them. It may have stored RELEASED and not MISSED, or MISSED and not GAPS. A
+killed engine may have counted a frame in CAPTURED that it never published: the frames decide.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The programs of consumers. Each reads a session in one of the possible ways and logs every event.
 
-What was handed out is logged before more is asked for. So whatever a killed consumer had been
-given is known, but for what it had in hand.
+A consumer logs its events before it asks for more. So the log of a killed consumer holds all the
+events that it was given, except those in flight.
 """
 
 from __future__ import annotations

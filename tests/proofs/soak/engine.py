@@ -1,8 +1,8 @@
 """The program of an engine: it offers numbered events until it is told to stop, or killed.
 
-It writes down the sequence number at which each session was taken up and let go, and its own
-counts of it: what the session's ledger is held against. It looks into ``Tap._watched`` for that,
-because nobody else knows between which two batches a session began.
+It writes down the sequence number at which each session began and ended, and its own counts of
+it. The accountant compares them with the session's ledger. The program looks inside its Tap for
+this, because only the Tap knows between which two batches a session began.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Events that carry their lane, thread and sequence number, for each kind of stage.
 
-Engines make them and consumers recognize them; what they tell is all the accountant goes by.
+Engines make them and consumers recognize them. The accountant relies on nothing else.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Reads back what a round left behind: of each lane, each consumer and each session.
 
-Nothing is judged here.
+It judges nothing.
 """
 
 from __future__ import annotations

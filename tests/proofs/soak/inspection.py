@@ -1,6 +1,6 @@
 """The checks after a round, besides the ledgers: processes, names, endings, sweeps.
 
-Every function raises Difference where something is not as it must be.
+Every function raises Difference if something is not as it must be.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def is_quiet(engine: Engine, removed: list[Removed]) -> bool:
     """Whether all sessions of ``engine`` are gone; ends kept ones, sweeps those of the dead.
 
     Then each of its processes has as many files open as at first. Rings may go a little later:
-    where somebody holds the table, an engine frees its rows some batches on.
+    while another process holds the table, an engine frees its rows some batches later.
     """
     for child in engine.living():
         said = [each["what"] for each in witness.records(engine.place / f"{child.pid}.lane")]
@@ -139,7 +139,7 @@ class Inspection:
         for lane in self._lanes.values():
             sessions = {(lane.lane, number) for number in lane.ups} - self._engine.accounted
             if not sessions <= self._rings.keys():
-                raise Difference(f"nobody kept the rings of {sessions - self._rings.keys()}")
+                raise Difference(f"no process kept the rings of {sessions - self._rings.keys()}")
             for pid, status in lane.workers.items():
                 if status and pid not in self._engine.killed_workers:
                     raise Difference(f"{self._engine.name}: worker {pid} ended with {status}")

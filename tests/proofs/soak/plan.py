@@ -1,6 +1,6 @@
 """What happens in a round, and when: drawn from the seed, before anything happens.
 
-``Random(f"{seed}/{round}")`` decides all of it, so that any one round can be played again.
+``Random(f"{seed}/{round}")`` decides everything, so that any round can be played again by itself.
 Precedents: FoundationDB's and SQLite's fault injection.
 """
 

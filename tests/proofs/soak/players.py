@@ -1,6 +1,6 @@
 """The players of a round: engines, each a name with its processes, and consumers.
 
-What they were told and what befell them is known here; what they did is in their logs.
+This module knows what they were told and what happened to them; their logs say what they did.
 """
 
 from __future__ import annotations

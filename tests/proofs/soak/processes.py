@@ -1,9 +1,8 @@
 """Forking, killing, stopping and starving processes, and waiting for them.
 
 Consumers and engines are forks of the soak's own process, which has tapring imported and runs
-one thread: starting Python anew would take 0.15 s of a core for each, and the soak is to kill
-several a second. Each is a process of its own all the same, with its own memory, descriptors and
-locks.
+one thread. Starting Python for each would take 0.15 s of a core, and the soak kills several a
+second. Each fork is still a process of its own, with its own memory, descriptors and locks.
 """
 
 from __future__ import annotations
@@ -80,9 +79,7 @@ def _be(place: Path, ready: int, program: Callable[..., int], args: tuple[Any, .
         _libc.prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         be_mortal()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(
-            signal.SIGINT, signal.SIG_IGN
-        )  # the soak handles Ctrl-C
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the soak handles Ctrl-C
         errors = os.open(place / f"{os.getpid()}.err", os.O_WRONLY | os.O_CREAT, 0o600)
         os.dup2(errors, 2)
         os.close(errors)

@@ -1,8 +1,8 @@
 """What a process writes down so that it survives SIGKILL: a log, words, and kept rings.
 
-A record is one ``write`` to a file, and a word one store to a mapped file: what was said before
-the kill is there after it. A ring is kept by a second name (a hard link), made before its session
-is open, so that no session can come and go without its ring being seen.
+A record is one ``write`` to a file, and a word is one store to a mapped file, so both survive the
+kill of the process that made them. A ring is kept by a second name (a hard link), made before its
+session is open, so that no session can come and go without its ring being seen.
 """
 
 from __future__ import annotations
