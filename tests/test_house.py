@@ -1,9 +1,13 @@
-"""The house: which package may import which, what an import loads, what is public."""
+"""The house: which package may import which, how long files are, which test is for which module.
+
+What an import of tapring loads, and what is public, is checked here too.
+"""
 
 import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -12,6 +16,7 @@ import pytest
 import tapring
 
 PACKAGE = Path(tapring.__file__).parent
+TESTS = Path(__file__).parent
 HOUSE = PACKAGE.parent / "docs" / "how-it-works.md"
 ROW = re.compile(
     r"^\| (?P<rooms>.*`.*) \| (?P<what>.+) \| (?P<may_import>[a-z, ]+) \|$", re.MULTILINE
@@ -47,6 +52,7 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
 
+@cache
 def imports_of(path: Path) -> tuple[set[str], set[str]]:
     """The modules of ours that ``path`` imports anywhere in its code, and the others' packages."""
     folder = [PACKAGE.name, *path.relative_to(PACKAGE).parts[:-1]]
@@ -117,9 +123,62 @@ def test_no_package_is_called_like_something_public() -> None:
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_each_module_says_in_its_first_line_why_it_exists(path: Path) -> None:
-    docstring = ast.get_docstring(ast.parse(path.read_text()))
-    assert docstring
-    assert len(docstring.splitlines()[0]) > 20
+    assert len(_docstring(path).partition("\n")[0]) > 20
+
+
+def _docstring(path: Path) -> str:
+    return ast.get_docstring(ast.parse(path.read_text())) or ""
+
+
+# The engine's modules are being divided: its tests have the places of the new ones already.
+ENGINE_IS_UNDIVIDED = {"engine.tap", "engine.mapping"}
+
+
+def longer_than(lines: int, files: list[Path]) -> list[str]:
+    lengths = {path: len(path.read_text().splitlines()) for path in files}
+    return [f"{path}: {length}" for path, length in lengths.items() if length > lines]
+
+
+def test_no_module_is_longer_than_400_lines() -> None:
+    """Unless the first paragraph of its docstring says why: "Long because ..."."""
+    without_reason = [
+        path
+        for path in modules()
+        if "long because" not in _docstring(path).partition("\n\n")[0].lower()
+        and name_of(path) not in ENGINE_IS_UNDIVIDED
+    ]
+    assert not longer_than(400, without_reason)
+
+
+def test_no_test_file_is_longer_than_600_lines() -> None:
+    assert not longer_than(600, sorted(TESTS.rglob("*.py")))
+
+
+# Modules without a test file of their own, and the test file that tests them.
+TESTED_ELSEWHERE = {
+    "engine.complaints": "engine/test_tap.py",  # what an engine's own line sees of them
+    "engine.gate": "proofs/test_interruption.py",
+    "engine.lane": "engine/test_tap.py",
+    "engine.process": "promises/processes/test_fork.py",
+    "engine.roster": "engine/test_mapping.py",
+    "engine.schedule": "engine/test_cost.py",
+    "engine.session": "engine/test_mapping.py",
+    "engine.timed": "engine/test_cost.py",
+}
+
+
+def test_each_module_of_a_package_has_its_test_file_and_each_test_file_its_module() -> None:
+    packages = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    there = {name_of(path) for path in modules() if name_of(path).partition(".")[0] in packages}
+    tested = {
+        f"{package}.{path.stem.removeprefix('test_')}".removesuffix(".init")
+        for package in packages
+        for path in (TESTS / package).glob("test_*.py")
+    }
+    assert there - packages - tested == TESTED_ELSEWHERE.keys() & there
+    assert not tested - there - ENGINE_IS_UNDIVIDED, "these test files name no module"
+    missing = [where for where in TESTED_ELSEWHERE.values() if not (TESTS / where).exists()]
+    assert not missing
 
 
 def test_importing_tapring_loads_nothing_optional() -> None:
@@ -129,6 +188,8 @@ def test_importing_tapring_loads_nothing_optional() -> None:
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         ).stdout.split()
     )
+    ours = {each.split(".")[1] for each in loaded if each.startswith("tapring.")}
+    assert not ours & {"adapters", "attach", "cli", "delivery", "files", "pipe"}
     heavy = {"numpy", "click", "rich", "psutil", "asyncio", "http", "multiprocessing", "logging"}
     assert not loaded & heavy
     assert "tapring.consumer.session" in loaded
