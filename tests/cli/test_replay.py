@@ -120,6 +120,7 @@ def test_a_capture_is_replayed_with_equal_events_in_order(
     assert len(started.said) == 1
 
 
+@pytest.mark.alone  # a replay waits for its consumer's ring, but not for ever
 def test_a_replay_of_real_events_is_complete_through_a_small_ring(
     name, openssh_lines, sysmon, tmp_path
 ) -> None:

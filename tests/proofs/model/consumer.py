@@ -151,6 +151,7 @@ class Consumer:
         words, page, data = self._cells.buffers(recorder)
         return {
             "account": Account(words, page),
+            "_lane": "",
             "_words": words,
             "_page": page,
             "_data": data,
