@@ -9,18 +9,13 @@ from tapring.shm.names import segment_name
 from tapring.shm.registry import Registry
 from tapring.shm.segment import Segment
 from tapring.wire import layout
+from tests.helpers import offer
 
 
 @pytest.fixture
 def tap(name):
     with tapring.Tap(name, strict=True, max_sessions=2) as made:
         yield made
-
-
-def offer(tap, stage, batch) -> None:
-    watched = tap.snapshot()
-    if watched:
-        watched.offer(stage, batch)
 
 
 def test_errors_say_what_was_asked_what_is_true_and_what_to_do(tap, name) -> None:

@@ -11,23 +11,13 @@ from tapring.shm.names import segment_name
 from tapring.shm.registry import Registry
 from tapring.shm.segment import Segment
 from tapring.wire import layout
+from tests.helpers import closes, offer
 
 
 @pytest.fixture
 def tap(name):
     with tapring.Tap(name, strict=True, max_sessions=2) as made:
         yield made
-
-
-def offer(tap, stage, batch) -> None:
-    watched = tap.snapshot()
-    if watched:
-        watched.offer(stage, batch)
-
-
-def closes(stats: tapring.Stats) -> bool:
-    parts = stats.delivered + stats.unread + stats.dropped + stats.oversize + stats.errors
-    return stats.offered == parts and stats.captured == stats.delivered + stats.unread
 
 
 def test_a_session_of_the_engine_is_read_by_its_id_by_one_at_a_time(tap, name) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 import tapring
 from tapring.shm.segment import names
+from tests.helpers import closes
 
 AT_MOST_ONCE, AT_LEAST_ONCE = "at-most-once", "at-least-once"
 
@@ -49,12 +50,6 @@ def numbers(tap):
 
 def lines(stop: int, start: int = 0) -> list[bytes]:
     return [b"%d" % number for number in range(start, stop)]
-
-
-def closes(stats: tapring.Stats) -> bool:
-    return stats.offered == (
-        stats.delivered + stats.unread + stats.dropped + stats.oversize + stats.errors
-    )
 
 
 def kept(name: str, **options: object) -> str:

@@ -9,6 +9,7 @@ import tapring
 from tapring.shm.segment import Segment, names
 from tapring.shm.sweep import sweep
 from tapring.wire import layout
+from tests.helpers import closes
 
 ENGINE = """
 import sys, time, tapring
@@ -44,11 +45,6 @@ def engine(spawn, name):
         return process
 
     return start
-
-
-def closes(stats: tapring.Stats) -> bool:
-    parts = stats.delivered + stats.unread + stats.dropped + stats.oversize + stats.errors
-    return stats.offered == parts and stats.captured == stats.delivered + stats.unread
 
 
 def test_every_event_arrives_in_order_until_the_engine_exits(engine, name) -> None:

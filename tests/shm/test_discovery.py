@@ -9,18 +9,13 @@ from tapring.shm.names import segment_name
 from tapring.shm.segment import Segment, names
 from tapring.wire import layout
 from tapring.wire.ledger import Ledger
+from tests.helpers import offer
 
 
 @pytest.fixture
 def tap(name):
     with tapring.Tap(name, strict=True, max_sessions=2) as made:
         yield made
-
-
-def offer(tap, stage, batch) -> None:
-    watched = tap.snapshot()
-    if watched:
-        watched.offer(stage, batch)
 
 
 def test_the_engines_listing_shows_who_taps(tap, name) -> None:

@@ -4,8 +4,6 @@ import os
 import signal
 from collections import Counter
 
-import tapring
-
 # Each script begins with this. Many of them fork beside threads on purpose, which Python 3.12 warns
 # about. A child that hangs is ended by its alarm and shows as an exit status.
 PRELUDE = """
@@ -83,11 +81,6 @@ def forked(work) -> int:
         except BaseException:
             os._exit(99)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def closes(stats: tapring.Stats) -> bool:
-    parts = stats.delivered + stats.unread + stats.dropped + stats.oversize + stats.errors
-    return stats.offered == parts
 
 
 def keep_their_order(lines: list[bytes]) -> Counter:

@@ -7,7 +7,8 @@ import pytest
 
 import tapring
 from tapring.shm.segment import names
-from tests.promises.processes.scripts import PRELUDE, closes, keep_their_order, tell
+from tests.helpers import closes
+from tests.promises.processes.scripts import PRELUDE, keep_their_order, tell
 
 
 @pytest.mark.parametrize(

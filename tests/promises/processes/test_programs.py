@@ -2,7 +2,8 @@
 
 import tapring
 from tapring.shm.segment import names
-from tests.promises.processes.scripts import closes, tell
+from tests.helpers import closes
+from tests.promises.processes.scripts import tell
 
 
 def test_after_exec_nothing_of_the_old_lane_is_alive(start, name) -> None:

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 import tapring
-from tests.promises.processes.scripts import closes, keep_their_order, offer
+from tests.helpers import closes
+from tests.promises.processes.scripts import keep_their_order, offer
 
 
 def test_tasks_offer_between_awaits_and_an_executor_reads(tap, name) -> None:

@@ -3,7 +3,8 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import tapring
-from tests.promises.processes.scripts import closes, keep_their_order, tell
+from tests.helpers import closes
+from tests.promises.processes.scripts import keep_their_order, tell
 
 
 def test_threads_share_a_ring_that_is_too_small_and_the_account_is_exact(start, name) -> None:
