@@ -44,7 +44,7 @@ def wait_until(condition: Callable[[], object], timeout: float = 30, message: st
         if found:
             return found
         if time.monotonic() > deadline:
-            pytest.fail(f"waited {timeout} s in vain: {message or condition}")
+            pytest.fail(f"gave up after {timeout} s: {message or condition}")
         time.sleep(0.002)
 
 
@@ -92,7 +92,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """Share the machine with the tests of other workers, or keep them off it.
 
     Outside of pytest-timeout's hook: a test that waits for its turn is not late. The first lock
-    makes the second one fair: whoever asks next waits until it is had.
+    makes the second one fair: no test takes the machine ahead of one that waits for it.
     """
     with open(ROOT / "pyproject.toml") as queue, open(__file__) as machine:
         fcntl.flock(queue, fcntl.LOCK_EX)

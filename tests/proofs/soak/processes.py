@@ -107,7 +107,7 @@ def wait_for(condition: Callable[[], object], what: str, poll_s: float = 0.001) 
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline:
-            raise Hung(f"waited {PATIENCE_S:g} s in vain for {what}")
+            raise Hung(f"gave up after {PATIENCE_S:g} s: {what}")
         time.sleep(poll_s)
 
 
