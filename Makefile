@@ -44,6 +44,7 @@ check: $(VENV)/.dev  ## lint, check the format and the types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --implicit-reexport --explicit-package-bases --cache-dir .mypy_cache/tests tests
 
 format: $(VENV)/.dev  ## reformat the code
 	$(BIN)/ruff check --fix .

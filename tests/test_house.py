@@ -205,4 +205,4 @@ def test_each_error_knows_its_exit_code() -> None:
     errors = [e for n in tapring.__all__ if isinstance(e := getattr(tapring, n), type)]
     errors = [each for each in errors if issubclass(each, tapring.TapError)]
     assert len(errors) >= 11
-    assert {each.exit_code for each in errors} == {3}
+    assert {each.exit_code for each in errors} == {3}  # type: ignore[attr-defined]

@@ -46,7 +46,7 @@ def played(recordings, **options) -> tuple[Replay, list[tuple[int, int]]]:
         shown=lambda _stage, events: seen.append((clock.now, len(events))),
         **options,
     )
-    replay.ended_by = replay.run()
+    replay.ended_by = replay.run()  # type: ignore[attr-defined]
     return replay, [(at - seen[0][0], count) for at, count in seen]
 
 
@@ -54,7 +54,7 @@ def test_events_come_at_the_pace_at_which_they_were_captured() -> None:
     recording = recorded((500, 3), (1_000_500, 64), (3_000_500, 1))
     replay, seen = played([recording])
     assert seen == [(0, 3), (1_000_000, 64), (3_000_000, 1)]
-    assert (replay.events, replay.watched, replay.ended_by) == (68, 0, "end")
+    assert (replay.events, replay.watched, replay.ended_by) == (68, 0, "end")  # type: ignore[attr-defined]
 
 
 def test_a_speed_divides_the_time_between_them() -> None:
@@ -73,7 +73,7 @@ def test_without_a_pace_and_when_fast_nothing_is_waited_for() -> None:
 def test_each_loop_keeps_the_pace_from_its_own_beginning() -> None:
     replay, seen = played([recorded((0, 1), (1_000, 1))], loop=True, limit=5)
     assert seen == [(0, 1), (1_000, 1), (1_000, 1), (2_000, 1), (2_000, 1)]
-    assert (replay.loops, replay.ended_by) == (3, "limit")
+    assert (replay.loops, replay.ended_by) == (3, "limit")  # type: ignore[attr-defined]
 
 
 def test_a_limit_cuts_a_batch() -> None:

@@ -12,6 +12,7 @@ import sys
 import termios
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from tests.cli.running import error_of
 
 REPLAY = [sys.executable, "-m", "tapring", "replay"]
 POINT = np.dtype([("n", "i4"), ("x", "f8")])
-EVENTS = {
+EVENTS: dict[str, list[Any]] = {
     "lines": [[b"plain", b'{"a":  1}', b'{"line": "x"}'], [b"", b"\xff\x00"], [b"last"]],
     "json": [[{"n": n, "user": {"name": "root"}} for n in range(100)], [None, [1], "x", 2**70]],
     "bytes": [[b"\x00\xff\n", b""], [b"x" * 1000]],

@@ -183,7 +183,7 @@ def test_on_idle_has_its_turn_before_each_wait() -> None:
     turns = []
 
     def third_time_lucky() -> None:
-        turns.append(merge.waiter.waits)
+        turns.append(merge.waiter.waits)  # type: ignore[attr-defined]
         if len(turns) == 3:
             lane.times = [8]
 
@@ -205,7 +205,7 @@ def test_a_task_is_ready_once_there_is_a_frame_or_an_end() -> None:
         await asyncio.wait_for(ready, 30)
 
     asyncio.run(both())
-    assert merge.waiter.waits > 0
+    assert merge.waiter.waits > 0  # type: ignore[attr-defined]
 
 
 def test_fill_and_lag_are_those_of_the_lane_that_is_worst_off() -> None:
@@ -220,7 +220,7 @@ def test_its_doorbell_goes_before_its_rings_are_closed() -> None:
     lane = Lane([])
     merge = merged(lane)
     merge.close()
-    assert (merge.waiter.calls, lane.calls) == (["unlink", "close"], ["close"])
+    assert (merge.waiter.calls, lane.calls) == (["unlink", "close"], ["close"])  # type: ignore[attr-defined]
     merge = merged(lane := Lane([]))
     merge.detach()
-    assert (merge.waiter.calls, lane.calls) == ([], ["detach"]), "a child frees nothing"
+    assert (merge.waiter.calls, lane.calls) == ([], ["detach"]), "a child frees nothing"  # type: ignore[attr-defined]

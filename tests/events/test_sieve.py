@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tapring import Redactor, Select
-from tapring.events.kinds import Array, Blobs, Json, Lines
+from tapring.events.kinds import Array, Blobs, Json, Kind, Lines
 from tapring.events.paths import Path
 from tapring.events.sieve import make_sieve
 
@@ -20,7 +20,7 @@ def event(n: int) -> dict:
     return {"n": n, "user": USERS[n % 3], "ok": n % 2 == 0}
 
 
-KINDS = {"lines": Lines(), "json": Json(), "bytes": Blobs(), "array": Array(POINT)}
+KINDS: dict[str, Kind] = {"lines": Lines(), "json": Json(), "bytes": Blobs(), "array": Array(POINT)}
 selections = st.fixed_dictionaries(
     {},
     optional={

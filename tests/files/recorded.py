@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ BLOBS = [b"\x00\xff\n", b"", b"x" * 1000]
 RECORDS = np.array([(i, i, (i / 2, -i)) for i in range(100)], POINT)
 
 
-KINDS = {
+KINDS: dict[str, tuple[Any, ...]] = {
     "lines": (Lines(), LINES),
     "json": (Json(), JSON),
     "bytes": (Blobs(), BLOBS),

@@ -40,7 +40,7 @@ def capture(path: Path, *frames: Frame, **options) -> list[str]:
     return sink.files
 
 
-def written(path: Path, events: list) -> pa.Table:
+def written(path: Path, events: list) -> pa.Table:  # type: ignore[name-defined]
     capture(path, frame(Json(), events))
     assert_equal([event for _, event in rows(path)], events)
     return pq.read_table(path)

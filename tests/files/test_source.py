@@ -57,5 +57,5 @@ def test_a_large_file_is_not_read_into_memory(tmp_path) -> None:
     assert sum(len(next(batches)[1]) for _ in range(1_000)) > 60_000
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    batches.close()
+    batches.close()  # type: ignore[attr-defined]
     assert peak < 6 << 20

@@ -11,9 +11,11 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import CodeType, FrameType
+from typing import Any
 
 import tapring
 
+monitoring: Any = getattr(sys, "monitoring", None)
 PACKAGE = str(Path(tapring.__file__).parent)
 
 
@@ -97,7 +99,6 @@ class Monitoring(Thrower):
 
     def __init__(self, throw: Callable[[], None], thrown: tuple[type[BaseException], ...]) -> None:
         super().__init__(throw, thrown)
-        monitoring = sys.monitoring
         events = monitoring.events
         # Coverage and debuggers have ids of their own: any free one will do.
         self._tool = next(tool for tool in range(6) if monitoring.get_tool(tool) is None)
@@ -109,7 +110,6 @@ class Monitoring(Thrower):
         monitoring.set_events(self._tool, events.PY_START | events.PY_RESUME)
 
     def close(self) -> None:
-        monitoring = sys.monitoring
         monitoring.set_events(self._tool, 0)
         for code in self._watched:
             monitoring.set_local_events(self._tool, code, 0)
@@ -122,7 +122,6 @@ class Monitoring(Thrower):
         work()
 
     def _at_call(self, code: CodeType, _offset: int) -> object:
-        monitoring = sys.monitoring
         if code.co_filename.startswith(PACKAGE):
             self._watched.append(code)
             monitoring.set_local_events(self._tool, code, monitoring.events.INSTRUCTION)

@@ -16,7 +16,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from tapring.events.kinds import Array, Blobs, Json, Lines
+from tapring.events.kinds import Array, Blobs, Json, Kind, Lines
 from tapring.shm.info import LaneInfo, StageInfo
 from tapring.shm.names import bell_file, segment_name
 from tapring.wire import layout
@@ -199,7 +199,7 @@ def test_the_info_block_has_the_fields_that_are_written() -> None:
 
 
 def test_the_kinds_and_their_codes_are_as_stated() -> None:
-    kinds = [Lines(), Json(), Blobs(), Array(np.dtype([("a", "i4")]))]
+    kinds: list[Kind] = [Lines(), Json(), Blobs(), Array(np.dtype([("a", "i4")]))]
     stated = [(int(code), kind) for _, (code, kind, _) in rows(TEXT, "code", "kind")]
     assert stated == [(kind.code, kind.name) for kind in kinds]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tapring.errors import RingCorrupt
-from tapring.events.kinds import Blobs, Json, Lines, array
+from tapring.events.kinds import Blobs, Json, Kind, Lines, array
 from tapring.wire import layout
 from tapring.wire.geometry import Buffers, Shape, consumer_words, producer_words
 from tapring.wire.layout import Ended
@@ -29,7 +29,7 @@ SIZE = layout.ring_bytes(SLOTS, SLOT_BYTES)
 WORD = layout.WORD
 STAGE = 3
 RECORD = np.dtype([("at", "<u8"), ("name", "S6"), ("value", "<f4")])
-KINDS = (Lines(), Json(), Blobs(), array(RECORD))
+KINDS: tuple[Kind, ...] = (Lines(), Json(), Blobs(), array(RECORD))
 
 TAIL = (layout.TAIL * WORD, WORD)
 FIELDS: tuple[Field, ...] = (
@@ -73,7 +73,7 @@ class Ring:
 class Scene:
     """A plausible ring, with the positions of its unread frames."""
 
-    kind: object
+    kind: Kind
     content: bytes
     frames: tuple[int, ...]
 

@@ -141,7 +141,7 @@ def left_behind(name: str) -> list[str]:
 @contextmanager
 def without_patience() -> Iterator[None]:
     """Do not wait for a registry that is still being made, because here none is."""
-    patience = registry.Registry.attach.__func__.__kwdefaults__
+    patience = registry.Registry.attach.__func__.__kwdefaults__  # type: ignore[attr-defined]
     before = dict(patience)
     patience["patience_s"] = 0.0
     try:
