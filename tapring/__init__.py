@@ -7,10 +7,11 @@ from ._version import __version__ as __version__
 from .consumer.opening import attach_session, capture, close_session
 from .consumer.session import Session
 from .consumer.stats import Stats
+from .engine.complaints import TapWarning
 from .engine.cost import Cost, SessionCost
 from .engine.handle import Handle
 from .engine.snapshot import Snapshot
-from .engine.tap import Tap, TapWarning
+from .engine.tap import Tap
 from .errors import (
     BufferLimit,
     DurationLimit,

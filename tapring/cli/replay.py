@@ -19,8 +19,9 @@ import click
 
 from ..adapters.replay import LONGEST_SESSION_S, Replay, default_name, stages_of
 from ..ended_by import EndedBy
+from ..engine.complaints import TapWarning
 from ..engine.stages import make_stages
-from ..engine.tap import Tap, TapWarning
+from ..engine.tap import Tap
 from ..errors import TapError
 from ..events.kinds import Kind
 from ..files.formats import default_format

@@ -1,4 +1,4 @@
-"""A stage and the sessions that watch it: a batch, serialized once, into the ring of each."""
+"""A stage and its sessions: a batch is serialized once and written into the ring of each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .session import Live
 
 
 class Turn:
-    """Whose turn it is: a session's whose share of the batches is above ``now``."""
+    """The turn of the current batch: sessions whose share is above ``now`` are offered it."""
 
     __slots__ = ("now",)
 
@@ -21,10 +21,11 @@ class Turn:
 
 
 class Watched:
-    """One stage and the sessions that watch it. ``due`` are the writers of this batch.
+    """One stage and the sessions that watch it.
 
-    ``batches`` counts the batches that were offered, ``resting`` has the sizes of those that were
-    shed for all sessions and are not counted yet.
+    ``due``: the writers that this batch is for. ``broken``: writers whose session must be evicted,
+    each with the error. ``batches``: how many batches were offered. ``resting``: the sizes of
+    batches that were skipped for all sessions and are not counted yet.
     """
 
     __slots__ = ("batches", "broken", "due", "kind", "lives", "resting", "writers")
@@ -38,12 +39,12 @@ class Watched:
         self.resting: list[int] = []
 
     def go_on_from(self, before: Watched) -> None:
-        """Take over what was counted of the stage: by other threads, too, that still have it."""
+        """Take over the counts of the stage, also from threads that still offer to ``before``."""
         self.batches = before.batches
         self.resting = before.resting
 
     def write(self, batch: Any, time_ns: int) -> None:
-        """Serialize ``batch`` once, unless no ring has room, and publish it in each that has."""
+        """Serialize ``batch`` once, unless no ring has room; publish it in each ring that has."""
         self.batches += 1
         packed = None
         begun = None  # the last writer whose counters were loaded
@@ -51,7 +52,7 @@ class Watched:
         while True:
             try:
                 for writer in due:
-                    # Loaded one by one, and not as ``offered``, because that would cost 40 ns.
+                    # Three loads. The property ``offered`` would cost 40 ns.
                     at = writer.at
                     dropped = writer.dropped
                     apart = writer.apart
@@ -71,7 +72,7 @@ class Watched:
                 return
             except NotABatch:
                 raise
-            except MemoryError:  # nothing is wrong with the session
+            except MemoryError:  # the session is not at fault
                 if packed is None:
                     packed = b"", 0, self.kind.count(batch)
                     writer.fail(packed[2])
@@ -90,7 +91,7 @@ class Watched:
                 raise
 
     def _count_unwritten(self, batch: Any, writer: Writer, offered: int) -> None:
-        """Count as dropped what of ``batch`` an exception kept from being written."""
+        """Count as dropped the part of ``batch`` that an exception kept from being written."""
         with suppress(ValueError):  # the session was closed from inside this offer
             writer.drop(max(0, offered + self.kind.count(batch) - writer.offered))
             writer.flush()
@@ -105,11 +106,11 @@ class Watched:
 
 
 class Attended(Watched):
-    """A stage some of whose sessions want more than each batch: a share of them, or a doorbell.
+    """A stage with sessions that want only some of the batches, or a doorbell.
 
-    A class of its own, so that a stage without such sessions pays nothing for them. A sampled
-    session is offered one batch in so many, the first at once; one that is over the engine's
-    budget a share of those. A batch that no session is due for is counted, and not serialized.
+    This is a class of its own so that a stage without such sessions pays nothing for it. A sampled
+    session is offered the first of every N batches; if it is over the engine's budget, it gets a
+    share of those. A batch that no session is due for is counted, but not serialized.
     """
 
     __slots__ = ("turn",)
@@ -119,11 +120,11 @@ class Attended(Watched):
         self.turn = turn
 
     def write(self, batch: Any, time_ns: int) -> None:
-        """As ``Watched.write``, for the sessions that are due; then wake those that sleep."""
+        """As ``Watched.write``, for the sessions that are due; then wake their consumers."""
         self.due = self._choose(batch)
         try:
             super().write(batch, time_ns)
-        finally:  # an exception that comes then has not kept all of them from being written to
+        finally:  # even if an exception came, some sessions may have been written to
             self._wake()
 
     def _wake(self) -> None:
@@ -134,7 +135,7 @@ class Attended(Watched):
                 self.broken.append((live.writer, error))
 
     def _choose(self, batch: Any) -> tuple[Writer, ...]:
-        """The writers whose turn it is; the batch is counted for the others."""
+        """The writers that this batch is for; it is counted as skipped for the others."""
         now = self.turn.now
         due: list[Writer] = []
         count = 0
@@ -156,17 +157,17 @@ class Attended(Watched):
 
 
 def watch(kind: Kind, lives: tuple[Live, ...], turn: Turn) -> Watched | None:
-    """What an offer to a stage is given to; None where nobody watches it."""
+    """The fan-out of a stage to its sessions ``lives``; None if there are none."""
     if not lives:
         return None
     return Attended(kind, lives, turn) if _want_more(lives) else Watched(kind, lives)
 
 
 def is_outdated(watched: Watched) -> bool:
-    """Whether its sessions want something else by now."""
+    """Whether its sessions by now need another class than ``watched`` has."""
     return isinstance(watched, Attended) is not _want_more(watched.lives)
 
 
 def _want_more(lives: tuple[Live, ...]) -> bool:
-    # No generator: an interrupt while one is closed would be lost.
+    # No generator: an interrupt while one is being closed would be lost.
     return bool([live for live in lives if live.row.sample > 1 or live.bell or live.served < 1.0])

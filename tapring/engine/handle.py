@@ -1,4 +1,4 @@
-"""A session that the engine's own code registered, as it has it in hand."""
+"""The handle of a session that the engine's own code registered."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from .session import Live
 
 
 class Handle:
-    """A session that the engine registered. Closing it ends the session and frees its row.
+    """A session that the engine registered with ``Tap.register``.
 
-    A context manager; closing twice is fine. The counts stay readable afterwards.
+    Closing it ends the session and makes room for another. Its counts stay readable afterwards. A
+    context manager; closing twice is fine.
     """
 
     def __init__(self, live: Live, end: Callable[[Live, Ended], None]) -> None:
@@ -35,26 +36,26 @@ class Handle:
 
     @property
     def offered(self) -> int:
-        """Events offered to the session, whatever became of them."""
+        """Events offered to the session, whether they were captured or not."""
         return self._live.writer.offered
 
     @property
     def sampled_out(self) -> int:
-        """Events of the batches that sampling left out; they do not count as offered."""
+        """Events in batches that sampling skipped. They do not count as offered."""
         return self._live.writer.sampled_out
 
     @property
     def shed(self) -> int:
-        """Events of the batches that the engine's budget left out; they do not count as offered."""
+        """Events in batches that the engine's budget skipped. They do not count as offered."""
         return self._live.writer.shed
 
     @property
     def open(self) -> bool:
-        """Whether the session goes on."""
+        """Whether the session still runs."""
         return self._live.open
 
     def close(self) -> None:
-        """End the session; its consumer drains what is left."""
+        """End the session. Its consumer can still read what is in the ring."""
         self._end(self._live, Ended.CLOSED)
 
     def __enter__(self) -> Handle:

@@ -1,19 +1,20 @@
-"""The sessions of a lane as its engine has them: taken up, ended, let go of as the table says.
+"""The sessions that the engine writes to, brought in line with the session table.
 
-Theory of operation. ``follow`` makes the sessions those that the table names, and what is done
-already it does not do again: after an exception, or half-way, the next batch goes on. A session
-that has just been opened is taken up in parts, one a batch: to open its ring, map it, hang its
-doorbell and make a new snapshot takes 30 to 50 us each, and 150 us at once, because an engine that
-works does not keep this code in its caches. Its consumer gives the engine ``TAKE_UP_NS`` for that:
-a batch that begins later finds the session taken up, or takes it up at once. Where nobody watches
-any more, or a consumer has ended, all is done at once.
+Theory of operation. ``follow`` compares the sessions with the table: it takes in those that are
+new and ends those that the table no longer names. It never repeats what is done, so after an
+exception, or half-way, the next batch just goes on. A session that has just been opened is taken
+in by parts, one a batch: opening its ring, mapping it, opening its doorbell and making a new
+snapshot take 30 to 50 us each, and 150 us together, because a working engine does not keep this
+code in its caches. The consumer allows the engine ``TAKE_UP_NS`` for that. A batch that begins
+later finds the session taken in, or takes it in at once. If no other session is being read, or a
+consumer has ended its own, everything is done at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 from ..events.kinds import Kind
 from ..shm.registry import Registry
@@ -21,168 +22,168 @@ from ..shm.row import Row
 from ..thrown_in import was_thrown_in
 from ..wire import layout
 from ..wire.layout import Ended, Verdict
-from .session import WHOLE_BYTES, Arriving, Leaving, Live
+from .complaints import Complaints
+from .mapping import WHOLE_BYTES, Arriving, Leaving
+from .session import Live
 
+# What ``follow`` returns instead of a generation. No generation is negative.
 AGAIN: Final = -2
-"""What ``follow`` returns, and no generation is, where the next batch is to call it again."""
-# Batches that find the table half-changed, or held, before its lock is tried (2 us) again.
+"""The next batch must call ``follow`` again."""
+CHANGED: Final = -3
+"""The sessions have changed: make new snapshots, and then as AGAIN."""
+
+# Batches that find the table half-changed, or held, before they try its lock again (2 us).
 _BATCHES_BEFORE_REPAIR: Final = 64
 
 
-class Engine(Protocol):
-    """What a Roster tells its Tap of."""
-
-    def _fault(self, message: str) -> None:
-        """What a session holds in shared memory is odd."""
-
-    def _rebuild(self) -> None:
-        """The sessions are others now."""
-
-
 class Roster:
-    """The sessions of one lane. ``live`` are those that are written to, by id."""
+    """The sessions of one lane. Only for the holder of the gate.
+
+    ``live``: those that are written to, by id. ``leaving``: rings that are being unmapped.
+    ``outdated``: the sessions or their doorbells have changed since snapshots were last made.
+    """
 
     __slots__ = (
         "_arriving",
-        "_max_buffer_bytes",
-        "_max_sessions",
+        "_complaints",
         "_odd",
-        "_outdated",
         "_paused",
+        "_registry",
         "_stages",
+        "_table",
         "_to_free",
         "leaving",
         "live",
+        "outdated",
     )
 
-    def __init__(self, stages: Mapping[str, Kind], max_sessions: int, max_bytes: int) -> None:
+    def __init__(
+        self, registry: Registry, stages: Mapping[str, Kind], complaints: Complaints
+    ) -> None:
+        self._registry = registry
+        self._table = registry.table
         self._stages = stages
-        self._max_sessions = max_sessions
-        self._max_buffer_bytes = max_bytes
+        self._complaints = complaints
         self.live: dict[int, Live] = {}
         self.leaving: list[Leaving] = []
+        self.outdated = False
         self._arriving: Arriving | None = None
         self._to_free: list[Row] = []
-        self._outdated = False  # there are sessions, or doorbells, that the engine does not know of
         self._odd = 0
         self._paused = 0
 
-    def follow(self, engine: Engine, registry: Registry, now: int) -> int:
-        """Take sessions up and end others, as the table says; the generation when that is done.
+    def follow(self, now: int) -> int:
+        """Take in and end sessions as the table says; return its generation when that is done.
 
-        AGAIN where there is more to do at the next batch, or the table is being changed.
+        Returns AGAIN or CHANGED if there is more to do, or if a process is changing the table.
         """
         if self._paused:
             self._paused -= 1
             return AGAIN
-        stable = registry.table.stable_rows()
+        stable = self._table.stable_rows()
         if stable is None:
             self._odd += 1
             if self._odd % _BATCHES_BEFORE_REPAIR == 0:
-                registry.table.repair()
+                self._table.repair()
             return AGAIN
         self._odd = 0
         generation, table = stable
-        gone = self._end_all_but(registry, table)
+        gone = self._end_all_but(table)
         refused = [row.id for row in self._to_free]
         pending = [row for row in table if row.id not in refused and not self._is_done(row)]
         in_parts = not [row for row in pending if not _has_just_opened(row, now)]
-        if gone:
-            self.rebuild(engine)
-            if in_parts:
-                return AGAIN
+        if gone and in_parts:
+            return CHANGED
         for row in pending:
-            if self._advance(engine, registry, row, in_parts=in_parts) and in_parts:
+            if self._advance(row, in_parts=in_parts) and in_parts:
                 return AGAIN
-        if self._outdated:
-            self.rebuild(engine)
+        if self.outdated:
+            return CHANGED
+        if not self.free_rows():
             return AGAIN
-        if not self.free_rows(registry):
-            return AGAIN
-        if registry.table.dead_rows():
-            registry.table.repair()
+        if self._table.dead_rows():
+            self._table.repair()
         return generation
 
-    def take_up(
-        self, engine: Engine, registry: Registry, row: Row, *, in_parts: bool = False
-    ) -> Exception | None:
-        """Map the ring of a row that is new; answer its consumer in the row's verdict.
+    def take_in(self, row: Row, *, in_parts: bool = False) -> Exception | None:
+        """Map the ring of a new row, and answer its consumer in the row's verdict.
 
-        Returns what kept it from being mapped. in_parts: the first of two calls only opens it.
+        in_parts: the first of two calls only opens the ring.
+        Returns the error if the ring could not be mapped.
         """
         refusal: Exception | None = None
-        if row.id in self.live:  # somebody has set the table's next id back
-            self.end(registry, self.live.pop(row.id), Ended.CLOSED)
-        if row.slots * row.slot_bytes > self._max_buffer_bytes:
+        if row.id in self.live:  # a consumer has set the table's next id back
+            self.end(self.live.pop(row.id), Ended.CLOSED)
+        if row.slots * row.slot_bytes > self._registry.info.max_buffer_bytes:
             verdict = Verdict.TOO_LARGE
         else:
             try:
-                # Taken out first: one whose mapping is interrupted is opened anew.
+                # Forgotten first: if mapping is interrupted, the ring is opened anew.
                 arriving, self._arriving = self._arriving, None
                 if arriving is None or arriving.row.id != row.id:
-                    arriving = Arriving(registry, row)
+                    arriving = Arriving(self._registry, self._stages, row)
                     if in_parts:
                         self._arriving = arriving
                         return None
-                self._outdated = True
-                self.live[row.id] = arriving.map(registry, self._stages)
+                self.outdated = True
+                self.live[row.id] = arriving.map()
                 verdict = Verdict.ACCEPTED
             except Exception as error:  # whatever it is, the consumer gets its answer
                 if was_thrown_in(error):
                     raise
-                if not registry.table.is_open(row):  # it ended before it was seen
+                if not self._table.is_open(row):  # it ended before the engine saw it
                     return error
-                engine._fault(f"session {row.id} is refused: {str(error) or repr(error)}")
+                self._complaints.fault(f"session {row.id} is refused: {str(error) or repr(error)}")
                 verdict, refusal = Verdict.UNUSABLE, error
-        registry.answer(row, verdict)
+        self._registry.answer(row, verdict)
         if verdict != Verdict.ACCEPTED:
             self._to_free.append(row)
         return refusal
 
-    def end(self, registry: Registry, live: Live, reason: Ended) -> None:
-        """End ``live`` for its consumer; a large ring is unmapped with the batches to come.
+    def end(self, live: Live, reason: Ended) -> None:
+        """End ``live`` for its consumer. A large ring is unmapped during the next batches.
 
-        Doing it again finishes what an exception has interrupted.
+        Calling it again finishes what an exception has interrupted.
         """
-        self._outdated = True
+        self.outdated = True
         live.end(reason)
         segment = live.segment
         if segment.size <= WHOLE_BYTES:
             segment.close()
         elif segment.is_mapped and not [each for each in self.leaving if each.segment is segment]:
-            self.leaving.append(Leaving(segment, partial(registry.table.may_be_read, live.row)))
-            # Where sessions come and go faster than batches.
-            while len(self.leaving) > self._max_sessions:
+            self.leaving.append(Leaving(segment, partial(self._table.may_be_read, live.row)))
+            # Sessions may come and go faster than batches do.
+            while len(self.leaving) > self._registry.info.max_sessions:
                 self.leaving.pop(0).segment.close()
 
-    def dismiss(self, registry: Registry, live: Live, reason: Ended) -> None:
-        """End ``live``, which the table still names: ``free_rows`` is what is next."""
-        self.end(registry, live, reason)
-        if live.row.id in self.live:
+    def dismiss(self, live: Live, reason: Ended) -> None:
+        """End a session that the table still names. ``free_rows`` must come next."""
+        self.end(live, reason)
+        if self.live.get(live.row.id) is live:  # not so if a fork came between: ids begin anew
             self._to_free.append(live.row)
             del self.live[live.row.id]
 
-    def rebuild(self, engine: Engine) -> None:
-        """Tell the engine that the sessions are others now. ``follow`` does, where it was not."""
-        engine._rebuild()
-        self._outdated = False
-
-    def free_rows(self, registry: Registry, timeout_s: float = 0.0) -> bool:
-        """Free the rows of ended sessions; where the table is held, some batches later: False."""
-        self._to_free = [row for row in self._to_free if not registry.table.free(row, timeout_s)]
+    def free_rows(self, timeout_s: float = 0.0) -> bool:
+        """Free the rows of ended sessions. False: another process holds the table; try later."""
+        self._to_free = [row for row in self._to_free if not self._table.free(row, timeout_s)]
         if self._to_free:
             self._paused = _BATCHES_BEFORE_REPAIR
         return not self._to_free
 
+    @property
+    def has_rows_to_free(self) -> bool:
+        """Whether ``free_rows`` or ``follow`` still has rows of ended sessions to free."""
+        return bool(self._to_free)
+
     def unmap_some(self) -> bool:
-        """Unmap a part of what has ended; say whether that was the last of a ring."""
+        """Unmap a part of what has ended; say whether that was the last part of a ring."""
         if not self.leaving or not self.leaving[0].step():
             return False
         del self.leaving[0]
         return True
 
     def close(self) -> None:
-        """End all sessions, because the engine goes."""
+        """End all sessions, because the engine closes its lane."""
         self._arriving = None
         for live in list(self.live.values()):
             live.end(Ended.ENGINE_EXIT)
@@ -190,22 +191,22 @@ class Roster:
         for leaving in self.leaving:
             leaving.segment.close()
 
-    def after_fork(self) -> None:
+    def detach(self) -> None:
         """In a forked child: leave the rings to the parent."""
         self._arriving = None
         for live in self.live.values():
-            live.after_fork()
+            live.detach()
         for leaving in self.leaving:
             leaving.segment.detach()
 
-    def _end_all_but(self, registry: Registry, table: list[Row]) -> bool:
-        """End the sessions that the table no longer names; say whether there were any."""
+    def _end_all_but(self, table: list[Row]) -> bool:
+        """End the sessions that ``table`` does not name; say whether there were any."""
         there = [row.id for row in table]
         if self._arriving is not None and self._arriving.row.id not in there:
             self._arriving = None
         gone = [session for session in self.live if session not in there]
         for session in gone:
-            self.end(registry, self.live[session], Ended.CLOSED)
+            self.end(self.live[session], Ended.CLOSED)
             del self.live[session]
         return bool(gone)
 
@@ -213,17 +214,17 @@ class Roster:
         live = self.live.get(row.id)
         return live is not None and live.hung == row.bell
 
-    def _advance(self, engine: Engine, registry: Registry, row: Row, *, in_parts: bool) -> bool:
-        """Do the next thing that ``row`` asks for, or all; say whether it took time."""
+    def _advance(self, row: Row, *, in_parts: bool) -> bool:
+        """Do the next thing that ``row`` asks for, or everything; say whether it took time."""
         if row.id not in self.live:
-            self.take_up(engine, registry, row, in_parts=in_parts)
+            self.take_in(row, in_parts=in_parts)
             if in_parts:
                 return True
         live = self.live.get(row.id)
         if live is None or live.hung == row.bell:
             return False
-        self._outdated = True
-        live.hang_bell(registry, row)
+        self.outdated = True
+        live.hang_bell(row)
         return True
 
 

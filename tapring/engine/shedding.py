@@ -1,12 +1,12 @@
-"""Which batches are shed, and what one that nobody is offered costs: next to nothing.
+"""Which batches the budget skips; a batch that is skipped for all sessions costs next to nothing.
 
-Theory of operation. A session over the engine's budget is offered the batches whose turn is below
-its share. A turn is a number from 0 to 1, the same for all sessions, so that those which are
-offered less get some of the batches of those which are offered more, and share their
-serialization. A batch whose turn is above all shares gets a ``Resting`` snapshot, whose offers
-append a number to a list; the sessions' counts follow, a tenth of a second later at most. Counting
-it in each session at once would take a microsecond an offer, which is more than the budget of an
-engine that takes a batch each 50.
+Theory of operation. Every batch has a turn, a number from 0 to 1 that is the same for all
+sessions. A session over the engine's budget is offered the batches whose turn is below its share.
+So a session that is offered less gets some of the batches of one that is offered more, and the two
+share their serialization. A batch whose turn is above all shares gets a ``Resting`` snapshot,
+whose offers only append a number to a list. The counters of the sessions follow within a tenth of
+a second. To count each such batch in each session at once would take a microsecond an offer, which
+is more than the whole budget of an engine that has a batch every 50.
 """
 
 from __future__ import annotations
@@ -26,48 +26,48 @@ _GOLDEN: Final = 0.6180339887498949
 
 
 class Shedding(Turn):
-    """Whose turn it is. ``active`` where a session is offered less than all of its batches."""
+    """The turn of each batch. ``active``: some session is offered less than all of its batches."""
 
     __slots__ = ("active", "most")
 
     def __init__(self) -> None:
         super().__init__()
         self.active = False
-        self.most = 1.0  # of the shares
+        self.most = 1.0  # the largest share of any session
 
     def share_out(self, lives: Iterable[Live]) -> None:
-        """Go by the shares that ``lives`` are served by now."""
+        """Go by the shares that ``lives`` have by now."""
         shares = [live.served for live in lives]
         self.most = max(shares, default=1.0)
         self.active = min(shares, default=1.0) < 1.0
 
     def next_batch(self) -> bool:
-        """Take the next turn; False where no session is to be offered its batch."""
+        """Take the next turn. False: the batch is skipped for all sessions."""
         self.now = now = (self.now + _GOLDEN) % 1.0
         return now < self.most
 
 
 class Resting(Snapshot):
-    """The Snapshot of a batch that is shed for all sessions."""
+    """The Snapshot of a batch that is skipped for all sessions."""
 
     __slots__ = ()
 
     def offer(self, stage: str, batch: Any) -> None:
-        """Count ``batch`` as shed for the sessions of ``stage``."""
+        """Count ``batch`` as skipped for the sessions of ``stage``."""
         try:
             watched = self._stages[stage]
         except (KeyError, TypeError):
-            self._tap._unknown_stage(stage)
+            self._complaints.unknown_stage(stage)
             return
         if watched is not None:
             try:
                 watched.resting.append(watched.kind.count(batch))
             except NotABatch as error:
-                self._tap._misused(f"stage {stage!r}: {error}", error)
+                self._complaints.misused(f"stage {stage!r}: {error}", error)
 
 
 def count_resting(stages: Iterable[Watched | None]) -> None:
-    """Count in each session what was shed for all of them."""
+    """Count in each session the batches that were skipped for all of them."""
     for watched in stages:
         if watched is None or not watched.resting:
             continue

@@ -57,7 +57,7 @@ def test_errors_say_what_was_asked_what_is_true_and_what_to_do(tap, name) -> Non
     ],
 )
 def test_an_impossible_registry_is_refused(tap, name, word, value, error, message) -> None:
-    tap._registry._words[word] = value
+    tap._lane.registry._words[word] = value
     with pytest.raises(error, match=message):
         tapring.capture(name)
     assert tapring.engines(name) == []

@@ -11,14 +11,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import tapring
-from tapring.engine import cost
 from tapring.engine import fanout as watched
+from tapring.engine import meter, schedule, timed
 from tapring.engine import tap as tap_module
-from tapring.engine.cost import Readings, highest_limit
 from tapring.events.kinds import Json, Lines
 
 LINES = [b"one", b"two"]
@@ -47,8 +44,8 @@ class Clock:
 def clock(monkeypatch) -> Iterator[Clock]:
     """The clock of the engine; serializing a batch takes RAW_NS or DECODED_NS by it."""
     clock = Clock()
-    monkeypatch.setattr(tap_module, "monotonic_ns", clock)
-    monkeypatch.setattr(cost, "monotonic_ns", clock)
+    for module in (tap_module, schedule, meter, timed):
+        monkeypatch.setattr(module, "monotonic_ns", clock)
     for kind, ns in ((Lines, RAW_NS), (Json, DECODED_NS)):
         pack = kind.pack
 
@@ -135,14 +132,6 @@ def test_few_batches_are_timed(name, clock) -> None:
         assert 300 < tap.cost.readings < 800
 
 
-def test_a_thread_that_lost_its_core_does_not_spoil_the_mean() -> None:
-    readings = Readings()
-    assert readings.mean() == 0
-    for ns in [1_000] * 31 + [4_000_000]:
-        readings.add(ns)
-    assert 1_000 <= readings.mean() < 1_200
-
-
 def test_what_is_watched_by_nobody_or_no_stage_is_offered_as_ever_while_it_is_timed(
     name, clock
 ) -> None:
@@ -217,7 +206,7 @@ def test_what_is_shed_is_not_serialized_and_is_told_from_what_is_lost(name, monk
     monkeypatch.setattr(Lines, "pack", lambda self, b: packed.append(1) or pack(self, b))
     with tapring.Tap(name) as tap:
         handle = tap.register("raw")
-        monkeypatch.setattr(tap._meter, "window_is_over", lambda _: False)
+        monkeypatch.setattr(tap._lane.schedule.meter, "window_is_over", lambda _: False)
         serve(tap, {handle.id: 0.25})
         for _ in range(1_000):
             tap.snapshot().offer("raw", LINES)
@@ -236,12 +225,12 @@ def test_nothing_that_was_shed_is_forgotten_when_another_sessions_ring_has_left(
 ) -> None:
     with tapring.Tap(name) as tap:
         handle, other = tap.register("raw"), tap.register("raw", buffer_bytes=1 << 20)
-        monkeypatch.setattr(tap._meter, "window_is_over", lambda _: False)
+        monkeypatch.setattr(tap._lane.schedule.meter, "window_is_over", lambda _: False)
         other.close()
         serve(tap, {handle.id: 0.25})
         for _ in range(100):
             tap.snapshot().offer("raw", LINES)
-        assert not tap._roster.leaving
+        assert not tap._lane.roster.leaving
         handle.close()
         assert handle.shed + handle.offered == 200
 
@@ -261,7 +250,7 @@ def test_what_was_shed_before_a_session_was_registered_is_not_counted_for_it(
 ) -> None:
     with tapring.Tap(name) as tap:
         first = tap.register("raw")
-        monkeypatch.setattr(tap._meter, "window_is_over", lambda _: False)
+        monkeypatch.setattr(tap._lane.schedule.meter, "window_is_over", lambda _: False)
         serve(tap, {first.id: 0.0})
         tap.snapshot().offer("raw", LINES)
         second = tap.register("raw")
@@ -275,7 +264,7 @@ def test_who_is_served_less_gets_some_of_what_who_is_served_more_gets(name, monk
     """So that both share the serialization of the same batches."""
     with tapring.Tap(name) as tap:
         handles = [tap.register("raw") for _ in range(3)]
-        monkeypatch.setattr(tap._meter, "window_is_over", lambda _: False)
+        monkeypatch.setattr(tap._lane.schedule.meter, "window_is_over", lambda _: False)
         serve(tap, dict(zip([h.id for h in handles], (0.1, 0.3, 1.0), strict=True)))
         for i in range(500):
             tap.snapshot().offer("raw", [b"%d" % i])
@@ -294,24 +283,11 @@ def test_who_is_served_less_gets_some_of_what_who_is_served_more_gets(name, monk
 
 def serve(tap: tapring.Tap, shares: dict[int, float]) -> None:
     for session, share in shares.items():
-        tap._roster.live[session].served = share
-    tap._watch()
-    tap._set_due()
-    assert isinstance(tap._watched["raw"], watched.Attended)
-
-
-@given(
-    st.lists(st.floats(0, 1), max_size=8),
-    st.floats(0.001, 2),
-)
-def test_the_limit_is_the_highest_that_keeps_the_sum(wanted: list[float], allowance: float) -> None:
-    limit = highest_limit(wanted, allowance)
-    cut = [min(share, limit) for share in wanted]
-    if math.isinf(limit):
-        assert sum(wanted) <= allowance * (1 + 1e-9)
-    else:
-        assert sum(cut) == pytest.approx(allowance)
-        assert max(wanted) > limit
+        tap._lane.roster.live[session].served = share
+    tap._lane.schedule.watch()
+    tap._lane.schedule.set_due()
+    tap._adopt(tap._lane)
+    assert isinstance(tap._lane.schedule.watched["raw"], watched.Attended)
 
 
 @pytest.mark.parametrize("budget", [0, -0.1, 1.5, math.nan])

@@ -6,7 +6,7 @@ import os
 import pytest
 
 import tapring
-from tapring.engine.session import Arriving
+from tapring.engine.mapping import Arriving
 from tapring.shm.names import segment_name
 from tapring.shm.registry import Registry
 from tapring.shm.segment import Segment, names, unlink
@@ -158,7 +158,7 @@ def test_the_memory_of_a_large_ring_that_nobody_reads_is_given_back_part_by_part
     with tapring.Tap(name) as tap:
         handle = tap.register("raw", buffer_bytes=4 << 20)
         offer(tap, "raw", [b"x" * 1_000] * 3_000)
-        segment = tap._roster.live[handle.id].segment
+        segment = tap._lane.roster.live[handle.id].segment
         fd = os.open(f"/dev/shm/{segment.name}", os.O_RDONLY)
         try:
             left = [os.fstat(fd).st_blocks * 512]
@@ -178,7 +178,7 @@ def test_the_memory_of_a_ring_is_given_back_while_the_next_session_has_its_row(n
     """Its liveness byte is that one's by now, and says nothing of who read this one."""
     with tapring.Tap(name) as tap, Registry.attach(name, tap.lane) as registry:
         handle = tap.register("raw", buffer_bytes=4 << 20)
-        segment = tap._roster.live[handle.id].segment
+        segment = tap._lane.roster.live[handle.id].segment
         fd = os.open(f"/dev/shm/{segment.name}", os.O_RDONLY)
         try:
             handle.close()

@@ -153,7 +153,7 @@ def test_an_engine_killed_while_it_opens_its_lane_leaves_what_the_next_removes(
 ) -> None:
     steps = script(
         """
-        tapring.engine.cost._CALLS = 1  # of the same few lines, to measure what they take
+        tapring.engine.meter._CALLS = 1  # of the same few lines, to measure what they take
 
         def work(trace):
             trace()

@@ -244,7 +244,7 @@ def test_the_bell_is_posted_once_a_sleep(name) -> None:
         with tapring.attach_session(name, handle.id, wake="doorbell") as session:
             posts: list[int] = []
             tap.snapshot()
-            tap._roster.live[handle.id].bell.ring = lambda: posts.append(1)
+            tap._lane.roster.live[handle.id].bell.ring = lambda: posts.append(1)
             reader = session._merge.attachments[0].reader
             for sleep in (7, 8, 0, 8, 9):
                 reader.say_waiting(sleep, lambda: None)
@@ -253,7 +253,7 @@ def test_the_bell_is_posted_once_a_sleep(name) -> None:
             assert (
                 len(posts) == 4
             )  # once for each number except 0; 8 came again after 0, as another sleep
-            del tap._roster.live[handle.id].bell.ring
+            del tap._lane.roster.live[handle.id].bell.ring
 
 
 def test_a_batch_that_a_sleeper_is_not_offered_does_not_wake_it(name) -> None:
@@ -262,12 +262,12 @@ def test_a_batch_that_a_sleeper_is_not_offered_does_not_wake_it(name) -> None:
         with tapring.attach_session(name, handle.id, wake="doorbell") as session:
             posts: list[int] = []
             tap.snapshot()
-            tap._roster.live[handle.id].bell.ring = lambda: posts.append(1)
+            tap._lane.roster.live[handle.id].bell.ring = lambda: posts.append(1)
             for sleep in range(1, 200):
                 session._merge.attachments[0].reader.say_waiting(sleep, lambda: None)
                 tap.snapshot().offer("raw", LINES)
             assert len(posts) == 1  # for the first batch, which it is offered
-            del tap._roster.live[handle.id].bell.ring
+            del tap._lane.roster.live[handle.id].bell.ring
 
 
 def test_a_sleep_that_was_given_up_does_not_end_the_next_one(name) -> None:
@@ -285,7 +285,7 @@ def test_a_sleep_that_was_given_up_does_not_end_the_next_one(name) -> None:
 def test_the_engine_stops_ringing_when_no_consumer_asks(name) -> None:
     with tapring.Tap(name) as tap:
         handle = tap.register("raw")
-        live = tap._roster.live[handle.id]
+        live = tap._lane.roster.live[handle.id]
         for _ in range(2):
             with tapring.attach_session(name, handle.id, wake="doorbell"):
                 tap.snapshot()
@@ -389,7 +389,7 @@ def test_a_file_that_is_not_a_bell_is_not_touched_and_a_sleep_stays_bounded(name
             elif what == "too short":
                 open(path, "wb").close()
             tap.snapshot().offer("raw", LINES)
-            assert tap._roster.live[handle.id].bell is None
+            assert tap._lane.roster.live[handle.id].bell is None
             assert tap.faults == 0
             assert session.read(2, timeout=LONG_S) == LINES
 

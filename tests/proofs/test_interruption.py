@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 import tapring
-from tapring.engine import cost
+from tapring.engine import meter
 from tapring.engine.fanout import Attended, Watched
 from tapring.events.strip import Removing
 from tapring.shm.segment import names
@@ -48,9 +48,9 @@ def throw(request, monkeypatch) -> Iterator[Thrower]:
     """Throws at a chosen bytecode; with no batch timed, or each one."""
     throws, timed = request.param
     if timed:
-        monkeypatch.setattr(cost, "_FIRST_READINGS", 1 << 60)
+        monkeypatch.setattr(meter, "_FIRST_READINGS", 1 << 60)
     else:
-        monkeypatch.setattr(cost.Meter, "is_due", lambda *_: False)
+        monkeypatch.setattr(meter.Meter, "is_due", lambda *_: False)
     before = signal.signal(signal.SIGUSR1, timed_out)
     with closing(thrower(throws, KeyboardInterrupt, TimeoutError)) as throw:
         yield throw
@@ -163,10 +163,11 @@ def test_a_session_of_some_batches_beside_another_counts_one_once_or_never_saw_i
     sample = 3 if left_out == "sampled_out" else 1
     sampled = tap.register("raw", buffer_bytes=1 << 20, sample=sample)
     if left_out == "shed":
-        monkeypatch.setattr(tap._meter, "window_is_over", lambda _: False)
-        tap._roster.live[sampled.id].served = 0.4
-        tap._watch()
-        tap._set_due()
+        monkeypatch.setattr(tap._lane.schedule.meter, "window_is_over", lambda _: False)
+        tap._lane.roster.live[sampled.id].served = 0.4
+        tap._lane.schedule.watch()
+        tap._lane.schedule.set_due()
+        tap._adopt(tap._lane)
     offer(tap, account.batch(1))
     for step in itertools.count():
         before = sampled.offered, getattr(sampled, left_out)
@@ -372,9 +373,9 @@ def test_an_engine_that_closed_all_its_descriptors_goes_on(name) -> None:
     """As a daemon does that was not told which to keep. Its lane looks dead then, and is."""
     with tapring.Tap(name) as tap:
         handle = tap.register("raw")
-        os.close(tap._registry.segment.fd)
+        os.close(tap._lane.registry.segment.fd)
         with pytest.warns(tapring.TapWarning, match="no session was registered"):
             assert tap.register("raw") is None
         offer(tap, [1, 2])
         assert handle.captured == 2
-        tap._registry.segment.fd = -1
+        tap._lane.registry.segment.fd = -1

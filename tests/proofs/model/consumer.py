@@ -156,6 +156,7 @@ class Consumer:
             "_page": page,
             "_data": data,
             "_cutter": LINES,
+            "_lane": "",
             "_barrier": self._barrier(recorder),
         }
 

@@ -30,6 +30,7 @@ FullBarrier = Callable[[Recorder], Callable[[], None]]
 _FOREVER_NS = 1 << 63
 _EVERY_BATCH: Any = SimpleNamespace(sample=1)  # a row
 _SEGMENT: Any = SimpleNamespace(close=lambda: None)
+_REGISTRY: Any = None  # no doorbell is opened by its name here
 
 
 class Bell:
@@ -107,7 +108,7 @@ class Ringer(Producer):
         self._live(writer, recorder).end(Ended.ENGINE_EXIT)
 
     def _live(self, writer: Writer, recorder: Recorder) -> live.Live:
-        session = live.Live(_EVERY_BATCH, _SEGMENT, writer, _FOREVER_NS)
+        session = live.Live(_REGISTRY, _EVERY_BATCH, _SEGMENT, writer, _FOREVER_NS)
         session.bell = Bell(recorder, self._semaphore)  # type: ignore[assignment]
         return session
 

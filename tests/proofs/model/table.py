@@ -18,6 +18,9 @@ import msgspec
 from tapring.consumer import waiting
 from tapring.engine import roster, tap
 from tapring.engine import session as live
+from tapring.engine.complaints import Complaints
+from tapring.engine.lane import Lane
+from tapring.engine.schedule import NEVER_NS, Schedule
 from tapring.engine.snapshot import Snapshot
 from tapring.engine.stages import make_stages
 from tapring.errors import SharedMemoryFull
@@ -120,7 +123,7 @@ class ModelRegistry(Registry):
             max_sessions=cells.rows,
             max_duration_ns=1,
             buffer_bytes=1,
-            max_buffer_bytes=1,
+            max_buffer_bytes=1 << 20,
             slot_bytes=1,
         )
         self._words = Words(recorder, cells.words)  # type: ignore[assignment]
@@ -195,13 +198,13 @@ _NO_RING: Any = SimpleNamespace(size=0, close=lambda: None)
 class Live(live.Live):
     """A session that an engine writes to, without its ring."""
 
-    def __init__(self, row: Row) -> None:
-        super().__init__(row, _NO_RING, None, tap._NEVER_NS)  # type: ignore[arg-type]
+    def __init__(self, registry: Registry, row: Row) -> None:
+        super().__init__(registry, row, _NO_RING, None, NEVER_NS)  # type: ignore[arg-type]
 
     @classmethod
-    def of(cls, held: Held) -> Live:
+    def of(cls, registry: Registry, held: Held) -> Live:
         """The session in the state in which it was left."""
-        of_it = cls(held.row)
+        of_it = cls(registry, held.row)
         of_it.hung = held.hung
         of_it.bell = Bell(None, held.bell) if held.bell else None  # type: ignore[assignment]
         return of_it
@@ -217,11 +220,12 @@ class Live(live.Live):
 class Arriving:
     """A session that an engine is about to map, without its ring."""
 
-    def __init__(self, registry: Registry, row: Row) -> None:
+    def __init__(self, registry: Registry, stages: object, row: Row) -> None:
         self.row = row
+        self._registry = registry
 
-    def map(self, registry: Registry, stages: object) -> Live:
-        return Live(self.row)
+    def map(self) -> Live:
+        return Live(self._registry, self.row)
 
 
 @contextmanager
@@ -270,43 +274,45 @@ class Left(NamedTuple):
     outdated: bool = False
 
 
+class ModelSchedule(Schedule):
+    """A Schedule that shows no costs, because no operator looks."""
+
+    def _show_cost(self) -> None:
+        """Store nothing."""
+
+
 class ModelTap(tap.Tap):
     """A Tap over a registry of the model, in the state in which another one was left."""
 
-    budget = None
-
     def __init__(self, registry: ModelRegistry, recorder: Recorder, left: Left) -> None:
-        self._stages = STAGES
-        self.max_sessions = 8
-        self.max_buffer_bytes = 1 << 20
-        self._forget_lane()
-        self._meter = _UNMEASURED
+        self._complaints = Complaints("model", STAGES, strict=False)
         self._closed = False
-        self._warned = set()
-        self._faults = 0
-        self.strict = False
-        roster = self._roster
-        known = {held.row.id: Live.of(held) for held in {*left.swapped, *left.live}}
+        self._made_in = os.getpid()
+        self._forget_lane()
+        parts = self._gate, self._complaints, lambda: self._evict
+        self._lane = lane = Lane(registry, STAGES, None, *parts)
+        self._complaints.enter(self._gate, registry)
+        roster = lane.roster
+        lane.schedule = ModelSchedule(registry, roster, STAGES, _UNMEASURED, *parts)
+        known = {held.row.id: Live.of(registry, held) for held in {*left.swapped, *left.live}}
         roster.live = {held.row.id: known[held.row.id] for held in left.swapped}
-        self._rebuild()
+        lane.schedule.restart()
+        self._adopt(lane)
         roster.live = {held.row.id: known[held.row.id] for held in left.live}
         self._seen, roster._odd, roster._paused = left.seen, left.odd, left.paused
         roster._to_free = list(left.to_free)
-        roster._outdated = left.outdated
+        roster.outdated = left.outdated
         if left.arriving is not None:
-            roster._arriving = Arriving(registry, left.arriving)  # type: ignore[assignment]
-        self._registry = registry
+            roster._arriving = Arriving(registry, STAGES, left.arriving)  # type: ignore[assignment]
         self._generation = Words(recorder, registry._words._cells, layout.GENERATION)  # type: ignore[assignment,attr-defined]
 
     def __del__(self) -> None:
         """Do nothing: nothing outlives a run."""
 
-    def _show_cost(self) -> None:
-        """Do nothing: no process reads the costs."""
-
     def left(self) -> Left:
         """The state from which another ModelTap can go on."""
-        roster = self._roster
+        assert self._lane is not None
+        roster = self._lane.roster
         arriving = roster._arriving
         return Left(
             seen=self._seen,
@@ -316,11 +322,11 @@ class ModelTap(tap.Tap):
             swapped=_held(self._current),
             to_free=tuple(roster._to_free),
             arriving=None if arriving is None else arriving.row,
-            outdated=roster._outdated,
+            outdated=roster.outdated,
         )
 
 
-_UNMEASURED: Any = SimpleNamespace(restart=lambda stages, now: None, next_ns=tap._NEVER_NS)
+_UNMEASURED: Any = SimpleNamespace(restart=lambda stages, now: None, next_ns=NEVER_NS)
 
 
 def _held(snapshot: Snapshot | None) -> tuple[Held, ...]:

@@ -220,7 +220,9 @@ class Lane:
 
     def _look(self) -> None:
         """Log which sessions came and went since the last batch."""
-        stages = [each for each in self._tap._watched.values() if each]
+        lane = self._tap._lane
+        watched = lane.schedule.watched if lane else {}
+        stages = [each for each in watched.values() if each]
         live = {each.row.id: each for stage in stages for each in stage.lives}
         known = self._known
         if live.keys() != known.keys():

@@ -1,0 +1,103 @@
+"""What is odd about offers and sessions: counted, and warned about once.
+
+Nothing here stops an engine in production. A session whose memory is wrong counts as a *fault*,
+an offer that is wrong as *misuse*. The same message is warned about once, and no more than 32 of
+them in the life of a Tap, so that a wrong line in a hot loop cannot flood a log. A strict Tap
+raises the error of a wrong offer instead.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Collection
+from contextlib import suppress
+from typing import Final
+
+from ..errors import StageNotFound
+from ..shm.limits import no_stage
+from ..shm.registry import Registry
+from .gate import Gate
+
+_MOST_WARNINGS: Final = 32
+_PACKAGE: Final = __name__.partition(".")[0]
+
+
+class TapWarning(RuntimeWarning):
+    """A Tap that is not strict ignored a mistake or lost a session. Each is reported once."""
+
+
+class Complaints:
+    """Counts and reports what is wrong with an engine's offers and sessions.
+
+    engine, stages: its name and the names of its stages. strict: raise for a wrong offer.
+    ``enter`` must be called before anything is reported.
+    """
+
+    __slots__ = (
+        "_engine",
+        "_gate",
+        "_registry",
+        "_stages",
+        "_warned",
+        "faults",
+        "misuse",
+        "strict",
+    )
+
+    _gate: Gate
+    _registry: Registry | None
+
+    def __init__(self, engine: str, stages: Collection[str], *, strict: bool) -> None:
+        self._engine = engine
+        self._stages = stages
+        self._warned: set[str] = set()
+        self.strict = strict
+        self.faults = 0
+        self.misuse = 0
+
+    def enter(self, gate: Gate, registry: Registry | None) -> None:
+        """Show counts in ``registry``, which ``gate`` guards, from now on; None: nowhere."""
+        self._gate = gate
+        self._registry = registry
+
+    def fault(self, message: str) -> None:
+        """Count and report a session that is broken. Only for the holder of the gate."""
+        self.faults += 1
+        if self._registry is not None:
+            self._registry.faults = self.faults
+        self.warn(message)
+
+    def misused(self, message: str, error: Exception | None = None) -> None:
+        """Count and report a wrong offer; a strict Tap raises ``error`` or StageNotFound."""
+        with self._gate.hold():
+            self.misuse += 1
+            if self._registry is not None:
+                self._registry.misuse = self.misuse
+        if self.strict:
+            raise error or StageNotFound(message)
+        self.warn(message)
+
+    def unknown_stage(self, stage: object) -> None:
+        """Count and report an offer to a stage that the engine does not have."""
+        self.misused(no_stage(self._engine, stage, self._stages))
+
+    def warn(self, message: str) -> None:
+        """Issue a TapWarning at the engine's own line, unless this message was issued before."""
+        if message in self._warned or len(self._warned) >= _MOST_WARNINGS:
+            return
+        self._warned.add(message)
+        with suppress(TapWarning):  # the engine goes on even if it turns warnings into errors
+            warnings.warn(f"tapring: {message}", TapWarning, stacklevel=_frames_of_ours())
+
+
+def _frames_of_ours() -> int:
+    """The ``stacklevel``, for the caller of this, of the innermost frame outside this package."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__")):
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+def _is_ours(module: object) -> bool:
+    return isinstance(module, str) and module.partition(".")[0] == _PACKAGE

@@ -1,0 +1,188 @@
+"""When there is something to do for a lane's sessions besides offering to them, and what it is.
+
+Theory of operation. A watched batch compares its time with one number, ``due_ns``: the earliest of
+the next deadline of a session, the next reading of the clock (``meter``) and the end of a window.
+While the budget skips batches, or rings are being unmapped in parts, every batch is due. Whatever
+changes the sessions, or which of them are offered the next batches, happens under the gate; the
+choice of a batch's snapshot does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import monotonic_ns
+from typing import Final
+
+from ..events.kinds import Kind
+from ..shm.registry import Registry
+from ..wire import layout
+from .complaints import Complaints
+from .fanout import Watched, is_outdated, watch
+from .gate import Gate
+from .meter import Meter
+from .roster import Roster
+from .session import Live
+from .shedding import Resting, Shedding, count_resting
+from .snapshot import Snapshot, Watching
+from .timed import Timed, TimedResting
+
+NEVER_NS: Final = 1 << 63
+"""Later than any clock will ever show."""
+
+Evict = Callable[[Watched], None]
+
+
+class Schedule:
+    """What is watched in one lane, and what is due there.
+
+    ``watched``: each stage's sessions. ``current``: what a batch offers to; None if no session is
+    open. ``due_ns``: the time from which on a batch must call ``choose``, on CLOCK_MONOTONIC.
+    evict: what a snapshot calls (see ``Watching``). It is itself a call, so that no reference to
+    a Tap is held while no session is open: a forgotten Tap then goes at once.
+    """
+
+    __slots__ = (
+        "_complaints",
+        "_deadline_ns",
+        "_evict",
+        "_gate",
+        "_registry",
+        "_resting",
+        "_roster",
+        "_shedding",
+        "_stages",
+        "_watching",
+        "current",
+        "due_ns",
+        "meter",
+        "watched",
+    )
+
+    def __init__(
+        self,
+        registry: Registry,
+        roster: Roster,
+        stages: Mapping[str, Kind],
+        meter: Meter,
+        gate: Gate,
+        complaints: Complaints,
+        evict: Callable[[], Evict | None],
+    ) -> None:
+        self._registry = registry
+        self._roster = roster
+        self._stages = stages
+        self._gate = gate
+        self._complaints = complaints
+        self._evict = evict
+        self._shedding = Shedding()
+        self._deadline_ns = NEVER_NS
+        self._watching: Watching | None = None
+        self._resting: Resting | None = None
+        self.meter = meter
+        self.watched: dict[str, Watched | None] = {}
+        self.current: Snapshot | None = None
+        self.due_ns = NEVER_NS
+
+    def restart(self) -> None:
+        """Go by the sessions that there are now, and measure their cost anew."""
+        lives = self._roster.live.values()
+        self._deadline_ns = min([live.deadline_ns for live in lives], default=NEVER_NS)
+        self.watch()
+        self.meter.restart(self.watched, monotonic_ns())
+        self.set_due()
+        self._show_cost()
+
+    def watch(self) -> None:
+        """Make new snapshots for the sessions that there are now."""
+        self.count_skipped()  # before new sessions join, for which it would count too
+        lives = self._roster.live.values()
+        stages: dict[str, Watched | None] = {}
+        for index, (name, kind) in enumerate(self._stages.items()):
+            mine = tuple([live for live in lives if live.row.stage == index])
+            stages[name] = watched = watch(kind, mine, self._shedding)
+            before = self.watched.get(name)
+            if watched is not None and before is not None:
+                watched.go_on_from(before)
+        self.watched = stages
+        self._shedding.share_out(lives)
+        evict = self._evict()
+        if evict is not None and (lives or self._roster.leaving):
+            self._watching = watching = Watching(stages, self._gate, self._complaints, evict)
+            self._resting = Resting(watching)
+            self.current = Snapshot(watching)
+        else:
+            self._watching = self._resting = self.current = None
+
+    def is_behind(self, now: int) -> bool:
+        """Whether ``expired`` or ``catch_up`` have something to do."""
+        return (
+            now >= self._deadline_ns or bool(self._roster.leaving) or self.meter.window_is_over(now)
+        )
+
+    def expired(self, now: int) -> list[Live]:
+        """The sessions whose time is over. Only for the holder of the gate."""
+        if now < self._deadline_ns:
+            return []
+        return [live for live in self._roster.live.values() if live.deadline_ns <= now]
+
+    def catch_up(self, now: int) -> None:
+        """Unmap a part of a ring that is leaving; sum up a window that is over.
+
+        Only for the holder of the gate.
+        """
+        if self._roster.unmap_some() and not self._roster.leaving:
+            self.watch()
+        if self._roster.live and self.meter.window_is_over(now):
+            self._sum_up(now)
+
+    def choose(self, now: int) -> Snapshot | None:
+        """The snapshot for the batch of ``now``: timed or not, skipped for all sessions or not."""
+        watching = self._watching
+        if watching is None or not self._roster.live:
+            self.set_due()
+            return None
+        meter = self.meter
+        if self._shedding.active and not self._shedding.next_batch():
+            if not meter.resting_is_due():
+                return self._resting
+            meter.note_look(now)
+            return TimedResting(watching, meter)
+        snapshot = Timed(watching, meter) if meter.is_due(now) else self.current
+        self.set_due()
+        if snapshot is not None:
+            snapshot.time_ns = now
+        return snapshot
+
+    def set_due(self) -> None:
+        """Find out when the next batch is due."""
+        if self._shedding.active or self._roster.leaving:
+            self.due_ns = 0
+        else:
+            next_ns = self.meter.next_ns if self._roster.live else NEVER_NS
+            self.due_ns = min(self._deadline_ns, next_ns)
+
+    def count_skipped(self) -> None:
+        """Count in each session the batches that the budget skipped for all of them."""
+        count_resting(self.watched.values())
+
+    def _sum_up(self, now: int) -> None:
+        """End a window of the meter, and go by the shares that it gives to the sessions."""
+        self.count_skipped()
+        self.meter.sum_up(self.watched, now)
+        if [each for each in self.watched.values() if each and is_outdated(each)]:
+            self.watch()
+        else:
+            self._shedding.share_out(self._roster.live.values())
+        self.set_due()
+        self._show_cost()
+
+    def _show_cost(self) -> None:
+        """Write the cost into the segments, for consumers and operators."""
+        cost, registry = self.meter.cost, self._registry
+        registry.batch_ns = cost.batch_ns
+        registry.cost_share = cost.share
+        for session, of_it in cost.sessions.items():
+            live = self._roster.live.get(session)
+            if live is not None and live.open:
+                # At least 1: a 0 would mean that the engine has never written it.
+                live.writer.note_cost(round(of_it.ns), max(1, round(of_it.served * layout.PPM)))

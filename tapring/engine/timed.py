@@ -1,0 +1,54 @@
+"""Snapshots of the few batches whose offers are timed; the Meter takes in the readings."""
+
+from __future__ import annotations
+
+from time import monotonic_ns
+from typing import Any
+
+from .meter import Meter
+from .shedding import Resting
+from .snapshot import Snapshot, Watching
+
+
+class Timed(Snapshot):
+    """The Snapshot of a batch whose offers are timed."""
+
+    __slots__ = ("_meter",)
+
+    def __init__(self, watching: Watching, meter: Meter) -> None:
+        super().__init__(watching)
+        self._meter = meter
+
+    def offer(self, stage: str, batch: Any) -> None:
+        """As ``Snapshot.offer``, between two readings of the clock."""
+        try:
+            watched = self._stages.get(stage)
+        except TypeError:  # Snapshot.offer says what is wrong
+            watched = None
+        if watched is None:
+            super().offer(stage, batch)
+            return
+        tails = [live.writer.at for live in watched.lives]
+        start = monotonic_ns()
+        super().offer(stage, batch)
+        taken = monotonic_ns() - start
+        moved = [
+            live for live, at in zip(watched.lives, tails, strict=True) if live.writer.at is not at
+        ]
+        self._meter.note(watched, moved, max(0, taken - self._meter.clock_ns))
+
+
+class TimedResting(Resting):
+    """The Snapshot of a batch that is skipped for all sessions, and whose offers are timed."""
+
+    __slots__ = ("_meter",)
+
+    def __init__(self, watching: Watching, meter: Meter) -> None:
+        super().__init__(watching)
+        self._meter = meter
+
+    def offer(self, stage: str, batch: Any) -> None:
+        """As ``Resting.offer``, between two readings of the clock."""
+        start = monotonic_ns()
+        super().offer(stage, batch)
+        self._meter.note_resting(monotonic_ns() - start)
