@@ -130,10 +130,6 @@ def _docstring(path: Path) -> str:
     return ast.get_docstring(ast.parse(path.read_text())) or ""
 
 
-# The engine's modules are being divided: its tests have the places of the new ones already.
-ENGINE_IS_UNDIVIDED = {"engine.tap", "engine.mapping"}
-
-
 def longer_than(lines: int, files: list[Path]) -> list[str]:
     lengths = {path: len(path.read_text().splitlines()) for path in files}
     return [f"{path}: {length}" for path, length in lengths.items() if length > lines]
@@ -145,7 +141,6 @@ def test_no_module_is_longer_than_400_lines() -> None:
         path
         for path in modules()
         if "long because" not in _docstring(path).partition("\n\n")[0].lower()
-        and name_of(path) not in ENGINE_IS_UNDIVIDED
     ]
     assert not longer_than(400, without_reason)
 
@@ -176,7 +171,7 @@ def test_each_module_of_a_package_has_its_test_file_and_each_test_file_its_modul
         for path in (TESTS / package).glob("test_*.py")
     }
     assert there - packages - tested == TESTED_ELSEWHERE.keys() & there
-    assert not tested - there - ENGINE_IS_UNDIVIDED, "these test files name no module"
+    assert not tested - there, "these test files name no module"
     missing = [where for where in TESTED_ELSEWHERE.values() if not (TESTS / where).exists()]
     assert not missing
 

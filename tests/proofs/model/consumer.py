@@ -156,7 +156,6 @@ class Consumer:
             "_page": page,
             "_data": data,
             "_cutter": LINES,
-            "_lane": "",
             "_barrier": self._barrier(recorder),
         }
 
