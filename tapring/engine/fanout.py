@@ -65,7 +65,8 @@ class Watched:
                     payload, count, errors = packed
                     if errors:
                         writer.fail(errors)
-                    # CPython 3.13 covers no ``if`` by the handlers that ends a loop's body.
+                    # Not ``if count``: in CPython 3.13 an ``if`` at the end of a loop's body is
+                    # not covered by the exception handlers around the loop.
                     if not count:
                         continue
                     writer.publish(payload, count, time_ns)

@@ -100,8 +100,8 @@ class Tap:
         rather go on.
 
     Raises ValueError and TypeError for wrong arguments. If shared memory is not available, or
-    ``TAPRING_DISABLE=1`` is in the environment, the Tap is inert: it does nothing, and ``reason``
-    says why. A context manager; closing twice is fine.
+    ``TAPRING_DISABLE=1`` is in the environment, or the system is not Linux, the Tap is inert: it
+    does nothing, and ``reason`` says why. A context manager; closing twice is fine.
     """
 
     # An object with more than 30 attributes and no slots keeps them in a dictionary in CPython,
