@@ -154,6 +154,7 @@ def test_it_is_a_program_of_its_own(name) -> None:
     subprocess.run([*command, "--count", "2", "--interval", "0.05"], check=True, timeout=60)
 
 
+@pytest.mark.alone  # its rule for a busy process needs a free core
 def test_the_demo_shows_events_and_leaves_nothing() -> None:
     command = [sys.executable, str(EXAMPLES / "demo.py")]
     result = subprocess.run(command, capture_output=True, timeout=100, check=False)
