@@ -105,6 +105,28 @@ def is_alone(item: pytest.Item) -> bool:
     return item.get_closest_marker("alone") is not None
 
 
+# Measuring the coverage of their processes would change what these tests observe: other users,
+# scarce memory and files, open descriptors, trace functions, signals, time.
+UNMEASURED = (
+    "tests/promises/memory/",
+    "tests/promises/processes/",
+    "tests/promises/users/",
+    "tests/promises/test_death.py",
+    "tests/promises/test_doorbell.py",
+    "tests/promises/test_hot_path.py",
+    "tests/proofs/",
+    "tests/cli/test_pipe.py",
+    "tests/test_house.py",
+)
+
+
+@pytest.fixture(autouse=True)
+def unmeasured(request, monkeypatch) -> None:
+    """Start the processes of some tests without coverage (see ``UNMEASURED``)."""
+    if request.node.nodeid.startswith(UNMEASURED):
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
     """No segment, no process, no descriptor outlives the test that made it."""
