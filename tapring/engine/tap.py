@@ -114,11 +114,11 @@ class Tap:
         "_due_ns",
         "_gate",
         "_generation",
-        "_info",
         "_lane",
         "_made_in",
         "_mode",
         "_seen",
+        "_slot_bytes",
         "_stages",
         "budget",
         "buffer_bytes",
@@ -156,16 +156,7 @@ class Tap:
         self.reason: str | None = None
         self._mode = mode
         self._stages = without(make_stages(stages or {}), redact)
-        self._info = LaneInfo(
-            engine=name,
-            lane="",  # each lane that is opened gets an id of its own
-            stages=describe(self._stages),
-            max_sessions=max_sessions,
-            max_duration_ns=round(self.max_duration * _NS),
-            buffer_bytes=buffer_bytes,
-            max_buffer_bytes=max_buffer_bytes,
-            slot_bytes=slot_bytes,
-        )
+        self._slot_bytes = slot_bytes
         self._complaints = Complaints(name, self._stages, strict=strict)
         self._closed = False
         self._made_in = os.getpid()
@@ -251,11 +242,10 @@ class Tap:
         is inert or closed. Raises StageNotFound, DurationLimit and BufferLimit for a session that
         this Tap does not allow, and ValueError for a wrong ``sample``.
         """
-        info = self._info
         index = stage_index(self.name, stage, self.stages)
-        duration_ns = duration_in_ns(self.name, duration, info.max_duration_ns)
+        duration_ns = duration_in_ns(self.name, duration, round(self.max_duration * _NS))
         size = self.buffer_bytes if buffer_bytes is None else buffer_bytes
-        slots = slots_in(self.name, size, info.slot_bytes, self.max_buffer_bytes)
+        slots = slots_in(self.name, size, self._slot_bytes, self.max_buffer_bytes)
         check_sample(sample)
         with self._gate.hold():
             if self._seen == _NEW_LANE:
@@ -303,7 +293,7 @@ class Tap:
 
     def _open_lane(self) -> None:
         try:
-            registry = create_registry(self._info, self._mode)
+            registry = create_registry(self._described(), self._mode)
         except (TapError, OSError, MemoryError) as error:
             if self.strict:
                 raise
@@ -318,6 +308,19 @@ class Tap:
         self._seen = self._generation[0]
         lane.calibrate(self.snapshot)
         exit_with_the_worker()
+
+    def _described(self) -> LaneInfo:
+        """What the lane's registry says of this Tap. Raises MemoryError for very wide arrays."""
+        return LaneInfo(
+            engine=self.name,
+            lane="",  # each lane that is opened gets an id of its own
+            stages=describe(self._stages),
+            max_sessions=self.max_sessions,
+            max_duration_ns=round(self.max_duration * _NS),
+            buffer_bytes=self.buffer_bytes,
+            max_buffer_bytes=self.max_buffer_bytes,
+            slot_bytes=self._slot_bytes,
+        )
 
     def _after_fork(self) -> None:
         """In a forked child: let go of the parent's lane; the next batch opens a new one."""
