@@ -19,6 +19,9 @@ from tapring.shm.sweep import sweep
 from tapring.wire import layout
 from tapring.wire.layout import RowState
 
+# They look at all that a death left, which a sweep by another test may hold at that moment.
+pytestmark = pytest.mark.alone
+
 PRELUDE = """
 import os, signal, sys, threading, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads
@@ -335,7 +338,6 @@ def test_a_stopped_consumer_that_holds_the_table_costs_others_an_error_and_the_e
         assert session.read(1, timeout=0) == [b"after"]
 
 
-@pytest.mark.alone
 def test_a_claim_whose_ring_was_never_finished_is_freed_with_it(tap, name, spawn) -> None:
     """Killed while it made the ring: the row says CLAIMED, and the file has no magic word yet."""
     source = HOLDER.replace("assert registry.table._take_mutex(0.0)", "row = None").replace(
@@ -388,7 +390,6 @@ def test_an_engine_stopped_for_a_while_goes_on_where_it_was(spawn, name) -> None
     assert engine.communicate(timeout=30) == (b"0 0\n", b"")
 
 
-@pytest.mark.alone
 def test_what_a_killed_engine_left_is_removed_by_the_next(name, spawn) -> None:
     source = (
         f"import tapring, time; t = tapring.Tap({name!r}); print(1, flush=True); time.sleep(99)"
