@@ -14,8 +14,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-# In JSON text, each of these is written as itself, or as \u and four digits.
-_VERBATIM: Final = re.compile(r"[^\x00-\x1f\"\\/\x7f-\U0010ffff]+")
+# In JSON text, each of these is written as itself, or as \u and four digits: printable ASCII
+# without " \ and /. (As a class of what they are not, this would take 5 ms to compile.)
+_VERBATIM: Final = re.compile(r"[ !#-.0-\[\]-~]+")
 _ORDER: Final = {"lt": operator.lt, "lte": operator.le, "gt": operator.gt, "gte": operator.ge}
 
 Truth = Callable[[Any], bool]
