@@ -14,17 +14,8 @@ LANE = "0a1b2c3d"
 
 
 @pytest.fixture
-def info(name) -> LaneInfo:
-    return LaneInfo(
-        engine=name,
-        lane=LANE,
-        stages=(StageInfo("raw", "lines"),),
-        max_sessions=2,
-        max_duration_ns=1,
-        buffer_bytes=512,
-        max_buffer_bytes=512,
-        slot_bytes=64,
-    )
+def info(describe_lane) -> LaneInfo:
+    return describe_lane(StageInfo("raw", "lines"))
 
 
 @pytest.fixture

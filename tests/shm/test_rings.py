@@ -27,17 +27,8 @@ ME = os.geteuid()
 
 
 @pytest.fixture
-def info(name) -> LaneInfo:
-    return LaneInfo(
-        engine=name,
-        lane="0a1b2c3d",
-        stages=(),
-        max_sessions=2,
-        max_duration_ns=1,
-        buffer_bytes=512,
-        max_buffer_bytes=512,
-        slot_bytes=64,
-    )
+def info(describe_lane) -> LaneInfo:
+    return describe_lane()
 
 
 @pytest.fixture

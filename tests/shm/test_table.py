@@ -3,7 +3,7 @@
 import pytest
 
 from tapring.errors import SessionBusy, SessionLimit, SessionNotFound
-from tapring.shm.info import LaneInfo, StageInfo
+from tapring.shm.info import StageInfo
 from tapring.shm.registry import Registry
 from tapring.shm.row import BellOf
 from tapring.shm.segment import names
@@ -14,18 +14,9 @@ ASKED = {"stage": 0, "slots": 4, "slot_bytes": 64, "duration_ns": 0}
 
 
 @pytest.fixture
-def engine(name):
+def engine(describe_lane):
     """The registry of a lane, as its engine has it."""
-    info = LaneInfo(
-        engine=name,
-        lane="0a1b2c3d",
-        stages=(StageInfo("raw", "lines"),),
-        max_sessions=2,
-        max_duration_ns=1,
-        buffer_bytes=512,
-        max_buffer_bytes=512,
-        slot_bytes=64,
-    )
+    info = describe_lane(StageInfo("raw", "lines"))
     with Registry.create(info) as made:
         yield made
         made.unlink()

@@ -1,0 +1,26 @@
+"""What the tests of shared memory have in common: a lane that is small, and described."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tapring.shm.info import LaneInfo, StageInfo
+
+
+@pytest.fixture
+def describe_lane(name) -> Callable[..., LaneInfo]:
+    """Describe a lane of the test's engine with room for two small sessions."""
+
+    def describe(*stages: StageInfo) -> LaneInfo:
+        return LaneInfo(
+            engine=name,
+            lane="0a1b2c3d",
+            stages=stages,
+            max_sessions=2,
+            max_duration_ns=1,
+            buffer_bytes=512,
+            max_buffer_bytes=512,
+            slot_bytes=64,
+        )
+
+    return describe
