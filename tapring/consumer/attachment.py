@@ -36,6 +36,7 @@ class Attachment:
 
     ``owned``: the session ends with this consumer; it was neither registered by the engine nor
     opened to be kept. ``reason``: why the ring ended, once the session has found that it did.
+    ``to_wall_ns``: a frame's timestamp minus the engine's CLOCK_MONOTONIC.
     Closing twice is fine.
     """
 
@@ -50,6 +51,7 @@ class Attachment:
         self.row = row
         self.reason = EndedBy.CLOSED
         self.owned = owned
+        self.to_wall_ns = registry.to_wall_ns
         self._dead = False
         try:
             stage = info.stages[row.stage]
@@ -156,7 +158,7 @@ class Attachment:
             Shape(row.slots, row.slot_bytes, row.stage, self.kind.code, self.kind),
             publish_barrier,
             lane=registry.info.lane,
-            to_wall_ns=registry.to_wall_ns,
+            to_wall_ns=self.to_wall_ns,
         )
 
     def _was_closed_unseen(self) -> bool:

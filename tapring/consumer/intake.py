@@ -19,9 +19,9 @@ from ..ended_by import EndedBy
 from ..errors import TapError
 from ..events.sieve import KeptAway, Sieve
 from ..frame import Frame
+from ..shm.hooks import Hooks
 from .attachment import Attachment
 from .cursor import Cursor
-from .hooks import watch
 from .merge import Merge
 from .stats import HandedOut, Stats, account
 
@@ -29,6 +29,7 @@ AT_MOST_ONCE: Final = "at-most-once"
 AT_LEAST_ONCE: Final = "at-least-once"
 DELIVERIES: Final = (AT_MOST_ONCE, AT_LEAST_ONCE)
 _FRAMES_BETWEEN_TURNS: Final = 64  # 400 us of filtered frames; calling on_idle takes 1 us
+_hooks: Final = Hooks()
 
 
 class Intake:
@@ -67,7 +68,7 @@ class Intake:
         self._filtered_frames = 0
         self._final: Stats | None = None
         self._made_in = os.getpid()
-        watch(self)
+        _hooks.watch(self, in_child=Intake.detach, at_exit=Intake.free)
 
     def take(self, until: int | None, keep: bool = False) -> tuple[Attachment, Frame] | None:
         """The next frame as it was in its ring, and the ring.
@@ -226,7 +227,9 @@ class Intake:
     def _sifted(self, sieve: Sieve, attachment: Attachment, frame: Frame) -> Cursor | None:
         """A cursor in what ``sieve`` leaves of a frame; None if it leaves nothing."""
         self._missed += frame.missed
-        sifted = sieve.sift(frame.payload, frame.count, frame.timestamp)
+        # Lanes share the monotonic clock; between their wall clocks it may have been set.
+        time_ns = frame.timestamp - attachment.to_wall_ns
+        sifted = sieve.sift(frame.payload, frame.count, time_ns)
         if sifted.count:
             missed, self._missed = self._missed, 0
             payload, count = sifted.payload, sifted.count

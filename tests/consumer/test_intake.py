@@ -5,6 +5,7 @@ import pytest
 import tapring
 from tapring.ended_by import EndedBy
 from tapring.errors import RingCorrupt
+from tapring.events.text_sieve import TextSieve
 from tapring.wire import layout
 
 AT_LEAST_ONCE = {"delivery": "at-least-once"}
@@ -95,6 +96,25 @@ def test_a_failure_that_came_behind_events_is_raised_by_the_next_call(take) -> N
     with pytest.raises(RingCorrupt):
         intake.take(0)
     assert intake.take(0) is not None
+
+
+def test_filters_go_by_the_clock_that_all_lanes_share(name, monkeypatch) -> None:
+    """Between the starts of two lanes the wall clock may have been set."""
+    times = []
+    sift = TextSieve.sift
+
+    def noted(self, payload, count, time_ns):
+        times.append(time_ns)
+        return sift(self, payload, count, time_ns)
+
+    monkeypatch.setattr(TextSieve, "sift", noted)
+    with tapring.Tap(name) as tap:
+        tap._lane.registry._words[layout.CLOCK_WALL_NS] += 3_600_000_000_000
+        with tapring.capture(name, stage="raw", select=tapring.Select(rate="9/h")) as session:
+            snapshot = tap.snapshot()
+            snapshot.offer("raw", [b"event"])
+            session.read(1, timeout=0)
+    assert times == [snapshot.time_ns]
 
 
 def test_missing_events_are_told_with_the_next_frame_that_is_not_filtered(name) -> None:

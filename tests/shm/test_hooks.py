@@ -1,10 +1,10 @@
-"""Open sessions are left alone by a forked child, and freed at the interpreter's exit."""
+"""Open objects are told of a fork and of the interpreter's exit, and not kept alive for it."""
 
 import gc
 import os
 import weakref
 
-from tapring.consumer.hooks import watch
+from tapring.shm.hooks import Hooks
 
 
 class Open:
@@ -20,7 +20,7 @@ class Open:
 
 def test_a_forked_child_detaches_what_is_open_and_its_parent_does_not() -> None:
     held = Open()
-    watch(held)
+    Hooks().watch(held, in_child=Open.detach, at_exit=Open.free)
     pid = os.fork()
     if pid == 0:
         os._exit(0 if held.calls == ["detach"] else 1)
@@ -30,13 +30,14 @@ def test_a_forked_child_detaches_what_is_open_and_its_parent_does_not() -> None:
 
 def test_at_the_interpreters_exit_what_is_open_is_freed(spawn) -> None:
     source = """
-from tapring.consumer.hooks import watch
+from tapring.shm.hooks import Hooks
+hooks = Hooks()
 class Open:
     def free(self): print("freed", flush=True)
 held = Open()
-watch(held)
+hooks.watch(held, in_child=None, at_exit=Open.free)
 gone = Open()
-watch(gone)
+hooks.watch(gone, in_child=None, at_exit=Open.free)
 del gone
 """
     process = spawn(source, stdout=-1)
@@ -46,7 +47,7 @@ del gone
 def test_watching_keeps_nothing_alive() -> None:
     held = Open()
     alive = weakref.ref(held)
-    watch(held)
+    Hooks().watch(held, in_child=Open.detach, at_exit=Open.free)
     del held
     gc.collect()
     assert alive() is None
