@@ -54,7 +54,7 @@ def pool(spawn, name, tmp_path, wait_for):
         with tapring.capture(name, stage="raw") as session:
             (tmp_path / "go").touch()
             lines = list(session)
-        assert process.communicate(timeout=30)[1] == b""
+        assert process.communicate(timeout=30)[1].decode() == ""
         assert process.returncode == 0
         return session, lines
 
