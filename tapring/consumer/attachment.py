@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from contextlib import suppress
 from typing import Final
 
 from ..ended_by import EndedBy
 from ..errors import BufferLimit, EngineNotFound, RingCorrupt
 from ..events.kinds import Kind, kind_from
-from ..shm.names import lane_number
+from ..shm.names import lane_number, new_epoch
 from ..shm.registry import Registry
 from ..shm.rings import map_ring
 from ..shm.row import BellOf, Row
@@ -74,7 +73,7 @@ class Attachment:
 
     def new_bell(self) -> BellOf:
         """Identify a new doorbell of this session, as rows name it."""
-        return BellOf(lane_number(self.registry.info.lane), self.row.id, secrets.randbits(64))
+        return BellOf(lane_number(self.registry.info.lane), self.row.id, new_epoch())
 
     @property
     def bell_name(self) -> str:

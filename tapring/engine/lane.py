@@ -6,7 +6,6 @@ child opens its own at its first batch. All methods are for the holder of the ga
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Final
@@ -16,6 +15,7 @@ import msgspec
 from ..errors import SessionBusy, SessionLimit
 from ..events.kinds import Kind
 from ..shm.info import LaneInfo
+from ..shm.names import new_lane
 from ..shm.registry import Registry
 from ..shm.sweep import sweep
 from ..thrown_in import was_thrown_in
@@ -41,7 +41,7 @@ def create_registry(template: LaneInfo, mode: int) -> Registry:
     """
     sweep(template.engine, own=True)
     while True:
-        info = msgspec.structs.replace(template, lane=secrets.token_hex(4))
+        info = msgspec.structs.replace(template, lane=new_lane())
         with suppress(FileExistsError):
             return Registry.create(info, mode)
 

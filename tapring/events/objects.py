@@ -6,7 +6,6 @@ the objects in a format.
 
 from __future__ import annotations
 
-import base64
 import binascii
 from typing import Any, Final
 
@@ -129,11 +128,11 @@ def _text(value: bytes) -> Any:
 
 
 def _base64(value: bytes) -> str:
-    return base64.b64encode(value).decode()
+    return binascii.b2a_base64(value, newline=False).decode()
 
 
 def _unbase64(text: Any) -> bytes | None:
     try:
-        return base64.b64decode(text, validate=True) if isinstance(text, str) else None
+        return binascii.a2b_base64(text, strict_mode=True) if isinstance(text, str) else None
     except (binascii.Error, ValueError):
         return None

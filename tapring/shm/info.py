@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from ..errors import EngineNotFound, RingCorrupt, VersionMismatch
 from ..wire import layout
 from ..wire.layout import EngineState
 from ..wire.ordering import publish_barrier
-from .names import segment_name
+from .names import new_epoch, segment_name
 from .segment import Segment
 
 READY_TIMEOUT_S: Final = 1.0
@@ -73,7 +72,7 @@ def write_header(words: memoryview, size: int, info: LaneInfo, described: bytes)
         view[offset : offset + len(described)] = described
     words[layout.FORMAT] = layout.VERSION
     words[layout.SEGMENT_BYTES] = size
-    words[layout.EPOCH] = secrets.randbits(64)
+    words[layout.EPOCH] = new_epoch()
     words[layout.ROWS] = info.max_sessions
     words[layout.INFO_BYTES] = len(described)
     words[layout.CLOCK_MONOTONIC_NS] = time.monotonic_ns()

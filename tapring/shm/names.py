@@ -1,7 +1,11 @@
-"""Names of segments and doorbells in /dev/shm, and addresses: assembled and parsed here alone."""
+"""Names of segments and doorbells in /dev/shm, and addresses: assembled and parsed here alone.
+
+Two things that had the same name one after the other are told apart by their epochs.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Final, NamedTuple
 
@@ -31,6 +35,16 @@ def segment_name(engine: str, lane: str, session: int | None = None) -> str:
     """
     name = f"{prefix(engine)}{lane}"
     return name if session is None else f"{name}.{session}"
+
+
+def new_lane() -> str:
+    """Return the id of a new lane: 8 random hex digits."""
+    return os.urandom(4).hex()  # `secrets` would load OpenSSL, and 5 ms of an import
+
+
+def new_epoch() -> int:
+    """Return a random word (64 bits): it tells a lane, row or doorbell from its predecessor."""
+    return int.from_bytes(os.urandom(8), "little")
 
 
 def bell_file(name: str) -> str:

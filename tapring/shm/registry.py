@@ -7,7 +7,6 @@ loaded and stored here and nowhere else.
 
 from __future__ import annotations
 
-import secrets
 import time
 from contextlib import suppress
 from typing import Final
@@ -18,7 +17,7 @@ from ..errors import EngineNotFound, SharedMemoryFull
 from ..wire import layout
 from ..wire.layout import EngineState, Owner, RowState, Verdict
 from .info import READY_TIMEOUT_S, LaneInfo, read_info, write_header
-from .names import segment_name
+from .names import new_epoch, segment_name
 from .rings import create_ring, names_of_sessions, unlink_ring
 from .row import Row
 from .segment import DEFAULT_MODE, Segment, unlink
@@ -105,7 +104,7 @@ class Registry:
         Raises SessionLimit, SessionBusy (the table is held), SharedMemoryFull, NotPermitted (the
         ring's name is taken), RingCorrupt (the table is damaged), EngineNotFound (it closed).
         """
-        table, epoch = self.table, secrets.randbits(64)
+        table, epoch = self.table, new_epoch()
         with table.held(timeout_s):
             claimed = table.claim(owner, epoch)  # from here on a consumer's death is seen
         row = msgspec.structs.replace(
