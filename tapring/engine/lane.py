@@ -90,6 +90,7 @@ class Lane:
         Returns the table's generation when nothing is left to do, AGAIN before.
         """
         self.schedule.count_skipped()
+        before = self.registry.table.generation
         try:
             seen = self.roster.follow(now)
         except Exception as error:
@@ -98,7 +99,7 @@ class Lane:
             self._complaints.fault(f"the session table could not be read: {error!r}")
             if self.roster.outdated:
                 self._restart()
-            seen = self.registry.table.generation
+            seen = before  # not what it is by now: a session may have come meanwhile
         if seen == CHANGED:
             self._restart()
             return AGAIN

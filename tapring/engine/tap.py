@@ -305,7 +305,7 @@ class Tap:
         self._lane = lane
         self._complaints.enter(self._gate, registry)
         self._generation = lane.generation()
-        self._seen = self._generation[0]
+        self._seen = 0  # of a new table; a fast consumer may have changed it already
         lane.calibrate(self.snapshot)
         exit_with_the_worker()
 

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 import tapring
+from tapring.engine import tap as engine_tap
+from tapring.engine.lane import create_registry
+from tapring.engine.roster import Roster
 from tapring.shm.names import segment_name
 from tapring.shm.registry import Registry
 from tapring.shm.segment import Segment, names
@@ -290,6 +293,38 @@ def test_each_batch_that_begins_after_capture_returned_is_offered(name, wake) ->
         finally:
             done.set()
             thread.join()
+
+
+def test_a_session_that_opens_while_its_lane_does_is_seen(name, monkeypatch) -> None:
+    """The lane can be found before the Tap that opens it has looked at it for the first time."""
+    opened = []
+
+    def create_and_be_found(template, mode):
+        registry = create_registry(template, mode)
+        opened.append(tapring.capture(name, stage="raw"))
+        return registry
+
+    monkeypatch.setattr(engine_tap, "create_registry", create_and_be_found)
+    with tapring.Tap(name) as tap, opened.pop() as session:
+        offer(tap, "raw", LINES)
+        assert session.read(len(LINES), timeout=0) == LINES
+
+
+def test_a_session_that_opens_while_the_table_cannot_be_read_is_seen(name, monkeypatch) -> None:
+    opened = []
+
+    def fail_once(roster, now):
+        monkeypatch.undo()
+        opened.append(tapring.capture(name, stage="raw"))
+        raise OSError("nonsense")
+
+    with tapring.Tap(name) as tap, tapring.capture(name, stage="raw"):
+        monkeypatch.setattr(Roster, "follow", fail_once)
+        with pytest.warns(tapring.TapWarning, match="table could not be read"):
+            tap.snapshot()
+        with opened.pop() as session:
+            offer(tap, "raw", LINES)
+            assert session.read(len(LINES), timeout=0) == LINES
 
 
 def test_a_time_that_no_clock_showed_keeps_nobody_waiting(name) -> None:
