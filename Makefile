@@ -22,7 +22,7 @@ help:  ## list these targets
 demo: $(VENV)/.demo  ## tap an engine that watches this machine's processes
 	$(BIN)/python examples/demo.py
 
-test: $(VENV)/.test  ## run the tests, WORKERS at a time
+test: $(VENV)/.test  ## run the tests, WORKERS at a time; PYTEST_ARGS=--long runs the exhaustive proofs whole
 	$(RUN) pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 test-all:  ## run the tests on every CPython from 3.11 up that this machine has

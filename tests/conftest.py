@@ -2,6 +2,9 @@
 
 Tests run in several workers (``pytest -n 2``). One that no other may disturb is marked ``alone``:
 it runs after the others, one at a time.
+
+``--long`` runs the exhaustive proofs whole. Without it, those that throw, kill or fork at every
+step do so at every few, and the tests marked ``long`` are left out.
 """
 
 from __future__ import annotations
@@ -88,9 +91,23 @@ def living_children() -> list[psutil.Process]:
     return found
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run the exhaustive proofs whole")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests that must run alone come last, so that no worker waits for them before."""
+    if not config.getoption("--long"):
+        long = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
     items.sort(key=is_alone)
+
+
+@pytest.fixture
+def every(pytestconfig: pytest.Config) -> int:
+    """How many steps an exhaustive test goes on at a time: 1 with ``--long``."""
+    return 1 if pytestconfig.getoption("--long") else 4
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -119,7 +119,7 @@ def script(spawn, name):
 
 @pytest.mark.parametrize("what", CONSUMERS)
 def test_a_consumer_killed_anywhere_costs_neither_the_engine_nor_the_next(
-    script, spawn, name, what
+    script, spawn, name, what, every
 ) -> None:
     engine = spawn(ENGINE, name, stdin=-1, stdout=-1, stderr=-1)
     lane = engine.stdout.readline().decode().strip()
@@ -142,7 +142,7 @@ def test_a_consumer_killed_anywhere_costs_neither_the_engine_nor_the_next(
 
         every_step(work, check)
         """),
-        stride=3,
+        stride=3 * every,
     )
     assert steps > 100
     sweep(name)
@@ -152,7 +152,7 @@ def test_a_consumer_killed_anywhere_costs_neither_the_engine_nor_the_next(
 
 
 def test_an_engine_killed_while_it_opens_its_lane_leaves_what_the_next_removes(
-    script, name
+    script, name, every
 ) -> None:
     steps = script(
         """
@@ -168,14 +168,14 @@ def test_an_engine_killed_while_it_opens_its_lane_leaves_what_the_next_removes(
 
         every_step(work, check)
         """,
-        stride=1,
+        stride=every,
     )
     assert steps > 50
     assert not names(f"tapring.{name}.")
 
 
 def test_an_engine_killed_anywhere_leaves_whole_frames_and_a_ledger_that_closes(
-    script, name
+    script, name, every
 ) -> None:
     steps = script(
         """
@@ -222,12 +222,12 @@ def test_an_engine_killed_anywhere_leaves_whole_frames_and_a_ledger_that_closes(
             steps += stride
         print(steps)
         """,
-        stride=7,
+        stride=7 * every,
     )
     assert steps > 200
 
 
-def test_both_killed_at_once_leave_what_the_next_removes(script, name) -> None:
+def test_both_killed_at_once_leave_what_the_next_removes(script, name, every) -> None:
     steps = script(
         """
         def work(trace):
@@ -245,7 +245,7 @@ def test_both_killed_at_once_leave_what_the_next_removes(script, name) -> None:
 
         every_step(work, check)
         """,
-        stride=5,
+        stride=5 * every,
     )
     assert steps > 100
 

@@ -29,8 +29,9 @@ from tests.proofs.fuzz import TARGETS
 from tests.proofs.fuzz.driving import LONGEST_INPUT, Tally, run_random
 
 SEED = 20_240_611
-SAMPLE = {"reader": 8_000, "writer": 8_000, "registry": 3_000, "attach": 5_000}
-GUIDED = {"reader": 3_000, "writer": 3_000, "registry": 1_000, "attach": 2_000}
+# With --long four times as many.
+SAMPLE = {"reader": 2_000, "writer": 2_000, "registry": 800, "attach": 1_200}
+GUIDED = {"reader": 800, "writer": 800, "registry": 250, "attach": 500}
 ONE_INPUT = {
     target: importlib.import_module(f"tests.proofs.fuzz.{target}").one_input for target in TARGETS
 }
@@ -45,21 +46,23 @@ def test_no_bytes_at_all_break_either_side(target, data) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_seeded_sample_of_mutations_breaks_nothing_and_leaves_nothing_open(target) -> None:
-    tally = Tally(target, ONE_INPUT[target], SAMPLE[target])
+def test_a_seeded_sample_of_mutations_breaks_nothing_and_leaves_nothing_open(target, every) -> None:
+    runs = 4 * SAMPLE[target] // every
+    tally = Tally(target, ONE_INPUT[target], runs)
     run_random(tally, SEED)
-    assert tally.done == SAMPLE[target]
+    assert tally.done == runs
     assert len(tally.outcomes) > 3, "the mutations do not reach deep"
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("atheris"), reason="atheris is not installed")
 @pytest.mark.parametrize("target", TARGETS)
-def test_mutations_guided_by_coverage_break_nothing(target) -> None:
+def test_mutations_guided_by_coverage_break_nothing(target, every) -> None:
+    runs = 4 * GUIDED[target] // every
     command = [sys.executable, "-m", "tests.proofs.fuzz", target, "--seed", str(SEED)]
-    command += ["--runs", str(GUIDED[target])]
+    command += ["--runs", str(runs)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
-    assert f"{GUIDED[target]} runs in" in done.stdout
+    assert f"{runs} runs in" in done.stdout
 
 
 # A process that scribbles while others work

@@ -100,7 +100,7 @@ class Account:
         assert not self.tap.faults
 
 
-def shared_steps(request: pytest.FixtureRequest, stride: int = 1) -> Iterator[int]:
+def shared_steps(request: pytest.FixtureRequest, stride: int) -> Iterator[int]:
     """The bytecodes to throw at: each way of throwing begins at another, together they meet all."""
     first = THROWS.index(request.node.callspec.params["throw"])
     return itertools.count(stride * first, stride * len(THROWS))
@@ -250,7 +250,7 @@ def test_each_of_several_sessions_is_offered_the_same(tap, name, throw) -> None:
 
 @pytest.mark.parametrize("in_parts", [False, True], ids=["at-once", "in-parts"])
 def test_a_session_is_taken_up_by_a_later_batch(
-    tap, name, throw, in_parts, monkeypatch, request
+    tap, name, throw, in_parts, monkeypatch, request, every
 ) -> None:
     """The re-read of the table: a ring mapped, its consumer answered, another let go."""
     monkeypatch.setattr("tapring.engine.roster._has_just_opened", lambda row, now: in_parts)
@@ -260,7 +260,7 @@ def test_a_session_is_taken_up_by_a_later_batch(
             tap.snapshot()
 
     # In parts it is four times as long: each third will do.
-    for step in shared_steps(request, 3 if in_parts else 1):
+    for step in shared_steps(request, every * (3 if in_parts else 1)):
         with tapring.capture(name, stage="raw", buffer_bytes=4096) as session:
             met = throw.at(step, take_up)
             if in_parts:
@@ -277,8 +277,10 @@ def test_a_session_is_taken_up_by_a_later_batch(
     assert len(forgotten_descriptors(name)) < step / 20
 
 
-def test_a_session_ends_when_it_is_closed_again(tap, name, throw, wait_for, request) -> None:
-    for step in shared_steps(request):
+def test_a_session_ends_when_it_is_closed_again(
+    tap, name, throw, wait_for, request, every
+) -> None:
+    for step in shared_steps(request, every):
         handle = tap.register("raw", buffer_bytes=4096)
         offer(tap, [step])
         with tapring.attach_session(name, handle.id) as session:
@@ -300,21 +302,21 @@ def test_a_session_ends_when_it_is_closed_again(tap, name, throw, wait_for, requ
 
 # A handler's own TimeoutError is an OSError to a consumer, which asks for what may be gone.
 @pytest.mark.parametrize("throw", [(ctrl_c, False)], indirect=True, ids=["Ctrl-C"])
-def test_a_look_at_who_can_be_tapped_is_left_at_once(name, throw) -> None:
+def test_a_look_at_who_can_be_tapped_is_left_at_once(name, throw, every) -> None:
     """What is mapped has views then, in the exception's frames: nothing else comes of that."""
     with tapring.Tap(name) as tap:
         tap.register("raw")
-        for step in itertools.count(0, 7):  # thousands
+        for step in itertools.count(0, 7 * every):  # thousands
             if not throw.at(step, lambda: tapring.engines(name)):
                 break
         assert step > 1000
         (info,) = tapring.engines(name)
         assert [session.stage for session in info.sessions] == ["raw"]
-    assert len(forgotten_descriptors(name)) < step / 7 / 20
+    assert len(forgotten_descriptors(name)) < step / (7 * every) / 20
 
 
 @pytest.mark.parametrize("throw", [(ctrl_c, False)], indirect=True, ids=["Ctrl-C"])
-def test_a_capture_is_left_at_once_and_its_session_ends(name, throw) -> None:
+def test_a_capture_is_left_at_once_and_its_session_ends(name, throw, every) -> None:
     with tapring.Tap(name) as tap:
 
         def capture() -> None:
@@ -322,14 +324,14 @@ def test_a_capture_is_left_at_once_and_its_session_ends(name, throw) -> None:
                 offer(tap, [1, 2, 3])
                 session.read(2, timeout=0)
 
-        for step in itertools.count(0, 23):  # thousands
+        for step in itertools.count(0, 23 * every):  # thousands
             if not throw.at(step, capture):
                 break
         assert step > 1000
         gc.collect()
         (info,) = tapring.engines(name)
         assert not info.sessions
-    assert len(forgotten_descriptors(name)) < step / 23 / 20
+    assert len(forgotten_descriptors(name)) < step / (23 * every) / 20
 
 
 def forgotten_descriptors(name: str) -> list[int]:
