@@ -277,9 +277,7 @@ def test_a_session_is_taken_up_by_a_later_batch(
     assert len(forgotten_descriptors(name)) < step / 20
 
 
-def test_a_session_ends_when_it_is_closed_again(
-    tap, name, throw, wait_for, request, every
-) -> None:
+def test_a_session_ends_when_it_is_closed_again(tap, name, throw, wait_for, request, every) -> None:
     for step in shared_steps(request, every):
         handle = tap.register("raw", buffer_bytes=4096)
         offer(tap, [step])
