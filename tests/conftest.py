@@ -1,7 +1,7 @@
 """Fixtures: real processes, real input, and the check that no test leaves anything behind.
 
-Tests run in several workers (``pytest -n 2``). One that no other may disturb is marked ``alone``:
-it runs after the others, one at a time.
+Tests run in several workers (``pytest -n 2``), each with a /dev/shm of its own if that is allowed.
+A test that no other may disturb is marked ``alone``: it runs after the others, one at a time.
 
 ``--long`` runs the exhaustive proofs whole. Without it, those that throw, kill or fork at every
 step do so at every few, and the tests marked ``long`` are left out.
@@ -9,6 +9,7 @@ step do so at every few, and the tests marked ``long`` are left out.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import gc
 import gzip
@@ -41,6 +42,9 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Background jobs of a shell ignore Ctrl-C, and what they start does, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+OWN_SHM = pytest.StashKey[bool]()
+CLONE_NEWNS, MS_NOSUID, MS_NODEV, MS_REC, MS_PRIVATE = 0x20000, 2, 4, 1 << 14, 1 << 18
 
 _counter = itertools.count()
 
@@ -95,6 +99,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run the exhaustive proofs whole")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        config.stash[OWN_SHM] = mount_own_shm()
+
+
+def mount_own_shm() -> bool:
+    """Give this worker, and all that it starts, an empty /dev/shm; False if it may not."""
+    libc = ctypes.CDLL(None)
+    if libc.unshare(CLONE_NEWNS) or libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None):
+        return False
+    return libc.mount(b"tmpfs", b"/dev/shm", b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=1777") == 0
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests that must run alone come last, so that no worker waits for them before."""
     if not config.getoption("--long"):
@@ -125,7 +142,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 
 def is_alone(item: pytest.Item) -> bool:
-    return item.get_closest_marker("alone") is not None
+    shared = not item.config.stash.get(OWN_SHM, False)
+    marks = ("alone", "leftovers") if shared else ("alone",)
+    return any(map(item.get_closest_marker, marks))
 
 
 # Measuring the coverage of their processes would change what these tests observe: other users,

@@ -20,7 +20,7 @@ from tapring.wire import layout
 from tapring.wire.layout import RowState
 
 # They look at all that a death left, which a sweep by another test may hold at that moment.
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.leftovers
 
 PRELUDE = """
 import os, signal, sys, threading, warnings

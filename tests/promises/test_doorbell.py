@@ -360,7 +360,7 @@ def test_the_bell_goes_with_the_session_of_a_killed_consumer(name, spawn, wait_f
         tap.snapshot()
 
 
-@pytest.mark.alone
+@pytest.mark.leftovers
 def test_the_bells_of_a_lane_that_is_gone_are_swept(name, spawn) -> None:
     engine = spawn(ENGINE, name, "1")
     with tapring.capture(name, stage="raw", wake="doorbell", wait=60) as session:

@@ -85,6 +85,7 @@ tap.close()
 """
 
 
+@pytest.mark.long
 def test_memory_and_descriptors_are_flat_over_a_million_batches_with_sessions_coming_and_going(
     name, spawn
 ) -> None:

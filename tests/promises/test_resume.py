@@ -184,7 +184,7 @@ def test_after_a_kill_the_next_consumer_skips_or_repeats_events_as_it_chose(
     assert closes(stats)
 
 
-@pytest.mark.alone
+@pytest.mark.leftovers
 @pytest.mark.parametrize("delivery", [AT_MOST_ONCE, AT_LEAST_ONCE])
 def test_the_ring_of_a_dead_engine_is_drained_by_the_next_consumer(spawn, name, delivery) -> None:
     engine = spawn(ENGINE, name, stdin=-1, stdout=-1)
@@ -201,7 +201,7 @@ def test_the_ring_of_a_dead_engine_is_drained_by_the_next_consumer(spawn, name, 
     assert not names(f"tapring.{name}.")
 
 
-@pytest.mark.alone
+@pytest.mark.leftovers
 def test_a_kept_session_of_a_dead_engine_can_still_be_attached_to(spawn, name) -> None:
     engine = spawn(ENGINE, name, stdin=-1, stdout=-1)
     lane, session = engine.stdout.readline().decode().split()

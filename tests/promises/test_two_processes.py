@@ -127,7 +127,7 @@ def test_a_killed_consumer_does_not_stop_the_engine_and_its_session_is_swept(
     wait_for(lambda: not sweep(name) and len(names(f"tapring.{name}.")) == 1)
 
 
-@pytest.mark.alone
+@pytest.mark.leftovers
 def test_both_sides_killed_the_ledger_is_still_in_the_segments(engine, name, spawn) -> None:
     process = engine(batches=50, pause=0, end="hang")
     # A call of read() may return the first batch alone.

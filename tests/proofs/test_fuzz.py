@@ -30,8 +30,8 @@ from tests.proofs.fuzz.driving import LONGEST_INPUT, Tally, run_random
 
 SEED = 20_240_611
 # With --long four times as many.
-SAMPLE = {"reader": 2_000, "writer": 2_000, "registry": 800, "attach": 1_200}
-GUIDED = {"reader": 800, "writer": 800, "registry": 250, "attach": 500}
+SAMPLE = {"reader": 2_000, "writer": 2_000, "registry": 400, "attach": 1_200}
+GUIDED = {"reader": 800, "writer": 800, "registry": 200, "attach": 500}
 ONE_INPUT = {
     target: importlib.import_module(f"tests.proofs.fuzz.{target}").one_input for target in TARGETS
 }

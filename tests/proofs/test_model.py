@@ -41,6 +41,13 @@ LONGER = {
     ("taken up in parts", TSO),
     ("wrap-around, many laps", TSO),
     ("wrap-around, many laps", WEAK),
+    ("a bell is given back", WEAK),
+    ("an exception comes", TSO),
+    ("at most once: the reader dies", WEAK),
+    ("doorbell: an exception comes", WEAK),
+    ("snapshot swap, one batch", WEAK),
+    ("table: the next one goes on", TSO),
+    ("wrap-around of an odd ring", WEAK),
 }
 SHORT = (*ring_scenarios.SHORT, *bell_scenarios.SHORT, *table_scenarios.SHORT)
 LAPS = ((8,), (8,), (8,))  # three frames in a ring of two slots

@@ -12,7 +12,7 @@ from tapring.shm.segment import Segment, names
 from tapring.shm.sweep import sweep
 from tapring.wire import layout
 
-pytestmark = pytest.mark.alone  # a sweep by another test would remove what is left here
+pytestmark = pytest.mark.leftovers
 
 CONSUMER = """
 import sys, tapring

@@ -25,7 +25,7 @@ from tests.promises.users.three_users import (
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users"),
-    pytest.mark.alone,  # a sweep by another test would remove what is left here
+    pytest.mark.leftovers,
 ]
 
 

@@ -33,7 +33,7 @@ from tests.promises.users.three_users import (
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users"),
-    pytest.mark.alone,  # a sweep by another test would open or remove these names
+    pytest.mark.leftovers,
 ]
 
 # ---- a stranger's name in place of a registry ----------------------------------------------
