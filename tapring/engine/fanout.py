@@ -48,7 +48,7 @@ class Watched:
         self.batches += 1
         packed = None
         begun = None  # the last writer whose counters were loaded
-        due = iter(self.due)
+        due = self.due
         while True:
             try:
                 for writer in due:
@@ -82,14 +82,15 @@ class Watched:
             except BaseException as error:
                 if isinstance(error, Exception) and not was_thrown_in(error):
                     self.broken.append((writer, error))
-                    continue  # with the writers that ``due`` has left
-                if begun is None:  # the batch is offered to no session
+                else:
+                    if begun is None:  # the batch is offered to no session
+                        raise
+                    if begun is writer:
+                        self._count_unwritten(batch, writer, at[1] + dropped + apart[0])
+                    for other in self.due[self.due.index(begun) + 1 :]:
+                        other.drop(self.kind.count(batch))
                     raise
-                if begun is writer:
-                    self._count_unwritten(batch, writer, at[1] + dropped + apart[0])
-                for other in self.due[self.due.index(begun) + 1 :]:
-                    other.drop(self.kind.count(batch))
-                raise
+            due = due[due.index(writer) + 1 :]
 
     def _count_unwritten(self, batch: Any, writer: Writer, offered: int) -> None:
         """Count as dropped the part of ``batch`` that an exception kept from being written."""
