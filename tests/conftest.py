@@ -1,10 +1,10 @@
 """Fixtures: real processes, real input, and the check that no test leaves anything behind.
 
 Tests run in several workers (``pytest -n 2``), each with a /dev/shm of its own if that is allowed.
-A test that no other may disturb is marked ``alone``: it runs after the others, one at a time.
+A test that others must not disturb is marked ``alone``: it runs after the others, one at a time.
 
 ``--long`` runs the exhaustive proofs whole. Without it, those that throw, kill or fork at every
-step do so at every few, and the tests marked ``long`` are left out.
+step do so only every few steps, and the tests marked ``long`` are left out.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 
-# Hundreds of processes import the package. Compiled anew in each, it takes a third of all the time.
+# Hundreds of processes import the package: compiling it in each takes a third of all the time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-# Background jobs of a shell ignore Ctrl-C, and what they start does, too.
+# Background jobs of a shell ignore Ctrl-C, and so do their children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 OWN_SHM = pytest.StashKey[bool]()
@@ -66,7 +66,7 @@ def shm_of_this_run() -> set[str]:
 
 
 def open_files() -> dict[str, str]:
-    """Each open descriptor, and what it leads to."""
+    """Each open descriptor, and what it refers to."""
     found = {}
     for entry in Path("/proc/self/fd").iterdir():
         try:
@@ -123,7 +123,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture
 def every(pytestconfig: pytest.Config) -> int:
-    """How many steps an exhaustive test goes on at a time: 1 with ``--long``."""
+    """How many steps an exhaustive test advances at a time: 1 with ``--long``."""
     return 1 if pytestconfig.getoption("--long") else 4
 
 
@@ -131,8 +131,8 @@ def every(pytestconfig: pytest.Config) -> int:
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Share the machine with the tests of other workers, or keep them off it.
 
-    Outside of pytest-timeout's hook: a test that waits for its turn is not late. The first lock
-    makes the second one fair: no test takes the machine ahead of one that waits for it.
+    It wraps pytest-timeout's hook, so waiting for a turn does not count towards the timeout. The
+    first lock makes the second one fair: no test gets the machine before one that waits for it.
     """
     with open(ROOT / "pyproject.toml") as queue, open(__file__) as machine:
         fcntl.flock(queue, fcntl.LOCK_EX)
@@ -172,7 +172,7 @@ def unmeasured(request, monkeypatch) -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
-    """No segment, no process, no descriptor outlives the test that made it."""
+    """No segment, process or descriptor outlives the test that made it."""
     files, segments, children = open_files(), shm_of_this_run(), living_children()
 
     def left() -> dict[str, object]:
@@ -227,7 +227,7 @@ def spawn() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream:
                 stream.close()
-    # Killed engines leave their lane to whoever comes next: that is us. Other runs' are theirs.
+    # Killed engines leave their lanes behind. Other test runs sweep their own.
     for engine in {
         engine for engine, _ in lanes_of(None) if engine.startswith(f"t-{os.getpid()}-")
     }:

@@ -1,4 +1,4 @@
-"""What tests of several packages do alike: offer a batch, and check that an account closes."""
+"""Helpers for tests of several packages: offer a batch, and check that an account closes."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
 """The house: which package may import which, how long files are, which test is for which module.
 
-What an import of tapring loads, and what is public, is checked here too.
+It also checks what importing tapring loads, and what is public.
 """
 
 import ast
@@ -21,14 +21,14 @@ HOUSE = PACKAGE.parent / "docs" / "how-it-works.md"
 ROW = re.compile(
     r"^\| (?P<rooms>.*`.*) \| (?P<what>.+) \| (?P<may_import>[a-z, ]+) \|$", re.MULTILINE
 )
-# What needs a descriptor, a clock, a thread or another process has no place among the bytes.
+# wire only handles bytes: it needs no descriptor, clock, thread or other process.
 NOT_IN_WIRE = {"asyncio", "fcntl", "mmap", "multiprocessing", "os", "posix_ipc", "select"}
 NOT_IN_WIRE |= {"signal", "socket", "subprocess", "tempfile", "threading", "time"}
 WIRE_EXCEPTIONS = {"wire.ordering": {"threading"}, "wire.geometry": {"mmap"}}
 
 
 def table() -> dict[str, set[str]]:
-    """What each room may import, by the table in docs/how-it-works.md."""
+    """What each room may import, according to the table in docs/how-it-works.md."""
     may_import = {}
     for row in ROW.finditer(HOUSE.read_text()):
         rooms = re.findall(r"`(\w+)`", row["rooms"])
@@ -47,14 +47,14 @@ def modules() -> list[Path]:
 
 
 def name_of(path: Path) -> str:
-    """Its name below tapring: a folder's own for its ``__init__``."""
+    """The module's name below tapring; for an ``__init__``, its folder's name."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
 
 @cache
 def imports_of(path: Path) -> tuple[set[str], set[str]]:
-    """The modules of ours that ``path`` imports anywhere in its code, and the others' packages."""
+    """Our modules that ``path`` imports anywhere in its code, and the packages of all others."""
     folder = [PACKAGE.name, *path.relative_to(PACKAGE).parts[:-1]]
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):

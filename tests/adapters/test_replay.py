@@ -36,7 +36,7 @@ def test_the_name_is_the_captured_ones_with_an_ending_and_fits() -> None:
 
 
 def played(recordings, **options) -> tuple[Replay, list[tuple[int, int]]]:
-    """The replay, and for each batch when (ns since the first) how many events came."""
+    """Return the finished replay, and each batch's time (ns since the first) and event count."""
     clock, seen = Clock(), []
     replay = Replay(
         Unwatched(),

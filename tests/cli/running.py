@@ -1,4 +1,4 @@
-"""What the tests of the commands share: an engine, its terminal, and what a failure looks like."""
+"""Shared by the tests of the commands: an engine, a terminal, and the form of a failure."""
 
 import os
 import pty

@@ -1,4 +1,4 @@
-"""What the commands' arguments mean, and what a wrong one is told."""
+"""What the commands' arguments mean, and the errors for wrong ones."""
 
 import click
 import pytest

@@ -1,4 +1,4 @@
-"""The last words of a capture: what was lost, what was skipped and why, and what to try."""
+"""The summary at the end of a capture: what was lost, what was skipped and why, and what to try."""
 
 import errno
 import json

@@ -18,7 +18,7 @@ def frame(kind, batch) -> Frame:
 
 
 def sifted(batch: list[bytes], **select) -> Cursor:
-    """A cursor in what a selection leaves of a frame."""
+    """A cursor over the events of a frame that pass a selection."""
     whole = frame(Lines(), batch)
     left = make_sieve(Lines(), Select(**select)).sift(whole.payload, whole.count, 0)
     rest = Frame(left.payload, left.count, 7, 3, "0a0b0c0d", Lines())

@@ -129,7 +129,7 @@ def test_missing_events_are_told_with_the_next_frame_that_is_not_filtered(name) 
         offer("raw", [b"no"])
         offer("raw", [b"lost"] * 5)
         assert intake.next(0) is None
-        offer("raw", [b"no, but behind a gap"])  # of another frame than the one that is kept
+        offer("raw", [b"no, but behind a gap"])  # filtered: its gap moves to the next
         assert intake.next(0) is None
         offer("raw", [b"yes"])
         assert intake.next(0).frame.missed == 5

@@ -1,4 +1,4 @@
-"""Several lanes read as one: which frame comes next, and why the whole ends."""
+"""Several lanes read as one: which frame comes next, and why the session ends."""
 
 import asyncio
 from dataclasses import dataclass, field

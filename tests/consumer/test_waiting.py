@@ -68,7 +68,7 @@ def test_a_poll_sleeps_no_longer_than_it_may(sleeps) -> None:
 
 
 def test_a_poll_comes_back_to_look_at_the_rest_of_the_session(sleeps) -> None:
-    """A death, or the session's end, is seen by its caller: every 50 ms at the latest."""
+    """So that its caller sees a death or the session's end within 50 ms."""
     Poll().wait([Ring()], waiting.monotonic_ns() - 10**12, FOREVER)
     assert 0.049 < sum(sleeps) < 0.06
 
@@ -103,7 +103,7 @@ def test_other_tasks_run_while_a_task_waits(waiter) -> None:
 
 
 def test_a_doorbell_does_not_sleep_on_what_came_before_it(name, monkeypatch) -> None:
-    """A frame that was published before the consumer said that it sleeps rings no bell."""
+    """The bell does not ring for a frame published before the consumer announced its sleep."""
     monkeypatch.setattr(Bell, "wait", lambda *_: pytest.fail("slept"))
     with tapring.Tap(name) as tap, tapring.capture(name, stage="raw", wake="doorbell") as session:
         tap.snapshot().offer("raw", [b"before"])

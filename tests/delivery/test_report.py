@@ -1,4 +1,4 @@
-"""The facts of a capture: their order, what is stamped for scaling counts back, and typos."""
+"""The facts of a capture: their order, which part of the events was seen, and typos."""
 
 import json
 from types import SimpleNamespace

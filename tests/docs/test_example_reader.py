@@ -226,7 +226,7 @@ def test_it_goes_on_in_the_middle_of_a_frame(tap, spawn, reader, name, wait_for)
         f"s = tapring.capture({name!r}, stage='decoded', keep=True, delivery='at-least-once')\n"
         f"print(s.addresses[0], flush=True)\n"
         f"print(s.read(4), flush=True)\n"
-        f"s.read(3)\n"  # which releases the four before it
+        f"s.read(3)\n"  # this releases the four before it
         f"print('in hand', flush=True)\n"
         f"time.sleep(600)"
     )

@@ -1,7 +1,7 @@
 """What a tap costs its engine: it is known, it is shown, and it stays within a budget.
 
-Time is simulated where a test depends on it: work, serialization and copying take what is said
-here, whatever this machine does meanwhile.
+Tests that depend on time simulate it: work, serialization and copying take the times set here,
+however busy this machine is.
 """
 
 import json
@@ -26,7 +26,7 @@ DECODED_NS = 10_000
 
 
 class Clock:
-    """A clock that goes on when it is told to, and is read in no time."""
+    """A clock that moves only when told to; reading it takes no time."""
 
     def __init__(self) -> None:
         self.now = time.monotonic_ns()
@@ -58,7 +58,7 @@ def clock(monkeypatch) -> Iterator[Clock]:
 
 
 def run(tap: tapring.Tap, clock: Clock, batches: int) -> float:
-    """Work through so many batches; the share of the time that went into offers."""
+    """Work through ``batches``; return the share of the time that went into offers."""
     start, offering = clock.now, clock.offering
     for _ in range(batches):
         clock.now += WORK_NS
@@ -175,7 +175,7 @@ def test_it_is_offered_all_again_once_there_is_room(name, clock) -> None:
         one, other = tap.register("raw"), tap.register("decoded")
         run(tap, clock, 2_000)
         assert other.shed
-        for _ in range(3_000):  # now there is more to do for a batch
+        for _ in range(3_000):  # now each batch takes more work
             clock.now += 3 * WORK_NS
             run(tap, clock, 1)
         shed = other.shed
@@ -241,7 +241,7 @@ def test_the_budget_holds_for_a_session_that_was_registered_long_before_the_firs
     with tapring.Tap(name, budget=0.02) as tap:
         tap.register("decoded")
         clock.now += 10**10
-        run(tap, clock, 20)  # that it learns from
+        run(tap, clock, 20)  # for the tap to learn the cost
         assert run(tap, clock, 1_000) < 0.03
 
 
@@ -313,7 +313,7 @@ def test_the_consumer_and_the_operator_see_what_is_shed_and_why(
 ) -> None:
     spawn(SHEDDING, name)
     with tapring.capture(name, stage="raw", wait=60) as session:
-        # It goes on reading: one that stalls costs the engine nothing, and is shed no more.
+        # It keeps reading: a stalled consumer costs the engine nothing, so it is no longer shed.
         reading = threading.Thread(target=lambda: list(session))
         reading.start()
         wait_for(lambda: session.stats.shed)

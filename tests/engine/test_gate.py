@@ -88,7 +88,7 @@ def test_another_thread_waits_until_the_token_is_returned(gate) -> None:
 
 
 def test_a_token_that_no_thread_holds_is_put_back_once(gate) -> None:
-    """An exception came just as it was returned: the next threads that wait find out."""
+    """An exception came just as the token was returned: the threads that wait next notice."""
     gate.token.clear()
     inside = []
 

@@ -34,7 +34,7 @@ def mapped_rings(name: str) -> int:
 
 
 def test_a_session_that_has_just_opened_is_taken_up_in_parts(name, monkeypatch) -> None:
-    """So that no batch is held up for all of it."""
+    """So that no single batch pays for all of it."""
     with tapring.Tap(name) as tap, Registry.attach(name, tap.lane) as registry:
         row = registry.register(**A_SESSION)
         monkeypatch.setattr("tapring.engine.tap.monotonic_ns", lambda: row.opened_ns)
@@ -46,7 +46,7 @@ def test_a_session_that_has_just_opened_is_taken_up_in_parts(name, monkeypatch) 
 
 
 def test_a_session_that_opened_a_while_ago_is_taken_up_at_once(name, monkeypatch) -> None:
-    """However seldom the engine comes by, no batch is lost to it."""
+    """However rarely the engine has a batch, the session misses none."""
     with tapring.Tap(name) as tap, Registry.attach(name, tap.lane) as registry:
         row = registry.register(**A_SESSION)
         now = row.opened_ns + layout.TAKE_UP_NS
@@ -175,7 +175,7 @@ def test_the_memory_of_a_large_ring_that_nobody_reads_is_given_back_part_by_part
 
 
 def test_the_memory_of_a_ring_is_given_back_while_the_next_session_has_its_row(name) -> None:
-    """Its liveness byte is that one's by now, and says nothing of who read this one."""
+    """The row's liveness byte now stands for the next session's consumer, not the old one's."""
     with tapring.Tap(name) as tap, Registry.attach(name, tap.lane) as registry:
         handle = tap.register("raw", buffer_bytes=4 << 20)
         segment = tap._lane.roster.live[handle.id].segment
@@ -194,7 +194,7 @@ def test_the_memory_of_a_ring_is_given_back_while_the_next_session_has_its_row(n
 
 
 def test_the_memory_of_a_ring_that_may_still_be_attached_to_is_kept(name) -> None:
-    """Where somebody holds the table, an ended session's row is freed some batches later."""
+    """If another process holds the table, an ended session's row is freed some batches later."""
     with tapring.Tap(name) as tap:
         handle = tap.register("raw", buffer_bytes=1 << 20)
         offer(tap, "raw", LINES)

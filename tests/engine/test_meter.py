@@ -1,4 +1,4 @@
-"""The means that a cost is made of, and the limit that a budget sets to each session."""
+"""The averages that make up a cost, and the limit that a budget sets for each session."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A Tap is told of a fork and of the exit, and is not kept alive for that."""
+"""A Tap is notified of a fork and of the exit, and is not kept alive for that."""
 
 import gc
 import os

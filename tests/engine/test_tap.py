@@ -224,7 +224,7 @@ def test_wrong_arguments_of_register_raise(tap) -> None:
         tap.register("raw", buffer_bytes=65 << 20)
 
 
-# Where there is no tap
+# Inert taps
 
 
 def test_a_disabled_tap_is_inert(name, monkeypatch) -> None:
@@ -395,7 +395,7 @@ def test_an_offer_from_inside_an_offer_counts_as_dropped(tap) -> None:
     handle = tap.register("decoded")
 
     class Offers:
-        """Encoded by msgspec through its dictionary; its finalizer offers."""
+        """msgspec encodes its ``__dict__``; its finalizer offers a batch."""
 
         def __del__(self) -> None:
             offer(tap, "decoded", [{"from": "finalizer"}])

@@ -1,4 +1,4 @@
-"""Redaction: raw values become tokens that are equal where the values are, in one capture."""
+"""Redaction: tokens replace raw values; within one capture, equal values get equal tokens."""
 
 import copy
 import re

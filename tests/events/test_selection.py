@@ -1,4 +1,4 @@
-"""Selection: each step keeps what it promises, and rules out nothing that would pass."""
+"""Selection: each step keeps what it promises, and rules out no event that would pass."""
 
 import re
 import warnings

@@ -1,4 +1,4 @@
-"""The sieve for lines and JSON: what passes unchanged keeps its bytes, what is not JSON is safe."""
+"""The sieve for lines and JSON: unchanged events keep their bytes, and bad JSON leaks nothing."""
 
 import re
 

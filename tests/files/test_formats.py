@@ -1,4 +1,4 @@
-"""The format that a name, a terminal and a kind mean."""
+"""The format that follows from a file name, a terminal and a kind."""
 
 from __future__ import annotations
 

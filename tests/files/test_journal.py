@@ -1,4 +1,4 @@
-"""The journal that a killed capture for Parquet leaves is read with its times."""
+"""A killed Parquet capture leaves a journal, whose events are read with their times."""
 
 from __future__ import annotations
 

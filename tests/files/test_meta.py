@@ -1,4 +1,4 @@
-"""A meta is beside each file from its first frame on; the events matter more than it does."""
+"""Each file has a meta beside it from its first frame on; a failed meta costs no events."""
 
 from __future__ import annotations
 

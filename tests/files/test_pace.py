@@ -1,4 +1,4 @@
-"""The pace has a bounded number of points, and tells a time for each event."""
+"""The pace has a bounded number of points, and gives a time for each event."""
 
 from __future__ import annotations
 

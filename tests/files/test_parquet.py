@@ -1,4 +1,4 @@
-"""Parquet: columns for what the events share, a rest beside them, and each event read back."""
+"""Parquet: columns for the fields that events share, one for the rest, and each event read back."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ scalars = (
 values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=4)
 )
-alike = st.fixed_dictionaries(  # events as they are: they agree, but for some
+alike = st.fixed_dictionaries(  # like real events: mostly of the same shape
     {"n": st.integers() | st.floats(allow_nan=False, allow_infinity=False)},
     optional={
         "": st.dictionaries(keys, scalars, max_size=3),

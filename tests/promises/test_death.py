@@ -19,7 +19,7 @@ from tapring.shm.sweep import sweep
 from tapring.wire import layout
 from tapring.wire.layout import RowState
 
-# They look at all that a death left, which a sweep by another test may hold at that moment.
+# They check everything that a death left, which another test's sweep may hold at that moment.
 pytestmark = pytest.mark.leftovers
 
 PRELUDE = """

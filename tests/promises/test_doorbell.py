@@ -20,13 +20,13 @@ from tapring.shm.sweep import sweep
 from tapring.wire import layout
 
 LINES = [b"one", b"two"]
-LONG_S = 25.0  # longer than any sleep that is ended
+LONG_S = 25.0  # longer than any sleep that is cut short
 WAKES = ("poll", "doorbell", "spin")
 
 
 @pytest.fixture
 def bounded_only_by_the_bell(monkeypatch):
-    """Without a ring, a sleep takes longer than any test."""
+    """Unless the bell rings, a sleep takes longer than any test."""
     monkeypatch.setattr(waiting, "_BOUND_S", 4 * LONG_S)
 
 
@@ -250,9 +250,8 @@ def test_the_bell_is_posted_once_a_sleep(name) -> None:
                 reader.say_waiting(sleep, lambda: None)
                 tap.snapshot().offer("raw", LINES)
                 tap.snapshot().offer("raw", LINES)
-            assert (
-                len(posts) == 4
-            )  # once for each number except 0; 8 came again after 0, as another sleep
+            # once for each number except 0; the second 8 comes after 0, so it is another sleep
+            assert len(posts) == 4
             del tap._lane.roster.live[handle.id].bell.ring
 
 
@@ -266,12 +265,12 @@ def test_a_batch_that_a_sleeper_is_not_offered_does_not_wake_it(name) -> None:
             for sleep in range(1, 200):
                 session._merge.attachments[0].reader.say_waiting(sleep, lambda: None)
                 tap.snapshot().offer("raw", LINES)
-            assert len(posts) == 1  # for the first batch, which it is offered
+            assert len(posts) == 1  # for the first batch, the only one it is offered
             del tap._lane.roster.live[handle.id].bell.ring
 
 
 def test_a_sleep_that_was_given_up_does_not_end_the_next_one(name) -> None:
-    """A cancelled ``aread`` leaves its thread asleep; it wakes while another one sleeps already."""
+    """A cancelled ``aread`` leaves its thread asleep; it wakes when another one already sleeps."""
     with tapring.Tap(name), tapring.capture(name, wake="doorbell") as session:
         reader = session._merge.attachments[0].reader
         reader.say_waiting(7, lambda: None)
@@ -491,7 +490,7 @@ def test_an_interrupt_wakes_a_sleeper(name, spawn, wait_for) -> None:
         while tap.active_sessions < 1:
             tap.snapshot()
             time.sleep(0.001)
-        wait_for(lambda: catches(consumer.pid, signal.SIGTERM))  # else the capture has not begun
+        wait_for(lambda: catches(consumer.pid, signal.SIGTERM))  # then the capture has begun
         consumer.send_signal(signal.SIGINT)
         assert consumer.wait(30) == 0
         assert b"interrupt" in consumer.stderr.read()

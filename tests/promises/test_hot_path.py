@@ -1,4 +1,4 @@
-"""The hot path in the kernel's eyes: between two marks, no system call at all."""
+"""The hot path as the kernel sees it: between two marks, no system call at all."""
 
 import shutil
 import subprocess

@@ -69,7 +69,7 @@ def test_a_kept_session_is_filled_while_no_consumer_reads_it(tap, name, numbers)
 
 
 def read(session: tapring.Session, n: int) -> list[bytes]:
-    """Read ``n`` events, if there are so many; at least once, ``read`` gives at most a frame."""
+    """Read up to ``n`` events. With at-least-once, one ``session.read`` returns at most a frame."""
     events: list[bytes] = []
     while len(events) < n and (more := session.read(n - len(events), timeout=0)):
         events += more
@@ -110,7 +110,7 @@ def test_a_registered_session_is_resumed_in_the_same_way(tap, name, numbers) -> 
 
 
 def test_the_rest_of_a_frame_that_iterating_began_counts_as_unread(tap, name, numbers) -> None:
-    """At most once: the frame was released before its first event was handed out."""
+    """With at-most-once, the frame was released before its first event was handed out."""
     address = kept(name)
     numbers(2)
     with tapring.attach_session(address) as first:

@@ -29,7 +29,7 @@ from tests.proofs.fuzz import TARGETS
 from tests.proofs.fuzz.driving import LONGEST_INPUT, Tally, run_random
 
 SEED = 20_240_611
-# With --long four times as many.
+# Four times as many with --long.
 SAMPLE = {"reader": 2_000, "writer": 2_000, "registry": 400, "attach": 1_200}
 GUIDED = {"reader": 800, "writer": 800, "registry": 200, "attach": 500}
 ONE_INPUT = {

@@ -36,7 +36,7 @@ def timed_out(*_: object) -> None:
 
 
 def time_limit() -> None:
-    """A job's time limit: an ordinary exception, out of a signal's handler."""
+    """A job's time limit: an ordinary exception, from a signal handler."""
     signal.raise_signal(signal.SIGUSR1)
 
 
@@ -45,7 +45,7 @@ THROWS = [(ctrl_c, False), (time_limit, False), (time_limit, True)]
 
 @pytest.fixture(params=THROWS, ids=["Ctrl-C", "time-limit", "time-limit-while-timed"])
 def throw(request, monkeypatch) -> Iterator[Thrower]:
-    """Throws at a chosen bytecode; with no batch timed, or each one."""
+    """Throws at a chosen bytecode, with either no batch timed or every batch."""
     throws, timed = request.param
     if timed:
         monkeypatch.setattr(meter, "_FIRST_READINGS", 1 << 60)
@@ -72,7 +72,7 @@ class Account:
 
     @contextmanager
     def interrupted(self, numbers: list[int]) -> Iterator[None]:
-        """A batch whose offer does not end well is offered whole or not at all."""
+        """A batch whose offer is interrupted counts as offered whole or not at all."""
         before = self.handle.offered
         yield
         counted = self.handle.offered - before
@@ -81,7 +81,7 @@ class Account:
             self.never_offered.update(numbers)
 
     def settle(self, name: str) -> None:
-        """Read the session to its end: every number came in order, or is counted where it lacks."""
+        """Read the session to its end: every number came in order or is counted as missed there."""
         lines, lost, expected = [], 0, 0
         with tapring.attach_session(name, self.handle.id) as session:
             self.handle.close()
@@ -101,7 +101,7 @@ class Account:
 
 
 def shared_steps(request: pytest.FixtureRequest, stride: int) -> Iterator[int]:
-    """The bytecodes to throw at: each way of throwing begins at another, together they meet all."""
+    """The bytecodes to throw at: every ``stride``-th, shared out among the ways of throwing."""
     first = THROWS.index(request.node.callspec.params["throw"])
     return itertools.count(stride * first, stride * len(THROWS))
 
@@ -135,7 +135,7 @@ def test_a_batch_is_published_once_or_counted(tap, name, throw, size) -> None:
 
 @pytest.mark.parametrize("room", [0, 1], ids=["full", "cut"])
 def test_a_full_ring_drops_once(tap, name, throw, room) -> None:
-    """The first session is drained after each try and filled before it, down to ``room`` slots."""
+    """Before each try the ring is filled to its last ``room`` slots; afterwards it is drained."""
     handle = tap.register("raw", buffer_bytes=8 * 64)
     with tapring.attach_session(name, handle.id) as session:
         for step in itertools.count():
@@ -215,7 +215,7 @@ def test_a_batch_whose_fields_are_being_removed_is_counted_once(name, throw) -> 
 def test_an_event_that_cannot_be_serialized_is_counted_once(name, throw) -> None:
     with tapring.Tap(name) as tap, tap.register("decoded", buffer_bytes=1 << 20) as handle:
         tap.snapshot()
-        for step in itertools.count(0, 11):  # thousands, in telling whose exception it was
+        for step in itertools.count(0, 11):  # thousands, in finding out whose exception it was
             before = handle.offered
             events = [{"a": 1}, object(), {"b": 2}]
             met = throw.at(step, lambda e=events: tap.snapshot().offer("decoded", e))
@@ -252,14 +252,14 @@ def test_each_of_several_sessions_is_offered_the_same(tap, name, throw) -> None:
 def test_a_session_is_taken_up_by_a_later_batch(
     tap, name, throw, in_parts, monkeypatch, request, every
 ) -> None:
-    """The re-read of the table: a ring mapped, its consumer answered, another let go."""
+    """Reading the table again: a ring is mapped, its consumer answered, another ring let go."""
     monkeypatch.setattr("tapring.engine.roster._has_just_opened", lambda row, now: in_parts)
 
     def take_up() -> None:
         for _ in range(4 if in_parts else 1):
             tap.snapshot()
 
-    # In parts it is four times as long: each third will do.
+    # In parts it takes four times as many steps, so every third will do.
     for step in shared_steps(request, every * (3 if in_parts else 1)):
         with tapring.capture(name, stage="raw", buffer_bytes=4096) as session:
             met = throw.at(step, take_up)
@@ -289,7 +289,7 @@ def test_a_session_ends_when_it_is_closed_again(tap, name, throw, wait_for, requ
             assert list(session) in ([b"%d" % step], [b"%d" % step, b"%d" % (step + 1)])
             assert session.ended_by == "closed"
             assert session.stats.offered == session.stats.delivered == handle.offered
-        # Where somebody else looked at the table just then, its ring goes some batches later.
+        # If the table was in use just then, the ring is removed some batches later.
         lane = [f"tapring.{name}.{tap.lane}"]
         wait_for(lambda lane=lane: not tap.snapshot() and names(f"tapring.{name}.") == lane)
         if not met:
@@ -298,10 +298,10 @@ def test_a_session_ends_when_it_is_closed_again(tap, name, throw, wait_for, requ
     assert len(forgotten_descriptors(name)) < step / 20
 
 
-# A handler's own TimeoutError is an OSError to a consumer, which asks for what may be gone.
+# Only Ctrl-C: TimeoutError is an OSError, which a consumer takes for a file that is gone.
 @pytest.mark.parametrize("throw", [(ctrl_c, False)], indirect=True, ids=["Ctrl-C"])
 def test_a_look_at_who_can_be_tapped_is_left_at_once(name, throw, every) -> None:
-    """What is mapped has views then, in the exception's frames: nothing else comes of that."""
+    """The exception's frames then hold views of the mappings, which does no other harm."""
     with tapring.Tap(name) as tap:
         tap.register("raw")
         for step in itertools.count(0, 7 * every):  # thousands
@@ -333,9 +333,9 @@ def test_a_capture_is_left_at_once_and_its_session_ends(name, throw, every) -> N
 
 
 def forgotten_descriptors(name: str) -> list[int]:
-    """Close those that only an exception's frame knew, which Python cannot close.
+    """Close descriptors that only an exception's frame knew, so that Python cannot close them.
 
-    Between the kernel's open or close of a number and Python's note of it lie a few bytecodes.
+    Between the kernel's opening or closing one and Python's note of it lie a few bytecodes.
     """
     found = []
     for entry in Path("/proc/self/fd").iterdir():
@@ -370,7 +370,7 @@ def test_an_exception_that_another_thread_threw_in_reaches_the_engine(tap) -> No
 
 
 def test_an_engine_that_closed_all_its_descriptors_goes_on(name) -> None:
-    """As a daemon does that was not told which to keep. Its lane looks dead then, and is."""
+    """As a daemon does if it was not told which to keep. Its lane then counts as dead."""
     with tapring.Tap(name) as tap:
         handle = tap.register("raw")
         os.close(tap._lane.registry.segment.fd)

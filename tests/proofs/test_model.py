@@ -30,7 +30,7 @@ from tests.proofs.model.ring_scenarios import RingScenario
 from tests.proofs.model.table_scenarios import TableScenario
 from tests.proofs.model.table_threads import Looker
 
-# A second or more each: with --long.
+# These take a second or more each, so only --long explores them.
 LONGER = {
     ("a bell is hung again", TSO),
     ("both die", WEAK),
@@ -56,7 +56,7 @@ SLEEPS = (("sleep", "take", "sleep", "take"),)
 
 def explored(scenario: Any, model: str) -> Any:
     longer = (scenario.name, model) in LONGER
-    if model == TSO and WEAK in scenario.models:  # what may happen under TSO may there, too
+    if model == TSO and WEAK in scenario.models:  # WEAK allows everything that TSO does
         longer = (scenario.name, WEAK) not in LONGER
     return pytest.param(scenario, model, marks=[pytest.mark.long] if longer else [])
 
@@ -138,7 +138,7 @@ def test_each_barrier_that_is_needed_is_missed_alone(function: str, broken: str)
 
 
 def test_the_barriers_before_the_end_are_missed() -> None:
-    """Either suffices, unless an exception comes while another one is handled."""
+    """Either barrier suffices, unless an exception comes while another one is handled."""
     how: dict[str, Any] = {"unfenced": "Writer.end Writer.flush"}
     result = explore(RingScenario("ends", 2, ((8,),), (("ended",),), **how), WEAK)
     assert "nothing_unseen_at_the_end" in result.traces

@@ -33,7 +33,7 @@ def test_a_seed_makes_the_same_plan_again() -> None:
     assert draw("7", 3) != draw("7", 4)
 
 
-# What the accountant is handed here is real but for what each test takes away or adds.
+# The accountant gets real evidence here, except for what each test removes or adds.
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ class Thrower:
         self._last = ""
 
     def at(self, step: int, work: Callable[[], object]) -> bool:
-        """Do ``work`` and throw at its ``step``-th bytecode of ours; False if it has fewer."""
+        """Do ``work`` and throw at its ``step``-th bytecode in our code; False if it has fewer."""
         self._thread = threading.get_ident()
         self._left = step
         try:
@@ -48,7 +48,7 @@ class Thrower:
         return False
 
     def bytecodes(self, *functions: Callable[..., object]) -> list[int]:
-        """At how many bytecodes of each of ``functions`` it threw."""
+        """The number of bytecodes in each of ``functions`` at which it threw."""
         return [len(self.met.get(function.__code__, ())) for function in functions]  # type: ignore[attr-defined]
 
     def close(self) -> None:
@@ -58,7 +58,7 @@ class Thrower:
         raise NotImplementedError
 
     def _meet(self, frame: FrameType, offset: int) -> None:
-        """Throw if it is this bytecode's turn. In a finalizer Python itself drops exceptions."""
+        """Throw if it is this bytecode's turn. Not in a finalizer: Python drops its exceptions."""
         if self._left is None or threading.get_ident() != self._thread:
             return
         if self._left > 0:
@@ -71,7 +71,7 @@ class Thrower:
 
 
 class Tracing(Thrower):
-    """By a trace function."""
+    """Throws from a trace function."""
 
     def _watching(self, work: Callable[[], object]) -> None:
         before = sys.gettrace()
@@ -95,7 +95,7 @@ class Tracing(Thrower):
 
 
 class Monitoring(Thrower):
-    """By ``sys.monitoring``: each function of ours is watched from its first call on."""
+    """Throws from ``sys.monitoring``: each function of ours is watched from its first call on."""
 
     def __init__(self, throw: Callable[[], None], thrown: tuple[type[BaseException], ...]) -> None:
         super().__init__(throw, thrown)
@@ -125,7 +125,7 @@ class Monitoring(Thrower):
         if code.co_filename.startswith(PACKAGE):
             self._watched.append(code)
             monitoring.set_local_events(self._tool, code, monitoring.events.INSTRUCTION)
-        return monitoring.DISABLE  # of this code: it is known now
+        return monitoring.DISABLE  # for this code, which is now watched
 
     def _at_instruction(self, _code: CodeType, offset: int) -> object:
         self._meet(sys._getframe(1), offset)
@@ -139,5 +139,5 @@ def _in_finalizer(frame: FrameType | None) -> bool:
 
 
 def thrower(throw: Callable[[], None], *thrown: type[BaseException]) -> Thrower:
-    """One that sees every bytecode on this CPython."""
+    """A Thrower that sees every bytecode on this CPython."""
     return (Monitoring if sys.version_info >= (3, 12) else Tracing)(throw, thrown)

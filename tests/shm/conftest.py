@@ -1,4 +1,4 @@
-"""What the tests of shared memory have in common: a lane that is small, and described."""
+"""Shared by the tests of shared memory: the description of a small lane."""
 
 from collections.abc import Callable
 

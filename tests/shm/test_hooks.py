@@ -1,4 +1,4 @@
-"""Open objects are told of a fork and of the interpreter's exit, and not kept alive for it."""
+"""Open objects are notified of a fork and of the interpreter's exit, and not kept alive for it."""
 
 import gc
 import os

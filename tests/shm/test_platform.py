@@ -1,6 +1,6 @@
 """Systems that are not Linux: the package imports, a Tap is inert, and the rest says why.
 
-A process of its own takes away what such a system lacks before it imports tapring.
+A separate process removes what such a system lacks before it imports tapring.
 """
 
 import subprocess
@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-# What the standard library has imported already goes on as on Linux; tapring must not.
+# What the standard library has already imported works as on Linux; tapring itself must not.
 ELSEWHERE = """
 import asyncio, atexit, mmap, msgspec, os, platform, signal, subprocess, sys, threading, warnings
 import click, jmespath, numpy

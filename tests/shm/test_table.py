@@ -1,4 +1,4 @@
-"""The session table: its mutex, its generation, and whose rows are freed."""
+"""The session table: its mutex, its generation, and which rows are freed."""
 
 import pytest
 

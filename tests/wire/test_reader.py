@@ -174,7 +174,7 @@ class Step:
 
 @given(st.lists(Step.any, max_size=60))
 def test_whatever_was_released_never_comes_again_and_whatever_was_not_does(steps) -> None:
-    """A model: ``released`` counts events; each new Reader begins at just that one."""
+    """Against a model: ``released`` counts events, and each new Reader begins at that one."""
     kind, slots, slot_bytes = Lines(), 16, 64
     buffer = bytearray(layout.ring_bytes(slots, slot_bytes))
     ring = Buffers.of(buffer), Shape(slots, slot_bytes, 0, kind.code, kind)

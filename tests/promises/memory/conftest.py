@@ -1,4 +1,4 @@
-"""Machines that lack shared memory, and engines that come to a limit."""
+"""Machines that lack shared memory, and engines that reach a limit."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def test_memory_that_becomes_read_only_refuses_consumers_and_costs_the_engine_no
     room = machine(tmpfs("size=64m"))
     engine = room.engine()
     first = room.consumer()
-    # A mount on top of it: one that a process writes to cannot become read-only.
+    # Mounted on top, because a mount that a process writes to cannot become read-only.
     room.run("sh", "-c", "mount --bind /dev/shm /dev/shm && mount -o remount,bind,ro /dev/shm")
     assert os.statvfs(room.shm).f_flag & os.ST_RDONLY
     refused(room.tapring("attach", "engine", "--stage", "raw"), "Read-only file system")
@@ -156,7 +156,7 @@ tap.close()
     assert captured == "1"
 
 
-# ---- holes: to touch one would be SIGBUS ----------------------------------------------------
+# ---- holes: touching one would raise SIGBUS -------------------------------------------------
 
 
 def test_segments_without_memory_kill_no_process_that_finds_them(machine) -> None:
@@ -215,7 +215,7 @@ exhaust("RLIMIT_NOFILE")
 tap.close()
 """
     )
-    alone = machine(tmpfs("size=8m"))  # elsewhere, another process may sweep first
+    alone = machine(tmpfs("size=8m"))  # in a shared /dev/shm, another process may sweep first
     ended = alone.python(source)
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert not list(alone.shm.iterdir())

@@ -1,4 +1,4 @@
-"""Scripts that run as processes of their own, for what ends oddly or forks beside threads."""
+"""Runs scripts as processes of their own, because they end oddly or fork beside threads."""
 
 import textwrap
 

@@ -240,9 +240,9 @@ def test_children_of_a_busy_engine_offer_their_first_batch(run) -> None:
     """)
 
 
-# One thread does something and is stopped at each new line of tapring's code, and there the other
-# one forks. The child must hold nothing of its parent's, must offer its own first batch, and must
-# not hang.
+# One thread does something and is stopped at each new line of tapring's code; the other one forks
+# there. The child must hold nothing of its parent's, must offer its own first batch, and must not
+# hang.
 AT_EVERY_LINE = """
 import queue
 package = os.path.dirname(tapring.__file__)

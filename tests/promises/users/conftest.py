@@ -1,4 +1,4 @@
-"""Engines and commands of several users, and names that a stranger took first."""
+"""Engines and commands of several users, and names that another user took first."""
 
 from __future__ import annotations
 
@@ -84,5 +84,5 @@ def put(targets) -> Callable[..., Path]:
 
 @pytest.fixture
 def lease(spawn) -> Leases:
-    """Let the stranger lease files; ``asked`` tells of each if another process tried to open it."""
+    """Let the stranger lease files; ``asked`` tells for each if a process tried to open it."""
     return Leases(spawn)

@@ -1,4 +1,4 @@
-"""A stranger who takes the name of a registry or a ring first does no harm."""
+"""Another user who takes the name of a registry or a ring first does no harm."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ pytestmark = [
     pytest.mark.leftovers,
 ]
 
-# ---- a stranger's name in place of a registry ----------------------------------------------
+# ---- another user's file in place of a registry --------------------------------------------
 
 
 @pytest.mark.parametrize("uid", [ROOT, OPERATOR], ids=["root", "operator"])
@@ -87,7 +87,7 @@ def test_a_link_to_a_living_registry_is_not_a_second_lane(name, targets, command
         assert SAYS["link-to-file"] in error_of(command(ROOT, "attach", f"{name}.{lane_of(1)}"))
 
 
-# ---- an engine among names that a stranger took ---------------------------------------------
+# ---- an engine among names that another user took -------------------------------------------
 
 
 @pytest.mark.parametrize("uid", [ROOT, OPERATOR], ids=["root", "operator"])
@@ -160,7 +160,7 @@ def test_a_consumer_of_root_does_not_wait_for_another_users_lease(name, targets,
         tapring.capture(name)
 
 
-# ---- a stranger's name in place of a ring --------------------------------------------------
+# ---- another user's file in place of a ring ------------------------------------------------
 
 
 def test_a_ring_whose_name_is_taken_is_refused_and_the_next_id_works(

@@ -1,7 +1,7 @@
 """Three users of one machine, and what the tests of other users share.
 
 Any user can create names in /dev/shm, and its sticky bit keeps users from removing each other's
-names. The users are root, who runs these tests; an operator, who has engines; and a stranger, who
+names. The users are root, who runs these tests; an operator, who runs engines; and a stranger, who
 creates names that look like tapring's. The kernel tells them apart by their ids, so each acts under
 its own: in a child process that has dropped to it, or in this process for a moment.
 """
@@ -26,8 +26,8 @@ ROOT, STRANGER, OPERATOR = 0, 65533, 65534
 SHM = Path("/dev/shm")
 SMALL = 1 << 16
 
-# Only root may be able to read the interpreter and the libraries: a child imports first, then drops
-# to the user.
+# Possibly only root can read the interpreter and the libraries, so a child imports first and then
+# drops to the user.
 DROP = """
 import difflib, os, sys, time, tapring, tapring.cli.attach
 uid = int(sys.argv.pop(1))
@@ -190,7 +190,7 @@ def permissions(path: Path) -> tuple[int, int]:
 
 
 def error_of(result: subprocess.CompletedProcess[bytes]) -> str:
-    """The one line with which a command ended that showed no event."""
+    """The single line of error from a command that showed no event."""
     assert b"Traceback" not in result.stderr, result.stderr.decode()
     assert result.returncode == 3, result.stderr
     assert result.stdout in (b"", b"[]\n")
@@ -210,7 +210,7 @@ def lanes(result: subprocess.CompletedProcess[bytes], name: str) -> list[str]:
 
 
 def crowd(name: str, put: Callable[..., Path]) -> None:
-    """Put everything that is not a segment before and after any lane's id, in order of names."""
+    """Put each kind of non-segment at names that sort before and after any lane's."""
     for number, kind in enumerate(KINDS, 1):
         put(path_of(name, lane_of(number)), kind)
         put(path_of(name, lane_of(0xFFFF_FFFF - number)), kind)

@@ -1,7 +1,7 @@
 """A lane's files, changed at random before they are opened, and everything that then opens them.
 
 Attaching, listing, sweeping, capturing and reading may raise a TapError. They never raise anything
-else, never wait for ever, and never allocate memory by a number that they read.
+else, never wait for ever, and never allocate as much memory as a number in a file tells them to.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from random import Random
 
 LONGEST_INPUT = 96
 WARM_UP = 100  # inputs after which memory and descriptors must not grow
-# How much memory a run may take beyond what it has at its start. A ring has some KiB, and its
-# decoded events a few times that. A run that gets near this has allocated by a number that it read.
+# How much memory a run may take beyond what it has at its start. A ring takes some KiB, its decoded
+# events a few times that. A run that gets near this has allocated as much as an input told it to.
 MEMORY_BOUND = 512 << 20
 
 

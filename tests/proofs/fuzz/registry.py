@@ -209,9 +209,8 @@ class _Lane:
             store(content, choices.pick(IDENTITY) * WORD, WORD, 0xDECAF)
         write_segment(name, content)
         if how > 1:
-            with suppress(
-                FileNotFoundError
-            ):  # a process that lists engines now may remove it, rightly
+            # a process that lists engines now may remove it, rightly
+            with suppress(FileNotFoundError):
                 self.not_rings.append((map_segment(name), bytes(content)))
 
     def register(self, choices: Choices) -> None:

@@ -106,7 +106,7 @@ def fields(words) -> tuple[Field, ...]:
 
 
 def table_fields(rows: int) -> tuple[Field, ...]:
-    """The words of page 1: generation and next id as often as a row has words."""
+    """The words of page 1. Generation and next id are repeated, to be chosen more often."""
     found = [layout.GENERATION, layout.NEXT_ID] * 5
     for row in range(rows):
         found += [layout.row(row) + word for word in ROW_WORDS]

@@ -154,10 +154,8 @@ class _Exploration:
     def _finish(self, state: State, outcome: Callable[..., Any] | None) -> None:
         ghosts = tuple(thread.ghost for thread in state.threads)
         for t, thread in enumerate(state.threads):
-            if thread.node.kind not in (
-                HALT,
-                WAIT,
-            ):  # the scenario says whether a sleeping thread may sleep
+            # whether a thread may still sleep here is for the scenario to say
+            if thread.node.kind not in (HALT, WAIT):
                 message = f"{self.programs[t].name} waits for ever at {thread.node.kind}"
                 self._report(Broken("everybody_finishes", message), state, [])
         for broken in self.scenario.final(state.memory, ghosts):

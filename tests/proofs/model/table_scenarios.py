@@ -66,7 +66,7 @@ class TableScenario:
         rest = _AtRest(self.table.memory())
         _, rows, _ = Changer(self.table, ((0,),), fenced=False).run((0, 0), (), rest)
         engine, left = Engine(self.table, 1, [], fenced=False), Engine.private
-        for _ in range(2):  # one to map it, one to find that nothing else is to be done
+        for _ in range(2):  # one to map it, one to find nothing left to do
             _, left, _ = engine.run(1, left, rest)
         return rest.memory, rows, left
 

@@ -35,15 +35,15 @@ class ConsumerOrders(msgspec.Struct, frozen=True):
     keep: bool
     delivery: str
     wake: str
-    sample: int  # one batch in so many is wanted
+    sample: int  # one batch in this many is wanted
     buffer_bytes: int
     duration: float | None
-    pause_s: float  # after a record, at most
+    pause_s: float  # the longest pause after a record
     ask: int  # events that "read" asks for
     forks: float  # chance of a fork after a record
-    handled: bool  # whether it leaves its session as one that has handled all
+    handled: bool  # whether it closes its session with handled=True
     descriptors: int | None  # how many more files it may open
-    file_bytes: int | None  # the largest it may make
+    file_bytes: int | None  # the size of the largest file it may make
 
 
 def run(orders: ConsumerOrders, address: str, place: Path) -> int:

@@ -38,9 +38,9 @@ class EngineOrders(msgspec.Struct, frozen=True):
     max_duration: float
     budget: float | None
     batch: int  # events in a batch, at most
-    pause_s: float  # between batches, at most
-    oversize: float  # chance of an event in a batch that no small ring holds
-    junk: float  # chance of an event in a batch that cannot be serialized
+    pause_s: float  # the longest pause between batches
+    oversize: float  # chance that a batch has an event too large for a small ring
+    junk: float  # chance that a batch has an event that cannot be serialized
     worker_batches: int  # a worker ends after so many ...
     worker_closes: bool  # ... with or without closing its tap
 
@@ -135,7 +135,7 @@ class Lane:
         self._log.say("end", faults=self._tap.faults, misuse=self._tap.misuse)
 
     def _is_wanted(self) -> bool:
-        """Whether the soak still runs, which adopts the workers of a killed engine."""
+        """Whether the soak, which adopts the workers of a killed engine, still runs."""
         return os.getppid() in self._elders
 
     # ---- what the soak says --------------------------------------------------------------
@@ -151,7 +151,7 @@ class Lane:
             for handle in self._handles:
                 handle.close()
             self._handles.clear()
-            self._registers = self._control[witness.REGISTERS]  # what was asked for is too late
+            self._registers = self._control[witness.REGISTERS]  # too late for what was asked for
         elif self._registers < self._control[witness.REGISTERS]:
             self._registers += 1
             self._register()

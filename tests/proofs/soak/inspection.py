@@ -22,7 +22,7 @@ from .processes import Child
 
 GROWTH_BYTES: Final = 8 << 20
 _MAY_ALWAYS_BE: Final = ("EngineNotFound", "SessionNotFound", "SessionLimit", "SessionBusy")
-_COMMANDS_SAY: Final = (  # of the same
+_COMMANDS_SAY: Final = (  # the same errors, as commands word them
     "no engine called",
     "has no lane",
     "has no session",
@@ -73,8 +73,8 @@ def is_quiet(engine: Engine, removed: list[Removed]) -> bool:
 def growth(engine: Engine) -> int:
     """By how many bytes the processes of ``engine`` grew; also check that they had no faults.
 
-    From when each was first without sessions: at its start, or for one that outlives the round
-    at the end of that.
+    Measured from when each first had no sessions: at its start, or, if it outlives its first
+    round, at the end of that.
     """
     most = 0
     for lane in engine.living_lanes():

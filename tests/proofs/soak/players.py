@@ -20,7 +20,7 @@ class Engine:
         self.orders = orders
         self.place = place
         self.children: list[Child] = []
-        self.starved = False  # in this round it was, at times, short of something
+        self.starved = False  # whether it was ever short of something in this round
         self.killed_workers: set[int] = set()
         self.accounted: set[tuple[str, int]] = set()  # sessions of rounds that are over
         self.faults: dict[int, int] = {}  # of each process, as last seen

@@ -64,7 +64,7 @@ def start(place: Path, program: Callable[..., int], *args: Any) -> Child:
         _be(place, write, program, args)
     os.close(write)
     with os.fdopen(read) as ready:
-        ready.read()  # until it has its own standard error, and dies with its parent
+        ready.read()  # wait until it has its own standard error and would die with its parent
     return Child(pid, place / f"{pid}.err")
 
 

@@ -25,11 +25,11 @@ from .plan import VETERAN, Plan, Reading, Step
 from .players import Consumer, Engine
 from .processes import Child, wait_for, wait_for_end
 
-# /dev/shm is really filled only where it is small, a container's or our own; elsewhere that would
-# take the machine's memory, and a limit on the size of files takes its place.
+# /dev/shm is really filled only if it is small (a container's or our own). Otherwise that would use
+# up the machine's memory, so a limit on the size of files takes its place.
 _SMALL_BYTES: Final = 256 << 20
 _SMALL_FILE_BYTES: Final = 128 << 10  # engines' logs stay below
-# A sweep holds the session table, and the engine that frees a row just then does it later.
+# A sweep holds the session table, so an engine that wants to free a row just then does it later.
 _QUIET_POLL_S: Final = 0.01
 
 

@@ -28,7 +28,7 @@ _WORDS_BYTES: Final = 4096
 
 # Words by which the soak commands an engine.
 STOP, FORKS, REGISTERS, CLOSE = range(4)
-# Words by which a lane says how it is; then, by thread and stage, sequence numbers.
+# Words in which a lane reports its state; then, by thread and stage, sequence numbers.
 ACTIVE, FAULTS, HEARD, BEGUN, DONE = 0, 1, 2, 64, 256
 
 
@@ -69,7 +69,7 @@ def progress(base: int, thread: int, stage: int) -> int:
 def hold_rings(log: Log | None) -> None:
     """Keep each ring that this process makes from now on, and log its session.
 
-    An engine lets go of them as ever, and frees nothing: what was in them is the evidence.
+    An engine lets go of them as usual, but frees no memory: their contents are the evidence.
     """
     create = registry.create_ring
     drop = Segment.drop_pages
