@@ -18,13 +18,6 @@ from tapring.shm.segment import Segment, names
 from tapring.wire import layout
 
 LINES = [b"one", b"two", b"three"]
-A_SESSION = {
-    "stage": 0,
-    "slots": 16,
-    "slot_bytes": 256,
-    "duration_ns": 0,
-    "owner": layout.Owner.CONSUMER,
-}
 
 
 @pytest.fixture
