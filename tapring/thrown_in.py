@@ -3,14 +3,18 @@
 A signal handler may raise anywhere, and most likely where most time is spent: after the C call that
 serializes a batch. Such an exception (a job's time limit, say) is meant for the engine. If it were
 taken for an event that cannot be serialized, the engine would never see it.
+
+Where tapring works on its own data, the place decides (``was_thrown_in``). While it reads and
+serializes a batch, code of the events may run and raise, too. There, trying again decides
+(``comes_of``): an event fails again, and a handler that has raised does not.
 """
 
 from __future__ import annotations
 
-import signal
 import struct
-from types import CodeType
-from typing import Final
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
 import msgspec
 
@@ -30,37 +34,52 @@ _OURS: Final = (
     RecursionError,
     struct.error,
 )
+_CALLED: Final = sys.stdlib_module_names | {__package__, "msgspec", "numpy", "posix_ipc"}
 
 
 def was_thrown_in(error: Exception) -> bool:
     """Return whether ``error`` comes from a signal handler or another thread, and not from us.
 
-    The traceback decides: it contains a handler's code, or it ends in our code with an exception
-    that nothing there raises (``PyThreadState_SetAsyncExc``).
+    Either its traceback leads into code that tapring does not call, such as a handler's; or
+    nothing of ours raises such an exception (``PyThreadState_SetAsyncExc``, or a handler in C).
     """
     trace = error.__traceback__
     if trace is None:
         return False
-    handlers = _handlers()
-    while True:
-        if trace.tb_frame.f_code in handlers:
+    while trace is not None:
+        if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] not in _CALLED:
             return True
-        if trace.tb_next is None:
-            break
         trace = trace.tb_next
-    module = trace.tb_frame.f_globals.get("__name__", "")
     # The kernel's OSErrors have a number; one that was thrown in as a class has none.
-    of_ours = isinstance(error, _OURS) or (isinstance(error, OSError) and error.errno is not None)
-    return module.startswith(__package__) and not of_ours
+    of_the_kernel = isinstance(error, OSError) and error.errno is not None
+    return not (of_the_kernel or isinstance(error, _OURS))
 
 
-def _handlers() -> set[CodeType]:
-    found = set()
-    for signum in signal.valid_signals():
-        handler = signal.getsignal(signum)
-        handler = getattr(handler, "func", handler)  # of a functools.partial
-        for candidate in (handler, getattr(type(handler), "__call__", None)):  # noqa: B004
-            code = getattr(candidate, "__code__", None)
-            if isinstance(code, CodeType):
-                found.add(code)
-    return found
+def comes_of(error: Exception, function: Callable[[Any], object], argument: Any) -> bool:
+    """Return whether ``function`` raised ``error`` because of ``argument``, whose code it may run.
+
+    In doubt it is called once more, and must fail again with an exception of that type.
+    """
+    if not was_thrown_in(error):
+        return True
+    try:
+        function(argument)
+    except Exception as again:
+        return type(again) is type(error)
+    return False
+
+
+def each_of(events: Iterable[Any], pack: Callable[[Any], bytes]) -> tuple[list[bytes], int]:
+    """Return what ``pack`` makes of each event, and how many events it failed for.
+
+    Raises what was thrown in meanwhile.
+    """
+    packed, errors = [], 0
+    for event in events:
+        try:
+            packed.append(pack(event))
+        except Exception as error:
+            if not comes_of(error, pack, event):
+                raise
+            errors += 1
+    return packed, errors

@@ -30,6 +30,7 @@ from ..engine.tap import Tap
 # new pages takes as long as everything else: with 256 KiB a watched pipe is a third as fast.
 CHUNK_BYTES: Final = 1 << 16
 SPLICE_BYTES: Final = 1 << 20
+_POLL_MS: Final = 100
 COPY_BYTES: Final = 4096  # up to here, copying costs no more, and keeps lines in one piece
 MAX_LINE_BYTES: Final = (64 << 20) + 1  # more than the largest ring: it counts as oversize
 _PIPE_BYTES: Final = 1 << 20  # the kernel's default limit for an unprivileged user
@@ -182,10 +183,9 @@ class _Copier:
 
     def _read(self) -> bytes:
         while True:
-            try:
+            self._wait(self._in, select.POLLIN)
+            with suppress(BlockingIOError):  # another process that shares our input was faster
                 return os.read(self._in, CHUNK_BYTES)
-            except BlockingIOError:
-                self._wait(self._in, select.POLLIN)
 
     def _write(self, chunk: bytes) -> None:
         written = 0
@@ -198,7 +198,9 @@ class _Copier:
     def _wait(self, fd: int, event: int) -> None:
         poll = select.poll()
         poll.register(fd, event)
-        poll.poll()
+        # In a call that blocks, Python calls no handler of a signal that came just before it.
+        while not poll.poll(_POLL_MS):
+            pass
 
 
 def _check_ends(stdin: int, stdout: int) -> None:

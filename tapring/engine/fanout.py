@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..events.kinds import Kind, NotABatch
-from ..thrown_in import was_thrown_in
+from ..thrown_in import comes_of, was_thrown_in
 from ..wire.writer import Writer
 from .session import Live
 
@@ -61,7 +61,14 @@ class Watched:
                         writer.drop(self.kind.count(batch))
                         continue
                     if packed is None:
-                        packed = self.kind.pack(batch)
+                        try:
+                            packed = self.kind.pack(batch)
+                        except (NotABatch, MemoryError):
+                            raise
+                        except Exception as error:
+                            if not comes_of(error, self.kind.pack, batch):
+                                raise
+                            raise NotABatch(f"a batch could not be read: {error!r}") from error
                     payload, count, errors = packed
                     if errors:
                         writer.fail(errors)
@@ -99,10 +106,11 @@ class Watched:
             writer.flush()
 
     def drop(self, batch: Any) -> None:
-        """Count ``batch`` as dropped for each session."""
+        """Count ``batch`` as dropped for each session. Raises NotABatch."""
+        count = self.kind.count(batch)
         for writer in self.writers:
             try:
-                writer.drop(self.kind.count(batch))
+                writer.drop(count)
             except Exception as error:
                 self.broken.append((writer, error))
 

@@ -10,13 +10,14 @@ import io
 import struct
 from bisect import bisect_right
 from collections.abc import Collection, Mapping
+from functools import partial
 from itertools import accumulate, pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 import msgspec
 
-from ..thrown_in import was_thrown_in
+from ..thrown_in import comes_of, each_of
 from .decoding import NOT_DECODED as NOT_DECODED
 from .decoding import decode_lines
 
@@ -95,11 +96,13 @@ class Lines(_Text):
     def pack(self, batch: Any) -> Packed:
         if type(batch) is list:
             # An empty last line ends the line before it, for 1 ns an event. Adding a newline to
-            # the joined text would copy it again (2 ns an event of 206 bytes).
+            # the joined text would copy it again (2 ns an event of 206 bytes). The copy is what is
+            # counted: another thread may change the list meanwhile.
+            lines = [*batch, b""]
             try:
-                return _NEWLINE.join([*batch, b""]), len(batch), 0
-            except TypeError:
-                return self._pack_text(batch)
+                return _NEWLINE.join(lines), len(lines) - 1, 0
+            except (TypeError, ValueError, BufferError):  # text; a released memoryview
+                return self._pack_text(lines[:-1])
         if isinstance(batch, bytes | bytearray | memoryview | str):
             return self._pack_block(batch)
         return self.pack(_sequence(batch, self.name))
@@ -118,12 +121,7 @@ class Lines(_Text):
         return text, len(batch), 0
 
     def _pack_one_by_one(self, batch: list[Any]) -> Packed:
-        lines, errors = [], 0
-        for event in batch:
-            try:
-                lines.append(_line(event))
-            except (TypeError, UnicodeEncodeError, BufferError):
-                errors += 1
+        lines, errors = each_of(batch, _line)
         return _NEWLINE.join([*lines, b""]), len(lines), errors
 
     def _pack_block(self, block: Any) -> Packed:
@@ -134,7 +132,10 @@ class Lines(_Text):
                 lines = block.split("\n")
                 return self._pack_one_by_one(lines if lines[-1] else lines[:-1])
         elif type(block) is not bytes:
-            block = bytes(block)
+            try:
+                block = bytes(block)
+            except ValueError as error:  # a released memoryview
+                raise NotABatch(f"a block of lines could not be read: {error}") from None
         if block and not block.endswith(_NEWLINE):
             block += _NEWLINE
         return block, block.count(_NEWLINE), 0
@@ -154,31 +155,20 @@ class Json(_Text):
         return len(batch if type(batch) is list else _sequence(batch, self.name))
 
     def pack(self, batch: Any) -> Packed:
-        events = batch if type(batch) is list else _sequence(batch, self.name)
+        events = batch.copy() if type(batch) is list else _sequence(batch, self.name)
         try:
             return self._encoder.encode_lines(events), len(events), 0
         except Exception as error:
-            if was_thrown_in(error):
+            if not comes_of(error, self._encoder.encode_lines, events):
                 raise
-            return self._pack_one_by_one(events)
+            lines, errors = each_of(events, self._encoder.encode)
+        return _NEWLINE.join([*lines, b""]), len(lines), errors
 
     def unpack(self, payload: bytes, count: int) -> tuple[list[Any], int]:
         # Only a msgspec.Raw can bring text that is not JSON, or a newline, into a frame. Such a
         # line stays as it is.
         events, _ = decode_lines(self._decoder, payload)
         return events, len(events) - count
-
-    def _pack_one_by_one(self, events: list[Any]) -> Packed:
-        encode = self._encoder.encode
-        lines, errors = [], 0
-        for event in events:
-            try:
-                lines.append(encode(event))
-            except Exception as error:
-                if was_thrown_in(error):
-                    raise
-                errors += 1
-        return _NEWLINE.join([*lines, b""]), len(lines), errors
 
 
 class Blobs:
@@ -191,12 +181,11 @@ class Blobs:
         return len(_sequence(batch, self.name))
 
     def pack(self, batch: Any) -> Packed:
-        events = batch if type(batch) is list else _sequence(batch, self.name)
-        if not all(type(event) is bytes for event in events):
-            blobs = [bytes(e) for e in events if isinstance(e, bytes | bytearray | memoryview)]
-        else:
-            blobs = events
-        return self._join(blobs), len(blobs), len(events) - len(blobs)
+        blobs = batch.copy() if type(batch) is list else _sequence(batch, self.name)
+        errors = 0
+        if not all(type(event) is bytes for event in blobs):
+            blobs, errors = each_of(blobs, _blob)
+        return self._join(blobs), len(blobs), errors
 
     def fit(self, payload: bytes, count: int, room: int) -> int:
         ends = list(accumulate(length + 4 for length in self._lengths(payload, count)))
@@ -281,7 +270,9 @@ class Array:
                 raise NotABatch(f"a list of records must hold tuples or records of {self.dtype}")
             try:
                 records = self._asarray(batch, self.dtype)
-            except (TypeError, ValueError) as error:
+            except Exception as error:  # a record's own code may run here
+                if not comes_of(error, partial(self._asarray, dtype=self.dtype), batch):
+                    raise
                 raise NotABatch(f"not records of {self.dtype}: {error}") from None
         else:
             records = batch
@@ -339,7 +330,7 @@ def _sequence(batch: Any, kind: str) -> list[Any]:
     try:
         return list(batch)
     except Exception as error:  # the collection's own code runs here
-        if was_thrown_in(error):
+        if not comes_of(error, list, batch):
             raise
         raise NotABatch(f"a batch of {kind} could not be read: {error!r}") from error
 
@@ -352,8 +343,10 @@ def _refuse(batch: Any, kind: str) -> NoReturn:
 
 
 def _line(event: Any) -> bytes:
-    if isinstance(event, str):
-        return event.encode("utf-8", "surrogateescape")
+    return event.encode("utf-8", "surrogateescape") if isinstance(event, str) else _blob(event)
+
+
+def _blob(event: Any) -> bytes:
     if isinstance(event, bytes | bytearray | memoryview):
         return bytes(event)
     raise TypeError(_type_of(event))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import select
 import stat
 from collections.abc import Generator, Iterator
 from importlib import import_module
@@ -17,6 +18,7 @@ from .part import JOURNAL, PART
 
 STDIN: Final = "-"
 PIECE_BYTES: Final = 1 << 18
+_POLL_MS: Final = 100
 _PART: Final = re.compile(rf"{re.escape(PART)}(\.\d+)?$")
 
 
@@ -123,7 +125,16 @@ def load_package(module: str, extra: str, path: str) -> Any:
 
 
 def _read(file: io.FileIO, size: int) -> Iterator[bytes]:
-    while piece := file.read(size):
+    ready = select.poll()
+    ready.register(file, select.POLLIN)
+    while True:
+        # Python calls no signal handler while it reads. A signal that came just before would have
+        # to wait for the next event.
+        while not ready.poll(_POLL_MS):
+            pass
+        piece = file.read(size)
+        if not piece:
+            return
         yield piece
 
 

@@ -1,10 +1,16 @@
 """The first signal ends a command in good order, the second one at once."""
 
 import os
+import platform
 import signal
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
+import tapring
 from tapring.cli.signals import Interrupts
 
 
@@ -26,3 +32,33 @@ def test_a_signal_that_comes_too_early_is_remembered() -> None:
         assert ends == []
         interrupts.ends(lambda: ends.append(1))
         assert ends == [1]
+
+
+POLL = {"x86_64": ("7", "271"), "aarch64": ("73",)}.get(platform.machine())
+
+
+@pytest.mark.skipif(POLL is None, reason="the number of poll() is not known for this processor")
+@pytest.mark.parametrize("watched", [False, True], ids=["unwatched", "watched"])
+@pytest.mark.parametrize("command", ["pipe", "replay - --name"])
+def test_a_command_waits_for_its_input_where_a_signal_ends_it(
+    command, watched, name, wait_for
+) -> None:
+    """Python calls no handler of a signal that came just before a read: that would block on."""
+    with ExitStack() as stack:
+        process = stack.enter_context(
+            subprocess.Popen(
+                [sys.executable, "-m", "tapring", *command.split(), name],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        )
+        if watched:
+            stack.enter_context(tapring.capture(name, stage="raw", wait=30))
+        process.stdin.write(b"a line\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"a line\n"
+        call = Path(f"/proc/{process.pid}/syscall")
+        wait_for(lambda: call.read_text().split()[0] in POLL)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)

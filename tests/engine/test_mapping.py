@@ -6,7 +6,7 @@ import os
 import pytest
 
 import tapring
-from tapring.engine.mapping import Arriving
+from tapring.engine import roster
 from tapring.shm.names import segment_name
 from tapring.shm.registry import Registry
 from tapring.shm.segment import Segment, names, unlink
@@ -80,13 +80,11 @@ def test_a_session_that_ends_while_it_is_taken_up_leaves_nothing(name, monkeypat
 
 
 def test_a_session_that_ended_before_it_was_seen_is_no_fault(name, monkeypatch) -> None:
-    open_ring = Arriving.__init__
-
-    def too_late(*args):
+    def close_now(row, now) -> bool:
         session.close()
-        open_ring(*args)
+        return False
 
-    monkeypatch.setattr(Arriving, "__init__", too_late)
+    monkeypatch.setattr(roster, "_has_just_opened", close_now)
     with tapring.Tap(name) as tap, tapring.capture(name, stage="raw") as session:
         assert tap.snapshot() is None
         assert tap.faults == 0

@@ -4,12 +4,14 @@ import gc
 import os
 import threading
 import time
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 import tapring
 from tapring.engine import tap as engine_tap
+from tapring.engine.complaints import Complaints
 from tapring.engine.lane import create_registry
 from tapring.engine.roster import Roster
 from tapring.shm.names import segment_name
@@ -306,13 +308,14 @@ def test_a_session_that_opens_while_its_lane_does_is_seen(name, monkeypatch) -> 
 def test_a_session_that_opens_while_the_table_cannot_be_read_is_seen(name, monkeypatch) -> None:
     opened = []
 
-    def fail_once(roster, now):
+    def fault(complaints, message):
         monkeypatch.undo()
         opened.append(tapring.capture(name, stage="raw"))
-        raise OSError("nonsense")
+        complaints.fault(message)
 
     with tapring.Tap(name) as tap, tapring.capture(name, stage="raw"):
-        monkeypatch.setattr(Roster, "follow", fail_once)
+        monkeypatch.setattr(Roster, "follow", Mock(side_effect=OSError(5, "nonsense")))
+        monkeypatch.setattr(Complaints, "fault", fault)
         with pytest.warns(tapring.TapWarning, match="table could not be read"):
             tap.snapshot()
         with opened.pop() as session:
