@@ -16,10 +16,10 @@ SEED ?=
 
 .PHONY: help demo test test-all test-sid coverage package check format bench bench-quick soak fuzz model clean
 
-help:  ## list these targets
+help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
-demo: $(VENV)/.demo  ## tap an engine that watches this machine's processes
+demo: $(VENV)/.demo  ## tap an example engine that watches this machine's processes
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.test  ## run the tests, WORKERS at a time; PYTEST_ARGS=--long runs the exhaustive proofs whole
@@ -31,16 +31,16 @@ test-all:  ## run the tests on every CPython from 3.11 up that this machine has
 test-sid:  ## run the tests on the CPython versions of Debian sid (as root, on Debian)
 	tools/sid.sh $(PYTEST_ARGS)
 
-coverage: $(VENV)/.dev  ## run the tests and list the lines that none of them reaches
+coverage: $(VENV)/.dev  ## run the tests and list the lines that they do not reach
 	rm -f .coverage .coverage.*
 	$(MAKE) --no-print-directory test RUN="$(BIN)/python -m coverage run -m"
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
-package: $(VENV)/.dev  ## build sdist and wheel into dist/, and try both
+package: $(VENV)/.dev  ## build the sdist and the wheel into dist/, and try both
 	tools/package.sh $(BIN)/python
 
-check: $(VENV)/.dev  ## lint, check the format and the types
+check: $(VENV)/.dev  ## lint, and check formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -58,18 +58,18 @@ bench-quick: $(BENCH_VENV)/.bench  ## measure with fewer repetitions
 	$(BENCH_BIN)/python -m benchmarks $(FIGURES) --quick --json $(RESULTS)
 	$(BENCH_BIN)/python -m benchmarks.plots $(RESULTS) --to $(PLOTS)
 
-soak: $(VENV)/.test  ## kill, stop and fork for MINUTES and check every ledger; SEED=N repeats a run
+soak: $(VENV)/.test  ## kill, stop and fork for MINUTES, and check all counts; SEED=N repeats a run
 	$(BIN)/python -m tests.proofs.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
-fuzz: $(VENV)/.test  ## mutate what is read from shared memory, RUNS times each (an hour)
+fuzz: $(VENV)/.test  ## fuzz the code that reads shared memory, RUNS times a target (an hour)
 	for target in reader writer attach registry; do \
 		$(BIN)/python -m tests.proofs.fuzz $$target --runs $(RUNS) $(if $(SEED),--seed $(SEED)) || exit 1; \
 	done
 
-model: $(VENV)/.test  ## explore every interleaving of larger models than the tests do
+model: $(VENV)/.test  ## explore every interleaving of larger models than those in the tests
 	$(BIN)/python -m tests.proofs.model --long
 
-clean:  ## remove what these targets made
+clean:  ## remove everything that these targets made
 	rm -rf $(VENV) $(BENCH_VENV) .venvs bench-results
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* dist build
 

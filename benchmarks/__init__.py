@@ -1,1 +1,1 @@
-"""What a tap costs: one script a figure, as ratios measured in one run. See README.md."""
+"""What a tap costs: one script per figure, with ratios measured in one run. See README.md."""

@@ -1,7 +1,7 @@
 """Run figures: ``python -m benchmarks [NAME ...] [--quick] [--json PATH]``.
 
-Without names, those that ``make bench`` runs: all but the last four, which are for who tunes a tap
-or its captures.
+Without names, it runs all but the last four, as ``make bench`` does: those are for tuning a tap or
+its captures.
 """
 
 from . import (
@@ -62,7 +62,7 @@ def main() -> None:
     parsed = command_line.parse_args()
     unknown = sorted(set(parsed.name) - set(figures))
     if unknown:
-        command_line.error(f"no figure {', '.join(unknown)}; there are {', '.join(figures)}")
+        command_line.error(f"no figure {', '.join(unknown)}; choose from {', '.join(figures)}")
     report([figures[name] for name in parsed.name or USUAL], parsed)
 
 

@@ -1,8 +1,8 @@
-"""Where the time of a ``raw`` batch goes, part by part: no targets, for who tunes it.
+"""Where the time of a ``raw`` batch goes, part by part, for tuning; there are no targets.
 
-Each part is timed alone, in one process, over the same rotating batches as in ``raw`` and a ring
-of the same size; a loop over nothing takes 6 ns of each. What the figures ``raw`` and ``end to
-end`` cost beyond the sum of their parts is memory that travels between two cores.
+Each part is timed alone, in one process, over the same rotating batches and ring size as in
+``raw``; the empty loop accounts for 6 ns of each. Beyond the sum of their parts, the figures
+``raw`` and ``end to end`` pay for memory that moves between two cores.
 """
 
 import os
@@ -71,7 +71,7 @@ def _part_ns(part: str, before: str, names: dict[str, Any]) -> float:
 
 
 def _names(tap: tapring.Tap, session: tapring.Session) -> dict[str, Any]:
-    """What the parts speak of: the engine and its session, and a ring of our own beside them."""
+    """The names that the parts use: an engine and its session, and a separate ring of our own."""
     kind = Lines()
     payloads = [kind.pack(batch)[0] for batch in BATCHES]
     data = mmap(-1, layout.ring_bytes(SLOTS, SLOT_BYTES))

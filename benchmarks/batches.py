@@ -1,4 +1,4 @@
-"""What a producer pays by the size of its batches, beside the best of the other ways."""
+"""What a producer pays by the size of its batches, compared with the best of the other ways."""
 
 from collections.abc import Iterator
 from functools import partial

@@ -1,9 +1,9 @@
-"""What a capture does to events on their way out, against the obvious pipeline: cat, grep, jq.
+"""How fast a capture passes on, selects or redacts events, against cat, grep and jq.
 
-The ring is filled, untimed, and then drained into a file, timed, round after round, so that what
-is measured is the consumer's own rate. Each round's last event is the one that a rare selection
-is after. The pipelines read the same lines from a file that the page cache holds; their start is
-taken off (the time they need for an empty file).
+Each round fills the ring, untimed, and drains it into a file, timed: this measures the consumer's
+own rate. The last event of a round is the only one that a rare selection matches. The pipelines
+read the same lines from a file in the page cache; their start-up time (measured with an empty file)
+is subtracted.
 """
 
 import os
@@ -33,7 +33,7 @@ RARE = {**EVENTS[0][0], "user": "zebra"}
 RARE_LINE = msgspec.json.encode(RARE)
 _LAST_LINES = [*LINES[0][:-1], RARE_LINE]
 LINE_ROUND = [LINES[i % len(LINES)] for i in range(ROUND - 1)] + [_LAST_LINES]
-# Prepared, so that filling takes less of the run: what is in the ring is the same.
+# Already encoded, which makes filling faster; the ring's content is the same.
 JSON_ROUND = [[msgspec.Raw(line) for line in batch] for batch in LINE_ROUND]
 
 RARE_WHERE = "kind=='process_start' && user=='zebra'"
@@ -135,7 +135,7 @@ def _against(
     *,
     at_least: float | None,
 ) -> Iterator[Result | Skipped]:
-    """Thousand events a second, here and in ``command`` on the same lines; and the ratio."""
+    """Compare our rate with that of ``command`` on the same lines, in million events a second."""
     if shutil.which(command[0]) is None:
         yield Skipped(f"capture, {what}", f"{command[0]} is not installed")
         return
@@ -150,7 +150,7 @@ def _against(
 
 
 def _rate(seconds: float, amount: int) -> float:
-    """Thousand millions a second of what ``amount`` counts."""
+    """``amount`` per second, in units of 1e9."""
     return amount / seconds / 1e9
 
 
@@ -163,7 +163,7 @@ def _drained(
     redact: Callable[[], tapring.Redactor] | None = None,
     rare: bool = False,
 ) -> float:
-    """Seconds that reading, sifting and writing ``rounds`` rounds takes."""
+    """Seconds taken to read, select or redact, and write ``rounds`` rounds."""
     made = None if select is None else select()
     expected = 1 if rare else ROUND_EVENTS
     batches = LINE_ROUND if stage == "raw" else JSON_ROUND
@@ -175,7 +175,7 @@ def _drained(
         _sink(folder, session) as write,
     ):
         frames = session.frames()
-        _fill(tap, stage, batches)  # once, untimed: pages are mapped and caches warm
+        _fill(tap, stage, batches)  # once, untimed, to map pages and warm caches
         _drain(frames, write, expected)
         taken = 0
         for _ in range(rounds):
@@ -200,7 +200,7 @@ def _fill(
 def _drain(
     frames: Iterator[tapring.Frame], write: Callable[[tapring.Frame], None], expected: int
 ) -> None:
-    """Write frames until a round's ``expected`` events have come."""
+    """Write frames until a round's ``expected`` events have arrived."""
     while expected > 0:
         frame = next(frames)
         write(frame)
@@ -219,7 +219,7 @@ def _sink(folder: str, session: tapring.Session) -> Iterator[Callable[[tapring.F
 
 
 def _written(folder: str, rounds: int) -> float:
-    """Seconds that os.write takes for the payloads of ``rounds`` rounds."""
+    """Seconds taken by os.write for the payloads of ``rounds`` rounds."""
     payloads = [b"\n".join([*batch, b""]) for batch in LINE_ROUND]
     path = os.path.join(folder, "written")
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -235,7 +235,7 @@ def _written(folder: str, rounds: int) -> float:
 
 
 def _piped(command: list[str], lines: Path) -> float:
-    """Seconds that ``command`` takes for the file ``lines``, but for its start."""
+    """Seconds that ``command`` takes for the file ``lines``, without its start-up."""
     return max(1e-6, _run(command, lines) - _run(command, Path(os.devnull)))
 
 
@@ -243,7 +243,7 @@ def _run(command: list[str], source: Path) -> float:
     environment = os.environ | {"LC_ALL": "C"}  # grep's fastest
     with source.open("rb") as stdin, open(os.devnull, "wb") as stdout:
         start = perf_counter_ns()
-        # Into a pipe: grep stops at the first match where its output is /dev/null.
+        # Into a pipe: grep stops at the first match if its output is /dev/null.
         process = subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, env=environment)
         assert process.stdout is not None
         shutil.copyfileobj(process.stdout, stdout, 1 << 20)

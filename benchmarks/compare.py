@@ -1,9 +1,10 @@
-"""What tapring's ``raw`` stage costs and carries, beside all other ways to another process.
+"""Cost and throughput of tapring's ``raw`` stage, against all other ways to another process.
 
-Each way a batch at a time (64 lines of 206 bytes, joined to one message) and an event at a time,
-in turn. What a producer pays, in elapsed and in CPU time; and the rate from lists of bytes to
-lists of bytes. Ratios are against the best of the ways as they come, by the medians of this run.
-Told, too: the best whose caller's thread sends (sync), in CPU time, and tuned.
+Each way sends a batch at a time (64 lines of 206 bytes, joined to one message) and an event at a
+time, in turn. Measured: what a producer pays, in elapsed and in CPU time, and the rate from lists
+of bytes to lists of bytes. Ratios compare with the best way that is not tuned, by the medians of
+this run; others with the best that sends in the caller's thread (sync), the best in CPU time, and
+the best tuned way.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ BATCHED, PER_EVENT = Load(), Load(per_event=True)
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A way's repetitions."""
+    """The repetitions of one way."""
 
     way: Way
     paid: Sequence[Paid]
@@ -98,7 +99,7 @@ def _per_event(measured: list[Measured]) -> list[Measured]:
 def _cheaper(
     what: str, ours: Measured, theirs: list[Measured], at_least: float | None = None
 ) -> Iterator[Result]:
-    """How many times what our producer pays the cheapest of ``theirs`` does."""
+    """The cost of the cheapest of ``theirs``, divided by ours."""
     if theirs:
         best = min(theirs, key=lambda each: median(each.ns))
         told = f"producer, {what}: {best.way.peer.name} / tapring"
@@ -106,7 +107,7 @@ def _cheaper(
 
 
 def _less_cpu(what: str, ours: Measured, theirs: list[Measured]) -> Iterator[Result]:
-    """As ``_cheaper``, in CPU time of the whole process."""
+    """Like ``_cheaper``, in CPU time of the whole process."""
     if theirs:
         best = min(theirs, key=lambda each: median(each.cpu_ns))
         told = f"producer's CPU, {what}: {best.way.peer.name} / tapring"
@@ -116,7 +117,7 @@ def _less_cpu(what: str, ours: Measured, theirs: list[Measured]) -> Iterator[Res
 def _faster(
     what: str, ours: Measured, theirs: list[Measured], at_least: float | None = None
 ) -> Iterator[Result]:
-    """How many times as fast as the fastest of ``theirs`` we are."""
+    """Our rate, divided by that of the fastest of ``theirs``."""
     if theirs:
         best = max(theirs, key=lambda each: median(each.rates))
         told = f"end to end, {what}: tapring / {best.way.peer.name}"

@@ -1,9 +1,9 @@
-"""What a producer pays by what its consumer does: reads at once, slowly, not at all, is not there.
+"""What a producer pays if its consumer is fast, slow, stalled or absent.
 
-fast: in bursts that fit the buffers, read at once. slow: the consumer pauses for a millisecond
-after each 64 frames, and the producer offers as fast as it can. stalled: its process is stopped and
-the buffers are full. absent: nobody watches. A way that waits for its consumer is measured with
-its put that does not, where it has one.
+fast: reads at once, in bursts that fit the buffers. slow: pauses for a millisecond after every 64
+frames, while the producer offers as fast as it can. stalled: its process is stopped and the buffers
+are full. absent: there is no session. If a way waits for its consumer but also has a put that does
+not wait, that put is measured.
 """
 
 import os
@@ -30,7 +30,7 @@ WARM_UP = 10  # bursts that touch all of the ring
 FILL = 2048  # batches, 27 MB: more than any buffers hold
 FRAMES_BETWEEN_PAUSES = 64
 PAUSE_S = 1e-3
-SETTLE_S = 0.05  # in which a thread that sends in the background fills what it can
+SETTLE_S = 0.05  # for a background sender to fill what it can
 
 
 def measure(plan: Plan) -> Iterator[Result | Skipped]:

@@ -1,13 +1,12 @@
-"""How a contestant is measured, whoever it is: what its producer pays, and what arrives when.
+"""How every contestant is measured: what its producer pays, and how fast events arrive.
 
-What a producer pays is measured in bursts that fit the contestant's buffers: it waits, untimed,
-until its consumer has read a burst. The median burst counts, because a shared core is taken away at
-times. The CPU time is that of the whole process, a feeder's or an I/O thread's included, but for
-what the waiting takes.
+A producer is measured in bursts that fit the contestant's buffers: it waits, untimed, until its
+consumer has read a burst. The median burst counts, because a shared core is preempted at times. CPU
+time is that of the whole process, including a feeder or I/O thread, but not the waiting.
 
-glibc gives memory back to the kernel where more than 128 KiB lie free at the heap's end, and takes
-it again page fault by page fault: for a batch of 1 MiB six times what the rest of a put costs, or
-nothing, depending on what else the heap holds. It is told to keep it here, for all contestants.
+If more than 128 KiB are free at the heap's end, glibc returns memory to the kernel and gets it back
+page fault by page fault. For a batch of 1 MiB that costs six times the rest of a put, or nothing,
+depending on what else is on the heap. Here glibc is told to keep it, for all contestants.
 """
 
 import ctypes
@@ -21,10 +20,10 @@ from .peers.channel import Channel, Full, Load, Peer
 from .workload import Batches
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt
-KEPT_BYTES = 32 << 20  # the most that it takes
-MOST_BYTES, MOST_MESSAGES = 3 << 18, 2048  # of a burst: what all that have a buffer can hold
+KEPT_BYTES = 32 << 20  # the most that mallopt accepts
+MOST_BYTES, MOST_MESSAGES = 3 << 18, 2048  # of a burst: these fit every contestant's buffer
 WARM_UP_BYTES = 12 << 20  # three times through the largest buffer
-AHEAD = 4  # parts of a buffer by which a producer that must not lose anything may be ahead
+AHEAD = 4  # a lossless producer's lead over its consumer, in parts of a buffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +40,14 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """What a producer paid for an event."""
+    """What a producer paid per event."""
 
     ns: float
     cpu_ns: float
 
 
 def paid(way: Way, lines: Batches, events: int) -> Paid:
-    """What the producer pays for each of about ``events`` events, in bursts."""
+    """What the producer pays per event, for about ``events`` events in bursts."""
     burst = list(islice(cycle(lines), _batches_in_a_burst(way)))
     burst_events = len(burst) * way.load.batch
     warm_up = 1 + WARM_UP_BYTES // (burst_events * way.load.event_bytes)
@@ -78,7 +77,7 @@ def _keep_freed_memory() -> None:
 
 
 def _burst(channel: Channel, burst: Batches, events: int) -> tuple[int, int]:
-    """Nanoseconds that sending took; of CPU time, those of the process but for the waiting."""
+    """Nanoseconds that sending took, and CPU nanoseconds of the process without the waiting."""
     process, start = process_time_ns(), perf_counter_ns()
     channel.send(burst)
     sent, thread = perf_counter_ns(), thread_time_ns()
@@ -90,8 +89,8 @@ def _burst(channel: Channel, burst: Batches, events: int) -> tuple[int, int]:
 def rate(way: Way, lines: Batches, events: int) -> float:
     """Million events a second, from lists of bytes here to lists of bytes there; none is lost.
 
-    Who drops is kept less than its buffer ahead of its consumer. The others wait by themselves,
-    or let pile up what is not read: until all has arrived counts.
+    A producer that would drop is kept less than its buffer ahead of its consumer. The others wait,
+    or queue what is unread. The time counts until all events have arrived.
     """
     part = list(islice(cycle(lines), max(1, way.peer.room(way.load) // AHEAD)))
     part_events = len(part) * way.load.batch

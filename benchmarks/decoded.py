@@ -1,8 +1,8 @@
-"""What the ``decoded`` stage costs its producer, against serializing the batch and nothing else.
+"""What the ``decoded`` stage costs its producer, against only serializing the batch.
 
-``snapshot`` and ``offer`` of 64 dicts while a consumer reads, in bursts that fit the ring, and
-``encode_lines`` of the same dicts, burst by burst in turn, each other time the other first. The
-median burst counts.
+Bursts of ``snapshot`` and ``offer`` of 64 dicts, which fit the ring and which a consumer reads,
+alternate with bursts of ``encode_lines`` of the same dicts; the order is reversed every other time.
+The median burst counts.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from .peers import as_payloads, tapped
 from .peers.taps import offer
 from .workload import BATCH, EVENTS, Event
 
-BURST = EVENTS * 4  # batches: 0.6 ms, less than a core is given at a time
+BURST = EVENTS * 4  # batches: 0.6 ms, less than a scheduler's time slice
 BURST_EVENTS = len(BURST) * BATCH
 WARM_UP = 10  # bursts that touch all of the ring
 

@@ -1,7 +1,7 @@
-"""An engine that does work, and the ways in which a tap may stand in it.
+"""An engine that does real work, and the ways to tap it.
 
-It decodes real events, the Sysmon events of ../shared/data (2 kB each), in batches of 64, and
-matches them against 38 rules.
+It decodes real Sysmon events from ../shared/data (2 kB each), in batches of 64, and matches them
+against 38 rules.
 """
 
 import os
@@ -26,7 +26,7 @@ from .rules import match, matchers
 from .workload import BATCH, Batches
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "sysmon-wmi-dll-hijack.zip"
-NO_DATA = "the real input of ../shared/data is not on this machine"
+NO_DATA = "this machine has no real events in ../shared/data"
 STALLED_BYTES = 64 << 10
 
 Send = Callable[[Batches], object]
@@ -34,7 +34,7 @@ Send = Callable[[Batches], object]
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What an engine does with its events, and how to wait until whoever reads them has them."""
+    """What an engine does with its events, and how to wait until their consumer has them."""
 
     work: Callable[[Batches], int]
     settle: Callable[[], object] = lambda: None
@@ -44,8 +44,8 @@ class Engine:
 class Way:
     """How an engine passes its events on, and how much slower, in percent, that may make it.
 
-    ``rounds`` are those of an alternation in which it is timed, ``passes`` how often it goes
-    through all events in one: 0.1 s each; ``warm_up`` how often before, untimed.
+    It is timed in ``rounds`` of an alternation. Each goes through all events ``passes`` times
+    (0.1 s each), after ``warm_up`` untimed passes.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Way:
 
 
 def real_batches(most: int | None = None) -> Batches:
-    """The events as lines, without their newlines; of the batches the first ``most``."""
+    """The first ``most`` batches of events, as lines without their newlines; None takes all."""
     with zipfile.ZipFile(DATA) as archive:
         (name,) = [each for each in archive.namelist() if each.endswith(".json")]
         with archive.open(name) as file:
@@ -89,7 +89,7 @@ def tapped(tap: tapring.Tap, batches: Batches) -> int:
 
 
 def time_in_calls(tap: tapring.Tap, batches: Batches) -> float:
-    """The share of an engine's time that ``snapshot`` and ``offer`` take."""
+    """The share of an engine's time spent in ``snapshot`` and ``offer``."""
     decode, rules = msgspec.json.Decoder().decode, matchers()
     began, inside = perf_counter_ns(), 0
     for lines in batches:
@@ -109,7 +109,7 @@ def time_in_calls(tap: tapring.Tap, batches: Batches) -> float:
 
 
 def sends_events(send: Send, batches: Batches) -> int:
-    """Serialize the decoded events as a tap does, a batch as one message, and ``send`` that."""
+    """Serialize each batch of decoded events into one message, as a tap does, and ``send`` it."""
     decode, rules, hits = msgspec.json.Decoder().decode, matchers(), 0
     encode = msgspec.json.Encoder().encode_lines
     for lines in batches:
@@ -122,7 +122,7 @@ def sends_events(send: Send, batches: Batches) -> int:
 
 @contextmanager
 def _serializing() -> Iterator[Engine]:
-    """What no way to another process is without."""
+    """The serialization that every way to another process needs."""
     yield Engine(partial(sends_events, lambda batches: None))
 
 
@@ -134,7 +134,7 @@ def _idle() -> Iterator[Engine]:
 
 @contextmanager
 def watched_tap(*stages: str, **limits: Any) -> Iterator[tapring.Tap]:
-    """An engine's tap, and who reads a session of each of ``stages``."""
+    """An engine's tap, with a consumer for a session of each of ``stages``."""
     with tapring.Tap(f"bench-{os.getpid()}", **limits) as tap, ExitStack() as readers:
         handles = [tap.register(stage) for stage in stages]
         for handle in handles:

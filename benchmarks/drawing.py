@@ -1,7 +1,7 @@
-"""How a plot looks: colours, whiskers, labels, and files that are the same for the same values.
+"""How a plot looks: colours, whiskers and labels. The same values always give the same files.
 
-Colours are those of Okabe and Ito, which the colour-blind tell apart. A whisker reaches from the
-lower to the upper quartile of the repetitions; what is drawn is their median.
+The colours are Okabe and Ito's, which the colour-blind can tell apart. Points and bars show the
+median of the repetitions; whiskers reach from the lower to the upper quartile.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,7 +41,7 @@ Values = Sequence[float]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A bar, and beside it a second figure as a mark, where there is one."""
+    """A bar, with an optional second figure drawn as a mark."""
 
     label: str
     values: Values
@@ -55,7 +55,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Values over a number."""
+    """Values plotted against a number."""
 
     label: str
     points: Mapping[float, Values]
@@ -68,7 +68,7 @@ class Line:
 def figure(
     name: str, folder: Path, title: str, below: str, size: tuple[float, float]
 ) -> Iterator[Any]:
-    """A figure to draw into, kept as NAME.svg and NAME.png."""
+    """A figure to draw into, saved as NAME.svg and NAME.png."""
     with mpl.rc_context(STYLE):
         made = Figure(figsize=size, layout="constrained")
         made.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
@@ -104,7 +104,7 @@ def bars(axes: Any, rows: Sequence[Row], unit: str, *, log: bool) -> None:
 
 
 def marks(axes: Any, rows: Sequence[Row], label: str) -> None:
-    """The second figure of each row, over its bar."""
+    """Draw the second figure of each row, over its bar."""
     found = [(row.mark, at) for at, row in enumerate(rows) if row.mark is not None]
     if found:
         places, heights = zip(*found, strict=True)
@@ -112,7 +112,7 @@ def marks(axes: Any, rows: Sequence[Row], label: str) -> None:
 
 
 def dots(axes: Any, rows: Sequence[str], series: dict[str, dict[str, Values]], unit: str) -> None:
-    """A mark a row and series, on a logarithmic axis."""
+    """One mark per row and series, on a logarithmic axis."""
     for (label, taken), colour, marker in zip(series.items(), COLOURS, MARKERS, strict=False):
         places = [rows.index(row) for row in taken]
         axes.errorbar(
@@ -151,7 +151,7 @@ def lines(axes: Any, drawn: Sequence[Line]) -> None:
 
 
 def legend(axes: Any, columns: int) -> None:
-    """Above what is drawn, where it hides nothing."""
+    """Put the legend above the plot, where it hides nothing."""
     axes.legend(frameon=False, ncols=columns, loc="lower left", bbox_to_anchor=(0, 1))
 
 
@@ -175,7 +175,7 @@ def _thousands(value: float, _: object) -> str:
 
 
 def beside(axes: Any, at: tuple[float, float], told: str) -> None:
-    """A word to the right of a point."""
+    """Write a note to the right of a point."""
     place = {"xytext": (12, 0), "textcoords": "offset points", "va": "center"}
     axes.annotate(told, at, **place, fontsize=8, style="italic")
 
@@ -188,7 +188,7 @@ def embolden(axes: Any, rows: Sequence[str]) -> None:
 
 
 def number(value: float) -> str:
-    """Three digits at most, but all of a large number."""
+    """Three significant digits at most, or all integer digits of a number from 100 up."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 

@@ -1,8 +1,8 @@
-"""From the producer's lists of bytes to what a consumer has in hand, by what that is.
+"""The rate from the producer's lists of bytes to what its consumer turns them into.
 
-paced: the producer keeps less than a ring ahead of its consumer, so that nothing is lost.
-unpaced: it never waits; what arrived counts, and what was dropped is told. ``compare`` has the
-paced rate beside those of other ways.
+paced: the producer stays less than a ring ahead of its consumer, so that nothing is lost.
+unpaced: it never waits; the events that arrive count, and the share that was dropped is shown.
+``compare`` has the paced rate beside those of the other ways.
 """
 
 from collections.abc import Iterator

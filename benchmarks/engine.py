@@ -1,13 +1,13 @@
 """What a tap costs an engine that does work: real events, decoded and matched against rules.
 
-The engine of ``detector`` runs with a tap that nobody watches; with a raw session, a decoded one,
-and a decoded one whose consumer has stalled; and with the other ways to another process in the
-tap's place, which are sent the raw lines or the decoded events, serialized as the tap does it: a
-batch as a message, or an event.
+The engine of ``detector`` runs with a tap that has no session; with a raw session, a decoded one,
+and a decoded one whose consumer has stalled; and with each other way to another process in the
+tap's place. Those send the raw lines or the decoded events, serialized as the tap does it, in
+messages of a batch or of an event.
 
-It goes through its events without and with them, in turn, in one process and while one consumer
-reads: a slowdown is against the neighbour in that alternation. What the thread of a queue has not
-sent when the events are through is waited for, and not counted.
+The engine goes through its events without and with each way, in turn, in one process while one
+consumer reads; a slowdown is relative to the neighbour in that alternation. Afterwards it waits for
+what a queue's thread has not sent yet; that wait is not counted.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -42,8 +42,8 @@ from .workload import BATCH, Batches
 
 WARM_UP = 32  # batches
 BUDGET = 0.02
-# A pass takes 0.1 s, as the window does over which a tap measures itself. The first one after the
-# engine went without it is of an engine that seems to have had time.
+# A pass takes 0.1 s, like the window over which a tap measures itself. In the first pass after one
+# without the tap, the engine seems to have had time to spare.
 BUDGETED = tuple(
     Way(
         f"{name} session{'s' * (len(stages) > 1)}, budget {BUDGET:.0%}",
@@ -79,7 +79,7 @@ def measure(plan: Plan) -> Iterator[Result | Skipped]:
 
 
 def _compared(plan: Plan, way: Way, batches: Batches) -> list[list[float]]:
-    """Nanoseconds an event of the engine alone, and of one that passes its events on."""
+    """Nanoseconds per event of the engine alone, and of one that passes its events on."""
     passes = batches * plan.pick(way.passes, 1)
     with way.opened() as engine:
         return alternate(
@@ -90,10 +90,10 @@ def _compared(plan: Plan, way: Way, batches: Batches) -> list[list[float]]:
 
 
 def _budgets(plan: Plan, batches: Batches) -> Iterator[Result]:
-    """What sessions take of an engine's time that has a budget, and of one that has none.
+    """The share of an engine's time that sessions take, with a budget and without.
 
-    Measured by a clock around the calls, and not by the tap; without the first batches, in which
-    it learns what its sessions cost.
+    Measured by a clock around the calls, not by the tap; the first batches, in which the tap learns
+    what its sessions cost, do not count.
     """
     for stages in (("decoded",), ("raw", "decoded", "decoded")):
         for budget in (None, BUDGET):
@@ -133,7 +133,7 @@ def _others(batches: Batches) -> list[Way]:
     longest = max(sum(map(len, lines)) for lines in batches)
     longest_line = max(len(line) for lines in batches for line in lines)
     lines = Load(event_bytes=longest // BATCH + 1)
-    # A batch that is serialized is one message already, to be sent as it is.
+    # A serialized batch is already one message, and is sent unchanged.
     events = Load(per_event=True, batch=1, event_bytes=2 * longest)
     line = Load(per_event=True, batch=1, event_bytes=longest_line)
     count = sum(map(len, batches))

@@ -1,7 +1,8 @@
-"""What an offer costs whose ring is full: a consumer that has stalled makes the tap cheaper.
+"""What an offer into a full ring costs: a stalled consumer makes the tap cheaper.
 
-The offer alone, to a snapshot that is at hand; and both, as an engine calls them once a batch. The
-median pass over 256 batches counts, because a shared core is taken away at times.
+Measured: the offer alone, to one snapshot for all batches; and snapshot and offer for each batch,
+as in an engine. The median pass over 256 batches counts, because a shared core is preempted at
+times.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""How a figure is measured, told and kept: alternation, medians, the table, the JSON.
+"""How a figure is measured, printed and saved: alternation, medians, the table, the JSON.
 
-Nothing about tapring or its peers lives here.
+Nothing here is specific to tapring or its peers.
 """
 
 import argparse
@@ -23,7 +23,7 @@ _HEAD = f"{'figure':<12}{'':<62}{'median':>8}{'min':>8}{'max':>8}{'spread':>8}  
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How much is measured: all of it, or (``--quick``) enough to see that it works."""
+    """How much to measure: everything, or (``--quick``) just enough to see that it works."""
 
     quick: bool = False
 
@@ -39,7 +39,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One line of the table: what was measured, once a repetition, and what it should be."""
+    """One line of the table: what was measured, a value per repetition, and the target."""
 
     figure: str
     what: str
@@ -50,7 +50,7 @@ class Result:
 
     @property
     def median(self) -> float:
-        """The middle value: what is held against the target."""
+        """The middle value, which is compared with the target."""
         return median(self.values)
 
     @property
@@ -63,14 +63,14 @@ class Result:
 
     @property
     def target(self) -> str:
-        """What the median should be, or nothing."""
+        """What the median should be; empty if there is no target."""
         if self.at_most is not None:
             return f"<= {self.at_most:g}"
         return "" if self.at_least is None else f">= {self.at_least:g}"
 
     @property
     def verdict(self) -> str:
-        """``ok``, ``MISS``, or nothing where there is no target."""
+        """``ok`` or ``MISS``; empty if there is no target."""
         if self.at_most is not None:
             return "ok" if self.median <= self.at_most else "MISS"
         if self.at_least is not None:
@@ -90,9 +90,9 @@ Measure = Callable[[Plan], Iterable[Result | Skipped]]
 
 
 def alternate(repetitions: int, *contestants: Callable[[], T]) -> list[list[T]]:
-    """What each contestant returned, once a round; each other round goes backwards.
+    """What each contestant returned in each round; every other round runs in reverse order.
 
-    A round that nobody keeps comes first.
+    The first round is a warm-up and is discarded.
     """
     taken: list[list[T]] = [[] for _ in contestants]
     for round_ in range(repetitions + 1):
@@ -105,7 +105,7 @@ def alternate(repetitions: int, *contestants: Callable[[], T]) -> list[list[T]]:
 
 
 def ratios(ours: Iterable[float], theirs: Iterable[float]) -> list[float]:
-    """``ours / theirs``, neighbours in the alternation by each other."""
+    """``ours / theirs``, round by round: each value divided by its neighbour in the alternation."""
     return [a / b for a, b in zip(ours, theirs, strict=True)]
 
 
@@ -118,12 +118,12 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     """The command line of every figure."""
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--quick", action="store_true", help="fewer and shorter repetitions")
-    made.add_argument("--json", type=Path, metavar="PATH", help="write all values there, too")
+    made.add_argument("--json", type=Path, metavar="PATH", help="also write all values here")
     return made
 
 
 def report(measures: Iterable[Measure], arguments: argparse.Namespace) -> None:
-    """Measure, and print the table; write the JSON, also of a run that is interrupted."""
+    """Measure, print the table, and write the JSON, even if the run is interrupted."""
     print(_caveats(), _HEAD, sep="\n\n", flush=True)
     before = _processor_time()
     results: list[Result | Skipped] = []
@@ -170,8 +170,8 @@ def _caveats() -> str:
         f"{python}, {packages}\n"
         f"{platform.system()} {platform.release()}, {_processor()}, {os.cpu_count()} cores, "
         f"load {os.getloadavg()[0]:.1f}\n"
-        "Ratios hold across machines, nanoseconds do not. What a ratio compares was measured in\n"
-        "turn, in this run. Where cores are shared with others the spread tells; run it again."
+        "Ratios hold across machines, nanoseconds do not. Both sides of a ratio were measured in\n"
+        "turn, in this run. If other work shares the cores, the spread is large: run it again."
     )
 
 

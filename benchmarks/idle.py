@@ -1,4 +1,4 @@
-"""What a tap costs while nobody looks: ``snapshot()`` against an empty method call."""
+"""What a tap costs without any session: ``snapshot()`` against an empty method call."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import tapring
 from .harness import Plan, Result, alternate, ratios, run
 
 LOOPS = 100
-CALLS_A_LOOP = 100  # so that the loop's own cost is a hundredth of what is timed
+CALLS_A_LOOP = 100  # so that each call carries only a hundredth of the loop's cost
 
 
 class Empty:
@@ -32,7 +32,7 @@ def measure(plan: Plan) -> Iterator[Result]:
 
 
 def _call_ns(tap: object, passes: int) -> float:
-    """Of the median pass, because a shared core is taken away at times."""
+    """Nanoseconds per call in the median pass, because a shared core is preempted at times."""
     calls = "\n".join(["tap.snapshot()"] * CALLS_A_LOOP)
     timer = Timer(calls, timer=perf_counter_ns, globals={"tap": tap})
     return median(timer.repeat(passes, LOOPS)) / (LOOPS * CALLS_A_LOOP)

@@ -1,12 +1,12 @@
-"""How many more instructions an engine executes for a tap: a slowdown that no neighbour blurs.
+"""How many more instructions an engine executes for a tap: other load cannot blur this figure.
 
-The engine of ``detector`` runs in a process of its own and is counted from outside: by ``perf
-stat`` where the machine lets its counters be read, else by valgrind. It goes through some batches,
-and in another run through twice as many: what that takes more is theirs, without start and end.
-Nothing is counted of the consumer, another process, nor of the kernel.
+The engine of ``detector`` runs in its own process and is counted from outside: by ``perf stat`` if
+the machine's counters can be read, else by valgrind. It goes through some batches, and in a second
+run through twice as many: the difference is the cost of the batches, without start and end.
+The consumer, which is another process, and the kernel are not counted.
 
-Under valgrind time passes for an engine some thirty times as fast: what a tap does by the clock
-(timing an offer every few milliseconds) it then does at every batch.
+Under valgrind the engine runs some thirty times slower, so what a tap does by the clock (timing an
+offer every few milliseconds) happens at every batch.
 """
 
 import gc
@@ -31,20 +31,20 @@ WAYS = (Way("no tap", lambda: nullcontext(Engine(alone))), *TAPS)
 QUICK_WAYS = 3
 ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
-    # Else memcpy is one instruction, of which valgrind counts each byte.
+    # Otherwise memcpy is one instruction, for which valgrind counts every byte.
     "GLIBC_TUNABLES": "glibc.cpu.x86_rep_movsb_threshold=1000000000",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """A command that runs another one and tells its instructions on standard error."""
+    """A command that runs another one and prints its instruction count on standard error."""
 
     command: tuple[str, ...]
     told: str
 
     def count(self, *counted: str) -> int | None:
-        """Instructions of the command ``counted``; None where this machine cannot tell."""
+        """Instructions of the command ``counted``; None if this machine cannot count them."""
         if shutil.which(self.command[0]) is None:
             return None
         done = subprocess.run(
@@ -64,7 +64,7 @@ COUNTERS = (
         ("perf", "stat", "--no-inherit", "--field-separator=,", "--event=instructions:u"),
         r"^(\d+),.*instructions:u",
     ),
-    # Callgrind, which has the same count, follows each call and takes half as long again.
+    # Callgrind gives the same count, but also traces calls and takes half as long again.
     Counter(
         ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"),
         r"I +refs: +([\d,]+)",
@@ -78,7 +78,7 @@ def measure(plan: Plan) -> Iterator[Result | Skipped]:
         return
     counter = next((each for each in COUNTERS if each.count("true")), None)
     if counter is None:
-        yield Skipped("instructions", "neither perf nor valgrind counts them on this machine")
+        yield Skipped("instructions", "neither perf nor valgrind works on this machine")
         return
     batches, ways = plan.pick(20, 5), WAYS[: plan.pick(len(WAYS), QUICK_WAYS)]
     runs = product(range(len(ways)), (batches, 2 * batches))
@@ -101,9 +101,9 @@ def _counted(counter: Counter, most: int, way_and_batches: tuple[int, int]) -> i
 
 
 def go_through(way: int, batches: int, most: int) -> None:
-    """What is counted. ``most`` batches are there, so that runs differ in nothing else."""
+    """The counted work. All runs load ``most`` batches, so they differ only in ``batches``."""
     there = real_batches(most)
-    gc.freeze()  # else going through all that was imported falls to one of two runs by chance
+    gc.freeze()  # else a full collection may land in only one of the two runs
     with WAYS[way].opened() as engine:
         engine.work(there[:batches])
 

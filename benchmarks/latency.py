@@ -1,14 +1,14 @@
-"""How long an event is on its way into a consumer's hand, by how that consumer waits for it.
+"""How long an event takes to reach its consumer, by how the consumer waits for it.
 
 The engine decodes events until the next batch is due, a millisecond later on average (the times
-between batches are exponentially distributed; decoding ends up to 50 us late). It writes the clock
-into the batch's last event and offers at once. The consumer, a process of its own, reads the clock
-as soon as it has that event. Batches are of one event, and of 64. Told beside it: what an offer
-costs the engine, and what waiting costs the consumer.
+between batches are exponentially distributed; decoding ends up to 50 us late). It writes the time
+into the batch's last event and offers at once. The consumer, in another process, reads the clock as
+soon as it has that event. Batches have one event, or 64. Also shown: what an offer costs the
+engine, and what waiting costs the consumer.
 
-A pipe and a socket, where the kernel wakes a reader that it has blocked, are for reference: a
-batch is one message there. The engine takes one core and the consumer another: on a machine with
-two, p99.9 is what else runs there.
+A pipe and a socket, on which the kernel blocks and wakes the reader, are for reference; there a
+batch is one message. The engine and the consumer take one core each: on a machine with two, p99.9
+shows what else runs there.
 """
 
 import os
@@ -35,9 +35,9 @@ from .workload import BATCH, EVENT_BYTES, LINES
 
 SEED = 1
 MEAN_GAP_NS = 1_000_000
-WARM_UP = 350  # batches that touch all of a ring of 4 MiB
+WARM_UP = 350  # batches, enough to touch all of a ring of 4 MiB
 WARM_UP_GAP_NS = 100_000
-SETTLING_S = 0.2  # the sleeps of a consumer that polls have their full length after 40 ms
+SETTLING_S = 0.2  # a polling consumer's sleeps reach their full length after 40 ms
 LONGEST_MESSAGE = BATCH * (EVENT_BYTES + 1)
 
 Batch = list[bytes]
@@ -45,7 +45,7 @@ Batch = list[bytes]
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """So many batches of so many events."""
+    """``times`` batches of ``size`` events each."""
 
     size: int
     times: int
@@ -62,13 +62,13 @@ class Load:
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        """All that a consumer gets, in this order."""
+        """All that a consumer gets, in this order, warm-up included."""
         return Phase(BATCH, WARM_UP, WARM_UP_GAP_NS), self.singles, self.batches
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A way to a consumer that is open."""
+    """An open way to a consumer."""
 
     offer: Callable[[Batch], object]
     end: Callable[[], object]
@@ -77,7 +77,7 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A contestant, and the most that it should take."""
+    """A contestant and its targets."""
 
     name: str
     opened: Callable[[Load], AbstractContextManager[Channel]]
@@ -87,7 +87,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One run: microseconds, and the consumer's CPU time in percent of a core."""
+    """One run: latencies and offers in microseconds, the consumer's CPU in percent of a core."""
 
     singles: list[float]
     batches: list[float]
@@ -176,7 +176,7 @@ def _measured(way: Way, load: Load) -> Measured:
 
 
 def _offer(channel: Channel, phase: Phase, random_: random.Random) -> list[int]:
-    """Offer batches at irregular times; the nanoseconds that each offer took."""
+    """Offer batches at irregular times; return the nanoseconds that each offer took."""
     batch = LINES[0][: phase.size]
     taken = []
     for _ in range(phase.times):
@@ -197,8 +197,8 @@ def _work_until(due_ns: float) -> None:
 
 @contextmanager
 def _cpu_percent(consumer: Consumer) -> Iterator[list[float]]:
-    """What the consumer's CPU time is of the time that the block takes: one value, at its end."""
-    clock = ~consumer.pid << 3 | 2  # of all its threads, as clock_getcpuclockid(3) has it
+    """The consumer's CPU time in percent of the block's duration: one value, set when it ends."""
+    clock = ~consumer.pid << 3 | 2  # of all its threads, as in clock_getcpuclockid(3)
     percent: list[float] = []
     cpu, start = clock_gettime_ns(clock), monotonic_ns()
     yield percent
@@ -209,7 +209,7 @@ def _cpu_percent(consumer: Consumer) -> Iterator[list[float]]:
 
 
 def _hold(connection: Connection, last: Iterator[bytes]) -> None:
-    """Tell how long the last event of each batch was on its way."""
+    """Report how long the last event of each batch was on its way."""
     connection.send(os.getpid())
     connection.send([monotonic_ns() - int(event) for event in last])
 

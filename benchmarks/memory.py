@@ -1,9 +1,9 @@
 """Whether an engine's memory grows with time, or with consumers that come and go.
 
-An engine first takes a snapshot for each of ten million batches while nobody watches; then offers
-to two stages while this process opens a session, reads its first events, and closes it, ten
-thousand times. What counts is the engine's own memory (``RssAnon``: the rings are shared and not in
-it), its mappings and its descriptors.
+An engine first takes a snapshot for each of ten million batches without any session. Then it offers
+to two stages, while this process opens a session, reads its first events and closes it, ten
+thousand times. Measured are the engine's own memory (``RssAnon``, which excludes the shared rings),
+its mappings and its descriptors.
 """
 
 import os
@@ -22,7 +22,7 @@ from .workload import EVENTS, LINES, Event
 PARTS = 20
 STAGES = ("raw", "decoded")
 BATCHES_BETWEEN_LOOKS = 64
-RING_BYTES = 256 << 10  # so that mapping it is not most of a cycle
+RING_BYTES = 256 << 10  # small, so that mapping it does not dominate a cycle
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def _engine(connection: Connection, name: str, batches: int) -> None:
             while not connection.poll():
                 _offer(tap, islice(offered, BATCHES_BETWEEN_LOOKS))
             asked = connection.recv()
-            tap.snapshot()  # lets go of the last session
+            tap.snapshot()  # closes the last session's ring
             connection.send(_footprint())
 
 

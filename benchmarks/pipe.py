@@ -1,7 +1,7 @@
-"""``tapring pipe`` against ``cat``: between two pipes, unwatched and watched.
+"""``tapring pipe`` against ``cat``: between two pipes, without a session and with one.
 
-Measured from its first byte on, so without the interpreter's start. Who watches is a process that
-takes payloads as they are, as one that writes them to a file does; it wants a core of its own, too.
+The clock starts at the first byte of output, so the interpreter's start-up does not count. The
+consumer takes payloads unchanged, as if to write them to a file; it needs its own core, too.
 """
 
 import itertools
@@ -47,7 +47,7 @@ def _piped(seconds: float, *, watch: bool) -> float:
 
 
 def _rate(command: list[str], seconds: float, watched: str = "") -> float:
-    """GB/s that come out of ``command`` while a session of the engine ``watched`` is read."""
+    """GB/s that ``command`` puts out, while a consumer reads the engine ``watched``, if given."""
     watcher = child(_watch, watched) if watched else nullcontext()
     with watcher as connection, _pipeline(command) as out:
         buffer = bytearray(CHUNK)
@@ -63,7 +63,7 @@ def _rate(command: list[str], seconds: float, watched: str = "") -> float:
 
 @contextmanager
 def _pipeline(command: list[str]) -> Iterator[int]:
-    """``yes | command``; what to read from."""
+    """Run ``yes | command``; yields the descriptor to read its output from."""
     source = subprocess.Popen(["yes", LINES[0][0]], stdout=subprocess.PIPE)
     copier = subprocess.Popen(command, stdin=source.stdout, stdout=subprocess.PIPE, env=ENVIRONMENT)
     assert source.stdout is not None

@@ -1,6 +1,6 @@
-"""Plots of what was measured: ``python -m benchmarks.plots RESULTS.json ... --to FOLDER``.
+"""Plots of the results: ``python -m benchmarks.plots RESULTS.json ... --to FOLDER``.
 
-Of several files a later one's values stand for those of the same name. What was not measured is
+If several files have values of the same name, the last file's are used. What was not measured is
 not drawn.
 """
 
@@ -40,14 +40,14 @@ SHARES = ("p50", "p99", "p99.9")
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The values of a run by figure, unit and name; what was skipped; where it ran."""
+    """The values of a run by figure, unit and name; the reasons for skipping; where it ran."""
 
     values: dict[tuple[str, str, str], Values]
     skipped: list[str]
     place: str
 
     def of(self, name: str, unit: str, prefix: str = "") -> dict[str, Values]:
-        """A figure's values in ``unit`` whose name begins with ``prefix``, without that."""
+        """A figure's values in ``unit`` whose names begin with ``prefix``, which is removed."""
         return {
             what.removeprefix(prefix): values
             for (figure_, unit_, what), values in self.values.items()
@@ -119,7 +119,7 @@ def end_to_end(measured: Measured, folder: Path) -> None:
 
 
 def _groups(taken: dict[str, Values], cpu: dict[str, Values]) -> dict[str, list[Row]]:
-    """Rows of batches and of single events, the smallest first."""
+    """Rows for batches and for single events, the smallest first."""
     rows: dict[str, list[Row]] = {BATCHED: [], SINGLE: []}
     for name, values in taken.items():
         mark = median(cpu[name]) if name in cpu else None
@@ -139,7 +139,7 @@ def _heights(taken: dict[str, Values]) -> list[int]:
 
 
 def _compared(taken: dict[str, Values]) -> str:
-    """Ours and the range of the others, batch by batch."""
+    """Our value and the range of the others, sending batches."""
     batched = {name: median(each) for name, each in taken.items() if PER_EVENT not in name}
     ours = [value for name, value in batched.items() if name.startswith(OURS)]
     theirs = [value for name, value in batched.items() if not name.startswith(OURS)]
@@ -147,7 +147,7 @@ def _compared(taken: dict[str, Values]) -> str:
     return f"{told}, others {number(min(theirs))} to {number(max(theirs))}" if theirs else told
 
 
-# ---- by a number -----------------------------------------------------------------------------
+# ---- by size or count ------------------------------------------------------------------------
 
 
 def sizes(measured: Measured, folder: Path) -> None:
@@ -162,7 +162,7 @@ def batches(measured: Measured, folder: Path) -> None:
 
 
 def _paid_by(name: str, title: str, unit: str, measured: Measured, folder: Path) -> None:
-    """What the figure ``name`` has measured, over a number in ``unit``."""
+    """Draw the figure ``name`` against a number in ``unit``."""
     drawn = _lines(measured.of(name, "ns/event"))
     if not drawn:
         return
@@ -173,7 +173,7 @@ def _paid_by(name: str, title: str, unit: str, measured: Measured, folder: Path)
 
 
 def _lines(taken: dict[str, Values]) -> list[Line]:
-    """Lines of names such as ``faster-fifo, 64 B``."""
+    """One line per way, from names such as ``faster-fifo, 64 B``."""
     points: dict[str, dict[float, Values]] = {}
     for name, values in taken.items():
         way, _, at = name.rpartition(", ")
@@ -210,7 +210,7 @@ def sessions(measured: Measured, folder: Path) -> None:
 
 
 def _of_stage(taken: dict[str, Values], stage: str, colour: str) -> list[Line]:
-    """What was measured, and what it would be if further sessions cost their copy alone."""
+    """The measured line, and one as if each further session cost only its copy."""
     points = {
         int(name.rpartition(" ")[2]): values
         for name, values in taken.items()

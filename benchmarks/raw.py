@@ -1,8 +1,8 @@
 """What the ``raw`` stage costs its producer while a consumer reads.
 
-In bursts that fit the ring, so that nothing is dropped; and sustained, as fast as the producer
-can, where what the consumer is too slow for is dropped. ``compare`` has the same bursts beside
-those of other ways.
+In bursts that fit the ring, so that nothing is dropped; and sustained, as fast as the producer can,
+which drops events if the consumer is too slow. ``compare`` has the same bursts beside those of
+other ways.
 """
 
 from collections.abc import Iterator

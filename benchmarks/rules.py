@@ -1,8 +1,8 @@
-"""A few dozen detection rules over Windows events, and the matching that an engine does with them.
+"""A few dozen detection rules for Windows events, and how an engine matches them.
 
-A rule is a line: its event ids, then conditions, all of which must hold. A condition names a
-field, how it is compared (``is``, ``ends``, ``has``; case is ignored), and values, one of which
-must fit. Plain Python, as such engines are written.
+Each rule is a line: event ids, then conditions that must all hold. A condition has a field, a
+comparison (``is``, ``ends`` or ``has``, ignoring case), and values of which one must match. It is
+plain Python, as in real engines.
 """
 
 from collections.abc import Callable
@@ -54,12 +54,12 @@ RULES = r"""
 
 
 def matchers() -> list[Matcher]:
-    """The rules as functions, in their order."""
+    """The rules as functions, in order."""
     return [_rule(line) for line in RULES.strip().splitlines()]
 
 
 def match(rules: list[Matcher], event: Event) -> list[int]:
-    """The numbers of the rules that ``event`` meets."""
+    """The numbers of the rules that ``event`` matches."""
     return [number for number, rule in enumerate(rules) if rule(event)]
 
 

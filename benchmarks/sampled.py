@@ -1,6 +1,6 @@
-"""What a sampled session costs its engine, and what removing fields does, against a plain one.
+"""What a sampled session costs its engine, and what removing fields costs, against a plain one.
 
-Bursts that fit the ring are offered, timed, and then read in this process, untimed.
+Bursts that fit the ring are offered, timed, and then read by this process, untimed.
 """
 
 import os
@@ -36,7 +36,7 @@ def measure(plan: Plan) -> Iterator[Result]:
 
 
 def _offered(tap: tapring.Tap, bursts: int, sample: int) -> float:
-    """Nanoseconds a batch that snapshot and offer take."""
+    """Nanoseconds per batch for snapshot and offer."""
     taken = 0
     handle = tap.register("decoded", sample=sample)
     assert handle is not None

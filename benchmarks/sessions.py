@@ -1,7 +1,7 @@
-"""What each further session costs an engine, beside copying the payload into one more buffer.
+"""What each further session costs an engine, compared with copying the payload once more.
 
-Bursts that fit the rings; one process reads all sessions, one after the other. The copy is that of
-the same payloads into as many mappings of the rings' size, in turn, by a process alone.
+Bursts fit the rings; one process reads all sessions, one after the other. For comparison, a single
+process copies the same payloads in turn into as many mappings of the rings' size.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""What a producer pays by the size of its events, beside the best of the other ways.
+"""What a producer pays by the size of its events, compared with the best of the other ways.
 
-Batches of 64 events, fewer where they would be more than 1 MiB.
+Batches have 64 events, or fewer if they would exceed 1 MiB.
 """
 
 from collections.abc import Iterator

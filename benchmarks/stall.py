@@ -1,12 +1,12 @@
-"""How long an engine is held up when a session opens or closes: the longest single call around it.
+"""How long an engine is held up when a session opens or closes: the longest call around it.
 
-The engine decodes a batch, and takes its snapshot and offers: timed, call by call. Another process
-opens a session, reads some of it and closes it, again and again. The calls that take a session up
-open and map its ring, the ones after them touch the ring's pages for the first time; the one that
-finds it closed, and those after it, let go of the ring. What counts is the longest of them. As many
-calls in mid-session as after an opening tell what else holds this engine up.
+For each batch, the engine decodes, then takes a snapshot and offers, which is timed. Another
+process opens a session, reads some of it and closes it, again and again. At an opening, the first
+calls open and map the ring, and later ones touch its pages for the first time. At a closing, the
+call that finds the session closed, and the ones after it, unmap the ring. The longest of these
+calls counts. As many calls in mid-session as after an opening show what else delays this engine.
 
-Beside it what first touching a ring's pages costs: a lap through a new ring, and the next one.
+The laps show what first touching a ring's pages costs: one through a new ring, and then another.
 """
 
 import os
@@ -30,18 +30,18 @@ from .workload import BATCH, EVENT_BYTES, LINES, Batches
 MIB = 1 << 20
 RINGS_MIB = (4, 64)
 WAKES = ("poll", "doorbell")
-OPENING = 64  # calls from the first that is watched on
-TAKING_UP = 8  # calls before it, in which the session is taken up
+OPENING = 64  # calls, counted from the first that finds the session
+TAKING_UP = 8  # calls before it, which open and map the session's ring
 READ_EVENTS = 4 * OPENING * BATCH
 PAUSE_S = 2e-3
-PAUSE_S_A_MIB = 1e-3  # of the last ring, in which it is unmapped
+PAUSE_S_A_MIB = 1e-3  # per MiB of the last ring, for the engine to unmap it
 SLOT_BYTES = 256  # the default of a Tap
 BATCH_SLOTS = layout.slots_for(BATCH * (EVENT_BYTES + 1), SLOT_BYTES)
 
 
 @dataclass(slots=True)
 class Longest:
-    """The longest call, in microseconds, around each event of a kind."""
+    """The longest call, in microseconds, around each opening, each closing, and neither."""
 
     opening: list[float] = field(default_factory=list)
     closing: list[float] = field(default_factory=list)
@@ -95,7 +95,7 @@ def _longest(buffer_bytes: int, wake: str, cycles: int) -> Longest:
 
 
 def _calls(tap: tapring.Tap, connection: Connection) -> Iterator[tuple[bool, float]]:
-    """Whether each batch is watched, and microseconds that its snapshot and offer took."""
+    """Whether each batch has a session, and the microseconds of its snapshot and offer."""
     decode = msgspec.json.Decoder().decode
     for lines in cycle(LINES):
         for line in lines:
@@ -134,7 +134,7 @@ def _laps(plan: Plan) -> Iterator[Result]:
 
 
 def _two_laps(buffer_bytes: int) -> tuple[float, float]:
-    """Nanoseconds an event in the first lap through a ring, and in the second."""
+    """Nanoseconds per event in the first lap through a ring, and in the second."""
     batches = list(islice(cycle(LINES), buffer_bytes // SLOT_BYTES // BATCH_SLOTS))
     with tapring.Tap(f"bench-{os.getpid()}") as tap:
         handle = tap.register("raw", buffer_bytes=buffer_bytes)

@@ -1,4 +1,4 @@
-"""What is offered: batches of 64 events of 206 bytes, and lines of other sizes and batches."""
+"""The events offered: batches of 64 events of 206 bytes, and lines of other sizes."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ import msgspec
 
 EVENT_BYTES = 206
 BATCH = 64
-DISTINCT = 16  # batches in rotation: as many as a core's second-level cache holds with ease
+DISTINCT = 16  # batches in rotation: they fit easily in a core's second-level cache
 
 Event = dict[str, Any]
 Batches = list[list[bytes]]
 
 
 def event(number: int) -> Event:
-    """An event that is ``EVENT_BYTES`` of JSON."""
+    """An event that takes ``EVENT_BYTES`` as JSON."""
     made: Event = {
         "time": 1_700_000_000_000_000 + number,
         "host": "worker-03",
@@ -37,7 +37,7 @@ assert {len(line) for batch in LINES for line in batch} == {EVENT_BYTES}
 
 
 def lines(batch: int, event_bytes: int) -> Batches:
-    """Batches of other lines: as many bytes in rotation as ``LINES`` has, but at least a batch."""
+    """Batches of other lines: as many bytes in rotation as in ``LINES``, but at least one batch."""
     distinct = max(1, DISTINCT * BATCH * EVENT_BYTES // (batch * event_bytes))
     text = b"".join(line for batch in LINES for line in batch)
     starts = [number * 7 % (len(text) - event_bytes) for number in range(distinct * batch)]

@@ -1,7 +1,7 @@
 """``make demo``: taps procwatch from a second process, as an operator would.
 
-Starts ``procwatch.py``, causes something to see, runs the commands it shows, ends the engine, and
-checks that nothing is left in /dev/shm.
+Starts ``procwatch.py`` and some processes for it to see, runs the commands that it prints, ends the
+engine, and checks that nothing is left in /dev/shm.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ INTERRUPTED = 130
 
 
 def main() -> int:
-    """Run the demo; 0 if it all went well."""
+    """Run the demo; return 0 if all went well."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    say("An engine that watches this machine's processes starts, and knows of no tap:")
+    say("Start an engine that watches this machine's processes; it has no sessions yet:")
     engine = start("examples/procwatch.py", "--interval", "0.3", "--quiet", "--name", NAME)
     quiet = threading.Event()
     mover = threading.Thread(target=cause_something, args=(quiet,))
@@ -34,7 +34,7 @@ def main() -> int:
         failed = INTERRUPTED
     finally:
         for signum in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signum, signal.SIG_IGN)  # what follows is short, and is done to its end
+            signal.signal(signum, signal.SIG_IGN)  # the cleanup below is short and must finish
         quiet.set()
         if mover.ident:
             mover.join()
@@ -45,31 +45,31 @@ def main() -> int:
 
 
 def show() -> int:
-    """The operator's commands, one after the other; 1 if one failed."""
-    say("From a second process: its decoded events, live, for 4 seconds or 30 events.")
+    """Run the operator's commands in turn; return 1 if one failed."""
+    say("From a second process, watch its decoded events live, for 4 seconds or 30 events:")
     look = ["--stage", "decoded", "--duration", "4s", "--limit", "30", "--format", "pretty"]
     codes = [run("tapring.attach", NAME, "--wait", *look)]
     say("What can be tapped here:")
     codes.append(run("tapring", "ls", NAME))
-    say("The engine's own third stage, for 3 seconds: what its rules found.")
+    say("Watch the engine's own third stage, which has what its rules found, for 3 seconds:")
     look = ["--stage", "detections", "--duration", "3s", "--format", "pretty"]
     codes.append(run("tapring.attach", NAME, *look))
     return int(any(codes))
 
 
 def say(text: str) -> None:
-    """Tell the reader what comes."""
+    """Announce the next step."""
     print(f"\n# {text}", flush=True)
 
 
 def start(script: str, *args: str) -> subprocess.Popen[bytes]:
-    """Start a script of this project, and show how."""
+    """Start a script of this project, and print the command."""
     print(f"$ python {script} {shlex.join(args)} &", flush=True)
     return spawn(str(HERE.parent / script), *args)
 
 
 def run(module: str, *args: str) -> int:
-    """Run a module to its end, and show how."""
+    """Print the command that runs a module, and run it to its end."""
     print(f"$ python -m {module} {shlex.join(args)}", flush=True)
     process = spawn("-m", module, *args)
     try:
@@ -80,12 +80,12 @@ def run(module: str, *args: str) -> int:
 
 
 def spawn(*args: str) -> subprocess.Popen[bytes]:
-    """Start Python. A Ctrl-C reaches the demo alone, which then ends what it started."""
+    """Start Python in its own process group: Ctrl-C reaches the demo, which ends its children."""
     return subprocess.Popen([sys.executable, *args], stdin=subprocess.DEVNULL, process_group=0)
 
 
 def end(process: subprocess.Popen[bytes]) -> int:
-    """End a process by SIGTERM, so that it says its last words; its return code."""
+    """End a process with SIGTERM, so that it prints its summary; return its exit code."""
     process.terminate()
     try:
         return process.wait(timeout=10)
@@ -95,7 +95,7 @@ def end(process: subprocess.Popen[bytes]) -> int:
 
 
 def cause_something(quiet: threading.Event) -> None:
-    """Short processes, and one that burns a core, until ``quiet``."""
+    """Start short processes, and one that keeps a core busy, until ``quiet`` is set."""
     burn = "import time\nend = time.monotonic() + 2\nwhile time.monotonic() < end: pass"
     while not quiet.is_set():
         with spawn("-c", burn) as burner:

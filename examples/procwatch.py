@@ -1,10 +1,10 @@
-"""Watches this machine's processes: what starts, ends, uses CPU, memory and disk.
+"""Watches this machine's processes: their starts and ends, and their use of CPU, memory and disk.
 
-A small real engine. Each interval it scans, writes what it saw as lines, decodes the lines in
-one batch, and evaluates a handful of rules on the events. It is useful alone (it prints what the
-rules found) and shows how an engine offers its stages: ``raw`` lines, ``decoded`` events and its
-own ``detections``. The first scan only learns what runs already; what lives shorter than the
-interval is not seen.
+A small real engine. At each interval it scans the processes, writes its observations as lines,
+decodes the lines in one batch, and evaluates a handful of rules on the events. It is useful alone
+(it prints what the rules found) and shows how an engine offers its stages: ``raw`` lines,
+``decoded`` events and its own ``detections``. The first scan only records what is already running.
+Processes that live shorter than the interval are missed.
 
     python examples/procwatch.py
     python -m tapring.attach procwatch
@@ -50,7 +50,7 @@ _STOP = {signal.SIGINT, signal.SIGTERM}
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the rules take for much."""
+    """The limits from which on the rules report a process."""
 
     cpu_percent: float = 80.0
     memory_mib: float = 1024.0
@@ -59,18 +59,18 @@ class Limits:
 
 @dataclass(slots=True)
 class Seen:
-    """What is remembered of a process from scan to scan."""
+    """What is remembered about a process from scan to scan."""
 
     name: str
     cpu_s: float
     written: int
     rss: int
-    gone: str  # the path of its program, where that file was deleted
+    gone: str  # the path of its program, if that file was deleted
 
 
 @dataclass(slots=True)
 class Watcher:
-    """Turns what psutil sees into lines, one observation a line."""
+    """Turns what psutil sees into lines, one observation per line."""
 
     seen: dict[tuple[int, float], Seen] = field(default_factory=dict)
     last: float | None = None
@@ -106,10 +106,10 @@ def line(now: float, what: str, **fields: Any) -> bytes:
 
 
 def decode(raw: bytes) -> Event | None:
-    """The event that a line tells of; None where it cannot be parsed.
+    """The event that a line describes; None if it cannot be parsed.
 
-    The line has a name's bytes that are no UTF-8 as surrogates, which no JSON may hold: the event
-    shows them as ``\\udcff``.
+    A line holds bytes that are not valid UTF-8 as surrogates, which JSON does not allow: the event
+    has them as ``\\udcff``.
     """
     head, _, rest = raw.partition(b" ")
     what, _, pairs = rest.partition(b" ")
@@ -126,7 +126,7 @@ def decode(raw: bytes) -> Event | None:
 
 
 def evaluate(events: list[Event], limits: Limits) -> list[Event]:
-    """What the rules find in a batch of events."""
+    """The rules' detections in a batch of events."""
     found = [hit for event in events for rule in RULES if (hit := rule(event, limits))]
     starts = [event for event in events if event["event"] == "start"]
     if len(starts) >= _BURST:
@@ -156,7 +156,7 @@ def disk_writer(event: Event, limits: Limits) -> Event | None:
 
 
 def shell_of_server(event: Event, _limits: Limits) -> Event | None:
-    """A shell that a server started."""
+    """A shell started by a server."""
     if event["event"] != "start" or event.get("name") not in _SHELLS:
         return None
     if event.get("parent") not in _SERVERS:
@@ -165,7 +165,7 @@ def shell_of_server(event: Event, _limits: Limits) -> Event | None:
 
 
 def deleted_program(event: Event, _limits: Limits) -> Event | None:
-    """A process whose program's file is gone, or never was one (memfd)."""
+    """A process whose program file is gone, or never existed (memfd)."""
     if event["event"] != "deleted":
         return None
     return _hit("deleted-program", "high", event, event["exe"])
@@ -176,7 +176,7 @@ RULES: tuple[Rule, ...] = (cpu_hog, memory_hog, disk_writer, shell_of_server, de
 
 
 def watch(tap: tapring.Tap, args: argparse.Namespace) -> None:
-    """Scan, decode, evaluate and offer until a signal comes or ``--count`` scans are done."""
+    """Scan, decode, evaluate and offer until a signal arrives or ``--count`` scans are done."""
     limits = Limits(args.cpu, args.memory, args.disk)
     watcher, scans, unparsed = Watcher(), 0, 0
     while True:
@@ -193,7 +193,7 @@ def watch(tap: tapring.Tap, args: argparse.Namespace) -> None:
         if not args.quiet:
             _report(found)
         scans += 1
-        # The signals are blocked and taken here, so that none interrupts a scan or an offer.
+        # The signals are blocked and only received here, so none interrupts a scan or an offer.
         if scans == args.count or signal.sigtimedwait(_STOP, args.interval):
             break
     if unparsed:
@@ -203,16 +203,16 @@ def watch(tap: tapring.Tap, args: argparse.Namespace) -> None:
 def main() -> None:
     """Watch until interrupted."""
     parser = argparse.ArgumentParser(description="Watch this machine's processes.")
-    parser.add_argument("--name", default="procwatch", help="name to be tapped by (%(default)s)")
+    parser.add_argument("--name", default="procwatch", help="engine name for the tap (%(default)s)")
     parser.add_argument("--interval", type=float, default=1.0, help="seconds between scans")
-    parser.add_argument("--count", type=int, default=0, help="stop after so many scans")
+    parser.add_argument("--count", type=int, default=0, help="stop after this many scans")
     parser.add_argument("--quiet", action="store_true", help="do not print detections")
-    parser.add_argument("--cpu", type=float, default=80.0, help="percent of a core that is much")
-    parser.add_argument("--memory", type=float, default=1024.0, help="MiB that are much")
-    parser.add_argument("--disk", type=float, default=50.0, help="MiB/s written that are much")
+    parser.add_argument("--cpu", type=float, default=80.0, help="report at this percent of a core")
+    parser.add_argument("--memory", type=float, default=1024.0, help="report at this many MiB")
+    parser.add_argument("--disk", type=float, default=50.0, help="report at this many MiB/s")
     args = parser.parse_args()
     if not 0 <= args.interval <= 86_400:
-        parser.error("--interval is 0 to 86400 seconds")
+        parser.error("--interval is not between 0 and 86400 seconds")
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
     try:
         tap = tapring.Tap(args.name, stages={"detections": "json"})
@@ -221,7 +221,7 @@ def main() -> None:
     try:
         with tap:
             watch(tap, args)
-    except BrokenPipeError:  # whoever read our output has left
+    except BrokenPipeError:  # the reader of our output has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -239,7 +239,7 @@ def _seen(process: psutil.Process) -> Seen:
 
 def _gone(pid: int) -> str:
     try:
-        path = os.readlink(f"/proc/{pid}/exe")  # psutil's exe() does not tell
+        path = os.readlink(f"/proc/{pid}/exe")  # psutil's exe() does not say so
     except OSError:
         return ""
     return path if path.endswith(" (deleted)") and not os.path.lexists(path) else ""
@@ -276,7 +276,7 @@ def _report(found: list[Event]) -> None:
     for hit in found:
         clock = time.strftime("%H:%M:%S", time.localtime(hit["time"]))
         text = f"{hit['severity']:6} {hit['rule']:16} {hit['name']}[{hit['pid']}]: {hit['reason']}"
-        # A process chooses its name: none may steer the terminal.
+        # A process chooses its own name; it must not send control characters to the terminal.
         print(clock, text if text.isprintable() else json.dumps(text), flush=True)
 
 

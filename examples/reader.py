@@ -1,8 +1,8 @@
-"""Reads a registered or kept session as docs/protocol.md says, with Python's own library alone.
+"""Reads a registered or kept session as docs/protocol.md says, using only the standard library.
 
-``python examples/reader.py ENGINE[.LANE]:ID`` goes on at the very event, prints ``lines`` or
+``python examples/reader.py ENGINE[.LANE]:ID`` resumes at the next unread event, prints ``lines`` or
 ``json``, and releases each frame once it is written (at least once). x86-64 needs no memory fence;
-elsewhere one belongs at each FENCE, in Python ``release(); acquire()`` of a ``Lock`` kept held.
+elsewhere put one at each FENCE: in Python, ``release(); acquire()`` on a ``Lock`` that is held.
 """
 
 import mmap
@@ -21,22 +21,22 @@ FRAME, FLOCK = Struct("=QQQQIIHHI"), Struct("hhqqi4x")
 
 
 def check(right: object, wrong: str) -> None:
-    """Refuse what no correct peer writes, and what is not read here."""
+    """Refuse data that no correct peer writes, or that this reader does not support."""
     if not right:
         raise ValueError(wrong)
 
 
 def lock(fd: int, command: int, byte: int) -> int:
-    """Take a byte's lock, which raises where another has it, or ask for it."""
+    """Take a byte's lock, which raises if another process holds it; or only query it."""
     asked = FLOCK.pack(F_WRLCK, os.SEEK_SET, byte, 1, 0)
     return int(FLOCK.unpack(fcntl(fd, command, asked))[0])
 
 
 def segment(path: str, magic: int) -> tuple[int, mmap.mmap, memoryview]:
-    """Map a segment to read: of this user or root, without a hole (that is SIGBUS), finished."""
+    """Map a finished segment of this user or root for reading; a hole in it would raise SIGBUS."""
     file = os.fstat(fd := os.open(path, os.O_RDWR | os.O_NOFOLLOW))
     whole = SLOTS <= file.st_size <= file.st_blocks * 512 and file.st_uid in (0, os.geteuid())
-    check(whole, f"{path} is truncated, or of user {file.st_uid}")
+    check(whole, f"{path} is truncated, or belongs to user {file.st_uid}")
     words = memoryview(data := mmap.mmap(fd, file.st_size, prot=mmap.PROT_READ)).cast("Q")
     check(words[0] == magic, f"{path} is no segment of tapring, or not finished")  # FENCE
     check(words[1] == VERSION, f"{path} is of version {words[1]}; this reads {VERSION}")
@@ -44,11 +44,11 @@ def segment(path: str, magic: int) -> tuple[int, mmap.mmap, memoryview]:
 
 
 def read(path: str, number: int) -> str:
-    """Take a session's lock, pass its events on until it ends, and give its account."""
+    """Take a session's lock, print its events until it ends, and return its counts."""
     registry, _, lane = segment(path.rpartition(".")[0], REGISTRY)
     row = lane[ROWS + 1 : ROWS + 16 * min(lane[4], 64) : 16].tolist().index(number)
     check(lock(registry, F_OFD_GETLK, 16 + row) == F_UNLCK, f"{path} is read by another consumer")
-    lock(registry, F_OFD_SETLK, 16 + row)  # from here on the row is no other session's
+    lock(registry, F_OFD_SETLK, 16 + row)  # from here on no other session can get this row
     state, same, epoch, stage, slots, size = lane[ROWS + 16 * row :][:6]
     fd, data, words = segment(path, RING)
     right = (state, same) == (2, number) and words[3:7].tolist() == [epoch, number, slots, size]

@@ -28,12 +28,12 @@ cp tools/smoke.py "$WORK"
 step "the sdist, with the README's commands"
 mkdir "$WORK/sdist"
 tar -xzf dist/*.tar.gz -C "$WORK/sdist" --strip-components=1
-# Each file that is under version control here is in the sdist, but for these.
+# The sdist has every file under version control, except .gitignore.
 git ls-files 2>/dev/null | grep -vxF .gitignore | while read -r file; do
     [ -e "$WORK/sdist/$file" ] || { echo "package: the sdist lacks $file" >&2; exit 1; }
 done
 cd "$WORK/sdist"
-# -u: the names of this run's environments are not the sdist's.
+# -u: the sdist must not use the environments that this run was given.
 env -u VENV -u MAKEFLAGS timeout 600 make --no-print-directory demo >"$WORK/demo.log" 2>&1 ||
     { cat "$WORK/demo.log"; exit 1; }
 env -u VENV -u MAKEFLAGS make --no-print-directory -n test check >/dev/null

@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
-# Runs the tests on the CPython versions that only Debian sid has, in a root of their own.
+# Runs the tests on the CPython versions that only Debian sid has, in a root file system of its own.
 #
 #   tools/sid.sh [PYTEST ARGUMENT...]
 #
-# The root is made with debootstrap in $SID_ROOT (default .venvs/sid) and used again if it exists.
+# debootstrap makes the root in $SID_ROOT (default .venvs/sid); later runs reuse it.
 # The tests see their own /proc, /dev/pts and /dev/shm, and this folder as /src/tapring. All mounts
-# lie in a mount namespace of this script: they are gone when it ends, however it ends.
+# are in a mount namespace of this script, so they vanish when it ends, even if it is killed.
 #
-# Exit code 0: the tests passed. 1: they failed. 77: the root cannot be built, and standard error
-# says why.
+# Exit code 0: the tests passed. 1: they failed. 77: the root cannot be built; see standard error.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,7 +15,7 @@ VERSIONS=${SID_VERSIONS:-"3.14 3.15"}
 ROOT=$(realpath -m "${SID_ROOT:-.venvs/sid}")
 LOG=$ROOT.log
 
-# In a mount and a process namespace of its own; what was started in it ends with it.
+# Run a command in its own mount and process namespaces; all its processes end with it.
 isolated() {
     unshare --mount --propagation private --pid --fork --kill-child "$@"
 }
@@ -30,9 +29,9 @@ skip() {
 
 build() {
     [ -e "$ROOT/.complete" ] && return
-    [ "$(id -u)" -eq 0 ] || skip "only root can make a Debian root"
-    command -v apt-get >/dev/null || skip "this machine has no apt, which names the Debian mirror"
-    isolated true 2>/dev/null || skip "this machine allows no mount namespaces"
+    [ "$(id -u)" -eq 0 ] || skip "this must run as root to build a Debian root"
+    command -v apt-get >/dev/null || skip "this machine has no apt to look up the Debian mirror in"
+    isolated true 2>/dev/null || skip "this machine does not allow mount namespaces"
     if ! command -v debootstrap >/dev/null; then
         apt-get update -q >/dev/null || true
         DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends debootstrap \
@@ -40,10 +39,10 @@ build() {
     fi
     local mirror proxy versions
     mirror=$(mirror_of_this_machine)
-    [ -n "$mirror" ] || skip "apt names no mirror of Debian"
+    [ -n "$mirror" ] || skip "no Debian mirror is configured in apt"
     eval "$(apt-config shell proxy Acquire::http::Proxy)"
     mkdir -p "$(dirname "$ROOT")"
-    # If sid has dropped a version, the others are tested all the same.
+    # If sid has dropped a version, the others are still tested.
     for versions in "$VERSIONS" $(tac -s ' ' <<<"$VERSIONS "); do
         rm -rf --one-file-system "$ROOT"
         echo "sid: building a root with CPython $versions"
@@ -74,7 +73,7 @@ packages() {
 
 # ---- The tests, in the root ----
 
-# Run a command in the root, whose mounts are made here first.
+# Set up the mounts, then run a command in the root.
 enter() {
     # shellcheck disable=SC2016
     isolated bash -euc "$(declare -f set_up_mounts paths_of_pip); set_up_mounts"'
@@ -107,7 +106,7 @@ set_up_mounts() {
         mkdir -p src/shared
         mount --bind -o ro "$SOURCE/../shared" src/shared
     fi
-    # pip is set up in the root as it is on this machine, certificates included.
+    # pip in the root uses this machine's configuration and certificates.
     paths_of_pip | sort -u | while read -r path; do
         if [ -d "$path" ]; then
             mkdir -p ".$path"
@@ -118,17 +117,17 @@ set_up_mounts() {
     done
 }
 
-# The files and folders of this machine that its pip reads, if they exist.
+# The files and folders that this machine's pip reads, if they exist.
 paths_of_pip() {
     {
         printf '%s\n' /etc/ssl /etc/pip.conf /etc/xdg/pip "$HOME/.pip" "$HOME/.config/pip" \
             "${PIP_CONFIG_FILE:-}"
-        # An index on disk refers to files that lie beside its folder.
+        # An index on disk refers to files beside its folder.
         python3 -m pip config list 2>/dev/null | tr "'\" " '\n\n\n' |
             sed -E 's,^file://(.*)/[^/]+/?$,\1,'
     } | while read -r path; do
         case $path in
-            /etc/ssl/*) ;;  # lies in /etc/ssl, which is mounted whole
+            /etc/ssl/*) ;;  # /etc/ssl is mounted as a whole
             /etc/xdg/pip/*) ;;
             /?*) [ -e "$path" ] && realpath -s "$path" ;;
         esac
@@ -139,7 +138,7 @@ test_on() {
     local version=$1
     shift
     echo "== CPython $version (Debian sid)"
-    # Some packages have no wheel for the newest version: -O0 compiles them in half the time.
+    # Some packages have no wheel for the newest version; -O0 halves the time to compile them.
     enter env -u TMPDIR -u PYTHONPATH -u VIRTUAL_ENV -u LANG HOME="$HOME" LC_ALL=C.UTF-8 \
         PATH=/usr/sbin:/usr/bin:/sbin:/bin CFLAGS=-O0 \
         make --no-print-directory test "PYTHON=python$version" "VENV=/venvs/$version" \
@@ -151,7 +150,7 @@ export ROOT SOURCE=$PWD
 failed=
 for version in $VERSIONS; do
     if [ ! -e "$ROOT/usr/bin/python$version" ]; then
-        echo "sid: skipped: sid has no CPython $version" >&2
+        echo "sid: skipped: the root has no CPython $version" >&2
     elif ! test_on "$version" "$@"; then
         failed="$failed $version"
     fi

@@ -1,7 +1,7 @@
-"""Tries an installed tapring: an engine in a process of its own, then ``ls`` and ``attach``.
+"""Tries an installed tapring: starts an engine in another process, then runs ``ls`` and ``attach``.
 
-Run it with the Python that tapring is installed in, from anywhere outside the repository. It needs
-no extra and prints one line for each step; the first step that goes wrong ends it with exit code 1.
+Run it from outside the repository, with the Python that tapring is installed in. It needs no extra.
+It prints one line for each step, and stops at the first failure with exit code 1.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ with tapring.Tap(sys.argv[1]) as tap:
 
 
 def main() -> None:
-    """Go through the steps."""
+    """Run the steps."""
     print(f"smoke: tapring {tapring.__version__} from {Path(tapring.__file__).parent}")
     expect(run("--version"), 0, "--version", tapring.__version__)
-    expect(run("attach", NAME), 3, "attach, without an engine")
-    expect(run("attach"), 2, "attach, without an address")
+    expect(run("attach", NAME), 3, "attach without an engine")
+    expect(run("attach"), 2, "attach without an address")
     engine = subprocess.Popen(
         [sys.executable, "-c", ENGINE, NAME], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -48,20 +48,20 @@ def main() -> None:
         expect(run("ls"), 0, "ls", NAME)
         raw = run("attach", NAME, "--stage", "raw", "--limit", "5")
         expect(raw, 0, "attach --limit 5")
-        check(len(raw.stdout.splitlines()) == 5, "five lines came")
+        check(len(raw.stdout.splitlines()) == 5, "five lines arrive")
         redacted = run("attach", NAME, "--limit", "1", "--redact", "password")
         expect(redacted, 0, "attach --redact", '"number"')
-        check("secret" not in redacted.stdout, "the password did not come")
+        check("secret" not in redacted.stdout, "the password is redacted")
     finally:
         engine.communicate(timeout=TIMEOUT_S)
-    check(engine.returncode == 0, "the engine ended by itself")
+    check(engine.returncode == 0, "the engine ends by itself")
     expect(run("gc"), 0, "gc")
     left = [path.name for path in Path("/dev/shm").glob(f"tapring.{NAME}.*")]  # noqa: S108
     check(not left, f"nothing is left in /dev/shm {left or ''}")
 
 
 def run(*args: str) -> subprocess.CompletedProcess[str]:
-    """Run ``tapring`` with ``args``, as installed."""
+    """Run the installed ``tapring`` with ``args``."""
     command = [str(Path(sys.executable).parent / "tapring"), *args]
     return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
 
@@ -76,7 +76,7 @@ def expect(done: subprocess.CompletedProcess[str], code: int, step: str, out: st
 
 
 def check(holds: bool, step: str) -> None:
-    """Say whether a step went well; end if not."""
+    """Print whether a step passed; exit if it did not."""
     print(f"smoke: {'ok' if holds else 'FAILED'}: {step}", flush=True)
     if not holds:
         sys.exit(1)

@@ -3,8 +3,8 @@
 #
 #   tools/test_all.sh [--but VERSION] [PYTEST ARGUMENT...]
 #
-# Prints the versions that it found. Fails if the tests fail on one of them, or if it found none.
-# --but 3.11 leaves that version out.
+# Prints the versions that it finds. Fails if the tests fail on one of them, or if there is none.
+# --but 3.11 skips that version.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
@@ -29,7 +29,7 @@ candidates() {
     done
 }
 
-# pyenv has a shim for each version, also for those that are not selected: those fail here.
+# pyenv has a shim even for versions that are not selected; those shims fail here.
 version_of() {
     "$1" -c 'import sys, platform
 assert platform.python_implementation() == "CPython" and sys.version_info >= (3, 11)
@@ -44,7 +44,7 @@ while read -r python; do
 done < <(candidates)
 
 if [ ${#found[@]} -eq 0 ]; then
-    [ -z "$but" ] || { echo "test-all: found no CPython from 3.11 up but $but"; exit 0; }
+    [ -z "$but" ] || { echo "test-all: found no CPython from 3.11 up except $but"; exit 0; }
     echo "test-all: found no CPython from 3.11 up" >&2
     exit 1
 fi

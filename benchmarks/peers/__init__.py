@@ -1,6 +1,6 @@
-"""The contestants that take two processes: a producer here, and its consumer in a child.
+"""The two-process contestants: a producer here, and its consumer in a child process.
 
-``catalogue`` lists them all; it stands apart so that a consumer imports its own family alone.
+``catalogue`` lists them all. It is separate so that a consumer imports only its own family.
 """
 
 from .channel import BUFFER_BYTES

@@ -1,4 +1,4 @@
-"""All contestants, by family, in the order in which they are told."""
+"""All contestants, by family, in the order of the table."""
 
 from . import fifo, files, iceoryx, logs, sockets, standard, zeromq
 from .channel import Peer
@@ -14,4 +14,4 @@ PEERS: tuple[Peer, ...] = (
 )
 
 BEST_BATCHED: tuple[Peer, ...] = (fifo.FASTER_FIFO, iceoryx.ICEORYX2, zeromq.PYZMQ)
-"""Those that do best with a batch as a message: beside tapring where something is varied."""
+"""The best at sending a batch as a message; compared with tapring when a size is varied."""

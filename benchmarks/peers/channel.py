@@ -1,7 +1,7 @@
-"""What all contestants have in common: what they carry, how they are opened, what they do if full.
+"""What all contestants have in common: their load, how they are opened, what they do when full.
 
-Each module of this package has one family and its caveats; a family that is not installed says so
-in ``missing``. ``send`` is what is timed: a loop around the call that a user of it would write.
+Each module of this package has one family and its caveats; if a family is not installed,
+``missing`` says so. ``send`` is timed: a loop around the call that a user would write.
 """
 
 import io
@@ -14,13 +14,13 @@ from itertools import islice
 from ..workload import BATCH, EVENT_BYTES, Batches
 from .process import Consumer
 
-BUFFER_BYTES = 4 << 20  # of each buffer that can be chosen: the default of a Tap
+BUFFER_BYTES = 4 << 20  # for each buffer whose size can be chosen: a Tap's default
 
 Put = Callable[[bytes], object]
 
 
 class Full(Enum):
-    """What a producer meets when its consumer is slow."""
+    """What happens to a producer whose consumer is slow."""
 
     WAITS = "it waits for the consumer"
     GROWS = "what the consumer has not read piles up"
@@ -29,25 +29,25 @@ class Full(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a contestant carries: it sizes its buffers for that."""
+    """What a contestant carries, and sizes its buffers for."""
 
-    per_event: bool = False  # a message is an event, and not a batch whose lines are joined
+    per_event: bool = False  # a message is one event, not a batch of joined lines
     batch: int = BATCH
     event_bytes: int = EVENT_BYTES
-    may_wait: bool = True  # else ``send`` gives up what there is no room for
+    may_wait: bool = True  # else ``send`` discards a message if there is no room
 
     @property
     def batch_bytes(self) -> int:
-        """Of a batch whose lines are joined."""
+        """The bytes of a batch whose lines are joined."""
         return self.batch * (self.event_bytes + 1)
 
     @property
     def message_bytes(self) -> int:
-        """Of the longest message."""
+        """The bytes of the longest message."""
         return self.event_bytes + 1 if self.per_event else self.batch_bytes
 
     def messages_in(self, buffer_bytes: int, overhead: int = 0) -> int:
-        """Messages that fit a buffer where each takes ``overhead`` bytes more; at least two."""
+        """Messages that fit a buffer if each takes ``overhead`` bytes more; at least two."""
         return max(2, buffer_bytes // (self.message_bytes + overhead))
 
     def batches_in(self, buffer_bytes: int, overhead: int = 0) -> int:
@@ -58,10 +58,10 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A way to a consumer that is open."""
+    """An open way to a consumer."""
 
     send: Callable[[Batches], None]
-    end: Callable[[], object]  # lets the consumer end when it has read all
+    end: Callable[[], object]  # lets the consumer end once it has read everything
     consumer: Consumer
 
 
@@ -70,16 +70,16 @@ Opened = Callable[[Load, int], AbstractContextManager[Channel]]
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A contestant. ``opened`` takes the load and the credit of its consumer."""
+    """A contestant. ``opened`` takes the load and its consumer's credit."""
 
     name: str
     opened: Opened
     full: Full
-    room: Callable[[Load], int]  # batches that it takes while nobody reads
-    in_background: str = ""  # the thread that sends, where that is not the caller's
-    refuses: str = ""  # how its put is made not to wait, where it can be
+    room: Callable[[Load], int]  # batches that it accepts without a reader
+    in_background: str = ""  # the thread that sends, if not the caller's
+    refuses: str = ""  # how to make its put not wait, if possible
     as_joined: bool = True
-    tuned: bool = False  # used as its documentation does not begin with
+    tuned: bool = False  # not used as its documentation introduces it
     missing: str = ""
 
 
@@ -99,10 +99,10 @@ def sender(put: Put, load: Load) -> Callable[[Batches], None]:
 
 
 def unless(full: type[Exception], put: Put) -> Put:
-    """A put that gives up a message for which there is no room."""
+    """A put that discards a message if there is no room for it."""
 
     def attempt(message: bytes) -> None:
-        # A ``suppress`` would cost as much as what is measured.
+        # A ``suppress`` would cost as much as the put that is measured.
         try:  # noqa: SIM105
             put(message)
         except full:

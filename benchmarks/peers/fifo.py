@@ -1,9 +1,8 @@
-"""faster-fifo: a ring in shared memory behind a lock, of many producers and many consumers.
+"""faster-fifo: a ring in shared memory behind a lock, for many producers and many consumers.
 
-As it comes it pickles each message, and its consumer gets them one by one. Tuned, it is handed
-functions that leave bytes as they are, and its consumer takes all that are there: the fastest way
-to use it that we found. A put waits while the queue is full; ``put(block=False)`` raises. The
-caller's thread sends.
+By default it pickles each message, and its consumer gets them one by one. Tuned, it has serializers
+that leave bytes unchanged, and its consumer takes all that are there: the fastest use that we
+found. A put waits while the queue is full; ``put(block=False)`` raises. The caller's thread sends.
 """
 
 from collections.abc import Iterator
@@ -22,8 +21,8 @@ try:
 except ImportError:
     faster_fifo = None
 
-QUEUE_BYTES = 1 << 20  # what it does best with, of 1, 4 and 16 MiB
-OVERHEAD = 64  # of a message: its length, and what pickling adds
+QUEUE_BYTES = 1 << 20  # its best size, of 1, 4 and 16 MiB
+OVERHEAD = 64  # per message: its length, and what pickling adds
 
 
 def _queue_bytes(load: Load) -> int:

@@ -1,8 +1,8 @@
 """A file that its producer appends to and flushes, and that ``tail -f`` follows for the consumer.
 
-A flush is a write into the page cache by the caller's thread; nothing is synchronised to the disk,
-and writing it there is left to the kernel. Nothing is pickled, no length is kept: the consumer
-splits lines. The file has no end, and grows whether anybody reads it or not.
+A flush is a write into the page cache by the caller's thread; writing to disk is left to the
+kernel. Nothing is pickled and there is no length: the consumer splits lines. The file keeps
+growing, whether or not it is read.
 """
 
 import io
@@ -55,7 +55,7 @@ def _put_line(file: BinaryIO) -> Put:
 
 
 def _consume(connection: Connection, path: str, credit: int) -> None:
-    # --pid: it ends with this process, also where that is killed.
+    # --pid: tail ends with this process, even if that is killed.
     command = ["tail", "-c", "+1", "-f", f"--pid={os.getpid()}", path]
     with subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=CHUNK_BYTES) as tail:
         assert isinstance(tail.stdout, io.BufferedReader)
@@ -79,6 +79,6 @@ TAIL = Peer(
     _opened,
     Full.GROWS,
     lambda load: load.batches_in(BUFFER_BYTES),
-    missing="" if shutil.which("tail") else "there is no tail on this machine",
+    missing="" if shutil.which("tail") else "tail is not installed",
 )
 PEERS = (TAIL,)

@@ -1,10 +1,10 @@
 """iceoryx2: publish and subscribe, through shared memory, over its Python binding.
 
-The caller's thread loans a sample, copies the message into it and sends it; nothing is pickled and
-no system call is made. By default its subscriber holds two samples and drops the oldest without a
-count; here it holds what 4 MiB hold and does not (``enable_safe_overflow(False)``): a publisher
-retries until there is room, or discards. The subscriber has nothing to wait on but a second
-service, which its publisher would have to notify; so it polls, as tapring's consumer does.
+The caller's thread loans a sample, copies the message into it and sends it, without pickling and
+without a system call. By default the subscriber holds two samples and drops the oldest without
+counting. Here it holds 4 MiB of samples and keeps the oldest (``enable_safe_overflow(False)``): the
+publisher retries until there is room, or discards. A subscriber could only wait on a second service
+that its publisher would have to notify, so it polls, like tapring's consumer.
 """
 
 import ctypes
@@ -42,7 +42,7 @@ def _opened(load: Load, credit: int) -> Iterator[Channel]:
 
 @contextmanager
 def _place() -> Iterator[Place]:
-    """A folder and a prefix of its own; what is left in shared memory is removed."""
+    """A new folder and prefix; anything left in shared memory is removed afterwards."""
     prefix = f"bench{os.getpid()}_"
     with tempfile.TemporaryDirectory() as folder:
         try:

@@ -1,7 +1,7 @@
-"""logging: a QueueHandler on a multiprocessing.Queue, a record an event.
+"""logging: a QueueHandler on a multiprocessing.Queue, one record per event.
 
-What is at hand in many programs. The caller's thread makes and prepares the record; the queue's
-feeder thread pickles it (its name, time, thread and place, too) and writes it. The queue has no
+Many programs already have it. The caller's thread makes and prepares the record; the queue's feeder
+thread pickles it (with its name, time, thread and source location) and writes it. The queue has no
 limit, as in the documentation's example. The consumer takes each record's message.
 """
 

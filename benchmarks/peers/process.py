@@ -1,8 +1,8 @@
-"""A consumer's process: how it is started, what it tells its producer, how it ends or is stalled.
+"""A consumer's process: how it starts, what it reports to its producer, how it ends or is stalled.
 
-A consumer tells over a pipe how many events it has taken, each ``credit`` of them (so that a
-producer can wait until all is read, or keep from getting too far ahead), and at its end how many
-it took altogether and when.
+After every ``credit`` events, a consumer reports over a pipe how many it has taken, so that its
+producer can wait until all are read, or avoid getting too far ahead. At its end it reports how many
+it took altogether, and when.
 """
 
 import os
@@ -22,12 +22,12 @@ CONTEXT = get_context("spawn")
 NO_CREDIT = sys.maxsize
 PATIENCE_S = 30.0
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(tapring.__file__).parents[1])}
-"""In which a fresh interpreter finds the tapring that is measured, installed or not."""
+"""Lets a fresh interpreter find the tapring that is measured, installed or not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a consumer says at its end: events, and when it had the last (``perf_counter_ns``)."""
+    """A consumer's final report: events, and when it had the last (``perf_counter_ns``)."""
 
     events: int
     at_ns: int
@@ -42,32 +42,32 @@ class Consumer:
 
     @classmethod
     def ready(cls, connection: Connection) -> "Consumer":
-        """The consumer behind ``connection``, as soon as it can take."""
+        """The consumer behind ``connection``, once it is ready to take events."""
         if not connection.poll(PATIENCE_S):
-            raise RuntimeError(f"no consumer has started in {PATIENCE_S:g} s")
+            raise RuntimeError(f"the consumer did not start within {PATIENCE_S:g} s")
         return cls(connection, connection.recv())
 
     def receive(self) -> int | Taken:
-        """Events that were taken since the last time, or the end."""
+        """Events taken since the last report, or the final report."""
         if not self.connection.poll(PATIENCE_S):
-            raise RuntimeError(f"the consumer has said nothing for {PATIENCE_S:g} s")
+            raise RuntimeError(f"the consumer has reported nothing for {PATIENCE_S:g} s")
         told: int | Taken = self.connection.recv()
         return told
 
     def granted(self) -> int:
-        """Events that were taken since the last time."""
+        """Events taken since the last report."""
         told = self.receive()
         if isinstance(told, Taken):
             raise RuntimeError("the consumer ended early")
         return told
 
     def wait_for(self, events: int) -> None:
-        """Wait until so many more events were taken."""
+        """Wait until this many more events have been taken."""
         while events > 0:
             events -= self.granted()
 
     def end(self) -> Taken:
-        """What the consumer says at its end."""
+        """Wait for the consumer's final report."""
         while not isinstance(told := self.receive(), Taken):
             pass
         return told
@@ -99,7 +99,7 @@ def child(target: Callable[..., None], *arguments: object) -> Iterator[Connectio
 
 
 def take(counts: Iterable[int], connection: Connection, credit: int) -> None:
-    """Run a consumer: each of ``counts`` is what it has taken more."""
+    """Run a consumer; each of ``counts`` is the number of events that it has just taken."""
     connection.send(os.getpid())
     events = owed = 0
     for count in counts:

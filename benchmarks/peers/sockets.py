@@ -1,8 +1,8 @@
-"""A Unix stream socket: each message behind its length, ``sendall`` in the caller's thread.
+"""A Unix stream socket: each message prefixed with its length, ``sendall`` in the caller's thread.
 
-The kernel copies twice and nothing is pickled. The send buffer is as large as this machine lets
-a user have (``net.core.wmem_max``, up to 4 MiB); ``sendall`` waits while it is full. With
-``MSG_DONTWAIT`` it raises, and a message that was half sent has broken the stream by then.
+The kernel copies twice and nothing is pickled. The send buffer is the largest that this machine
+allows a user (``net.core.wmem_max``, up to 4 MiB); ``sendall`` waits while it is full. With
+``MSG_DONTWAIT`` it raises, but a message may then be half sent, which breaks the stream.
 """
 
 import socket
@@ -16,7 +16,7 @@ from .channel import BUFFER_BYTES, Channel, Full, Load, Peer, Put, as_lists, sen
 from .process import Consumer, child, take
 
 LENGTH = Struct("=I")
-SMALL_MESSAGE_BYTES = 1024  # what the kernel counts for one, and more
+SMALL_MESSAGE_BYTES = 1024  # more than the kernel charges for one
 
 
 def _pair() -> tuple[socket.socket, socket.socket]:

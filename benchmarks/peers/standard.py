@@ -1,14 +1,14 @@
-"""What the standard library's multiprocessing has: Queue, SimpleQueue, Pipe.
+"""The standard library's multiprocessing: Queue, SimpleQueue, Pipe.
 
-All three go through a pipe of the kernel, made as large here as any user may make it (1 MiB; 64 KiB
-as it comes), and copy twice. A message that does not fit waits for its consumer.
+All three go through a kernel pipe, enlarged here to the most that a user may have (1 MiB; the
+default is 64 KiB), and copy twice. A message that does not fit waits for its consumer.
 
-Queue: ``put`` appends to a deque, and a feeder thread of the producer pickles and writes, beside
-the engine, under its interpreter lock: what a put takes is not what it costs, the CPU time is.
-Without a ``maxsize`` nothing limits what piles up in the engine.
-SimpleQueue: pickles and writes under a lock in the caller's thread; there is no way not to wait.
-Pipe: ``send_bytes`` writes in the caller's thread and does not pickle; no lock, so one producer
-and one consumer; there is no way not to wait.
+Queue: ``put`` appends to a deque, and a feeder thread of the producer pickles and writes beside the
+engine, under its interpreter lock; so the cost of a put is the CPU time, not the time of the call.
+Without a ``maxsize``, nothing limits what piles up in the engine.
+SimpleQueue: pickles and writes under a lock in the caller's thread; it always waits.
+Pipe: ``send_bytes`` writes in the caller's thread and does not pickle; it has no lock, so only one
+producer and one consumer; it always waits.
 """
 
 import fcntl

@@ -1,6 +1,6 @@
-"""tapring as a contestant: an engine here, one session, and who reads it in a child.
+"""tapring as a contestant: an engine here with one session, and its consumer in a child process.
 
-It drops what it has no room for, so a producer that wants all to arrive watches its consumer.
+It drops what it has no room for, so a producer that must not lose events has to track its consumer.
 """
 
 import os
@@ -26,7 +26,7 @@ Read = Callable[[tapring.Session], Iterable[int]]
 
 @dataclass(frozen=True, slots=True)
 class Tapped:
-    """An engine, its one session, and who reads that."""
+    """An engine, its one session, and that session's consumer."""
 
     tap: tapring.Tap
     handle: tapring.Handle
@@ -34,7 +34,7 @@ class Tapped:
 
     @property
     def dropped_share(self) -> float:
-        """Events that found the ring full, of those that were offered."""
+        """The share of offered events that found the ring full."""
         return self.handle.dropped / max(1, self.handle.dropped + self.handle.captured)
 
 
@@ -42,7 +42,7 @@ class Tapped:
 def tapped(
     stage: str, read: Read, credit: int, buffer_bytes: int = BUFFER_BYTES
 ) -> Iterator[Tapped]:
-    """An engine with a consumer that takes ``stage`` as ``read`` does."""
+    """An engine whose consumer takes ``stage`` with ``read``."""
     with tapring.Tap(f"bench-{os.getpid()}", buffer_bytes=buffer_bytes) as tap:
         handle = tap.register(stage)
         assert handle is not None
@@ -57,12 +57,12 @@ def as_lists(session: tapring.Session) -> Iterator[int]:
 
 
 def as_payloads(session: tapring.Session) -> Iterator[int]:
-    """Take each batch as the block that it is, as one does who passes it on."""
+    """Take each batch as one block, as a consumer does that passes it on."""
     return (frame.count for frame in session.frames())
 
 
 def as_events(session: tapring.Session) -> Iterator[int]:
-    """Take event after event, without its newline; told at the end."""
+    """Take event after event, without newlines; they are counted at the end."""
     for _ in session:
         pass
     yield session.stats.delivered
@@ -73,7 +73,7 @@ def _read_session(connection: Connection, engine: str, id_: int, read: Read, cre
         take(read(session), connection, credit)
 
 
-# ---- as a peer among peers -------------------------------------------------------------------
+# ---- as one of the contestants ---------------------------------------------------------------
 
 
 def _each_as_lists(session: tapring.Session) -> Iterator[int]:
@@ -91,7 +91,7 @@ def _opened(load: Load, credit: int) -> Iterator[Channel]:
 
 
 def offer(tap: tapring.Tap, batches: Sequence[Any], stage: str = "raw") -> None:
-    """What an engine does: a snapshot a batch, and an offer where somebody watches."""
+    """What an engine does: for each batch a snapshot, and an offer if there is a session."""
     for batch in batches:
         watched = tap.snapshot()
         if watched:

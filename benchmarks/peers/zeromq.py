@@ -1,9 +1,9 @@
 """pyzmq: PUSH and PULL over ``ipc://``.
 
-``send`` hands a message to an I/O thread (of C++, outside the interpreter lock), which writes it
-to a Unix socket: what a send takes is not what it costs, the CPU time is. Nothing is pickled. The
-high-water marks of both ends are set to the messages that 4 MiB hold; beyond them ``send`` waits,
-and with ``NOBLOCK`` raises. PUSH loses nothing; PUB would.
+``send`` hands a message to an I/O thread (in C++, outside the interpreter lock), which writes it to
+a Unix socket; so the cost of a send is the CPU time, not the time of the call. Nothing is pickled.
+The high-water marks of both ends are the number of messages that fit 4 MiB; beyond them ``send``
+waits, or raises with ``NOBLOCK``. PUSH loses nothing; PUB would.
 """
 
 import os
@@ -21,7 +21,7 @@ try:
 except ImportError:
     zmq = None
 
-LINGER_MS = 1000  # for what is still unsent when a socket is closed
+LINGER_MS = 1000  # for messages still unsent when a socket is closed
 
 
 @contextmanager
