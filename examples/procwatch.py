@@ -50,7 +50,7 @@ _STOP = {signal.SIGINT, signal.SIGTERM}
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits from which on the rules report a process."""
+    """The values at which the rules report a process."""
 
     cpu_percent: float = 80.0
     memory_mib: float = 1024.0
