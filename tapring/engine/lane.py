@@ -33,8 +33,8 @@ from .session import Live
 _REGISTER_TIMEOUT_S: Final = 0.02
 
 
-def create_registry(template: LaneInfo, mode: int) -> Registry:
-    """Make the registry of a new lane: ``template`` with an id, with permission bits ``mode``.
+def create_registry(template: LaneInfo) -> Registry:
+    """Make the registry of a new lane: ``template`` with an id.
 
     First removes what dead lanes of this engine left behind. Raises SharedMemoryFull, and
     ValueError if the stages take too long to describe.
@@ -43,7 +43,7 @@ def create_registry(template: LaneInfo, mode: int) -> Registry:
     while True:
         info = msgspec.structs.replace(template, lane=new_lane())
         with suppress(FileExistsError):
-            return Registry.create(info, mode)
+            return Registry.create(info)
 
 
 class Lane:

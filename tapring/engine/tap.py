@@ -40,7 +40,6 @@ from ..shm.limits import (
     stage_index,
 )
 from ..shm.platform import UNSUPPORTED
-from ..shm.segment import DEFAULT_MODE
 from ..wire import layout
 from ..wire.layout import Ended
 from .complaints import Complaints
@@ -93,8 +92,6 @@ class Tap:
     budget: the share of the engine's time that sessions may take, such as 0.02. Over budget, the
         batches of the most expensive session are skipped first, and its consumer is told how many.
         None: no limit.
-    mode: permission bits of the registry. They do not let other users in: tapring admits only the
-        engine's user and root, and a ring is readable by its user alone.
     strict: raise an error if shared memory is not available, for an offer to an unknown stage, and
         for an offer that is not a batch. For an engine's own tests; in production an engine would
         rather go on.
@@ -116,7 +113,6 @@ class Tap:
         "_generation",
         "_lane",
         "_made_in",
-        "_mode",
         "_seen",
         "_slot_bytes",
         "_stages",
@@ -141,7 +137,6 @@ class Tap:
         slot_bytes: int = 256,
         redact: Redact = (),
         budget: float | None = None,
-        mode: int = DEFAULT_MODE,
         strict: bool = False,
     ) -> None:
         check_name(name)
@@ -154,7 +149,6 @@ class Tap:
         self.max_buffer_bytes = max_buffer_bytes
         self.budget = budget
         self.reason: str | None = None
-        self._mode = mode
         self._stages = without(make_stages(stages or {}), redact)
         self._slot_bytes = slot_bytes
         self._complaints = Complaints(name, self._stages, strict=strict)
@@ -293,7 +287,7 @@ class Tap:
 
     def _open_lane(self) -> None:
         try:
-            registry = create_registry(self._described(), self._mode)
+            registry = create_registry(self._described())
         except (TapError, OSError, MemoryError) as error:
             if self.strict:
                 raise

@@ -15,7 +15,7 @@ from typing import Final
 from ..errors import NotPermitted, SharedMemoryFull
 from .names import bell_file
 from .platform import posix_ipc
-from .segment import DEFAULT_MODE, DIRECTORY, explain, not_given, raise_unless_the_kernels, unlink
+from .segment import DIRECTORY, MODE, explain, not_given, raise_unless_the_kernels, unlink
 
 # The smallest sem_t of today's C libraries. Touching a shorter file would raise SIGBUS.
 _SMALLEST_BYTES: Final = 16
@@ -37,7 +37,7 @@ class Bell:
         user, or the one that exists belongs to another user.
         """
         try:
-            semaphore = posix_ipc.Semaphore(f"/{name}", posix_ipc.O_CREX, mode=DEFAULT_MODE)
+            semaphore = posix_ipc.Semaphore(f"/{name}", posix_ipc.O_CREX, mode=MODE)
         except posix_ipc.ExistentialError:
             return cls.open(name, owner)
         except (posix_ipc.Error, OSError, ValueError) as error:

@@ -20,7 +20,7 @@ from .info import READY_TIMEOUT_S, LaneInfo, read_info, write_header
 from .names import new_epoch, segment_name
 from .rings import create_ring, names_of_sessions, unlink_ring
 from .row import Row
-from .segment import DEFAULT_MODE, Segment, unlink
+from .segment import Segment, unlink
 from .table import TABLE_TIMEOUT_S, Table
 
 _WORD_MASK: Final = (1 << 64) - 1
@@ -42,7 +42,7 @@ class Registry:
         self.table = Table(segment, info, memoryview(table).cast("Q"))
 
     @classmethod
-    def create(cls, info: LaneInfo, mode: int = DEFAULT_MODE) -> Registry:
+    def create(cls, info: LaneInfo) -> Registry:
         """Make the registry of the lane that ``info`` describes, and hold its liveness lock.
 
         Raises SharedMemoryFull, FileExistsError if the lane's id is taken, and ValueError if the
@@ -57,7 +57,7 @@ class Registry:
         size = layout.info_offset(info.max_sessions) + len(described)
         size += -size % layout.PAGE
         name = info.segment_name()
-        segment = Segment.create(name, size, mode=mode)
+        segment = Segment.create(name, size)
         try:
             # A sweep that came before the lock was taken has removed the name.
             if not segment.try_lock(layout.LOCK_ENGINE) or not segment.is_linked():

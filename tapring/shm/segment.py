@@ -33,7 +33,7 @@ from .names import prefix as prefix_of
 from .platform import OPEN_FLAGS, after_fork_in_child, fcntl, posix_ipc, require, resource
 
 DIRECTORY: Final = "/dev/shm"
-DEFAULT_MODE: Final = 0o600
+MODE: Final = 0o600
 
 _OTHER_KINDS: Final = (
     (stat.S_ISLNK, "a symbolic link"),
@@ -77,9 +77,7 @@ class Segment:
         self.owner = owner  # user id
 
     @classmethod
-    def create(
-        cls, name: str, size: int, *, mode: int = DEFAULT_MODE, owner: int | None = None
-    ) -> Segment:
+    def create(cls, name: str, size: int, *, owner: int | None = None) -> Segment:
         """Create and reserve a segment of ``size`` bytes, all zero, and give it to user ``owner``.
 
         Raises FileExistsError if the name is taken, SharedMemoryFull if the memory cannot be
@@ -89,7 +87,7 @@ class Segment:
         require()
         cls.any_opened = True
         try:
-            shm = posix_ipc.SharedMemory(f"/{name}", posix_ipc.O_CREX, mode=mode)
+            shm = posix_ipc.SharedMemory(f"/{name}", posix_ipc.O_CREX, mode=MODE)
         except posix_ipc.ExistentialError:
             if not os.path.isdir(DIRECTORY):  # posix_ipc raises the same exception for this
                 absent = FileNotFoundError(errno.ENOENT, f"there is no {DIRECTORY}")
@@ -99,7 +97,7 @@ class Segment:
             raise SharedMemoryFull(_no_memory(name, size, error)) from None
         segment = cls(name, shm.fd, size, os.geteuid())
         try:
-            os.fchmod(segment.fd, mode)
+            os.fchmod(segment.fd, MODE)  # whatever the umask is
             if owner is not None and owner != segment.owner:
                 os.fchown(segment.fd, owner, -1)
                 segment.owner = owner

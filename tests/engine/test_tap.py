@@ -294,8 +294,8 @@ def test_a_session_that_opens_while_its_lane_does_is_seen(name, monkeypatch) -> 
     """The lane can be found before the Tap that opens it has looked at it for the first time."""
     opened = []
 
-    def create_and_be_found(template, mode):
-        registry = create_registry(template, mode)
+    def create_and_be_found(template):
+        registry = create_registry(template)
         opened.append(tapring.capture(name, stage="raw"))
         return registry
 

@@ -27,8 +27,8 @@ from tests.promises.users.three_users import (
 def start_engine(spawn, name) -> Callable[..., SimpleNamespace]:
     """Start an engine of user ``uid``; return its process, its lane and its registry's path."""
 
-    def start(uid: int, *, mode: int = 0o600, sessions: int = 0, **options) -> SimpleNamespace:
-        arguments = (str(uid), name, oct(mode), str(sessions))
+    def start(uid: int, *, sessions: int = 0, **options) -> SimpleNamespace:
+        arguments = (str(uid), name, str(sessions))
         process = spawn(ENGINE, *arguments, stdout=subprocess.PIPE, **options)
         lane = process.stdout.readline().decode().strip()
         assert lane, "the engine did not start"

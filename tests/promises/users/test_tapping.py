@@ -68,17 +68,20 @@ def test_every_segment_is_private_whatever_the_umask(start_engine, spawn, name, 
     assert ours(name) == made[:2]
 
 
-def test_a_mode_is_the_registrys_and_never_a_rings(start_engine, name) -> None:
-    engine = start_engine(OPERATOR, mode=0o660, sessions=1, umask=0o077)
-    assert permissions(engine.path) == (OPERATOR, 0o660)
+def test_a_ring_is_private_whatever_the_bits_of_its_registry(start_engine, name) -> None:
+    engine = start_engine(OPERATOR, sessions=1, umask=0o077)
+    os.chmod(engine.path, 0o660)
     with tapring.capture(name, stage="raw", buffer_bytes=SMALL) as session:
         assert session.read(1, timeout=30) == [b"seen"]
         for ring in (1, session.id):
             assert permissions(path_of(name, engine.lane, ring)) == (OPERATOR, 0o600)
 
 
-def test_a_mode_for_the_group_does_not_let_another_user_tap(start_engine, command, name) -> None:
-    engine = start_engine(OPERATOR, mode=0o660)
+def test_a_registry_open_to_the_group_does_not_let_another_user_tap(
+    start_engine, command, name
+) -> None:
+    engine = start_engine(OPERATOR)
+    os.chmod(engine.path, 0o660)
     os.chown(engine.path, OPERATOR, STRANGER)
     said = error_of(command(STRANGER, "attach", name, "--stage", "raw"))
     assert f"belongs to user {OPERATOR}, and this is user {STRANGER}" in said
@@ -87,7 +90,8 @@ def test_a_mode_for_the_group_does_not_let_another_user_tap(start_engine, comman
 def test_a_user_who_may_open_roots_registry_but_not_make_its_rings_is_told_so(
     start_engine, command, name
 ) -> None:
-    engine = start_engine(ROOT, mode=0o660)
+    engine = start_engine(ROOT)
+    os.chmod(engine.path, 0o660)
     os.chown(engine.path, ROOT, STRANGER)
     said = error_of(command(STRANGER, "attach", name, "--stage", "raw"))
     assert f"user {ROOT}" in said

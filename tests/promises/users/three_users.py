@@ -39,8 +39,8 @@ COMMAND = DROP + "tapring.cli.main(prog_name='tapring')"
 ENGINE = (
     DROP
     + """
-tap = tapring.Tap(sys.argv[1], mode=int(sys.argv[2], 8), strict=True)
-for _ in range(int(sys.argv[3])):
+tap = tapring.Tap(sys.argv[1], strict=True)
+for _ in range(int(sys.argv[2])):
     assert tap.register("raw", buffer_bytes=1 << 16)
 print(tap.lane, flush=True)
 while True:
@@ -164,7 +164,9 @@ def plausible_registry(name: str, lane: str) -> Registry:
         slot_bytes=256,
     )
     with acting_as(STRANGER):
-        return Registry.create(info, 0o666)
+        registry = Registry.create(info)
+        os.chmod(path_of(name, lane), 0o666)
+        return registry
 
 
 def path_of(name: str, lane: str, session: int | None = None) -> Path:
