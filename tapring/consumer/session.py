@@ -255,6 +255,10 @@ class Session:
         """
         self._intake.close(handled=handled)
 
+    def __repr__(self) -> str:
+        state = "open" if self.ended_by is None else f"ended by {self.ended_by}"
+        return f"<Session {' '.join(self.addresses)} stage={self.stage} {state}>"
+
     def __enter__(self) -> Session:
         return self
 

@@ -58,6 +58,10 @@ class Handle:
         """End the session. Its consumer can still read what is in the ring."""
         self._end(self._live, Ended.CLOSED)
 
+    def __repr__(self) -> str:
+        state = "open" if self.open else "closed"
+        return f"<Handle {self.id} {state} captured={self.captured} dropped={self.dropped}>"
+
     def __enter__(self) -> Handle:
         return self
 

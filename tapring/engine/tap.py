@@ -265,6 +265,10 @@ class Tap:
             self._forget_lane()
             lane.close()
 
+    def __repr__(self) -> str:
+        state = f"inert: {self.reason}" if self.reason else "closed" if self._closed else self.lane
+        return f"<Tap {self.name!r} {state or 'forked'} sessions={self.active_sessions}>"
+
     def __enter__(self) -> Tap:
         return self
 

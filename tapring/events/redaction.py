@@ -55,6 +55,10 @@ class Redactor:
         self._keyed = blake2b(key=os.urandom(32), digest_size=8)
         self._tokens: dict[str, str] = {}
 
+    def __repr__(self) -> str:
+        regex = None if self.regex is None else self.regex.pattern
+        return f"<Redactor paths={self.paths} regex={regex!r}>"
+
     @property
     def paths(self) -> tuple[str, ...]:
         """The paths, as they were written."""

@@ -59,6 +59,10 @@ class Select:
         self.rate = None if rate is None else Rate(rate)
         self.fields = Fields(fields) if fields else None
 
+    def __repr__(self) -> str:
+        asked = " ".join(f"{what}={value!r}" for what, value in self.describe().items())
+        return f"<Select {asked or 'everything'}>"
+
     @property
     def needs_decoding(self) -> bool:
         """Whether the steps look into events, and not only at their text."""
