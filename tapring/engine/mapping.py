@@ -36,7 +36,7 @@ class Arriving:
         self.row = row
         self._registry = registry
         self._stages = stages
-        self._segment = Segment.attach(registry.info.segment_name(row.id))
+        self._segment = Segment.attach(registry.info.segment_name(row.id), own=True)
 
     def map(self) -> Live:
         """Map the ring. Raises RingCorrupt if it is not the ring that the row describes."""

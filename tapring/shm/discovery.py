@@ -134,7 +134,7 @@ def engines(name: str | None = None, *, sweep: bool = True) -> list[EngineInfo]:
     lack: SharedMemoryFull | None = None
     for engine, lane in lanes_of(name):
         try:
-            with Registry.attach(engine, lane) as registry:
+            with Registry.attach(engine, lane, to_look=True) as registry:
                 if registry.engine_is_alive():
                     seen.append(_engine_info(registry))
         except SharedMemoryFull as error:
@@ -199,17 +199,17 @@ def _engine_info(registry: Registry) -> EngineInfo:
 
 def _session_info(registry: Registry, row: Row) -> SessionInfo:
     info = registry.info
-    with Segment.attach(info.segment_name(row.id)) as segment, account_of(segment) as account:
-        ledger, fill = account.ledger(), account.fill(row.slots)
-        cost_ns, served = account.cost_ns(), account.served()
+    with Segment.attach(info.segment_name(row.id)) as segment:
+        account = account_of(segment)
+    ledger, fill = account.ledger(), account.fill(row.slots)
     return SessionInfo(
         id=row.id,
         stage=info.stages[row.stage].name,
         owner=_OWNERS.get(row.owner, "?"),
         read=registry.table.is_read(row),
         sample=row.sample,
-        served=served,
-        cost_ns=cost_ns,
+        served=account.served(),
+        cost_ns=account.cost_ns(),
         fill=fill,
         buffer_bytes=row.slots * row.slot_bytes,
         age_s=(time.monotonic_ns() - row.opened_ns) / 1e9,

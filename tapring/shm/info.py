@@ -126,10 +126,7 @@ def read_info(segment: Segment, engine: str, lane: str, patience_s: float) -> La
 @contextmanager
 def _first_page(segment: Segment) -> Iterator[memoryview]:
     """Read a copy of a segment's first page, as words, for as long as the block lasts."""
-    data = os.pread(segment.fd, layout.PAGE, 0)
-    if len(data) < layout.PAGE:
-        raise RingCorrupt(f"the segment {segment.name} is truncated: {len(data)} bytes")
-    with memoryview(data) as view, view.cast("Q") as words:
+    with memoryview(segment.read(0, layout.PAGE)) as view, view.cast("Q") as words:
         yield words
 
 

@@ -32,14 +32,13 @@ class Registry:
     A context manager, which calls ``detach`` if an exception leaves it; closing twice is fine.
     """
 
-    def __init__(self, segment: Segment, info: LaneInfo, *, writable: bool) -> None:
+    def __init__(
+        self, segment: Segment, info: LaneInfo, words: memoryview, table: memoryview
+    ) -> None:
         self.segment = segment
         self.info = info
-        table_bytes = layout.info_offset(info.max_sessions) - layout.PAGE
-        table = segment.map(layout.PAGE, table_bytes, writable=True)
-        whole = segment.map(0, segment.size, writable=writable)
-        self._words = memoryview(whole).cast("Q")
-        self.table = Table(segment, info, memoryview(table).cast("Q"))
+        self._words = words
+        self.table = Table(segment, info, table)
 
     @classmethod
     def create(cls, info: LaneInfo) -> Registry:
@@ -62,28 +61,42 @@ class Registry:
             # A sweep that came before the lock was taken has removed the name.
             if not segment.try_lock(layout.LOCK_ENGINE) or not segment.is_linked():
                 raise FileExistsError(f"the lane {info.lane} was swept while it was made")
-            registry = cls(segment, info, writable=True)
+            words, table = _mapped(segment, info, writable=True)
+            registry = cls(segment, info, words, table)
         except BaseException:
             segment.detach()
             unlink(name)
             raise
-        write_header(registry._words, segment.size, info, described)
+        write_header(words, segment.size, info, described)
         return registry
 
     @classmethod
-    def attach(cls, engine: str, lane: str, *, patience_s: float = READY_TIMEOUT_S) -> Registry:
+    def attach(
+        cls,
+        engine: str,
+        lane: str,
+        *,
+        patience_s: float = READY_TIMEOUT_S,
+        own: bool = False,
+        to_look: bool = False,
+    ) -> Registry:
         """Open the registry of a lane; wait ``patience_s`` for one that is still being made.
 
+        own: only if it belongs to this very user. to_look: change nothing in it; another user's is
+        copied and not mapped, since that user could truncate it meanwhile.
         Raises EngineNotFound, NotPermitted, RingCorrupt, VersionMismatch, SharedMemoryFull.
         """
         name = segment_name(engine, lane)
         try:
-            segment = Segment.attach(name)
+            segment = Segment.attach(name, own=own)
         except FileNotFoundError:
             raise EngineNotFound(f"the engine {engine} has no lane {lane} (any more)") from None
         try:
             info = read_info(segment, engine, lane, patience_s)
-            return cls(segment, info, writable=False)
+            if not to_look or segment.is_own():
+                return cls(segment, info, *_mapped(segment, info, writable=False))
+            copy = memoryview(segment.read(0, segment.size)).cast("Q")
+            return cls(segment, info, copy, copy[layout.TABLE :])
         except BaseException:
             segment.detach()
             raise
@@ -266,3 +279,11 @@ class Registry:
     @budget.setter
     def budget(self, share: float | None) -> None:
         self._words[layout.BUDGET_PPM] = round((share or 0) * layout.PPM)
+
+
+def _mapped(segment: Segment, info: LaneInfo, *, writable: bool) -> tuple[memoryview, memoryview]:
+    """The words of a registry, and those of its table, which consumers write to, too."""
+    table_bytes = layout.info_offset(info.max_sessions) - layout.PAGE
+    table = segment.map(layout.PAGE, table_bytes, writable=True)
+    whole = segment.map(0, segment.size, writable=writable)
+    return memoryview(whole).cast("Q"), memoryview(table).cast("Q")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from mmap import mmap
 
 from ..errors import NotPermitted, RingCorrupt, VersionMismatch
@@ -64,12 +62,10 @@ def map_ring(segment: Segment, row: Row, owner: int, *, writable: bool) -> mmap:
     return ring
 
 
-@contextmanager
-def account_of(segment: Segment) -> Iterator[Account]:
-    """Read the account of a ring for as long as the block lasts. Raises as ``Segment.map`` does."""
-    pages = segment.map(0, layout.SLOTS, writable=False)
-    with producer_words(pages) as words, consumer_words(pages) as page:
-        yield Account(words, page)
+def account_of(segment: Segment) -> Account:
+    """Return the account of a ring as it is now. Raises as ``Segment.read`` does."""
+    pages = segment.read(0, layout.SLOTS)
+    return Account(producer_words(pages), consumer_words(pages))
 
 
 def unlink_ring(info: LaneInfo, row: Row) -> None:

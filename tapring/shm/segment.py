@@ -162,6 +162,21 @@ class Segment:
         self._maps.append(mapped)
         return mapped
 
+    def read(self, offset: int, length: int) -> bytes:
+        """Return a copy of ``length`` bytes from ``offset``, without mapping them.
+
+        Nothing that happens to the segment meanwhile can raise SIGBUS. Raises RingCorrupt if it is
+        shorter.
+        """
+        data = os.pread(self.fd, length, offset)
+        if len(data) < length:
+            raise RingCorrupt(f"the segment {self.name} is truncated: {offset + len(data)} bytes")
+        return data
+
+    def is_own(self) -> bool:
+        """Return whether the segment belongs to this process's user."""
+        return self.owner == os.geteuid()
+
     def drop_pages(self, offset: int, length: int, *, free: bool) -> None:
         """Unmap pages of the first mapping. They come back when they are touched.
 
@@ -237,6 +252,14 @@ class Segment:
             self.close()
         else:
             self.detach()
+
+
+def is_own(name: str) -> bool:
+    """Return whether a file of that name is in /dev/shm and belongs to this process's user."""
+    try:
+        return os.lstat(f"{DIRECTORY}/{name}").st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def unlink(name: str) -> bool:

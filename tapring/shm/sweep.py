@@ -20,7 +20,7 @@ from .names import bell_file, parse_name, prefix, segment_name
 from .registry import Registry
 from .rings import account_of, names_of_sessions
 from .row import Row
-from .segment import DIRECTORY, Segment, names, unlink
+from .segment import DIRECTORY, Segment, is_own, names, unlink
 
 
 class Removed(msgspec.Struct, frozen=True):
@@ -44,9 +44,10 @@ def sweep(
 ) -> list[Removed]:
     """Remove what no live process holds, of one engine or of all. Return what was removed.
 
-    dry_run: only return what would be removed. own: open nothing that belongs to another user, as
-    an engine that runs as root must not. patience_s: how long to wait for the session table of a
-    lane that another process is changing; a lane that stays busy is left for the next sweep.
+    dry_run: only return what would be removed. own: neither open nor remove anything of another
+    user's, as an engine that runs as root must not. patience_s: how long to wait for the session
+    table of a lane that another process is changing; a lane that stays busy is left for the next
+    sweep. The sessions of another user's living lane are left to its engine.
     """
     removed: list[Removed] = []
     for name, lane in lanes_of(engine):
@@ -70,17 +71,19 @@ def sweep_lane(
     try:
         segment = Segment.attach(name, own=own)
     except FileNotFoundError:
-        return _remove(names_of_sessions(name), "the registry of its lane is gone", dry_run)
+        return _remove(
+            names_of_sessions(name), "the registry of its lane is gone", dry_run, own=own
+        )
     except TapError:
         return []
     with segment:
         # Locked while its names go, so that no other process attaches to the lane or sweeps it too.
         if not segment.try_lock(layout.LOCK_ENGINE):
-            return _sweep_living(engine, lane, dry_run, patience_s)
+            return _sweep_living(engine, lane, dry_run, patience_s) if segment.is_own() else []
         if segment.is_locked(layout.LOCK_ROWS, layout.MAX_ROWS):
             return []
         # The registry first: a consumer that attaches meanwhile then sees why a ring is gone.
-        return _remove([name, *names_of_sessions(name)], "its engine has died", dry_run)
+        return _remove([name, *names_of_sessions(name)], "its engine has died", dry_run, own=own)
 
 
 def lanes_of(engine: str | None) -> list[tuple[str, str]]:
@@ -93,40 +96,43 @@ def lanes_of(engine: str | None) -> list[tuple[str, str]]:
 def _sweep_living(engine: str, lane: str, dry_run: bool, patience_s: float) -> list[Removed]:
     with (
         suppress(TapError),
-        Registry.attach(engine, lane, patience_s=0.0) as registry,  # the caller may be an engine
+        # The caller may be an engine: it does not wait, and opens nothing of another user's.
+        Registry.attach(engine, lane, patience_s=0.0, own=True) as registry,
         registry.table.held(patience_s),
     ):
         dead, nameless = registry.table.dead_rows(), registry.table.nameless()
         removed = [_of_session(registry, row) for row in dead]
         if not dry_run:
             registry.table.sweep_rows()
-        return removed + _remove(nameless, "no session has it", dry_run)
+        return removed + _remove(nameless, "no session has it", dry_run, own=True)
     return []
 
 
 def _of_session(registry: Registry, row: Row) -> Removed:
     ring = registry.info.segment_name(row.id)
-    size, account = _describe(ring)
+    size, account = _describe(ring, own=True)
     return Removed(ring, "its consumer has died", size, account)
 
 
-def _remove(segments: list[str], reason: str, dry_run: bool) -> list[Removed]:
+def _remove(segments: list[str], reason: str, dry_run: bool, *, own: bool) -> list[Removed]:
     removed = []
     for name in segments:
-        size, account = _describe(name)
+        if own and not is_own(name):
+            continue
+        size, account = _describe(name, own=own)
         if dry_run or unlink(name):
             removed.append(Removed(name, reason, size, account))
     return removed
 
 
-def _describe(name: str) -> tuple[int, Ledger | None]:
+def _describe(name: str, *, own: bool) -> tuple[int, Ledger | None]:
     """Return a segment's size and, if it is a ring, its account."""
     try:
-        with Segment.attach(name) as segment:
+        with Segment.attach(name, own=own) as segment:
             if segment.size <= layout.SLOTS:
                 return segment.size, None
-            with account_of(segment) as account:
-                return segment.size, account.ledger() if account.is_of_ring() else None
+            account = account_of(segment)
+            return segment.size, account.ledger() if account.is_of_ring() else None
     except (OSError, TapError):
         with suppress(OSError):
             return os.lstat(f"{DIRECTORY}/{name}").st_size, None

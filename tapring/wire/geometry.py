@@ -108,12 +108,12 @@ class RingEnd:
         return position + ((length + self._round_up) >> self._shift)
 
 
-def producer_words(segment: Slots) -> Words:
+def producer_words(segment: Slots | bytes) -> Words:
     """Return the producer's page of a ring's segment as 64-bit words."""
     return memoryview(segment)[: layout.PAGE].cast("Q")
 
 
-def consumer_words(segment: Slots, offset: int = layout.CONSUMER_PAGE) -> Words:
+def consumer_words(segment: Slots | bytes, offset: int = layout.CONSUMER_PAGE) -> Words:
     """Return the consumer's page as 64-bit words; ``offset`` is 0 if it is mapped by itself."""
     return memoryview(segment)[offset : offset + layout.PAGE].cast("Q")
 

@@ -85,9 +85,9 @@ def test_a_name_that_is_taken_is_not_used(ring, info) -> None:
 
 
 def test_a_new_ring_has_an_empty_account(ring) -> None:
-    with account_of(ring) as account:
-        assert account.is_of_ring()
-        assert account.ledger() == Ledger()
+    account = account_of(ring)
+    assert account.is_of_ring()
+    assert account.ledger() == Ledger()
 
 
 def test_a_session_has_a_ring_and_perhaps_a_doorbell(ring, info) -> None:

@@ -135,14 +135,17 @@ def test_an_engine_closes_beside_a_name_that_is_not_text(name, targets, spawn) -
 @pytest.mark.parametrize("uid", [ROOT, OPERATOR], ids=["root", "operator"])
 def test_an_engine_opens_nothing_that_another_user_made(name, targets, lease, spawn, uid) -> None:
     # The owner of a file can shorten it, and a process that has mapped it gets SIGBUS.
-    for lane in (lane_of(1), "f" * 8):
-        lease(put_bytes(path_of(name, lane)))
+    taken = [path_of(name, lane_of(1)), path_of(name, "f" * 8)]
+    taken += [path_of(name, lane_of(2), 1), path_of(name, lane_of(3), 7)]  # without a registry
+    for path in taken:
+        lease(put_bytes(path))
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     engine = spawn(UNTIL_TOLD, str(uid), name, **pipes)
     out, err = engine.communicate(timeout=30)
     assert (engine.returncode, err) == (0, b"")
     assert out.strip() != b"None"
-    assert lease.asked() == [False, False]
+    assert lease.asked() == [False] * 4
+    assert all(path.exists() for path in taken)
 
 
 def test_a_consumer_opens_nothing_that_another_user_made(name, targets, lease) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 import tapring
+from tapring.shm.segment import Segment
 from tapring.shm.sweep import sweep
 from tests.promises.users.three_users import (
     CONSUMER,
@@ -40,6 +41,19 @@ def test_root_taps_any_engine_on_the_command_line(start_engine, command, name) -
     result = command(ROOT, "attach", name, "--stage", "raw", "--limit", "2")
     assert (result.returncode, result.stdout) == (0, b"seen\nseen\n")
     assert lanes(command(ROOT, "ls", name), name) == [engine.lane]
+
+
+def test_root_lists_another_users_engine_without_mapping_anything_of_it(
+    start_engine, name, monkeypatch
+) -> None:
+    """That user could shorten a file that is mapped, and root's command would die of SIGBUS."""
+    engine = start_engine(OPERATOR, sessions=1)
+    mapped = []
+    monkeypatch.setattr(Segment, "map", lambda segment, *_, **__: mapped.append(segment.name))
+    (info,) = tapring.engines(name)
+    assert (info.lane, info.pid) == (engine.lane, engine.process.pid)
+    assert [session.stage for session in info.sessions] == ["raw"]
+    assert mapped == []
 
 
 def test_only_root_taps_an_engine_of_root(start_engine, command, name) -> None:
