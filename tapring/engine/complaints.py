@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from ..errors import StageNotFound
 from ..shm.limits import no_stage
 from ..shm.registry import Registry
+from ..thrown_in import was_thrown_in
 from .gate import Gate
 
 _MOST_WARNINGS: Final = 32
@@ -67,6 +68,16 @@ class Complaints:
         if self._registry is not None:
             self._registry.faults = self.faults
         self.warn(message)
+
+    @contextmanager
+    def guard(self, what: str) -> Iterator[None]:
+        """Count and report an exception of tapring's own; let one that was thrown in pass."""
+        try:
+            yield
+        except Exception as error:
+            if was_thrown_in(error):
+                raise
+            self.fault(f"{what}: {error!r}")
 
     def misused(self, message: str, error: Exception | None = None) -> None:
         """Count and report a wrong offer; a strict Tap raises ``error`` or StageNotFound."""

@@ -165,10 +165,19 @@ class Roster:
 
     def free_rows(self, timeout_s: float = 0.0) -> bool:
         """Free the rows of ended sessions. False: another process holds the table; try later."""
-        self._to_free = [row for row in self._to_free if not self._table.free(row, timeout_s)]
+        self._to_free = [row for row in self._to_free if not self._free(row, timeout_s)]
         if self._to_free:
             self._paused = _BATCHES_BEFORE_REPAIR
         return not self._to_free
+
+    def _free(self, row: Row, timeout_s: float) -> bool:
+        try:
+            return self._table.free(row, timeout_s)
+        except OSError as error:  # the kernel has no lock to give, or the descriptor is gone
+            if was_thrown_in(error):
+                raise
+            self._complaints.warn(f"the row of session {row.id} could not be freed: {error}")
+            return False
 
     @property
     def has_rows_to_free(self) -> bool:

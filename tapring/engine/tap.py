@@ -363,7 +363,8 @@ class Tap:
         schedule = lane.schedule
         if schedule.is_behind(now):
             with self._gate.hold():
-                lane.catch_up(now)
+                with self._complaints.guard("sessions could not be brought up to date"):
+                    lane.catch_up(now)
                 self._adopt(lane)
         snapshot = schedule.choose(now)
         self._due_ns = schedule.due_ns
@@ -384,7 +385,8 @@ class Tap:
             if lane is None:  # closed from inside that offer
                 watched.broken.clear()
             else:
-                lane.evict(watched)
+                with self._complaints.guard("a session could not be evicted"):
+                    lane.evict(watched)
                 self._adopt(lane)
 
     def _adopt(self, lane: Lane) -> None:

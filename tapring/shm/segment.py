@@ -25,10 +25,10 @@ import os
 import stat
 import struct
 from contextlib import suppress
-from functools import partial
 from typing import ClassVar, Final
 
 from ..errors import NotPermitted, RingCorrupt, SharedMemoryFull, TapError
+from . import descriptor
 from .names import prefix as prefix_of
 from .platform import OPEN_FLAGS, after_fork_in_child, fcntl, posix_ipc, require, resource
 
@@ -68,6 +68,7 @@ class Segment:
     """
 
     any_opened: ClassVar[bool] = False  # so that a fork costs nothing without segments
+    _file: descriptor.File | None = None
 
     def __init__(self, name: str, fd: int, size: int, owner: int) -> None:
         self._maps: list[mmap.mmap] = []
@@ -75,6 +76,7 @@ class Segment:
         self.name = name
         self.size = size
         self.owner = owner  # user id
+        self._file = descriptor.file_of(fd)
 
     @classmethod
     def create(cls, name: str, size: int, *, owner: int | None = None) -> Segment:
@@ -197,6 +199,7 @@ class Segment:
 
     def try_lock(self, offset: int) -> bool:
         """Take the byte lock at ``offset`` unless another descriptor holds it. Never waits."""
+        self._require_descriptor()
         try:
             fcntl.fcntl(self.fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK, offset))
         except OSError as error:
@@ -207,10 +210,12 @@ class Segment:
 
     def unlock(self, offset: int) -> None:
         """Give the byte lock at ``offset`` back."""
+        self._require_descriptor()
         fcntl.fcntl(self.fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, offset))
 
     def is_locked(self, offset: int, length: int = 1) -> bool:
         """Return whether another descriptor holds a lock on any of ``length`` bytes."""
+        self._require_descriptor()
         answer = fcntl.fcntl(self.fd, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK, offset, length))
         return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
@@ -236,8 +241,15 @@ class Segment:
     def close_descriptor(self) -> None:
         """Close the descriptor of a segment that is used through its mappings alone."""
         fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
+        try:
+            descriptor.close(fd, self._file)
+        except BaseException:  # interrupted before or after: closing it again is safe
+            self.fd = fd
+            raise
+
+    def _require_descriptor(self) -> None:
+        if descriptor.file_of(self.fd) != self._file:
+            raise OSError(errno.EBADF, f"other code has closed the descriptor of {self.name}")
 
     def __del__(self) -> None:
         # An exception may come before the caller can close it, or before ``__init__`` is done.
@@ -286,23 +298,6 @@ def names(prefix: str) -> list[str]:
             raise SharedMemoryFull(f"{DIRECTORY} cannot be read: {explain(error)}") from None
         return []
     return sorted(name for name in found if name.startswith(prefix) and name.isascii())
-
-
-def detach_descriptors(prefix: str) -> None:
-    """In a forked child: give up its share in the locks of all segments that begin so.
-
-    A lock ends when the last copy of its descriptor closes. Some copies cannot be closed here: a
-    mapping has one of its own, and a thread that does not exist in the child may just have opened
-    one. So each is pointed at /dev/null. Its number cannot be used again for another file before
-    its owner closes it.
-    """
-    if not Segment.any_opened:
-        return
-    with suppress(OSError), open(os.devnull, "rb") as nothing:
-        for entry in os.listdir("/proc/self/fd"):
-            with suppress(OSError):
-                if os.readlink(f"/proc/self/fd/{entry}").startswith(f"{DIRECTORY}/{prefix}"):
-                    os.dup2(nothing.fileno(), int(entry), inheritable=False)
 
 
 def raise_unless_the_kernels(error: Exception) -> None:
@@ -390,4 +385,9 @@ def _errno(error: Exception) -> int:
 # up the locks that it shares with its parent before any other hook opens or closes something. It is
 # registered here because every module that holds a segment, and so may need a hook, imports this
 # one first.
-after_fork_in_child(partial(detach_descriptors, prefix_of()))
+def _leave_to_the_parent() -> None:
+    if Segment.any_opened:
+        descriptor.point_at_nothing(f"{DIRECTORY}/{prefix_of()}")
+
+
+after_fork_in_child(_leave_to_the_parent)
