@@ -124,7 +124,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture
 def every(pytestconfig: pytest.Config) -> int:
     """How many steps an exhaustive test advances at a time: 1 with ``--long``."""
-    return 1 if pytestconfig.getoption("--long") else 4
+    return 1 if pytestconfig.getoption("--long") else 8
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

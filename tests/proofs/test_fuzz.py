@@ -30,8 +30,8 @@ from tests.proofs.fuzz.driving import LONGEST_INPUT, Tally, run_random
 
 SEED = 20_240_611
 # Four times as many with --long.
-SAMPLE = {"reader": 2_000, "writer": 2_000, "registry": 400, "attach": 1_200}
-GUIDED = {"reader": 800, "writer": 800, "registry": 200, "attach": 500}
+SAMPLE = {"reader": 1_000, "writer": 1_000, "registry": 400, "attach": 600}
+GUIDED = {"reader": 400, "writer": 400, "registry": 150, "attach": 250}
 ONE_INPUT = {
     target: importlib.import_module(f"tests.proofs.fuzz.{target}").one_input for target in TARGETS
 }
@@ -47,7 +47,7 @@ def test_no_bytes_at_all_break_either_side(target, data) -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_seeded_sample_of_mutations_breaks_nothing_and_leaves_nothing_open(target, every) -> None:
-    runs = 4 * SAMPLE[target] // every
+    runs = 8 * SAMPLE[target] // every
     tally = Tally(target, ONE_INPUT[target], runs)
     run_random(tally, SEED)
     assert tally.done == runs
@@ -57,7 +57,7 @@ def test_a_seeded_sample_of_mutations_breaks_nothing_and_leaves_nothing_open(tar
 @pytest.mark.skipif(not importlib.util.find_spec("atheris"), reason="atheris is not installed")
 @pytest.mark.parametrize("target", TARGETS)
 def test_mutations_guided_by_coverage_break_nothing(target, every) -> None:
-    runs = 4 * GUIDED[target] // every
+    runs = 8 * GUIDED[target] // every
     command = [sys.executable, "-m", "tests.proofs.fuzz", target, "--seed", str(SEED)]
     command += ["--runs", str(runs)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
