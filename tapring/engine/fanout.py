@@ -95,13 +95,15 @@ class Watched:
                     if begun is writer:
                         self._count_unwritten(batch, writer, at[1] + dropped + apart[0])
                     for other in self.due[self.due.index(begun) + 1 :]:
-                        other.drop(self.kind.count(batch))
+                        with suppress(NotABatch, ValueError):  # as in ``_count_unwritten``
+                            other.drop(self.kind.count(batch))
                     raise
             due = due[due.index(writer) + 1 :]
 
     def _count_unwritten(self, batch: Any, writer: Writer, offered: int) -> None:
         """Count as dropped the part of ``batch`` that an exception kept from being written."""
-        with suppress(ValueError):  # the session was closed from inside this offer
+        # The session may have been closed from inside this offer, or the batch be unreadable.
+        with suppress(NotABatch, ValueError):
             writer.drop(max(0, offered + self.kind.count(batch) - writer.offered))
             writer.flush()
 

@@ -57,8 +57,6 @@ class Live:
         If the doorbell cannot be opened, the session goes on without: its consumer also wakes up
         by itself.
         """
-        if row.bell == self.hung:
-            return
         self.hung = row.bell
         old, self.bell = self.bell, None
         if old is not None:

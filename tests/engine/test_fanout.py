@@ -1,6 +1,9 @@
 """One batch for several sessions: each gets it, or counts it, whatever happens to another."""
 
 import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -9,6 +12,7 @@ from tapring.events.kinds import Json
 from tapring.shm.names import segment_name
 from tapring.shm.segment import Segment
 from tapring.wire import layout
+from tapring.wire.writer import Writer
 
 
 @pytest.fixture
@@ -61,3 +65,118 @@ def test_a_batch_is_serialized_once_for_all_that_have_room(tap, monkeypatch) -> 
         tap.register("decoded")
     offer(tap, [1], [2])
     assert packed == [[1], [2]]
+
+
+class Calling(deque):
+    """A batch that calls a function when it is first read."""
+
+    def __init__(self, events: list[Any], call: Callable[[], object]) -> None:
+        super().__init__(events)
+        self.call = call
+
+    def __iter__(self) -> Iterator[Any]:
+        call, self.call = self.call, lambda: None
+        call()
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("share", ["all", "sampled"])
+def test_memory_that_ran_out_after_serializing_costs_one_session_its_batch(
+    tap, monkeypatch, share
+) -> None:
+    first, short, last = (
+        tap.register("decoded", sample=2 if share == "sampled" else 1) for _ in range(3)
+    )
+    publish = Writer.publish
+    writer = tap._lane.roster.live[short.id].writer
+
+    def without_memory(self, *args) -> None:
+        if self is writer:
+            raise MemoryError
+        publish(self, *args)
+
+    monkeypatch.setattr(Writer, "publish", without_memory)
+    offer(tap, [1, 2, 3])
+    monkeypatch.undo()
+    offer(tap, [4], [5])
+    captured = 4 if share == "sampled" else 5
+    assert [each.captured for each in (first, short, last)] == [captured, captured - 3, captured]
+    assert [each.dropped for each in (first, short, last)] == [0, 3, 0]
+    assert tap.faults == 0
+
+
+def test_what_is_offered_to_a_session_that_the_same_offer_closes_harms_no_other(tap) -> None:
+    raw, decoded = tap.register("raw"), tap.register("decoded")
+
+    def offer_and_close() -> None:
+        tap.snapshot().offer("raw", [b"late"])
+        raw.close()
+
+    offer(tap, Calling([1], offer_and_close), [2])
+    assert (decoded.captured, raw.captured, tap.faults) == (2, 0, 0)
+
+
+def test_ctrl_c_reaches_an_engine_that_closes_a_session_from_inside_an_offer(
+    tap, monkeypatch
+) -> None:
+    """The session is half-closed: its ring is let go of, and its doorbell is not."""
+    other = tap.register("decoded")
+    closed = tap.register("decoded")
+    with tapring.attach_session(tap.name, closed.id, wake="doorbell"):
+        offer(tap, [0])
+        assert tap._lane.roster.live[closed.id].bell
+        close = Writer.close
+
+        def interrupted(writer: Writer) -> None:
+            close(writer)
+            raise KeyboardInterrupt
+
+        def close_it() -> None:
+            with monkeypatch.context() as patch:
+                patch.setattr(Writer, "close", interrupted)
+                closed.close()
+
+        with pytest.raises(KeyboardInterrupt):
+            offer(tap, Calling([1], close_it))
+        closed.close()
+    offer(tap, [2])
+    assert other.captured + other.dropped == other.offered == 3
+    assert (other.captured, tap.faults) == (2, 0)
+
+
+@pytest.mark.parametrize("sample", [1, 2])
+def test_ctrl_c_reaches_an_engine_whose_batch_cannot_be_read_either(tap, sample) -> None:
+    handle, other = tap.register("decoded", sample=sample), tap.register("decoded")
+
+    def interrupted() -> None:
+        batch.call = unreadable
+        raise KeyboardInterrupt
+
+    def unreadable() -> None:
+        batch.call = unreadable
+        raise RuntimeError("gone")
+
+    batch = Calling([1], interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        offer(tap, batch)
+    offer(tap, [2], [3])
+    assert (handle.captured, other.captured) == (2 // sample, 2)
+    assert (handle.open, tap.faults, tap.misuse) == (True, 0, 0)
+
+
+@pytest.mark.parametrize("left_out", ["sampled_out", "shed"])
+def test_a_batch_that_is_left_out_for_a_session_that_ended_meanwhile_does_nothing(
+    tap, left_out
+) -> None:
+    other = tap.register("decoded")
+    handle = tap.register("decoded", sample=2 if left_out == "sampled_out" else 1)
+    if left_out == "shed":
+        tap._lane.roster.live[handle.id].served = 0.0
+        tap._lane.schedule.watch()
+        tap._lane.schedule.set_due()
+        tap._adopt(tap._lane)
+    snapshot = tap.snapshot()
+    snapshot.offer("decoded", [1])
+    handle.close()
+    snapshot.offer("decoded", [2])
+    assert (other.captured, tap.faults, tap.active_sessions) == (2, 0, 1)

@@ -137,6 +137,24 @@ def test_an_exception_that_comes_while_a_thread_waits_goes_to_its_caller(
     assert gate.token == []
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError])
+def test_an_exception_that_comes_just_as_a_thread_takes_the_token_returns_it_once(
+    gate, error
+) -> None:
+    class Interrupted(list):
+        def pop(self, at=-1):
+            super().pop(at)
+            raise error
+
+    gate.token = Interrupted([None])
+    with pytest.raises(error):
+        gate.wait()
+    assert gate.token == [None]
+    with pytest.raises(error), gate.hold():
+        pytest.fail("it is held")
+    assert gate.token == [None]
+
+
 def test_what_was_offered_from_inside_an_offer_is_dropped_once(gate) -> None:
     dropped: list[object] = []
     gate.late.append((SimpleNamespace(drop=dropped.append), [1, 2]))

@@ -5,7 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from tapring.engine.shedding import Shedding
+import tapring
+from tapring.engine.shedding import Resting, Shedding
+from tapring.engine.snapshot import Snapshot
 
 
 def served(*shares: float) -> Shedding:
@@ -42,3 +44,38 @@ def test_it_is_active_only_if_a_session_is_offered_less_than_all(shares, active)
     assert shedding.active is active
     assert shedding.most == 1.0
     assert all(shedding.next_batch() for _ in range(100))
+
+
+def resting(tap: tapring.Tap, session: int) -> Snapshot:
+    """The snapshot of a batch that is skipped for the only session."""
+    tap._lane.roster.live[session].served = 0.0
+    tap._lane.schedule.watch()
+    tap._lane.schedule.set_due()
+    tap._adopt(tap._lane)
+    snapshot = tap.snapshot()
+    assert isinstance(snapshot, Resting)
+    return snapshot
+
+
+def test_a_wrong_offer_of_a_batch_that_is_skipped_for_all_is_misuse_as_ever(name) -> None:
+    with tapring.Tap(name) as tap, tap.register("raw") as handle:
+        snapshot = resting(tap, handle.id)
+        for stage, batch, said in (
+            ("rw", [b"one"], "no stage"),
+            (["raw"], [b"one"], "no stage"),
+            ("raw", {"n": 1}, r"offer a single event as \[event\]"),
+        ):
+            with pytest.warns(tapring.TapWarning, match=said):
+                snapshot.offer(stage, batch)
+        snapshot.offer("raw", [b"one", b"two"])
+        assert tap.misuse == 3
+    assert (handle.shed, handle.offered, tap.faults) == (2, 0, 0)
+
+
+def test_a_wrong_offer_of_a_batch_that_is_skipped_for_all_raises_in_a_strict_tap(name) -> None:
+    with tapring.Tap(name, strict=True) as tap, tap.register("raw") as handle:
+        snapshot = resting(tap, handle.id)
+        with pytest.raises(tapring.StageNotFound):
+            snapshot.offer("rw", [b"one"])
+        with pytest.raises(TypeError, match="must be a list"):
+            snapshot.offer("raw", {"n": 1})

@@ -354,6 +354,28 @@ def test_a_broken_table_costs_the_engine_a_warning(name) -> None:
         assert tap.snapshot() is None
 
 
+def test_a_session_that_ended_is_offered_nothing_even_if_the_table_breaks_meanwhile(
+    name, monkeypatch
+) -> None:
+    """Ctrl-C in the middle of a close; then a table that cannot be read."""
+    with tapring.Tap(name) as tap:
+        ended, other = tap.register("raw"), tap.register("raw")
+        with monkeypatch.context() as patch:
+            patch.setattr(Roster, "free_rows", Mock(side_effect=KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                ended.close()
+        with Registry.attach(name, tap.lane) as registry:
+            registry.table._set(layout.GENERATION, registry.table.generation + 2)
+        with monkeypatch.context() as patch:
+            patch.setattr(Roster, "follow", Mock(side_effect=OSError(5, "nonsense")))
+            with pytest.warns(tapring.TapWarning, match="table could not be read"):
+                snapshot = tap.snapshot()
+        assert [live.row.id for live in snapshot._stages["raw"].lives] == [other.id]
+        ended.close()
+        offer(tap, "raw", LINES)
+        assert (other.captured, tap.active_sessions) == (len(LINES), 1)
+
+
 def test_a_half_changed_table_means_the_next_batch_and_is_repaired_once_its_writer_died(
     name,
 ) -> None:
