@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import struct
 from bisect import bisect_right
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from itertools import accumulate, pairwise
 from operator import itemgetter
@@ -90,7 +90,10 @@ class Lines(_Text):
         if type(batch) is list:
             return len(batch)
         if isinstance(batch, bytes | bytearray | memoryview | str):
-            return self._pack_block(batch)[1]
+            try:
+                return self._pack_block(batch)[1]
+            except Exception as error:  # the code of a subclass may run here
+                raise _unreadable(error, self._pack_block, batch) from error
         return len(_sequence(batch, self.name))
 
     def pack(self, batch: Any) -> Packed:
@@ -233,7 +236,10 @@ class Array:
         self._record = np.void
 
     def count(self, batch: Any) -> int:
-        return len(self._records(batch))
+        try:
+            return len(self._records(batch))
+        except Exception as error:  # what only looks like an array runs its own code here
+            raise _unreadable(error, self._records, batch) from error
 
     def pack(self, batch: Any) -> Packed:
         records = self._records(batch)
@@ -333,6 +339,16 @@ def _sequence(batch: Any, kind: str) -> list[Any]:
         if not comes_of(error, list, batch):
             raise
         raise NotABatch(f"a batch of {kind} could not be read: {error!r}") from error
+
+
+def _unreadable(error: Exception, read: Callable[[Any], object], batch: Any) -> NotABatch:
+    """Return the error for a ``batch`` whose own code raises ``error`` when it is ``read``.
+
+    Raises ``error`` if it is one already, or was thrown in.
+    """
+    if isinstance(error, NotABatch | MemoryError) or not comes_of(error, read, batch):
+        raise error
+    return NotABatch(f"a batch could not be read: {error!r}")
 
 
 def _refuse(batch: Any, kind: str) -> NoReturn:

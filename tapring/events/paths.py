@@ -196,10 +196,16 @@ def _is_index(segment: str) -> bool:
     return segment.isascii() and segment.isdigit()
 
 
+def _tokens(text: str) -> Iterator[re.Match[str]]:
+    if not isinstance(text, str):
+        raise TypeError(f"A path must be a str such as 'user.email', not {text!r}.")
+    return _TOKEN.finditer(text)
+
+
 def _split_list(text: str) -> list[str]:
     """The paths of a list with commas, each as it was written."""
     parts, start = [], 0
-    for match in _TOKEN.finditer(text):
+    for match in _tokens(text):
         if match[3] == ",":
             parts.append(text[start : match.start()])
             start = match.end()
@@ -209,8 +215,6 @@ def _split_list(text: str) -> list[str]:
 
 def _split(text: str) -> list[Segments]:
     """The paths of ``text``, each as its segments."""
-    if not isinstance(text, str):
-        raise TypeError(f"A path must be a str such as 'user.email', not {text!r}.")
     paths: list[list[str | None]] = [[]]
     name, escaped, start = "", False, 0
 
@@ -219,7 +223,7 @@ def _split(text: str) -> list[Segments]:
             raise ValueError(f"Path {text!r} has an empty name. Try user.email or ips.0.")
         paths[-1].append(ANY if name == "*" and not escaped else name)
 
-    for match in _TOKEN.finditer(text):
+    for match in _tokens(text):
         name += text[start : match.start()]
         start = match.end()
         if match[3]:

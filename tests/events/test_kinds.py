@@ -145,6 +145,43 @@ def test_anything_but_a_batch_is_refused_and_not_consumed(kind, batch) -> None:
         kind.count(batch)
 
 
+@pytest.mark.parametrize("batch", [[], np.zeros(0, POINT)], ids=["list", "array"])
+def test_a_batch_of_no_records_is_no_frame(batch) -> None:
+    assert Array(POINT).pack(batch) == (b"", 0, 0)
+    assert Array(POINT).count(batch) == 0
+
+
+@pytest.mark.parametrize("work", ["pack", "count"])
+@pytest.mark.parametrize("kind", [Lines(), Json(), Blobs(), Array(POINT)], ids=lambda k: k.name)
+def test_an_exception_that_came_while_a_batch_was_read_is_raised_as_it_is(kind, work) -> None:
+    """A signal handler's, which does not come again when the batch is read once more."""
+
+    class Interrupted(deque):
+        came = False
+
+        def __iter__(self):
+            self.meet()
+            return super().__iter__()
+
+        @property
+        def dtype(self):
+            self.meet()
+            return POINT
+
+        def __array__(self, *_, **__):
+            return np.zeros(1, POINT)
+
+        def meet(self) -> None:
+            if not self.came:
+                self.came = True
+                raise TimeoutError
+
+    batch = Interrupted([b"one"])
+    with pytest.raises(TimeoutError):
+        getattr(kind, work)(batch)
+    assert getattr(kind, work)(batch)
+
+
 def test_any_sized_collection_is_a_batch() -> None:
     assert back(Lines(), deque([b"a", "b"])) == ([b"a", b"b"], 0)
     assert back(Json(), (1, 2)) == ([1, 2], 0)

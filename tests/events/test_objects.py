@@ -49,6 +49,11 @@ def test_an_object_that_wraps_no_line_is_not_unwrapped(event) -> None:
     assert unwrapped_line(event) is None
 
 
+@pytest.mark.parametrize("text", [b'{"line', b'{"line":"\xff"}', b'{"line":1}', b'"line'])
+def test_a_text_that_wraps_no_line_stands_for_itself(text) -> None:
+    assert line_of_object(text) == text
+
+
 @given(st.binary(max_size=40))
 def test_every_blob_comes_back_from_its_object(blob) -> None:
     assert unwrapped_blob(msgspec.json.decode(object_of_blob(blob))) == blob

@@ -56,6 +56,17 @@ def test_an_invalid_path_is_refused_with_an_example(bad) -> None:
         Path(bad)
 
 
+@pytest.mark.parametrize("wrong", [7, None, b"user.email", ["user.email"]])
+def test_a_path_that_is_no_text_is_refused_with_an_example(wrong) -> None:
+    for make in (Path, lambda path: parse_paths(["a", path])):
+        with pytest.raises(TypeError, match=r"must be a str such as 'user\.email', not"):
+            make(wrong)
+
+
+def test_a_path_shows_itself_as_it_was_written() -> None:
+    assert repr(parse_paths("user.email,a\\.b")) == r"(Path('user.email'), Path('a\\.b'))"
+
+
 def test_a_list_of_paths_is_split_at_its_commas_but_for_escaped_ones() -> None:
     assert [path.text for path in parse_paths("a.b, c,x\\,y")] == ["a.b", "c", "x\\,y"]
     assert [path.segments for path in parse_paths(["x\\,y"])] == [("x,y",)]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import tapring
 from tapring import Redactor
+from tapring.events import redaction
 from tapring.events.redaction import PREFIX
 
 TOKEN = re.compile(r"tapring:redacted:[0-9a-f]{16}")
@@ -82,6 +83,32 @@ def test_a_regex_reaches_every_string_number_and_key_of_an_event() -> None:
 def test_an_invalid_regex_is_refused_with_the_reason(bad) -> None:
     with pytest.raises(ValueError, match="Invalid regular expression.*Try"):
         Redactor(regex=bad)
+
+
+def test_a_regex_of_bytes_is_refused() -> None:
+    for wrong in (b"x", re.compile(b"x")):
+        with pytest.raises(TypeError, match="must be a str, not bytes"):
+            Redactor(regex=wrong)
+
+
+def test_paths_alone_hide_nothing_in_text_that_is_no_event() -> None:
+    assert Redactor("src_ip").redact_text("src_ip 10.0.0.1") == "src_ip 10.0.0.1"
+
+
+def test_tokens_stay_equal_when_more_values_came_than_are_remembered(monkeypatch) -> None:
+    monkeypatch.setattr(redaction, "_REMEMBERED", 8)
+    token = Redactor("x").token
+    first = [token(str(n)) for n in range(100)]
+    assert [token(str(n)) for n in range(100)] == first
+    assert len(set(first)) == 100
+
+
+def test_no_more_values_are_remembered_than_that(monkeypatch) -> None:
+    monkeypatch.setattr(redaction, "_REMEMBERED", 8)
+    redactor = Redactor("x")
+    for n in range(100):
+        redactor.token(str(n))
+        assert len(redactor._tokens) <= 8
 
 
 def test_nothing_to_redact_is_refused() -> None:

@@ -123,3 +123,9 @@ def test_an_event_for_which_the_expression_fails_is_counted() -> None:
     assert not where.holds({"name": 7})
     assert where.holds({"name": "xy"})
     assert where.failed == 2
+
+
+def test_of_two_alternatives_either_keeps_an_event_a_candidate() -> None:
+    texts = [b'{"level":"error"}', b'{"level":"info"}', b'{"n":"warn"}', b'{"level":"\\u0065"}']
+    assert Where("level=='error' || n=='warn'").candidates(texts, range(4)) == [0, 2, 3]
+    assert Where("level=='error' && (n=='warn' || n=='b')").candidates(texts, range(4)) == [3]

@@ -62,6 +62,27 @@ class RaisingRecord(tuple):
         raise RuntimeError("gone")
 
 
+class RaisingText(str):
+    def encode(self, *_: object) -> bytes:
+        raise RuntimeError("gone")
+
+
+class RaisingArray:
+    """What looks like an array until its dtype, or its records, are asked for."""
+
+    def __init__(self, at: str) -> None:
+        self.at = at
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        if self.at == "dtype":
+            raise RuntimeError("gone")
+        return POINT
+
+    def __array__(self, *_: object, **__: object) -> Any:
+        raise RuntimeError("gone")
+
+
 def released(content: bytes = b"x") -> memoryview:
     view = memoryview(content)
     view.release()
@@ -120,6 +141,9 @@ def test_a_released_memoryview_costs_itself_alone(tap, name, stage) -> None:
         ("decoded", Raising("length")),
         ("points", [RaisingRecord()]),
         ("points", Raising("items")),
+        ("points", RaisingArray("dtype")),
+        ("points", RaisingArray("records")),
+        ("raw", RaisingText("text")),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
