@@ -170,6 +170,15 @@ def unmeasured(request, monkeypatch) -> None:
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
+@pytest.fixture
+def untraced() -> Iterator[None]:
+    """Trace nothing: coverage waits for ever if a signal handler raises while it holds its lock."""
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    yield
+    sys.settrace(tracer)
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
     """No segment, process or descriptor outlives the test that made it."""

@@ -203,6 +203,7 @@ def each_time(_signum: int, _frame: object) -> None:
 
 @pytest.mark.parametrize("handler", [once, each_time], ids=lambda handler: handler.__name__)
 @pytest.mark.parametrize("bad", [False, True], ids=["good", "with-a-bad-event"])
+@pytest.mark.usefixtures("untraced")
 def test_a_handlers_exception_reaches_the_engine_wherever_it_comes(tap, name, handler, bad) -> None:
     batch = [{"n": "x" * 200}] * 500 + ([{"n": object()}] if bad else [])
     before = signal.getsignal(signal.SIGALRM)
