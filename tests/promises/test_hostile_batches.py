@@ -145,7 +145,7 @@ def test_a_released_memoryview_costs_itself_alone(tap, name, stage) -> None:
         ("points", RaisingArray("records")),
         ("raw", RaisingText("text")),
     ],
-    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+    ids=lambda value: value if type(value) is str else type(value).__name__,
 )
 @pytest.mark.parametrize("full", [False, True], ids=["room", "full"])
 def test_a_batch_that_cannot_be_read_is_misuse_and_costs_no_session(
@@ -211,10 +211,10 @@ def test_a_handlers_exception_reaches_the_engine_wherever_it_comes(tap, name, ha
     try:
         with tapring.capture(name, stage="decoded", buffer_bytes=4 << 20) as session:
             for i in range(100):
-                signal.signal(signal.SIGALRM, handler)
-                signal.setitimer(signal.ITIMER_REAL, 0.001 + i * 1e-5)
                 deadline = time.monotonic() + 30
+                signal.signal(signal.SIGALRM, handler)
                 try:
+                    signal.setitimer(signal.ITIMER_REAL, 0.001 + i * 1e-5)
                     while time.monotonic() < deadline:
                         offer(tap, "decoded", batch)
                 except JobTimeout:
