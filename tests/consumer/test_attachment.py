@@ -5,11 +5,15 @@ import os
 import pytest
 
 import tapring
+from tapring.consumer import attachment as module
 from tapring.consumer.attachment import Attachment
 from tapring.ended_by import EndedBy
+from tapring.shm.names import segment_name
 from tapring.shm.registry import Registry
-from tapring.shm.segment import names, unlink
-from tapring.wire.layout import Ended
+from tapring.shm.segment import Segment, names, unlink
+from tapring.wire import layout
+from tapring.wire.layout import Ended, Owner
+from tests.helpers import offer
 
 
 @pytest.fixture
@@ -31,6 +35,23 @@ def attach(name, tap):
         except BaseException:
             registry.close()
             raise
+        attached.append(attachment)
+        return attachment
+
+    yield start
+    for each in attached:
+        each.close()
+
+
+@pytest.fixture
+def open_unseen(name, tap):
+    """Open a session that the engine has not seen yet, as a consumer that checks nothing would."""
+    attached = []
+
+    def start(slots: int) -> Attachment:
+        registry = Registry.attach(name, tap.lane)
+        asked = {"stage": 0, "slot_bytes": 256, "duration_ns": 0, "owner": Owner.CONSUMER}
+        attachment = Attachment(registry, registry.register(**asked, slots=slots), owned=True)
         attached.append(attachment)
         return attachment
 
@@ -61,6 +82,46 @@ def test_an_engine_that_closes_has_exited(tap, attach) -> None:
     assert attachment.ended_by() == EndedBy.ENGINE_EXIT
 
 
+def test_an_engine_that_closed_before_it_saw_a_session_has_exited(
+    tap, open_unseen, monkeypatch
+) -> None:
+    barriers: list[str] = []
+    attachment = open_unseen(16)
+    monkeypatch.setattr(module, "publish_barrier", lambda: barriers.append("passed"))
+    assert attachment.ended_by() is None
+    assert barriers == []
+    tap.close()
+    assert attachment.ended_by() == EndedBy.ENGINE_EXIT
+    assert barriers == ["passed"], "else a look into the ring could miss the last frames"
+
+
+def test_a_ring_over_the_engines_limit_ends_with_that_limit(tap, open_unseen) -> None:
+    attachment = open_unseen(tap.max_buffer_bytes // 256 + 1)
+    while attachment.registry.table.is_open(attachment.row):
+        tap.snapshot()
+    with pytest.raises(tapring.BufferLimit, match=f"its limit is {tap.max_buffer_bytes} bytes"):
+        attachment.ended_by()
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_dead_engines_account_is_that_of_its_frames_unless_they_are_damaged(
+    tap, attach, name, monkeypatch, damaged
+) -> None:
+    """It was killed between counting a frame and publishing it."""
+    handle = tap.register("raw")
+    offer(tap, "raw", [b"one", b"two"])
+    attachment = attach(handle)
+    with Segment.attach(segment_name(name, tap.lane, handle.id)) as ring:
+        os.pwrite(ring.fd, (5).to_bytes(8, "little"), layout.CAPTURED * layout.WORD)
+        if damaged:
+            os.pwrite(ring.fd, b"\xff" * layout.WORD, layout.SLOTS)
+    assert attachment.ledger().captured == 5
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, "engine_is_alive", lambda _: False)
+        assert attachment.ended_by() == EndedBy.ENGINE_DEATH
+    assert attachment.ledger().captured == (5 if damaged else 2)
+
+
 def test_an_engine_that_is_not_alive_and_has_not_closed_has_died(tap, attach, monkeypatch) -> None:
     attachment = attach(tap.register("raw"))
     with monkeypatch.context() as patch:
@@ -79,6 +140,23 @@ def test_a_ring_that_is_missing_is_corrupt_while_its_engine_runs(tap, attach, na
     unlink(f"tapring.{name}.{tap.lane}.{handle.id}")
     with pytest.raises(tapring.RingCorrupt, match="is missing"):
         attach(handle)
+
+
+def test_a_ring_that_is_missing_because_its_engine_has_closed_is_not_corrupt(
+    tap, attach, monkeypatch
+) -> None:
+    handle = tap.register("raw")
+    segment = Segment.attach
+
+    def close_first(ring: str, **options) -> Segment:
+        tap.close()
+        return segment(ring, **options)
+
+    registry = Registry.attach(tap.name, tap.lane)
+    row = registry.table.row_of(handle.id)
+    monkeypatch.setattr(Segment, "attach", close_first)
+    with registry, pytest.raises(tapring.EngineNotFound, match="has just ended"):
+        Attachment(registry, row, owned=False)
 
 
 def test_only_an_owned_session_goes_with_its_consumer(tap, attach, name) -> None:

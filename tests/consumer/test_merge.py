@@ -9,7 +9,7 @@ import pytest
 
 from tapring.consumer.merge import Merge
 from tapring.ended_by import EndedBy
-from tapring.errors import RingCorrupt
+from tapring.errors import BufferLimit, RingCorrupt
 from tapring.events.kinds import Lines
 from tapring.frame import Frame
 
@@ -206,6 +206,34 @@ def test_a_task_is_ready_once_there_is_a_frame_or_an_end() -> None:
 
     asyncio.run(both())
     assert merge.waiter.waits > 0  # type: ignore[attr-defined]
+
+
+def test_on_idle_has_its_turn_before_each_wait_of_a_task() -> None:
+    lane = Lane([])
+    merge = merged(lane)
+    turns = []
+
+    def third_time_lucky() -> None:
+        turns.append(merge.waiter.waits)  # type: ignore[attr-defined]
+        if len(turns) == 3:
+            lane.times = [8]
+
+    merge.on_idle = third_time_lucky
+    asyncio.run(asyncio.wait_for(merge.ready(), 30))
+    assert turns == [0, 1, 2]
+
+
+def test_a_task_is_ready_for_an_error_that_take_then_raises() -> None:
+    class Refused(Lane):
+        def ended_by(self) -> EndedBy | None:
+            raise BufferLimit("refused")
+
+    merge = merged(Refused([]))
+    asyncio.run(asyncio.wait_for(merge.ready(), 30))
+    assert merge.waiter.waits == 0  # type: ignore[attr-defined]
+    with pytest.raises(BufferLimit, match="refused"):
+        merge.take(None, keep=False)
+    assert merge.ended_by == EndedBy.ERROR
 
 
 def test_fill_and_lag_are_those_of_the_lane_that_is_worst_off() -> None:

@@ -5,6 +5,7 @@ import os
 import pytest
 
 import tapring
+from tapring.shm.discovery import find
 from tapring.shm.names import segment_name
 from tapring.shm.registry import Registry
 from tapring.shm.segment import Segment
@@ -99,6 +100,65 @@ def test_the_table_held_by_a_stopped_process_is_a_clear_error(tap, name, monkeyp
                 with registry.table.held(0.05):
                     pass
         assert tap.snapshot() is None
+
+
+def test_a_kept_session_is_not_closed_while_another_process_holds_the_table(
+    tap, name, monkeypatch
+) -> None:
+    monkeypatch.setattr("tapring.consumer.opening.TABLE_TIMEOUT_S", 0.05)
+    with tapring.capture(name, keep=True) as session:
+        (address,) = session.addresses
+    with Registry.attach(name, tap.lane) as holder, holder.table.held(1.0):
+        with pytest.raises(tapring.SessionBusy, match="holds the session table.*try again"):
+            tapring.close_session(address)
+    tapring.close_session(address)
+    with pytest.raises(tapring.SessionNotFound):
+        tapring.close_session(address)
+
+
+@pytest.fixture
+def other_tap(name, tap):
+    """A second lane of the engine."""
+    with tapring.Tap(name, strict=True, max_sessions=3) as made:
+        yield made
+
+
+@pytest.mark.parametrize("of", ["first", "last"])
+def test_without_a_lane_the_one_that_has_the_session_is_found(tap, other_tap, name, of) -> None:
+    first, last = sorted((tap, other_tap), key=lambda each: each.lane)
+    having, lacking = (first, last) if of == "first" else (last, first)
+    lacking.register("raw")
+    having.register("raw")
+    handle = having.register("raw")
+    offer(having, "raw", [b"here"])
+    open_files = len(os.listdir("/proc/self/fd"))
+    with tapring.attach_session(name, handle.id) as session:
+        assert session.addresses == (f"{name}.{having.lane}:{handle.id}",)
+        assert session.read(1, timeout=0) == [b"here"]
+    assert len(os.listdir("/proc/self/fd")) == open_files
+    with pytest.raises(tapring.SessionNotFound, match="no session 3"):
+        tapring.attach_session(name, 3)
+
+
+@pytest.mark.parametrize("close", ["one", "all"])
+def test_a_lane_that_closes_while_it_is_opened_is_left_out(
+    tap, other_tap, name, monkeypatch, close
+) -> None:
+    def find_and_close(*args) -> list[Registry]:
+        registries = find(*args)
+        for each in (tap, other_tap)[: 1 if close == "one" else 2]:
+            each.close()
+        return registries
+
+    monkeypatch.setattr("tapring.consumer.opening.find", find_and_close)
+    if close == "all":
+        with pytest.raises(tapring.EngineNotFound, match="closed"):
+            tapring.capture(name, stage="raw")
+        return
+    with tapring.capture(name, stage="raw") as session:
+        assert session.addresses == (f"{name}.{other_tap.lane}:1",)
+        offer(other_tap, "raw", [b"here"])
+        assert session.read(1, timeout=0) == [b"here"]
 
 
 def test_another_users_engine_is_refused_with_a_reason(tap, name) -> None:

@@ -1,7 +1,9 @@
 """A session as its consumer reads it: events, frames, limits, what is left, how it ends."""
 
+import asyncio
 import os
 import signal
+import threading
 
 import numpy as np
 import pytest
@@ -77,6 +79,32 @@ def test_a_limit_of_frames_cuts_the_last_one(tap, name) -> None:
         assert session.ended_by == "limit"
         assert (session.stats.delivered, session.stats.unread) == (6, 6)
     assert closes(session.stats)
+
+
+def test_frames_end_with_their_session_in_a_task_too(tap, name) -> None:
+    async def read(limit: int | None) -> list[int]:
+        async with tapring.attach_session(name, handle.id) as session:
+            counts = [frame.count async for frame in session.aframes(limit=limit)]
+            assert session.ended_by == ("closed" if limit is None else "limit")
+            return counts
+
+    handle = tap.register("raw")
+    for _ in range(3):
+        offer(tap, "raw", [b"x"] * 4)
+    assert asyncio.run(read(6)) == [4, 2]
+    offer(tap, "raw", [b"x"])
+    threading.Timer(0.05, handle.close).start()
+    assert asyncio.run(read(None)) == [2, 4, 1]
+
+
+def test_what_is_called_while_a_session_is_idle_can_be_asked_for(tap, name) -> None:
+    calls: list[str] = []
+    with tapring.capture(name, stage="raw") as session:
+        assert session.on_idle is None
+        session.on_idle = idle = lambda: calls.append("idle")
+        assert session.on_idle is idle
+        assert session.read(1, timeout=0.01) == []
+        assert calls
 
 
 def test_a_newline_inside_a_line_is_handed_out_and_counted(tap, name) -> None:

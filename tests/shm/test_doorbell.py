@@ -10,6 +10,7 @@ from tapring.errors import NotPermitted, SharedMemoryFull
 from tapring.shm.doorbell import Bell
 from tapring.shm.names import bell_file
 from tapring.shm.segment import DIRECTORY, names, unlink
+from tests.promises.users.three_users import OPERATOR, STRANGER, acting_as
 
 ME = os.geteuid()
 LONG_S = 30.0
@@ -76,3 +77,39 @@ def test_a_file_that_is_too_short_for_a_semaphore_is_refused(name) -> None:
     with pytest.raises(NotPermitted, match="is not a doorbell of user"):
         Bell.open(short, ME)
     unlink(bell_file(short))
+
+
+def test_one_that_cannot_be_made_is_a_clear_error() -> None:
+    with pytest.raises(
+        SharedMemoryFull, match="the doorbell .* cannot be opened: Invalid parameter"
+    ):
+        Bell.make("tapring." + "x" * 300, ME)
+
+
+@pytest.mark.skipif(ME != 0, reason="only root can be several users")
+def test_root_gives_one_to_the_engines_user(name) -> None:
+    made = Bell.make(f"tapring.{name}.0a1b2c3d.1", OPERATOR)
+    assert os.stat(f"{DIRECTORY}/{bell_file(made.name)}").st_uid == OPERATOR
+    with acting_as(OPERATOR):
+        theirs = Bell.open(made.name, OPERATOR)
+    theirs.ring()
+    made.wait(LONG_S)
+    theirs.close()
+    made.unlink()
+    made.close()
+
+
+@pytest.mark.skipif(ME != 0, reason="only root can be several users")
+def test_one_that_cannot_be_given_to_the_engines_user_is_not_left_behind(name) -> None:
+    bell = f"tapring.{name}.0a1b2c3d.1"
+    with acting_as(STRANGER):
+        with pytest.raises(NotPermitted, match=f"cannot be given to user {OPERATOR}"):
+            Bell.make(bell, OPERATOR)
+    assert names(bell_file(bell)) == []
+
+
+@pytest.mark.skipif(ME != 0, reason="only root can be several users")
+def test_one_of_root_that_is_not_open_to_the_engines_user_is_a_clear_error(bell) -> None:
+    with acting_as(OPERATOR):
+        with pytest.raises(SharedMemoryFull, match="cannot be opened: .*[Pp]ermission"):
+            Bell.open(bell.name, OPERATOR)

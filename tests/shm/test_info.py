@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from tapring.errors import EngineNotFound, RingCorrupt, VersionMismatch
+from tapring.shm import info as module
 from tapring.shm.info import LaneInfo, StageInfo, read_info, write_header
 from tapring.shm.segment import Segment, unlink
 from tapring.wire import layout
@@ -61,3 +62,16 @@ def test_a_word_that_is_wrong_is_an_error(segment, info, word, value, error, sai
 def test_a_description_of_another_lane_is_refused(segment, info) -> None:
     with pytest.raises(RingCorrupt, match=f"says that it is {info.engine}.{LANE}"):
         read_info(segment, info.engine, "f" * 8, 0.0)
+
+
+def test_where_stores_may_be_reordered_the_magic_follows_a_barrier(info, monkeypatch) -> None:
+    at_the_barrier: list[tuple[int, int]] = []
+    with memoryview(bytearray(3 * layout.PAGE)) as view, view.cast("Q") as words:
+        monkeypatch.setattr(
+            module,
+            "publish_barrier",
+            lambda: at_the_barrier.append((words[layout.MAGIC], words[layout.NEXT_ID])),
+        )
+        write_header(words, len(view), info, msgspec.json.encode(info))
+        assert words[layout.MAGIC] == layout.REGISTRY_MAGIC
+    assert at_the_barrier == [(0, 1)]

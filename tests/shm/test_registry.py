@@ -7,6 +7,7 @@ from tapring.errors import EngineNotFound, RingCorrupt
 from tapring.shm.info import LaneInfo, StageInfo
 from tapring.shm.registry import Registry
 from tapring.shm.segment import Segment, names, unlink
+from tapring.shm.sweep import sweep
 from tapring.wire import layout
 from tapring.wire.layout import Owner, Verdict
 
@@ -37,6 +38,27 @@ def test_a_lane_is_described_as_it_was_made(engine, reader) -> None:
     assert reader.address == f"{engine.info.engine}.{LANE}"
     assert reader.created_ns == engine.created_ns
     assert reader.engine_is_alive()
+
+
+def test_a_lane_that_is_not_there_is_named(name) -> None:
+    with pytest.raises(EngineNotFound, match=f"the engine {name} has no lane {LANE}"):
+        Registry.attach(name, LANE)
+
+
+def test_a_lane_that_was_swept_while_it_was_made_is_refused_and_leaves_nothing(
+    info, monkeypatch
+) -> None:
+    create = Segment.create
+
+    def create_and_sweep(*args, **options) -> Segment:
+        made = create(*args, **options)
+        assert sweep(info.engine)
+        return made
+
+    monkeypatch.setattr(Segment, "create", create_and_sweep)
+    with pytest.raises(FileExistsError, match="was swept while it was made"):
+        Registry.create(info)
+    assert names(f"tapring.{info.engine}.") == []
 
 
 def test_a_lane_is_made_once(engine, info) -> None:

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from tapring.errors import NotPermitted, RingCorrupt, VersionMismatch
+from tapring.shm import rings
 from tapring.shm.info import LaneInfo
 from tapring.shm.names import bell_file
 from tapring.shm.rings import (
@@ -88,6 +89,23 @@ def test_a_new_ring_has_an_empty_account(ring) -> None:
     account = account_of(ring)
     assert account.is_of_ring()
     assert account.ledger() == Ledger()
+
+
+def test_where_stores_may_be_reordered_the_magic_follows_a_barrier(info, monkeypatch) -> None:
+    at_the_barrier: list[tuple[int, ...]] = []
+
+    def barrier() -> None:
+        with Segment.attach(info.segment_name(ROW.id)) as segment:
+            header = memoryview(segment.map(0, layout.PAGE, writable=False)).cast("Q")
+            at_the_barrier.append((header[layout.MAGIC], header[layout.RING_SLOTS]))
+            header.release()
+
+    monkeypatch.setattr(rings, "publish_barrier", barrier)
+    create_ring(info, ROW, ME)
+    with Segment.attach(info.segment_name(ROW.id)) as segment:
+        assert map_ring(segment, ROW, ME, writable=False)
+    unlink_ring(info, ROW)
+    assert at_the_barrier == [(0, ROW.slots)]
 
 
 def test_a_session_has_a_ring_and_perhaps_a_doorbell(ring, info) -> None:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tapring.errors import RingCorrupt, SharedMemoryFull
+from tapring.errors import NotPermitted, RingCorrupt, SharedMemoryFull
 from tapring.shm.segment import Segment, names, unlink
 
 
@@ -33,6 +33,14 @@ def test_memory_that_cannot_be_had_is_a_clear_error_and_leaves_nothing(name) -> 
     with pytest.raises(SharedMemoryFull, match="cannot reserve .*smaller buffer"):
         Segment.create(f"tapring.{name}", 1 << 50)
     assert names(f"tapring.{name}") == []
+
+
+def test_a_name_that_the_kernel_cannot_have_is_refused_by_its_own_words() -> None:
+    long = "tapring." + "x" * 300
+    with pytest.raises(NotPermitted, match="cannot be opened: File name too long"):
+        Segment.attach(long)
+    with pytest.raises(SharedMemoryFull, match=r"cannot reserve 4096 bytes .*: Invalid parameter"):
+        Segment.create(long, 4096)
 
 
 def test_a_read_only_mapping_cannot_be_written(segment) -> None:

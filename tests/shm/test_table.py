@@ -86,7 +86,7 @@ def test_a_dead_consumers_row_is_freed_with_its_ring_and_a_kept_one_is_not(engin
     assert names(engine.info.segment_name(kept.id)) == [engine.info.segment_name(kept.id)]
 
 
-def test_a_row_stays_with_its_reader_after_its_session_has_ended(engine, consumer) -> None:
+def test_a_row_stays_with_its_reader_after_its_session_has_ended(engine, consumer, other) -> None:
     row = consumer.register(**ASKED, owner=Owner.CONSUMER)
     assert engine.table.is_read(row)
     engine.table.free(row)
@@ -94,6 +94,8 @@ def test_a_row_stays_with_its_reader_after_its_session_has_ended(engine, consume
     assert engine.table.may_be_read(row)
     later = engine.register(**ASKED, owner=Owner.ENGINE)
     assert later.index != row.index  # the other row is still being drained
+    engine.table.free(later)
+    assert other.register(**ASKED, owner=Owner.CONSUMER).index != row.index
     consumer.table.unlock_reader(row)
     assert not engine.table.may_be_read(row)
 
