@@ -271,6 +271,3 @@ class _Into(io.RawIOBase):
     def write(self, data: Any) -> int:
         self._file.write(data, 0)
         return len(data)
-
-    def tell(self) -> int:
-        return self._file.size

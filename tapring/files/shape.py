@@ -185,13 +185,9 @@ def _resolve_object(node: _Node, most: int) -> tuple[Struct | None, int]:
     return (Struct(fields) if fields else None), most
 
 
-def _holds(column: Column, value: Any) -> bool:
-    """Whether the column keeps a list's element, or a part of one, exactly."""
-    if isinstance(column, ListOf):
-        element = column.element
-        if isinstance(element, str):
-            return True
-        return all(each is None or _holds(element, each) for each in value)
+def _holds(column: ListOf | Struct, value: Any) -> bool:
+    """Whether the column keeps a list, or an object in one, exactly."""
     if isinstance(column, Struct):
         return not left_over(column, value)[1]
-    return True
+    element = column.element
+    return isinstance(element, str) or all(each is None or _holds(element, each) for each in value)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from tapring.files import compression
+from tapring.files.capture_file import CaptureFile
 from tapring.files.npy import header_bytes
 from tapring.files.writing import open_sink
 from tests.files.frames import NS, POINT, WRITER, meta_of, names, numbers, numbers_in, readable
@@ -158,3 +159,29 @@ def test_an_interrupt_in_the_middle_of_a_write_leaves_whole_frames(
     else:
         left = path.read_bytes()
     assert numbers_in(left) == list(range(100))
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_write_that_takes_a_part_at_a_time_is_written_whole(
+    suffix, tmp_path, monkeypatch, flush_at_once
+) -> None:
+    path = tmp_path / f"x.ndjson{suffix}"
+    real = os.write
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", lambda fd, data: real(fd, data[:7]))
+        sink = open_sink(str(path), None, kind="json")
+        for n in range(0, 30, 10):
+            sink.write(numbers(n, n + 10))
+        sink.close()
+    left = path.read_bytes()
+    assert sink.bytes == len(left)
+    assert numbers_in(gzip.decompress(left) if suffix else left) == list(range(30))
+
+
+def test_closing_twice_is_fine(tmp_path) -> None:
+    file = CaptureFile(str(tmp_path / "x"))
+    file.write(b"one", 1)
+    file.close(complete=True)
+    file.close(complete=False)
+    assert (file.complete, file.events, file.fd) == (True, 1, -1)
+    assert names(tmp_path) == ["x"]

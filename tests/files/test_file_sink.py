@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 
 import pytest
 
@@ -102,3 +103,17 @@ def test_an_unfinished_file_has_a_meta_that_names_its_capture(tmp_path) -> None:
     nothing.tick()
     nothing.close(complete=False)
     assert names(tmp_path) == ["x.log", "x.log.meta.json"]
+
+
+def test_a_flush_makes_everything_readable_at_once(tmp_path) -> None:
+    sink = open_sink(str(tmp_path / "x.ndjson.gz"), None, kind="json")
+    part = tmp_path / "x.ndjson.gz.part"
+    for n in range(5):
+        sink.write(numbers(n, n + 1))
+        sink.flush()
+        seen = zlib.decompressobj(31).decompress(part.read_bytes())
+        assert numbers_in(seen) == list(range(n + 1))
+        assert sink.events == n + 1
+    sink.close()
+    sink.flush()
+    assert sink.events == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,30 @@ def test_a_meta_of_few_keys_and_of_unknown_ones_is_read(tmp_path) -> None:
     found = read_meta(str(tmp_path / "x.log"))
     assert found is not None
     assert (found.engine, found.stage, found.events, found.dtype) == ("", "", None, "")
+
+
+@pytest.mark.parametrize("instead", [False, True])
+def test_an_interrupt_leaves_no_half_written_meta_and_no_wrong_one(
+    tmp_path, monkeypatch, instead
+) -> None:
+    path = str(tmp_path / "x.log")
+    old = Meta(tapring_capture=1, format="raw", kind="lines", engine="old")
+    new = Meta(tapring_capture=1, format="raw", kind="lines", engine="new")
+    assert write_meta(path, old) is None
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            write_meta(path, new, instead=instead)
+    assert names(tmp_path) == (["x.log.meta.json"] if instead else [])
+    found = read_meta(path)
+    assert (found.engine if found else None) == ("old" if instead else None)
+
+
+def test_a_meta_that_cannot_be_read_is_named_with_the_reason(tmp_path) -> None:
+    (tmp_path / "x.log.meta.json").mkdir()
+    with pytest.raises(RecordingError, match=r"x\.log\.meta\.json: Is a directory"):
+        read_meta(str(tmp_path / "x.log"))

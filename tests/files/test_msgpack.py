@@ -13,7 +13,7 @@ from tapring.events.kinds import Array, Blobs, Json, Lines
 from tapring.files.reading import open_recording
 from tapring.files.writing import make_encoder
 from tests.files.frames import frame
-from tests.files.recorded import decoded
+from tests.files.recorded import decoded, write_meta
 
 msgpack = pytest.importorskip("msgpack")
 
@@ -41,3 +41,17 @@ def test_events_that_are_not_json_are_counted_as_skipped(tmp_path) -> None:
     recording = open_recording(str(path))
     assert decoded(recording) == [{"a": 1}, {"b": 2}]
     assert recording.skipped == 2
+
+
+def test_lines_that_are_no_text_are_counted_as_skipped(tmp_path) -> None:
+    path = tmp_path / "events.msgpack"
+    packed = ["text", b"\xff", {"a": 1}, 7, "two\nlines", b"two\nlines", None, "last"]
+    path.write_bytes(b"".join(map(msgpack.packb, packed)))
+    write_meta(path, "lines", "msgpack")
+    recording = open_recording(str(path))
+    assert [line for _, batch in recording.batches() for line in batch] == [
+        b"text",
+        b"\xff",
+        b"last",
+    ]
+    assert recording.skipped == 5

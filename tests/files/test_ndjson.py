@@ -13,7 +13,7 @@ from tapring.events.objects import line_of_object, object_of_line
 from tapring.files.reading import open_recording
 from tapring.files.writing import make_encoder
 from tests.files.frames import frame, text_lines
-from tests.files.recorded import any_line, decoded
+from tests.files.recorded import any_line, decoded, write_meta
 
 
 def ndjson(kind, batch) -> list:
@@ -112,3 +112,12 @@ def test_lines_that_are_not_events_are_counted_and_left_out(tmp_path) -> None:
 @given(any_line)
 def test_a_line_that_was_wrapped_is_unwrapped(line) -> None:
     assert line_of_object(object_of_line(line)) == line
+
+
+def test_blobs_that_are_not_json_or_not_base64_are_counted_as_skipped(tmp_path) -> None:
+    path = tmp_path / "events.ndjson"
+    path.write_bytes(b'{"base64":"AP8="}\n{"base64":\n{"base64":"A"}\n{"a":1}\n{"base64":""}\n')
+    write_meta(path, "bytes", "ndjson")
+    recording = open_recording(str(path))
+    assert [blob for _, batch in recording.batches() for blob in batch] == [b"\x00\xff", b""]
+    assert recording.skipped == 3

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import resource
+
 import numpy as np
 import pytest
 
@@ -82,3 +86,31 @@ def test_objects_are_never_unpickled(tmp_path) -> None:
     np.save(tmp_path / "a.npy", np.array([{"a": 1}], object))
     with pytest.raises(RecordingError, match="Python objects"):
         open_recording(str(tmp_path / "a.npy"))
+
+
+def test_a_disk_without_room_for_the_header_leaves_nothing(tmp_path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            open_sink(str(tmp_path / "x.npy"), None, kind="array", dtype=POINT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert names(tmp_path) == []
+
+
+def test_a_header_that_cannot_be_rewritten_leaves_a_part(tmp_path, monkeypatch) -> None:
+    def broken(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    records = np.array([(n, n) for n in range(4)], POINT)
+    sink = open_sink(str(tmp_path / "x.npy"), None, kind="array", dtype=POINT)
+    sink.write(frame(Array(POINT), records[:2]))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", broken)
+        with pytest.raises(OSError, match="Input/output error"):
+            sink.write(frame(Array(POINT), records[2:]))
+    sink.close()
+    assert names(tmp_path) == ["x.npy.part", "x.npy.part.meta.json"]
+    assert sink.files == []
+    assert np.array_equal(np.load(tmp_path / "x.npy.part"), records)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gzip
 import os
+import sys
+import threading
 
 import pytest
 
+from tapring.events.kinds import Lines
 from tapring.files.output import Output
 from tapring.files.writing import open_sink
-from tests.files.frames import names, numbers, numbers_in
+from tests.files.frames import frame, names, numbers, numbers_in
 
 
 def test_an_output_is_private_whole_and_closed_twice(tmp_path) -> None:
@@ -57,3 +60,27 @@ def test_a_full_device_raises() -> None:
         sink.write(numbers(0, 3))
     sink.close(complete=False)
     assert sink.events == 0
+
+
+def test_a_standard_output_that_does_not_block_is_waited_for(monkeypatch) -> None:
+    """A terminal or a pipe that another process has set so."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    data = bytes(range(256)) * 4096
+    got: list[bytes] = []
+
+    def read() -> None:
+        with open(reader, "rb") as file:
+            got.append(file.read())
+
+    with open(writer, "wb") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        sink = open_sink("-", "raw", kind="lines")
+        reading = threading.Timer(0.05, read)
+        reading.start()
+        sink.write(frame(Lines(), data))
+        sink.close()
+        sink.close()
+    reading.join()
+    assert got == [data + b"\n"]
+    assert (sink.events, sink.bytes) == (data.count(b"\n") + 1, len(data) + 1)

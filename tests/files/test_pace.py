@@ -28,6 +28,17 @@ def test_pace_is_bounded_and_even(frames) -> None:
         assert (timing.start_ns, timing.end_ns) == (NS, NS + 100 * (frames - 1))
 
 
+def test_the_pace_of_a_file_that_was_cut_back_ends_at_its_last_frame() -> None:
+    pace = PaceWriter()
+    for n in range(3):
+        pace.note(10 * n, NS + 100 * n)
+    assert pace.timing(30).end_ns == NS + 200
+    cut = pace.timing(20)
+    assert (cut.start_ns, cut.end_ns, cut.pace) == (NS, NS + 100, [(0, 0), (10, 100)])
+    nothing = pace.timing(0)
+    assert (nothing.start_ns, nothing.end_ns, nothing.pace) == (NS, NS, [])
+
+
 @given(
     st.lists(
         st.tuples(st.integers(0, 50), st.integers(-100, 1_000)),

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tapring.files.part import PartFile
 from tapring.files.writing import open_sink
 from tests.files.frames import WRITER, meta_of, names, numbers, numbers_in
 
@@ -101,3 +106,46 @@ def test_an_empty_part_is_removed_with_its_meta(tmp_path, spawn) -> None:
     assert names(tmp_path) == ["x.ndjson.part", "x.ndjson.part.meta.json"]
     open_sink(str(tmp_path / "x.ndjson"), None, kind="json").close(complete=False)
     assert names(tmp_path) == []
+
+
+def test_a_folder_that_is_not_there_is_an_error(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError, match="none"):
+        PartFile(str(tmp_path / "none" / "x"))
+
+
+@pytest.mark.parametrize("call", ["open", "flock"])
+def test_a_part_that_vanishes_while_it_is_looked_at_is_made_anew(
+    tmp_path, monkeypatch, call
+) -> None:
+    """Another capture has just completed, or removed it."""
+    path, part = tmp_path / "x", tmp_path / "x.part"
+    part.write_bytes(b"left")
+    module: Any = os if call == "open" else fcntl
+    real = getattr(module, call)
+
+    def vanishing(name, flags, *more):
+        if call == "open" and not flags & os.O_CREAT:
+            part.unlink()
+        done = real(name, flags, *more)
+        if call == "flock":
+            monkeypatch.undo()
+            part.unlink()
+        return done
+
+    monkeypatch.setattr(module, call, vanishing)
+    file = PartFile(str(path))
+    monkeypatch.undo()
+    os.write(file.fd, b"new")
+    file.finish()
+    assert path.read_bytes() == b"new"
+    assert names(tmp_path) == ["x"]
+
+
+def test_a_file_system_without_locks_is_an_error_that_names_the_file(tmp_path, monkeypatch) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(OSError, match="No locks available: .*x.part") as failed:
+        PartFile(str(tmp_path / "x"))
+    assert failed.value.filename == str(tmp_path / "x.part")

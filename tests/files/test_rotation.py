@@ -6,11 +6,13 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapring.events.kinds import Lines
+from tapring.events.kinds import Array, Lines
+from tapring.files.npy import header_bytes
 from tapring.files.rotation import Rotation
 from tapring.files.writing import open_sink
 from tests.files.frames import POINT, frame, meta_of, names, numbers, numbers_in
@@ -68,6 +70,35 @@ def test_rotation_goes_on_after_the_highest_number_there_is(tmp_path) -> None:
     two.close()
     found = [[int(Path(each).name.split(".")[1]) for each in sink.files] for sink in (one, two)]
     assert found == [[10, 12, 14], [11, 13, 15]], "and two captures do not meet"
+
+
+def test_a_number_that_another_capture_took_meanwhile_is_left_to_it(tmp_path, monkeypatch) -> None:
+    """One has completed, and one is still being written."""
+    (tmp_path / "x.000001.ndjson").write_bytes(b"complete")
+    writing = open_sink(str(tmp_path / "x.000002.ndjson"), None, kind="json")
+    writing.write(numbers(7, 8))
+    monkeypatch.setattr("tapring.files.file_sink.next_number", lambda _: 1)
+    sink = open_sink(str(tmp_path / "x.ndjson"), None, kind="json", rotation=Rotation(bytes=1))
+    sink.write(numbers(0, 1))
+    sink.close()
+    writing.close()
+    assert [Path(each).name for each in sink.files] == ["x.000003.ndjson"]
+    assert (tmp_path / "x.000001.ndjson").read_bytes() == b"complete"
+    assert numbers_in((tmp_path / "x.000002.ndjson").read_bytes()) == [7]
+    assert not list(tmp_path.glob("*.part*"))
+
+
+def test_records_are_rotated_within_the_size(tmp_path) -> None:
+    path, header = tmp_path / "x.npy", len(header_bytes(str(POINT.descr), 0))
+    records = np.array([(n, n) for n in range(10)], POINT)
+    most = header + 5 * POINT.itemsize
+    sink = open_sink(str(path), None, kind="array", dtype=POINT, rotation=Rotation(bytes=most))
+    for n in range(0, 10, 2):
+        sink.write(frame(Array(POINT), records[n : n + 2]))
+    sink.close()
+    found = [np.load(each) for each in sink.files]
+    assert [len(each) for each in found] == [4, 4, 2]
+    assert np.array_equal(np.concatenate(found), records)
 
 
 def test_rotation_by_time_ends_a_file_even_if_no_events_come(tmp_path, monkeypatch) -> None:

@@ -59,3 +59,25 @@ def test_a_large_file_is_not_read_into_memory(tmp_path) -> None:
     tracemalloc.stop()
     batches.close()  # type: ignore[attr-defined]
     assert peak < 6 << 20
+
+
+def test_a_path_that_cannot_be_read_is_named_with_the_reason(tmp_path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    for path, said in (
+        (tmp_path / "fil", r"fil: no such file.*file"),
+        (tmp_path / "none" / "x", r"none/x: no such file$"),
+        (tmp_path / "file" / "x", "file/x: Not a directory"),
+        (f"{tmp_path}/\0", "null (byte|character)"),
+        (tmp_path, "is a directory"),
+    ):
+        with pytest.raises(RecordingError, match=said):
+            open_recording(str(path))
+
+
+def test_a_file_that_goes_before_it_is_read_is_named_with_the_reason(tmp_path) -> None:
+    path = tmp_path / "a.log"
+    path.write_bytes(b"x\n")
+    recording = open_recording(str(path))
+    path.unlink()
+    with pytest.raises(RecordingError, match=r"a\.log: No such file or directory"):
+        list(recording.batches())
