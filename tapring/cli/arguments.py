@@ -35,8 +35,6 @@ class Duration(click.ParamType[float]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Seconds."""
-        if isinstance(value, float):
-            return value
         text = value.strip().lower()
         if re.fullmatch(r"\d+(\.\d+)?", text):
             return float(text)
@@ -53,8 +51,6 @@ class Size(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Bytes."""
-        if isinstance(value, int):
-            return value
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", value.strip().lower())
         if not match or match[2] not in _UNITS_BYTES or not float(match[1]):
             self.fail(f"Invalid size {value!r}. Try 16MiB, 64k or 1048576.", param, ctx)
@@ -116,8 +112,6 @@ class SizeOrTime(click.ParamType[Rotation]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Rotation:
         """The rotation; ``10m`` means ten minutes."""
-        if isinstance(value, Rotation):
-            return value
         text = value.strip().lower()
         if text.isdigit():
             self.fail(f"{value!r} has no unit. Try 100MB (a size) or 10m (a time).", param, ctx)

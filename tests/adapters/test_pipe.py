@@ -4,6 +4,9 @@ import fcntl
 import os
 import subprocess
 import sys
+import termios
+import threading
+from contextlib import ExitStack
 
 import psutil
 import pytest
@@ -40,6 +43,51 @@ def test_files_are_copied_as_cat_would(name, tmp_path) -> None:
         with source.open("rb") as stdin, target.open(mode) as stdout:
             assert subprocess.run([*PIPE, name], stdin=stdin, stdout=stdout).returncode == 0
     assert target.read_bytes() == source.read_bytes() * 2
+
+
+def test_a_file_goes_into_a_pipe_as_cat_would_send_it(name, tmp_path) -> None:
+    source = tmp_path / "in"
+    source.write_bytes(os.urandom(3 << 20))
+    with source.open("rb") as stdin:
+        result = subprocess.run([*PIPE, name], stdin=stdin, capture_output=True, timeout=60)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert result.stdout == source.read_bytes()
+
+
+def test_a_pipe_is_appended_to_a_file(name, tmp_path) -> None:
+    """The kernel moves nothing into a file that is appended to: the bytes are copied then."""
+    data = os.urandom(1 << 20)
+    (tmp_path / "out").write_bytes(b"before\n")
+    with (tmp_path / "out").open("ab") as stdout:
+        result = subprocess.run([*PIPE, name], input=data, stdout=stdout, stderr=-1, timeout=60)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert (tmp_path / "out").read_bytes() == b"before\n" + data
+
+
+@pytest.mark.parametrize("watched", [False, True], ids=["unwatched", "watched"])
+def test_an_output_that_does_not_block_is_waited_for(name, wait_for, watched) -> None:
+    """Another process that shares it has set it so."""
+    data = b"some line\n" * 200_000
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with ExitStack() as stack:
+        process = stack.enter_context(subprocess.Popen([*PIPE, name], stdin=-1, stdout=writer))
+        os.close(writer)
+        wait_for(lambda: tapring.engines(name))
+        if watched:
+            stack.enter_context(tapring.capture(name, stage="raw", buffer_bytes=4096))
+        feeder = threading.Thread(target=process.communicate, args=(data,))
+        feeder.start()
+        wait_for(lambda: unread(reader) >= 1 << 16)
+        wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_SLEEPING)
+        with open(reader, "rb") as output:
+            assert output.read() == data
+        feeder.join()
+        assert process.returncode == 0
+
+
+def unread(fd: int) -> int:
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def test_a_reader_that_leaves_and_an_endless_writer_end_it(name) -> None:

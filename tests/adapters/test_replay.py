@@ -150,3 +150,15 @@ def test_a_kept_session_is_given_time_for_its_next_reader(name, comes) -> None:
     for reader in readers:
         with reader:
             assert list(reader) == [b"x"] * 3
+
+
+def test_events_of_a_stage_that_no_session_reads_are_played_and_not_watched(name) -> None:
+    stages = {"other": "lines"}
+    with tapring.Tap(name, stages=stages) as tap, tapring.capture(name, stage="other") as session:
+        read, unread = recorded((None, 2)), recorded((None, 3))
+        read.stage = "other"
+        replay = Replay(tap, [read, unread], speed=None, sleep=lambda _: None)
+        assert replay.run() == "end"
+        assert (replay.events, replay.watched) == (5, 2)
+        tap.close()
+        assert list(session) == [b"x"] * 2

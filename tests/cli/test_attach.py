@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import tapring
+from tapring.files.writing import open_sink
 from tapring.shm.segment import names
 from tests.cli.running import ENGINE, error_of
 
@@ -485,6 +486,16 @@ def test_a_malformed_address_is_exit_2_with_an_example(run_cli, address) -> None
 
 def test_an_address_and_an_option_that_differ_are_exit_2(run_cli) -> None:
     assert "names session 1" in error_of(run_cli("attach", "a:1", "--session", "2"), 2)
+
+
+def test_a_file_that_another_capture_writes_is_exit_3(engine, name, run_cli, tmp_path) -> None:
+    path = tmp_path / "x.ndjson"
+    other = open_sink(str(path), None, kind="json")
+    said = error_of(run_cli("attach", name, "--limit", "1", "-o", str(path)), 3)
+    assert "another capture is writing this file" in said
+    other.close()
+    assert path.read_bytes() == b""
+    assert run_cli("attach", name, "--limit", "1", "-o", str(path)).returncode == 0
 
 
 def test_on_a_terminal_events_are_pretty(engine, name) -> None:

@@ -1,6 +1,9 @@
 """``tapring ls``: what can be tapped, as JSON and as a table."""
 
 import json
+import re
+
+import pytest
 
 import tapring
 from tests.cli.running import error_of, on_a_terminal
@@ -28,3 +31,13 @@ def test_on_a_terminal_it_is_a_table(engine, name) -> None:
     assert f"{name}" in table
     assert "CAPTURED" in table
     assert "blobs (bytes)" in table
+
+
+def test_on_a_terminal_it_names_the_engine_that_warned(name) -> None:
+    with tapring.Tap(name) as tap, tap.register("raw"):
+        assert "wrong offer" not in on_a_terminal("ls", name)
+        with pytest.warns(tapring.TapWarning, match="no stage"):
+            tap.snapshot().offer("rw", [b"one"])
+        plain = re.sub(r"\x1b\[[\d;]*m", "", on_a_terminal("ls", name))
+        shown = " ".join(plain.split())
+        assert f"{name}.{tap.lane}: 0 faults, 1 wrong offer; the engine warned" in shown

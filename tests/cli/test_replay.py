@@ -121,6 +121,17 @@ def test_a_capture_is_replayed_with_equal_events_in_order(
     assert len(started.said) == 1
 
 
+def test_records_that_were_written_as_json_are_replayed_as_json_and_it_says_so(
+    name, tmp_path
+) -> None:
+    path = capture_to(tmp_path / "events.ndjson", name, "array")
+    started = Started(f"{name}-replay", "points", path, "--fast", "--no-print")
+    (records,) = offered(EVENTS["array"])
+    assert started.events() == [{"n": int(n), "x": float(x)} for n, x in records]
+    noted = f"tapring: {path}: the records of stage points were written as JSON, so it is a json"
+    assert started.said[0].startswith(noted)
+
+
 @pytest.mark.alone  # a replay waits for its consumer's ring, but not for ever
 def test_a_replay_of_real_events_is_complete_through_a_small_ring(
     name, openssh_lines, sysmon, tmp_path

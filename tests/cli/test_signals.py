@@ -62,3 +62,26 @@ def test_a_command_waits_for_its_input_where_a_signal_ends_it(
         wait_for(lambda: call.read_text().split()[0] in POLL)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
+
+
+SLEEP = {"x86_64": ("230",), "aarch64": ("115",)}.get(platform.machine())
+
+
+@pytest.mark.skipif(SLEEP is None, reason="the number of clock_nanosleep() is not known here")
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("attach", "interrupted before the capture began"),
+        ("open", "interrupted before the session was open"),
+    ],
+)
+def test_ctrl_c_ends_a_command_that_waits_for_an_engine(command, said, name, wait_for) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "tapring", command, name, "--wait"], stdout=-1, stderr=-1
+    ) as process:
+        call = Path(f"/proc/{process.pid}/syscall")
+        wait_for(lambda: call.read_text().split()[0] in SLEEP)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (3, b"")
+    assert err.decode() == f"tapring: error: {said}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import subprocess
@@ -246,6 +247,23 @@ def test_ls_says_that_it_could_not_look_instead_of_that_nothing_runs(engine, nam
         resource.setrlimit(resource.RLIMIT_NOFILE, (5, 5))
 
     refused(run_cli("ls", name, preexec_fn=few), "open files")
+
+
+def test_gc_says_that_it_could_not_look_instead_of_that_nothing_is_left(
+    dead_lane, name, spawn, run_cli
+) -> None:
+    source = (
+        EXHAUST
+        + """
+import sys, tapring.cli, tapring.cli.gc
+exhaust("RLIMIT_NOFILE")
+tapring.cli.main(["gc", sys.argv[1]], prog_name="tapring")
+"""
+    )
+    looking = spawn(source, name, stdout=-1, stderr=-1)
+    out, said = looking.communicate(timeout=30)
+    refused(subprocess.CompletedProcess([], looking.returncode, out, said), "ulimit -n")
+    assert len(json.loads(run_cli("gc", name).stdout)) == 2
 
 
 def test_a_wrong_offer_without_a_free_descriptor_is_counted_like_any_other(name, spawn) -> None:
