@@ -44,8 +44,6 @@ def was_thrown_in(error: Exception) -> bool:
     nothing of ours raises such an exception (``PyThreadState_SetAsyncExc``, or a handler in C).
     """
     trace = error.__traceback__
-    if trace is None:
-        return False
     while trace is not None:
         if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] not in _CALLED:
             return True

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 from contextlib import ExitStack
 
 import psutil
@@ -67,7 +68,7 @@ def test_a_pipe_is_appended_to_a_file(name, tmp_path) -> None:
 @pytest.mark.parametrize("watched", [False, True], ids=["unwatched", "watched"])
 def test_an_output_that_does_not_block_is_waited_for(name, wait_for, watched) -> None:
     """Another process that shares it has set it so."""
-    data = b"some line\n" * 200_000
+    data = b"some line\n" * 400_000  # more than both pipes hold
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     with ExitStack() as stack:
@@ -78,16 +79,22 @@ def test_an_output_that_does_not_block_is_waited_for(name, wait_for, watched) ->
             stack.enter_context(tapring.capture(name, stage="raw", buffer_bytes=4096))
         feeder = threading.Thread(target=process.communicate, args=(data,))
         feeder.start()
-        wait_for(lambda: unread(reader) >= 1 << 16)
-        wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_SLEEPING)
+        wait_for(lambda: is_stuck(reader))
         with open(reader, "rb") as output:
             assert output.read() == data
         feeder.join()
         assert process.returncode == 0
 
 
-def unread(fd: int) -> int:
-    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+def is_stuck(fd: int) -> bool:
+    """Whether a pipe holds much that is not read, and nothing more comes."""
+
+    def unread() -> int:
+        return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+    before = unread()
+    time.sleep(0.1)
+    return unread() == before >= 1 << 16
 
 
 def test_a_reader_that_leaves_and_an_endless_writer_end_it(name) -> None:

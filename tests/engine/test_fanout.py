@@ -122,8 +122,9 @@ def test_ctrl_c_reaches_an_engine_that_closes_a_session_from_inside_an_offer(
     """The session is half-closed: its ring is let go of, and its doorbell is not."""
     other = tap.register("decoded")
     closed = tap.register("decoded")
+    offer(tap, [0])
     with tapring.attach_session(tap.name, closed.id, wake="doorbell"):
-        offer(tap, [0])
+        tap.snapshot()
         assert tap._lane.roster.live[closed.id].bell
         close = Writer.close
 

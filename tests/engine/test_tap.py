@@ -455,6 +455,23 @@ def test_a_forked_child_is_a_lane_of_its_own_and_leaves_its_parents_rings_alone(
     assert len(tapring.engines(name)) == 1
 
 
+def test_a_forked_child_may_register_a_session_before_its_first_batch(tap) -> None:
+    handle = tap.register("raw")
+    pid = os.fork()
+    if pid == 0:
+        try:
+            child = tap.register("raw")
+            offer(tap, "raw", LINES)
+            ok = (child.captured, handle.captured, handle.open) == (len(LINES), 0, False)
+            tap.close()
+            os._exit(0 if ok else 1)
+        except BaseException:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    offer(tap, "raw", LINES)
+    assert handle.captured == len(LINES)
+
+
 def test_closing_twice_is_fine_and_leaves_nothing(name) -> None:
     tap = tapring.Tap(name)
     handle = tap.register("raw")

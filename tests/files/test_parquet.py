@@ -298,6 +298,24 @@ def test_the_journal_stays_if_parquet_cannot_be_written(tmp_path, spawn) -> None
     assert not list(tmp_path.glob("x.parquet.part*"))
 
 
+def test_an_interrupt_of_the_conversion_leaves_the_journal(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "x.parquet"
+    sink = open_sink(str(path), None, kind="json")
+    sink.write(frame(Json(), [{"a": 1}]))
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tapring.files.parquet._write_group", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            sink.close()
+    journal = tmp_path / "x.parquet.ndjson.part"
+    assert {each.name for each in tmp_path.iterdir()} == {journal.name, f"{journal.name}.meta.json"}
+    assert convert(str(journal), str(path)) == 1
+    assert_equal([event for _, event in rows(path)], [{"a": 1}])
+
+
 def test_parquet_knows_its_pace_by_itself(tmp_path) -> None:
     path = tmp_path / "events.parquet"
     file = ParquetFile(str(path), "json")
