@@ -8,7 +8,8 @@ FIGURES ?=
 RESULTS ?= bench-results/results.json
 PLOTS ?= bench-results
 PYTEST_ARGS ?=
-WORKERS ?= 2
+# One more than two cores: many tests wait for processes.
+WORKERS ?= 3
 RUN ?= $(BIN)/python -m
 MINUTES ?= 15
 RUNS ?= 1000000

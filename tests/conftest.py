@@ -1,6 +1,6 @@
 """Fixtures: real processes, real input, and the check that no test leaves anything behind.
 
-Tests run in several workers (``pytest -n 2``), each with a /dev/shm of its own if that is allowed.
+Tests run in several workers (``pytest -n 3``), each with a /dev/shm of its own if that is allowed.
 A test that others must not disturb is marked ``alone``: it runs after the others, one at a time.
 
 ``--long`` runs the exhaustive proofs whole. Without it, those that throw, kill or fork at every
