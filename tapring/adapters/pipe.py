@@ -25,12 +25,12 @@ from contextlib import suppress
 from typing import Final
 
 from ..engine.tap import Tap
+from ..ready import wait_until_ready
 
 # Bytes for one read. malloc gets blocks above 128 KiB from the kernel each time, and touching the
 # new pages takes as long as everything else: with 256 KiB a watched pipe is a third as fast.
 CHUNK_BYTES: Final = 1 << 16
 SPLICE_BYTES: Final = 1 << 20
-_POLL_MS: Final = 100
 COPY_BYTES: Final = 4096  # up to here, copying costs no more, and keeps lines in one piece
 MAX_LINE_BYTES: Final = (64 << 20) + 1  # more than the largest ring: it counts as oversize
 _PIPE_BYTES: Final = 1 << 20  # the kernel's default limit for an unprivileged user
@@ -138,7 +138,7 @@ class _Copier:
         """Copy one chunk; False at the end of the input."""
         if self._can_splice and self._tap.snapshot() is None:
             # Wait here and not in splice, to notice a session that opens meanwhile.
-            self._wait(self._in, select.POLLIN)
+            wait_until_ready(self._in, select.POLLIN)
             # First how much is waiting, then whether a session is open. So splice moves neither
             # bytes that a session which opens in between must see, nor bytes that arrive while a
             # full output blocks it.
@@ -169,8 +169,8 @@ class _Copier:
         try:
             moved = os.splice(self._in, self._out, length)
         except BlockingIOError:
-            self._wait(self._in, select.POLLIN)
-            self._wait(self._out, select.POLLOUT)
+            wait_until_ready(self._in, select.POLLIN)
+            wait_until_ready(self._out, select.POLLOUT)
             return True
         except BrokenPipeError:
             raise
@@ -183,7 +183,7 @@ class _Copier:
 
     def _read(self) -> bytes:
         while True:
-            self._wait(self._in, select.POLLIN)
+            wait_until_ready(self._in, select.POLLIN)
             with suppress(BlockingIOError):  # another process that shares our input was faster
                 return os.read(self._in, CHUNK_BYTES)
 
@@ -193,14 +193,7 @@ class _Copier:
             try:
                 written += os.write(self._out, memoryview(chunk)[written:] if written else chunk)
             except BlockingIOError:
-                self._wait(self._out, select.POLLOUT)
-
-    def _wait(self, fd: int, event: int) -> None:
-        poll = select.poll()
-        poll.register(fd, event)
-        # In a call that blocks, Python calls no handler of a signal that came just before it.
-        while not poll.poll(_POLL_MS):
-            pass
+                wait_until_ready(self._out, select.POLLOUT)
 
 
 def _check_ends(stdin: int, stdout: int) -> None:

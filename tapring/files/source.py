@@ -12,13 +12,13 @@ from importlib import import_module
 from typing import Any, Final, NamedTuple
 
 from ..errors import RecordingError, suggest
+from ..ready import wait_until_ready
 from .compression import READ_BYTES, DamagedStreamError, decompressed, need, split_suffix
 from .formats import format_by_suffix
 from .part import JOURNAL, PART
 
 STDIN: Final = "-"
 PIECE_BYTES: Final = 1 << 18
-_POLL_MS: Final = 100
 _PART: Final = re.compile(rf"{re.escape(PART)}(\.\d+)?$")
 
 
@@ -125,13 +125,8 @@ def load_package(module: str, extra: str, path: str) -> Any:
 
 
 def _read(file: io.FileIO, size: int) -> Iterator[bytes]:
-    ready = select.poll()
-    ready.register(file, select.POLLIN)
     while True:
-        # Python calls no signal handler while it reads. A signal that came just before would have
-        # to wait for the next event.
-        while not ready.poll(_POLL_MS):
-            pass
+        wait_until_ready(file.fileno(), select.POLLIN)
         piece = file.read(size)
         if not piece:
             return
