@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from ..events.kinds import Kind, NotABatch
-from ..thrown_in import comes_of, was_thrown_in
+from ..events.kinds import Kind, NotABatch, unreadable
+from ..thrown_in import was_thrown_in
 from ..wire.writer import Writer
 from .session import Live
 
@@ -63,12 +63,8 @@ class Watched:
                     if packed is None:
                         try:
                             packed = self.kind.pack(batch)
-                        except (NotABatch, MemoryError):
-                            raise
                         except Exception as error:
-                            if not comes_of(error, self.kind.pack, batch):
-                                raise
-                            raise NotABatch(f"a batch could not be read: {error!r}") from error
+                            raise unreadable(error, self.kind.pack, batch) from error
                     payload, count, errors = packed
                     if errors:
                         writer.fail(errors)

@@ -93,7 +93,7 @@ class Lines(_Text):
             try:
                 return self._pack_block(batch)[1]
             except Exception as error:  # the code of a subclass may run here
-                raise _unreadable(error, self._pack_block, batch) from error
+                raise unreadable(error, self._pack_block, batch) from error
         return len(_sequence(batch, self.name))
 
     def pack(self, batch: Any) -> Packed:
@@ -120,12 +120,8 @@ class Lines(_Text):
         try:
             text = "\n".join([*batch, ""]).encode("utf-8", "surrogateescape")
         except (TypeError, UnicodeEncodeError):
-            return self._pack_one_by_one(batch)
+            return _one_by_one(batch, _line)
         return text, len(batch), 0
-
-    def _pack_one_by_one(self, batch: list[Any]) -> Packed:
-        lines, errors = each_of(batch, _line)
-        return _NEWLINE.join([*lines, b""]), len(lines), errors
 
     def _pack_block(self, block: Any) -> Packed:
         if isinstance(block, str):
@@ -133,7 +129,7 @@ class Lines(_Text):
                 block = block.encode("utf-8", "surrogateescape")
             except UnicodeEncodeError:
                 lines = block.split("\n")
-                return self._pack_one_by_one(lines if lines[-1] else lines[:-1])
+                return _one_by_one(lines if lines[-1] else lines[:-1], _line)
         elif type(block) is not bytes:
             try:
                 block = bytes(block)
@@ -164,8 +160,7 @@ class Json(_Text):
         except Exception as error:
             if not comes_of(error, self._encoder.encode_lines, events):
                 raise
-            lines, errors = each_of(events, self._encoder.encode)
-        return _NEWLINE.join([*lines, b""]), len(lines), errors
+            return _one_by_one(events, self._encoder.encode)
 
     def unpack(self, payload: bytes, count: int) -> tuple[list[Any], int]:
         # Only a msgspec.Raw can bring text that is not JSON, or a newline, into a frame. Such a
@@ -239,7 +234,7 @@ class Array:
         try:
             return len(self._records(batch))
         except Exception as error:  # what only looks like an array runs its own code here
-            raise _unreadable(error, self._records, batch) from error
+            raise unreadable(error, self._records, batch) from error
 
     def pack(self, batch: Any) -> Packed:
         records = self._records(batch)
@@ -341,7 +336,7 @@ def _sequence(batch: Any, kind: str) -> list[Any]:
         raise NotABatch(f"a batch of {kind} could not be read: {error!r}") from error
 
 
-def _unreadable(error: Exception, read: Callable[[Any], object], batch: Any) -> NotABatch:
+def unreadable(error: Exception, read: Callable[[Any], object], batch: Any) -> NotABatch:
     """Return the error for a ``batch`` whose own code raises ``error`` when it is ``read``.
 
     Raises ``error`` if it is one already, or was thrown in.
@@ -356,6 +351,11 @@ def _refuse(batch: Any, kind: str) -> NoReturn:
         f"a batch of {kind} must be a list (or another sized collection) of events, "
         f"not {_type_of(batch)}; offer a single event as [event]"
     )
+
+
+def _one_by_one(events: list[Any], pack: Callable[[Any], bytes]) -> Packed:
+    lines, errors = each_of(events, pack)
+    return _NEWLINE.join([*lines, b""]), len(lines), errors
 
 
 def _line(event: Any) -> bytes:
