@@ -53,6 +53,12 @@ def was_thrown_in(error: Exception) -> bool:
     return not (of_the_kernel or isinstance(error, _OURS))
 
 
+def raise_unless_the_kernels(error: Exception) -> None:
+    """Raise an OSError that has no number: it is a signal handler's (a TimeoutError, say)."""
+    if isinstance(error, OSError) and error.errno is None:
+        raise error
+
+
 def comes_of(error: Exception, function: Callable[[Any], object], argument: Any) -> bool:
     """Return whether ``function`` raised ``error`` because of ``argument``, whose code it may run.
 

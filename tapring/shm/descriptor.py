@@ -10,6 +10,8 @@ import os
 from contextlib import suppress
 from typing import Final
 
+from ..thrown_in import raise_unless_the_kernels
+
 File = tuple[int, int]
 """What tells a file from all others: its device and its inode."""
 
@@ -22,8 +24,7 @@ def file_of(fd: int) -> File | None:
     try:
         status = os.fstat(fd)
     except OSError as error:
-        if error.errno is None:  # a signal handler's own
-            raise
+        raise_unless_the_kernels(error)
         return None
     return status.st_dev, status.st_ino
 

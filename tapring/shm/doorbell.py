@@ -13,9 +13,10 @@ from threading import Lock
 from typing import Final
 
 from ..errors import NotPermitted, SharedMemoryFull
+from ..thrown_in import raise_unless_the_kernels
 from .names import bell_file
 from .platform import posix_ipc
-from .segment import DIRECTORY, MODE, explain, not_given, raise_unless_the_kernels, unlink
+from .segment import DIRECTORY, MODE, explain, not_given, unlink
 
 # The smallest sem_t of today's C libraries. Touching a shorter file would raise SIGBUS.
 _SMALLEST_BYTES: Final = 16

@@ -28,6 +28,7 @@ from contextlib import suppress
 from typing import ClassVar, Final
 
 from ..errors import NotPermitted, RingCorrupt, SharedMemoryFull, TapError
+from ..thrown_in import raise_unless_the_kernels
 from . import descriptor
 from .names import prefix as prefix_of
 from .platform import OPEN_FLAGS, after_fork_in_child, fcntl, posix_ipc, require, resource
@@ -300,12 +301,6 @@ def names(prefix: str) -> list[str]:
     return sorted(name for name in found if name.startswith(prefix) and name.isascii())
 
 
-def raise_unless_the_kernels(error: Exception) -> None:
-    """Raise an OSError that has no number: it is a signal handler's (a TimeoutError, say)."""
-    if isinstance(error, OSError) and error.errno is None:
-        raise error
-
-
 def _check_kind_and_owner(name: str, status: os.stat_result, own: bool) -> None:
     if not stat.S_ISREG(status.st_mode):
         kinds = [kind for is_kind, kind in _OTHER_KINDS if is_kind(status.st_mode)]
@@ -381,13 +376,13 @@ def _errno(error: Exception) -> int:
     return errno.EMFILE if error.errno is None else error.errno
 
 
-# Fork hooks run in the order of their registration. This one has to be first: the child must give
-# up the locks that it shares with its parent before any other hook opens or closes something. It is
-# registered here because every module that holds a segment, and so may need a hook, imports this
-# one first.
 def _leave_to_the_parent() -> None:
     if Segment.any_opened:
         descriptor.point_at_nothing(f"{DIRECTORY}/{prefix_of()}")
 
 
+# Fork hooks run in the order of their registration. This one has to be first: the child must give
+# up the locks that it shares with its parent before any other hook opens or closes something. It is
+# registered here because every module that holds a segment, and so may need a hook, imports this
+# one first.
 after_fork_in_child(_leave_to_the_parent)
