@@ -303,7 +303,7 @@ class Tap:
         self._lane = lane
         self._complaints.enter(self._gate, registry)
         self._generation = lane.generation()
-        self._seen = 0  # of a new table; a fast consumer may have changed it already
+        # ``_seen`` stays 0, a new table's generation: a fast consumer may have changed it already.
         lane.calibrate(self.snapshot)
         exit_with_the_worker()
 

@@ -79,7 +79,7 @@ def sweep_lane(
     with segment:
         # Locked while its names go, so that no other process attaches to the lane or sweeps it too.
         if not segment.try_lock(layout.LOCK_ENGINE):
-            return _sweep_living(engine, lane, dry_run, patience_s) if segment.is_own() else []
+            return _sweep_living(engine, lane, dry_run, patience_s)
         if segment.is_locked(layout.LOCK_ROWS, layout.MAX_ROWS):
             return []
         # The registry first: a consumer that attaches meanwhile then sees why a ring is gone.

@@ -177,10 +177,11 @@ def test_a_corrupt_ring_ends_it_with_an_error() -> None:
     assert merge.take(None, keep=False) is None
 
 
-def test_on_idle_has_its_turn_before_each_wait() -> None:
+def idle_until_the_third_turn() -> tuple[Merge, list[int]]:
+    """A merge whose ``on_idle`` brings a frame at its third turn; the waits before each turn."""
     lane = Lane([])
     merge = merged(lane)
-    turns = []
+    turns: list[int] = []
 
     def third_time_lucky() -> None:
         turns.append(merge.waiter.waits)  # type: ignore[attr-defined]
@@ -188,6 +189,11 @@ def test_on_idle_has_its_turn_before_each_wait() -> None:
             lane.times = [8]
 
     merge.on_idle = third_time_lucky
+    return merge, turns
+
+
+def test_on_idle_has_its_turn_before_each_wait() -> None:
+    merge, turns = idle_until_the_third_turn()
     assert merge.take(None, keep=False)[1].timestamp == 8
     assert turns == [0, 1, 2]
 
@@ -209,16 +215,7 @@ def test_a_task_is_ready_once_there_is_a_frame_or_an_end() -> None:
 
 
 def test_on_idle_has_its_turn_before_each_wait_of_a_task() -> None:
-    lane = Lane([])
-    merge = merged(lane)
-    turns = []
-
-    def third_time_lucky() -> None:
-        turns.append(merge.waiter.waits)  # type: ignore[attr-defined]
-        if len(turns) == 3:
-            lane.times = [8]
-
-    merge.on_idle = third_time_lucky
+    merge, turns = idle_until_the_third_turn()
     asyncio.run(asyncio.wait_for(merge.ready(), 30))
     assert turns == [0, 1, 2]
 

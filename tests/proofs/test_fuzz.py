@@ -29,7 +29,7 @@ from tests.proofs.fuzz import TARGETS
 from tests.proofs.fuzz.driving import LONGEST_INPUT, Tally, run_random
 
 SEED = 20_240_611
-# Four times as many with --long.
+# Eight times as many with --long.
 SAMPLE = {"reader": 1_000, "writer": 1_000, "registry": 400, "attach": 600}
 GUIDED = {"reader": 400, "writer": 400, "registry": 150, "attach": 250}
 ONE_INPUT = {

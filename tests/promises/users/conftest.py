@@ -84,5 +84,5 @@ def put(targets) -> Callable[..., Path]:
 
 @pytest.fixture
 def lease(spawn) -> Leases:
-    """Let the stranger lease files; ``asked`` tells for each if a process tried to open it."""
+    """Let the stranger lease files; ``asked`` says of each whether a process tried to open it."""
     return Leases(spawn)
