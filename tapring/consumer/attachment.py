@@ -62,6 +62,7 @@ class Attachment:
         except FileNotFoundError:
             if registry.engine_has_closed() or not registry.segment.is_linked():
                 raise EngineNotFound(f"the engine {registry.address} has just ended") from None
+            self._raise_if_refused()  # then the engine has removed its ring
             raise RingCorrupt(
                 f"the ring of session {registry.address}:{row.id} is missing"
             ) from None
@@ -165,6 +166,11 @@ class Attachment:
 
         Raises BufferLimit and RingCorrupt if the engine refused it instead.
         """
+        verdict = self._raise_if_refused()
+        return verdict == Verdict.NONE and not self.registry.table.is_open(self.row)
+
+    def _raise_if_refused(self) -> int:
+        """Return the engine's verdict. Raises BufferLimit and RingCorrupt for a refusal."""
         verdict = self.registry.verdict_on(self.row.index, self.row.id)
         if verdict == Verdict.TOO_LARGE:
             raise BufferLimit(
@@ -177,4 +183,4 @@ class Attachment:
                 f"the engine {self.registry.address} could not use the ring of session "
                 f"{self.row.id}; its standard error says why"
             )
-        return verdict == Verdict.NONE and not self.registry.table.is_open(self.row)
+        return verdict

@@ -284,7 +284,7 @@ class Tap:
         self._gate = Gate(Snapshot.offer.__code__)
         self._lane: Lane | None = None
         self._generation = _NO_GENERATION
-        self._seen = 0
+        self._seen = 0  # a new table's generation: a fast consumer may change it before we look
         self._current: Snapshot | None = None
         self._due_ns = NEVER_NS
         self._complaints.enter(self._gate, None)
@@ -298,12 +298,15 @@ class Tap:
             self.reason = str(error) or repr(error)
             self._complaints.warn(f"the engine {self.name!r} cannot be tapped: {self.reason}")
             return
-        evict = weakref.WeakMethod(self._evict)
-        lane = Lane(registry, self._stages, self.budget, self._gate, self._complaints, evict)
-        self._lane = lane
+        try:
+            evict = weakref.WeakMethod(self._evict)
+            lane = Lane(registry, self._stages, self.budget, self._gate, self._complaints, evict)
+            self._lane = lane
+        except BaseException:  # from here on, ``close`` removes it
+            registry.abandon()
+            raise
         self._complaints.enter(self._gate, registry)
         self._generation = lane.generation()
-        # ``_seen`` stays 0, a new table's generation: a fast consumer may have changed it already.
         lane.calibrate(self.snapshot)
         exit_with_the_worker()
 

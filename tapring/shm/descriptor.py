@@ -33,7 +33,8 @@ def close(fd: int, file: File | None) -> None:
     """Close ``fd``, unless it leads to another file than ``file``. None stands for any file."""
     if fd < 0:
         return
-    if fd in _replaced or file is None or file_of(fd) == file:
+    found = file_of(fd)
+    if found is not None and (fd in _replaced or file in (None, found)):
         _replaced.discard(fd)
         os.close(fd)
 

@@ -63,12 +63,12 @@ class Registry:
                 raise FileExistsError(f"the lane {info.lane} was swept while it was made")
             words, table = _mapped(segment, info, writable=True)
             registry = cls(segment, info, words, table)
+            write_header(words, segment.size, info, described)
+            return registry
         except BaseException:
             segment.detach()
             unlink(name)
             raise
-        write_header(words, segment.size, info, described)
-        return registry
 
     @classmethod
     def attach(
@@ -153,6 +153,11 @@ class Registry:
             for name in names_of_sessions(self.segment.name):
                 unlink(name)
         unlink(self.segment.name)
+
+    def abandon(self) -> None:
+        """Remove a registry that was made for nothing. What still has views stays mapped."""
+        self.unlink()
+        self.detach()
 
     def close(self) -> None:
         """Unmap and close the segment, which gives back every lock held on it."""

@@ -1,6 +1,7 @@
 """One ring that a session reads: what ended it, and what remains of it afterwards."""
 
 import os
+import warnings
 
 import pytest
 
@@ -157,6 +158,25 @@ def test_a_ring_that_is_missing_because_its_engine_has_closed_is_not_corrupt(
     monkeypatch.setattr(Segment, "attach", close_first)
     with registry, pytest.raises(tapring.EngineNotFound, match="has just ended"):
         Attachment(registry, row, owned=False)
+
+
+@pytest.mark.parametrize("refusal", [tapring.RingCorrupt, tapring.BufferLimit])
+def test_a_ring_that_its_engine_has_refused_and_removed_already_is_said_to_be_refused(
+    tap, name, refusal
+) -> None:
+    with Registry.attach(name, tap.lane) as registry:
+        asked = {"stage": 0, "slot_bytes": 256, "duration_ns": 0, "owner": Owner.CONSUMER}
+        large = refusal is tapring.BufferLimit
+        row = registry.register(**asked, slots=1 << 19 if large else 16)
+        ring = segment_name(name, tap.lane, row.id)
+        if not large:
+            os.truncate(f"/dev/shm/{ring}", 4096)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", tapring.TapWarning)
+            while names(ring):
+                tap.snapshot()
+        with pytest.raises(refusal, match="could not use the ring|refused a ring"):
+            Attachment(registry, row, owned=True)
 
 
 def test_only_an_owned_session_goes_with_its_consumer(tap, attach, name) -> None:

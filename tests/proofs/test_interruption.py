@@ -22,7 +22,10 @@ import tapring
 from tapring.engine import meter
 from tapring.engine.fanout import Attended, Watched
 from tapring.events.strip import Removing
+from tapring.shm.info import write_header
+from tapring.shm.registry import Registry
 from tapring.shm.segment import names
+from tapring.shm.sweep import sweep
 from tapring.wire.writer import Writer
 from tests.proofs.throwing import Thrower, thrower
 
@@ -330,6 +333,27 @@ def test_a_capture_is_left_at_once_and_its_session_ends(name, throw, every) -> N
         (info,) = tapring.engines(name)
         assert not info.sessions
     assert len(forgotten_descriptors(name)) < step / (23 * every) / 20
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("throw", [(ctrl_c, False)], indirect=True, ids=["Ctrl-C"])
+def test_a_tap_that_is_interrupted_while_it_opens_hardly_ever_leaves_its_lane(name, throw) -> None:
+    """A name may stay between the kernel's answer and Python's note of it, for the next sweep."""
+    left = 0
+    for step in itertools.count(0, 5):  # thousands
+        tap: list[tapring.Tap] = []
+        met = throw.at(step, lambda tap=tap: tap.append(tapring.Tap(name)))
+        if tap:
+            tap.pop().close()
+        gc.collect()
+        left += len(sweep(name))
+        forgotten_descriptors(name)
+        if not met:
+            break
+    assert step > 500
+    created = Registry.create.__func__  # type: ignore[attr-defined]
+    assert min(throw.bytecodes(created, write_header)) > 10
+    assert left < step / 5 / 50
 
 
 def forgotten_descriptors(name: str) -> list[int]:

@@ -42,6 +42,14 @@ def test_a_number_that_is_closed_already_is_not_closed_again(segment) -> None:
     assert segment.fd == -1
 
 
+def test_a_number_of_which_no_file_is_known_is_closed_once() -> None:
+    """An exception may come before a segment knows its file, and again as it is closed."""
+    number = os.open(os.devnull, os.O_RDONLY)
+    descriptor.close(number, None)
+    descriptor.close(number, None)
+    assert descriptor.file_of(number) is None
+
+
 def test_an_open_segment_is_locked_and_closed(segment) -> None:
     number = segment.fd
     assert segment.try_lock(0)
