@@ -3,8 +3,12 @@
 import gc
 import os
 import weakref
+from multiprocessing import util
 
-from tapring.engine.process import watch
+from tapring import Tap
+from tapring.engine.process import exit_with_the_worker, watch
+
+ENTRIES: dict[object, object] = vars(util)["_finalizer_registry"]
 
 
 class Watched:
@@ -44,3 +48,25 @@ def test_watching_keeps_nothing_alive() -> None:
     del watched
     gc.collect()
     assert alive() is None
+
+
+def test_taps_that_come_and_go_leave_one_entry_with_multiprocessing(name) -> None:
+    exit_with_the_worker()
+    before = len(ENTRIES)
+    for _ in range(3):
+        Tap(name).close()
+    assert len(ENTRIES) == before
+
+
+def test_a_forked_process_registers_an_exit_of_its_own() -> None:
+    """Also if multiprocessing has forgotten the parent's, as it does in its workers."""
+    exit_with_the_worker()
+    pid = os.fork()
+    if pid == 0:
+        before = set(ENTRIES)
+        exit_with_the_worker()
+        after_a_fork = len(set(ENTRIES) - before)
+        ENTRIES.clear()
+        exit_with_the_worker()
+        os._exit(0 if (after_a_fork, len(ENTRIES)) == (1, 1) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
