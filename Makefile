@@ -14,8 +14,11 @@ RUN ?= $(BIN)/python -m
 MINUTES ?= 15
 RUNS ?= 1000000
 SEED ?=
+MUTANTS ?= 200
+MODULES ?=
+TESTS ?= all
 
-.PHONY: help demo test test-all test-sid coverage package check format bench bench-quick soak fuzz model clean
+.PHONY: help demo test test-all test-sid coverage package check format bench bench-quick soak fuzz model mutants clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -69,6 +72,10 @@ fuzz: $(VENV)/.test  ## fuzz the code that reads shared memory, RUNS times a tar
 
 model: $(VENV)/.test  ## explore every interleaving of larger models than those in the tests
 	$(BIN)/python -m tests.proofs.model --long
+
+mutants: $(VENV)/.test  ## change the code at MUTANTS random places, and print the changes that no test notices
+	$(BIN)/python -m tools.mutants --mutants $(MUTANTS) --tests $(TESTS) $(if $(SEED),--seed $(SEED)) \
+		$(if $(MODULES),--modules $(MODULES))
 
 clean:  ## remove everything that these targets made
 	rm -rf $(VENV) $(BENCH_VENV) .venvs bench-results

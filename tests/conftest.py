@@ -36,7 +36,11 @@ KEPT_BY_MULTIPROCESSING = ("resource_tracker", "forkserver")
 
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
-hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
+# For tools/mutants: that some example fails is enough, the smallest one need not be found.
+phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
+hypothesis.settings.register_profile("mutants", deadline=None, derandomize=True, phases=phases)
+default = "ci" if os.environ.get("CI") else "default"
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", default))
 
 # Hundreds of processes import the package: compiling it in each takes a third of all the time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -1,0 +1,82 @@
+"""The repository: its modules, which tests try which module, which mutants are equivalent."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from .mutations import Mutant, Mutations
+
+PACKAGES = ("engine", "wire", "events", "consumer")
+TESTS = ("package", "promises", "all")
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """The repository: its modules, and which tests try which module."""
+
+    root: Path
+
+    def modules(self, wanted: list[str]) -> dict[str, Path]:
+        """The modules of the packages, or those of them that are ``wanted``, by name."""
+        package = self.root / "tapring"
+        found = {}
+        for path in sorted(path for each in PACKAGES for path in (package / each).glob("*.py")):
+            name = ".".join(path.relative_to(package).with_suffix("").parts)
+            found[name.removesuffix(".__init__")] = path
+        unknown = [
+            each for each in wanted if not any(f"{name}.".startswith(f"{each}.") for name in found)
+        ]
+        if unknown:
+            sys.exit(f"mutants: no such module: {' '.join(unknown)}")
+        return {
+            name: path
+            for name, path in found.items()
+            if not wanted or any(f"{name}.".startswith(f"{each}.") for each in wanted)
+        }
+
+    def mutants(self, wanted: list[str]) -> list[Mutant]:
+        """All changes that can be made to these modules."""
+        modules = self.modules(wanted)
+        return [
+            mutant
+            for name, path in modules.items()
+            for mutant in Mutations(name, path.read_bytes()).found
+        ]
+
+    def equivalents(self) -> dict[tuple[str, str, str, str], str]:
+        """The changes listed in ``tools/equivalent_mutants.txt``, and why each is equivalent."""
+        path = self.root / "tools" / "equivalent_mutants.txt"
+        found = {}
+        for entry in re.split(r"\n\s*\n", path.read_text()) if path.exists() else ():
+            lines = [line for line in entry.strip().splitlines() if not line.startswith("#")]
+            if lines:
+                (module, function), before, after = lines[0].split(), lines[1], lines[2]
+                key = module, function, before.removeprefix("- "), after.removeprefix("+ ")
+                found[key] = " ".join(lines[3:])
+        return found
+
+    def test_files(self, module: str, depth: str) -> list[str]:
+        """The test files that try ``module``, the narrowest first."""
+        tests = self.root / "tests"
+        package, _, name = module.partition(".")
+        paired = tests / package / f"test_{name or 'init'}.py"
+        if elsewhere := self._tested_elsewhere().get(module):
+            paired = tests / elsewhere
+        files = [paired] if paired.exists() else []
+        files += sorted((tests / package).rglob("test_*.py"))
+        if depth != "package":
+            files += sorted((tests / "promises").rglob("test_*.py"))
+        if depth == "all":
+            files += sorted(tests.rglob("test_*.py"))
+        return [str(path.relative_to(self.root)) for path in dict.fromkeys(files)]
+
+    def _tested_elsewhere(self) -> dict[str, str]:
+        path = self.root / "tests" / "test_house.py"
+        for node in ast.parse(path.read_text()).body if path.exists() else ():
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "TESTED_ELSEWHERE":
+                return dict(ast.literal_eval(node.value))
+        return {}
