@@ -210,7 +210,7 @@ class Session:
         """Events, as ``read`` returns them, for an event loop."""
         until = _until(timeout)
         while True:
-            await self._ready(until)
+            await self._ready(until if n > 0 else 0)
             events = self.read(n, timeout=0)
             late = until is not None and monotonic_ns() >= until
             if events or n <= 0 or late or self.ended_by is not None:
