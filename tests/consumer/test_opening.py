@@ -5,6 +5,7 @@ import os
 import pytest
 
 import tapring
+from tapring.consumer import opening
 from tapring.shm.discovery import find
 from tapring.shm.names import segment_name
 from tapring.shm.registry import Registry
@@ -176,3 +177,22 @@ def test_another_users_engine_is_refused_with_a_reason(tap, name) -> None:
             os._exit(2)
         os._exit(3)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_waiting_for_an_engine_ends_when_it_is_there(tap, name, monkeypatch) -> None:
+    found, looks = opening.find, iter((False, False, True))
+
+    def find(engine, *asked):
+        return found(engine if next(looks) else "not-there", *asked)
+
+    monkeypatch.setattr(opening, "find", find)
+    with tapring.capture(name, stage="raw", wait=60) as session:
+        assert session.ended_by is None
+    assert next(looks, None) is None
+
+
+def test_lanes_that_differ_keep_no_session_of_a_capture_that_was_refused(name) -> None:
+    with tapring.Tap(name, stages={"s": "json"}), tapring.Tap(name, stages={"s": "lines"}):
+        with pytest.raises(ValueError, match="differs between the lanes"):
+            tapring.capture(name, stage="s")
+        assert [engine.sessions for engine in tapring.engines(name)] == [(), ()]

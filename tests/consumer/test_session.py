@@ -1,6 +1,7 @@
 """A session as its consumer reads it: events, frames, limits, what is left, how it ends."""
 
 import asyncio
+import gc
 import os
 import signal
 import threading
@@ -216,3 +217,100 @@ def test_arrays_are_views_of_the_frame(name) -> None:
             (found,) = session.read(8)
             assert not found.flags.owndata
             assert session.dtype == dtype
+
+
+async def leave_by_an_exception(session: tapring.Session) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with session:
+            assert session.read(2, timeout=0) == [b"a", b"b"]
+            1 / 0
+
+
+async def leave_by_an_exception_in_a_plain_with(session: tapring.Session) -> None:
+    with pytest.raises(ZeroDivisionError):
+        with session:
+            assert session.read(2, timeout=0) == [b"a", b"b"]
+            1 / 0
+
+
+async def forget(session: tapring.Session) -> None:
+    assert session.read(2, timeout=0) == [b"a", b"b"]
+
+
+async def leave(session: tapring.Session) -> None:
+    async with session:
+        assert session.read(2, timeout=0) == [b"a", b"b"]
+
+
+async def close(session: tapring.Session) -> None:
+    assert session.read(2, timeout=0) == [b"a", b"b"]
+    session.close()
+
+
+@pytest.mark.parametrize(
+    ("end", "again"),
+    [
+        (leave_by_an_exception, [b"a", b"b"]),
+        (leave_by_an_exception_in_a_plain_with, [b"a", b"b"]),
+        (forget, [b"a", b"b"]),
+        (leave, []),
+        (close, []),
+    ],
+)
+def test_at_least_once_only_a_session_that_ended_well_has_handled_its_last_events(
+    tap, name, end, again
+) -> None:
+    handle = tap.register("raw")
+    offer(tap, "raw", [b"a", b"b"])
+    asyncio.run(end(tapring.attach_session(name, handle.id, delivery="at-least-once")))
+    gc.collect()
+    with tapring.attach_session(name, handle.id) as session:
+        assert session.read(9, timeout=0) == again
+
+
+def test_reading_nothing_in_a_task_returns_at_once(tap, name) -> None:
+    async def read() -> list[bytes]:
+        async with tapring.capture(name, stage="raw") as session:
+            return await asyncio.wait_for(session.aread(0), 20)
+
+    assert asyncio.run(read()) == []
+
+
+def test_the_rest_of_a_frame_is_read_in_a_task_without_a_wait(tap, name) -> None:
+    async def read() -> None:
+        async with tapring.capture(name, stage="raw") as session:
+            offer(tap, "raw", [b"a", b"b"])
+            assert await session.aread(1) == [b"a"]
+            assert await asyncio.wait_for(session.aread(1), 20) == [b"b"]
+
+    asyncio.run(read())
+
+
+def test_other_tasks_run_while_one_waits_for_events(tap, name) -> None:
+    async def offer_later() -> None:
+        await asyncio.sleep(0)
+        offer(tap, "raw", [b"a"])
+
+    async def read() -> None:
+        async with tapring.capture(name, stage="raw") as session:
+            events, _ = await asyncio.gather(session.aread(1, timeout=20), offer_later())
+            assert events == [b"a"]
+
+    asyncio.run(read())
+
+
+def test_a_session_says_how_long_it_goes_on_and_of_what_it_is_a_sample(tap, name) -> None:
+    with tapring.capture(name, stage="raw", duration=30, sample=3) as session:
+        assert 0 < session.remaining_s <= 30
+        assert session.sample == 3
+    with tapring.capture(name, stage="raw", duration=0.01) as session:
+        assert list(session) == []
+        assert session.remaining_s == 0
+
+
+def test_a_session_shows_whether_it_is_open(tap, name) -> None:
+    with tapring.capture(name, stage="raw") as session:
+        assert repr(session).endswith("stage=raw open>")
+        session.end("interrupt")
+        assert list(session) == []
+        assert repr(session).endswith("stage=raw ended by interrupt>")

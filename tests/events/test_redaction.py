@@ -138,3 +138,35 @@ def test_tokens_are_equal_where_values_are(one, other) -> None:
 def test_the_prefix_of_tokens_is_public() -> None:
     assert PREFIX == "tapring:redacted:"
     assert tapring.Redactor is Redactor
+
+
+def test_a_regex_leaves_lists_and_objects_what_they_were() -> None:
+    event = redacted("", {"in": ["a", 4711, None, True, ["4711"]]}, regex="4711")
+    first, number, *constants, inner = event["in"]
+    assert (first, constants) == ("a", [None, True])
+    assert TOKEN.fullmatch(number)
+    assert TOKEN.fullmatch(inner[0])
+
+
+def test_a_regex_that_matches_their_names_leaves_true_false_and_null() -> None:
+    assert redacted("", [None, True, False], regex="null|true|false") == [None, True, False]
+
+
+def test_a_number_with_a_fraction_has_not_the_token_of_the_whole_one() -> None:
+    token = Redactor("x").token
+    assert token([1.5]) != token([1])
+    assert token([1.0]) == token([1])
+
+
+def test_a_key_is_redacted_where_a_wildcard_leads_to_it_and_another_path_names_it() -> None:
+    for paths in ("a.x,*.y", "*.y,a.x"):
+        event = redacted(paths, {"a": {"x": 1, "y": 2}, "b": {"y": 3}})
+        assert all(map(TOKEN.fullmatch, (event["a"]["x"], event["a"]["y"], event["b"]["y"])))
+        event = redacted(f"0.x,{paths}", [{"x": 1, "y": 2}, {"y": 3}])
+        assert all(map(TOKEN.fullmatch, (event[0]["x"], event[0]["y"], event[1]["y"])))
+
+
+def test_an_escaped_star_is_the_key_of_that_name_and_no_other() -> None:
+    event = redacted("\\*", {"*": 1, "a": 2})
+    assert TOKEN.fullmatch(event["*"])
+    assert event["a"] == 2

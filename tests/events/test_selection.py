@@ -1,5 +1,6 @@
 """Selection: each step keeps what it promises, and rules out no event that would pass."""
 
+import hashlib
 import re
 import warnings
 
@@ -117,3 +118,21 @@ def test_a_selection_describes_itself() -> None:
     }  # fmt: skip
     assert Select().empty
     assert Select().describe() == {}
+
+
+def test_which_values_a_sample_takes_does_not_change_with_the_version() -> None:
+    sample = Sample(3, "u")
+    for n in range(20):
+        digest = hashlib.blake2b(b"%d" % n, digest_size=8).digest()
+        assert sample.takes({"u": n}) == (int.from_bytes(digest, "big") % 3 == 0)
+
+
+@pytest.mark.parametrize(("unit", "seconds"), [("s", 1), ("m", 60), ("h", 3600)])
+def test_a_rate_begins_anew_with_each_period(unit, seconds) -> None:
+    rate, period = Rate(f"1/{unit}"), seconds * 10**9
+    assert [rate.takes(t, 5) for t in (0, 1, period - 1, period, 2 * period)] == [1, 0, 0, 1, 1]
+
+
+def test_a_selection_shows_what_it_asks_for() -> None:
+    assert repr(Select()) == "<Select everything>"
+    assert repr(Select(grep="x", sample=2)) == "<Select grep='x' sample=2>"

@@ -70,3 +70,8 @@ def test_what_a_redacted_path_leads_to_is_a_token_in_every_event(events, paths) 
     for event in Json().unpack(sifted.payload, count)[0]:
         for path in paths:
             assert all(TOKEN.fullmatch(str(value)) for value in Path(path).values(event))
+
+
+def test_nothing_asked_for_costs_nothing() -> None:
+    assert all(make_sieve(kind) is None for kind in KINDS.values())
+    assert make_sieve(Json(), Select(), None, None) is None

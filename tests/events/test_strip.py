@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import tapring
+from tapring.events.kinds import Json
+from tapring.events.strip import without
 
 SECRET = "R4W-VALUE"
 
@@ -103,3 +105,18 @@ def test_fields_that_cannot_be_removed_are_refused_when_the_tap_is_made(name, re
     stages = {"blobs": "bytes", "points": tapring.array(np.dtype([("x", "f4")]))}
     with pytest.raises(ValueError, match=said):
         tapring.Tap(name, stages=stages, redact=redact)
+
+
+def test_an_event_that_is_no_json_is_withheld_and_the_others_pass(name) -> None:
+    broken = msgspec.Raw(b'{"password":"%b",' % SECRET.encode())
+    with tapring.Tap(name, redact="password") as tap:
+        with tapring.capture(name) as session:
+            tap.snapshot().offer("decoded", [{"password": SECRET, "n": 1}, broken, {"n": 2}])
+            assert SECRET.encode() not in in_shared_memory(name)
+            assert session.read(9, timeout=5) == [{"n": 1}, {"n": 2}]
+            assert session.stats.errors == 1
+
+
+def test_no_encoding_of_an_event_that_is_no_json_passes() -> None:
+    packed = without({"s": Json()}, "a")["s"].pack([{"a": 1, "b": 2}, msgspec.Raw(b'{"a":1,')])
+    assert packed == (b'{"b":2}\n', 1, 1)

@@ -64,3 +64,34 @@ def test_without_redaction_a_bad_line_counts_as_not_decoded() -> None:
     sieve = make_sieve(Json(), Select(fields="a"))
     assert sieve.sift(b'{"a":1,"b":2}\nx\n', 2, 0).payload == b'{"a":1}\n'
     assert sieve.away == KeptAway(decoding=1)
+
+
+def test_every_nth_line_passes_and_the_others_are_counted() -> None:
+    sieve = make_sieve(Lines(), Select(sample=2))
+    assert sieve.sift(b"a\nb\nc\n", 3, 0) == Sifted(b"a\nc\n", 2, [0, 2])
+    assert sieve.away == KeptAway(sample=1)
+
+
+def test_lines_that_grep_ruled_out_do_not_say_that_no_line_is_json() -> None:
+    sieve = make_sieve(Lines(), Select(grep=r"\}$"), Redactor("a"))
+    assert sieve.sift(b"plain\ntext\n", 2, 0).count == 0
+    assert sieve.sift(b'{"a":1}\n', 1, 0).count == 1
+    assert sieve.away == KeptAway(grep=2)
+
+
+def test_grep_alone_passes_an_event_that_is_not_json_as_it_is() -> None:
+    sieve = make_sieve(Json(), Select(grep="x"))
+    assert sieve.sift(b"x {\n", 1, 0) == Sifted(b"x {\n", 1)
+    assert sieve.away == KeptAway()
+
+
+def test_a_stage_of_json_may_begin_with_events_that_cannot_be_decoded() -> None:
+    sieve = make_sieve(Json(), redact=Redactor("a"))
+    assert sieve.sift(b"broken\n", 1, 0).count == 0
+    assert sieve.away == KeptAway(redaction=1)
+
+
+def test_a_selection_of_lines_that_are_not_json_counts_them_and_is_no_error() -> None:
+    sieve = make_sieve(Lines(), Select(fields="a"))
+    assert sieve.sift(b"plain\ntext\n", 2, 0).count == 0
+    assert sieve.away == KeptAway(decoding=2)

@@ -129,3 +129,23 @@ def test_of_two_alternatives_either_keeps_an_event_a_candidate() -> None:
     texts = [b'{"level":"error"}', b'{"level":"info"}', b'{"n":"warn"}', b'{"level":"\\u0065"}']
     assert Where("level=='error' || n=='warn'").candidates(texts, range(4)) == [0, 2, 3]
     assert Where("level=='error' && (n=='warn' || n=='b')").candidates(texts, range(4)) == [3]
+
+
+@pytest.mark.parametrize(
+    ("expression", "event", "holds"),
+    [
+        ("a == `true`", {"a": True}, True),
+        ("a == `true`", {"a": 1}, False),
+        ("a == `null`", {}, True),
+        ("a != `true`", {"a": 1}, True),
+        ("a < `true`", {"a": 0}, False),
+        ("a > `1`", {"a": 2}, True),
+        ("a > `1`", {"a": True}, False),
+        ("a == `1`", {"a": True}, False),
+        ("a != `1`", {"a": True}, True),
+        ("!(a == `1`)", {"a": 2}, True),
+    ],
+)
+def test_true_is_not_1_and_has_no_order(expression, event, holds) -> None:
+    assert Where(expression).holds(event) is holds
+    assert bool(jmespath.search(expression, event)) is holds

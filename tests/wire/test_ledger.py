@@ -63,3 +63,9 @@ def test_the_fill_is_a_share_whatever_the_words_say(buffers, account, tail, head
 def test_a_session_of_which_nothing_is_said_is_served_whole(buffers, account, ppm, share) -> None:
     buffers.words[layout.SERVED_PPM] = ppm
     assert account.served() == share
+
+
+def test_what_is_unread_is_never_negative() -> None:
+    assert Ledger(captured=3, delivered=3).unread == 0
+    assert Ledger(captured=3, delivered=1).unread == 2
+    assert Ledger(captured=3, delivered=4).unread == 0

@@ -210,3 +210,65 @@ def test_whatever_was_released_never_comes_again_and_whatever_was_not_does(steps
         assert reader.account.ledger().delivered == reader.released == released
         assert reader.kept == taken - released
     assert reader.published() == len(offered)
+
+
+def test_a_kept_frame_reports_its_gap_once_however_it_is_released() -> None:
+    ring = Ring(slots=2)
+    for each in (b"a", b"b", b"lost"):
+        ring.offer([each])
+    ring.drain()
+    ring.offer([b"c", b"d"])
+    taken = ring.reader.take(keep=True)
+    assert (taken.count, taken.missed, ring.reader.gaps) == (2, 1, 0)
+    ring.reader.release(left=1)
+    assert (ring.reader.gaps, ring.page[layout.MISSED]) == (1, 1)
+    ring.reader.release()
+    assert (ring.reader.gaps, ring.page[layout.MISSED]) == (1, 1)
+    ring.offer([b"e"])
+    ring.reader.take(keep=True)
+    ring.reader.release()
+    assert (ring.reader.gaps, ring.page[layout.MISSED]) == (1, 1)
+
+
+def test_a_lost_tail_adds_to_the_gaps_before_it() -> None:
+    ring = Ring(slots=2)
+    for batch in ([b"a"], [b"b"], [b"lost"]):
+        ring.offer(batch)
+    ring.drain()
+    for batch in ([b"c"], [b"d"], [b"lost", b"too"]):
+        ring.offer(batch)
+    ring.drain()
+    assert ring.page[layout.MISSED] == 1
+    assert ring.reader.note_final_gap()
+    assert (ring.reader.gaps, ring.page[layout.MISSED]) == (2, 3)
+
+
+def test_the_rest_of_a_frame_has_no_gap_before_it() -> None:
+    ring = Ring()
+    ring.offer([b"a", b"b"])
+    ring.reader.take(keep=True)
+    ring.reader.release(left=1)
+    ring.reader = ring.new_reader()
+    rest = ring.reader.take()
+    assert (rest.payload, rest.count, rest.missed) == (b"b\n", 1, 0)
+
+
+def test_a_barrier_stands_between_what_is_loaded_or_stored_and_the_position() -> None:
+    """On x86-64 none is needed; the model says what goes wrong elsewhere if one is missing."""
+    stood: list[str] = []
+    ring = Ring(barrier=lambda: stood.append("barrier"))
+    ring.offer([b"a"])
+    stood.clear()
+    assert ring.take() == [b"a"]
+    assert len(stood) == 2  # behind the load of the tail, before the store of the head
+    ring.offer([b"b"])
+    ring.reader.take(keep=True)
+    stood.clear()
+    ring.reader.release()
+    assert len(stood) == 1
+    ring.reader.say_waiting(7, lambda: stood.append(ring.page[layout.WAITING]))
+    assert stood[1:] == [7]
+    ring.reader.say_awake(8)
+    assert ring.page[layout.WAITING] == 7
+    ring.reader.say_awake(7)
+    assert ring.page[layout.WAITING] == 0

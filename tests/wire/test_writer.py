@@ -4,6 +4,7 @@ import pytest
 
 from tapring.errors import RingCorrupt
 from tapring.wire import layout
+from tapring.wire.ledger import Ledger
 from tests.wire.ring import Ring
 
 
@@ -82,3 +83,36 @@ def test_a_consumer_position_that_goes_back_is_refused() -> None:
     with pytest.raises(RingCorrupt):
         for _ in range(3):
             ring.offer([b"a"])
+
+
+def test_a_new_ring_has_lost_nothing() -> None:
+    ring = Ring()
+    ring.writer.flush()
+    assert ring.reader.account.ledger() == Ledger()
+
+
+def test_a_sleeping_consumer_is_called_once_a_sleep_and_only_if_something_is_new() -> None:
+    ring, stood = Ring(), []
+    awaited = lambda: ring.writer.is_awaited(lambda: stood.append(1))  # noqa: E731
+    ring.reader.say_waiting(7, lambda: None)
+    assert not awaited()
+    assert not stood
+    ring.offer([b"a"])
+    assert awaited()
+    assert stood == [1]
+    ring.offer([b"b"])
+    assert not awaited()
+    ring.reader.say_waiting(8, lambda: None)
+    ring.offer([b"c"])
+    assert awaited()
+    ring.reader.say_awake(8)
+    ring.offer([b"d"])
+    assert not awaited()
+
+
+def test_an_ended_ring_takes_nothing_and_its_first_reason_stands() -> None:
+    ring = Ring()
+    ring.writer.end(layout.Ended.CLOSED)
+    ring.writer.end(layout.Ended.EVICTED)
+    assert ring.reader.ended() == layout.Ended.CLOSED
+    assert ring.writer.limit == 0
