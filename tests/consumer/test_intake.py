@@ -133,3 +133,21 @@ def test_missing_events_are_told_with_the_next_frame_that_is_not_filtered(name) 
         assert intake.next(0) is None
         offer("raw", [b"yes"])
         assert intake.next(0).frame.missed == 5
+
+
+def test_on_idle_is_called_now_and_then_while_all_frames_are_filtered(tap, name) -> None:
+    calls: list[int] = []
+    with tapring.capture(name, stage="raw", select=tapring.Select(grep="wanted")) as session:
+        for _ in range(200):
+            tap.snapshot().offer("raw", [b"other"])
+        session.on_idle = lambda: calls.append(session.stats.delivered)
+        assert session.read(1, timeout=0) == []
+    assert calls == [64, 128, 192]
+
+
+def test_a_session_that_selects_iterates_no_frame_of_which_nothing_is_left(tap, name) -> None:
+    with tapring.capture(name, stage="raw", select=tapring.Select(grep="wanted")) as session:
+        for batch in ([b"other"], [b"wanted", b"other"], [b"other"]):
+            tap.snapshot().offer("raw", batch)
+        tap.close()
+        assert [frame.events() for frame in session.frames()] == [[b"wanted"]]

@@ -191,8 +191,9 @@ def test_waiting_for_an_engine_ends_when_it_is_there(tap, name, monkeypatch) -> 
     assert next(looks, None) is None
 
 
-def test_lanes_that_differ_keep_no_session_of_a_capture_that_was_refused(name) -> None:
+@pytest.mark.parametrize("keep", [False, True])
+def test_lanes_that_differ_keep_no_session_of_a_capture_that_was_refused(name, keep) -> None:
     with tapring.Tap(name, stages={"s": "json"}), tapring.Tap(name, stages={"s": "lines"}):
         with pytest.raises(ValueError, match="differs between the lanes"):
-            tapring.capture(name, stage="s")
+            tapring.capture(name, stage="s", keep=keep)
         assert [engine.sessions for engine in tapring.engines(name)] == [(), ()]

@@ -268,6 +268,20 @@ def test_at_least_once_only_a_session_that_ended_well_has_handled_its_last_event
         assert session.read(9, timeout=0) == again
 
 
+def test_a_task_iterates_from_the_rest_of_a_frame_to_the_end(tap, name) -> None:
+    async def read() -> None:
+        async with tapring.capture(name, stage="raw") as session:
+            for batch in ([b"a", b"b"], [b"c"]):
+                offer(tap, "raw", batch)
+            assert await session.aread(1) == [b"a"]
+            tap.close()
+            assert [event async for event in session] == [b"b", b"c"]
+            assert [event async for event in session] == []
+            assert session.ended_by == "engine-exit"
+
+    asyncio.run(read())
+
+
 def test_reading_nothing_in_a_task_returns_at_once(tap, name) -> None:
     async def read() -> list[bytes]:
         async with tapring.capture(name, stage="raw") as session:
