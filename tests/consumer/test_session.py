@@ -328,3 +328,22 @@ def test_a_session_shows_whether_it_is_open(tap, name) -> None:
         session.end("interrupt")
         assert list(session) == []
         assert repr(session).endswith("stage=raw ended by interrupt>")
+
+
+@pytest.mark.parametrize("delivery", ["at-most-once", "at-least-once"])
+def test_what_was_not_read_of_a_frame_of_records_comes_next_and_counts_as_unread(
+    name, delivery
+) -> None:
+    dtype = np.dtype([("a", "i8")])
+    with tapring.Tap(name, stages={"s": tapring.array(dtype)}) as tap:
+        with tapring.capture(name, stage="s", delivery=delivery) as session:
+            for first in (0, 4):
+                offer(tap, "s", np.arange(first, first + 4).astype(dtype))
+            (found,) = session.read(3, timeout=0)
+            assert found["a"].tolist() == [0, 1, 2]
+            assert (session.stats.delivered, session.stats.unread) == (3, 5)
+            rest = [
+                record for _ in range(2) for found in session.read(4, timeout=0) for record in found
+            ]
+            assert [record["a"] for record in rest] == [3, 4, 5, 6, 7]
+            assert closes(session.stats)
