@@ -251,6 +251,17 @@ def test_the_rest_of_a_frame_has_no_gap_before_it() -> None:
     ring.reader = ring.new_reader()
     rest = ring.reader.take()
     assert (rest.payload, rest.count, rest.missed) == (b"b\n", 1, 0)
+    assert ring.reader.gaps == 0
+
+
+def test_a_frame_whose_events_were_all_released_but_not_its_slots_does_not_come_again() -> None:
+    ring = Ring()
+    ring.offer([b"a", b"b"])
+    ring.offer([b"c"])
+    ring.page[layout.RELEASED] = 2  # the last reader was killed before it moved the head
+    ring.reader = ring.new_reader()
+    assert ring.drain() == [b"c"]
+    assert ring.reader.gaps == 0
 
 
 def test_a_barrier_stands_between_what_is_loaded_or_stored_and_the_position() -> None:
@@ -266,6 +277,9 @@ def test_a_barrier_stands_between_what_is_loaded_or_stored_and_the_position() ->
     stood.clear()
     ring.reader.release()
     assert len(stood) == 1
+    stood.clear()
+    ring.reader.ended()
+    assert len(stood) == 1  # behind the load of the end, before that of the position
     ring.reader.say_waiting(7, lambda: stood.append(ring.page[layout.WAITING]))
     assert stood[1:] == [7]
     ring.reader.say_awake(8)
