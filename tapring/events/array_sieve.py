@@ -40,9 +40,8 @@ class ArraySieve(Steps):
             return NONE_LEFT
         kept = records[list(at)]
         if self._names is not None:
-            thinner = kept[self._names].astype(self.kind.dtype)
-            return Sifted(thinner.tobytes(), len(at), at)
-        return Sifted(kept.tobytes(), len(at), at)
+            kept = kept[self._names].astype(self.kind.dtype)
+        return Sifted(bytes(self.kind.pack(kept)[0]), len(at), at)
 
     def _looked_into(self, dicts: list[Any]) -> Sequence[int]:
         grep = self.select.grep

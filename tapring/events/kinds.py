@@ -20,6 +20,7 @@ import msgspec
 from ..thrown_in import comes_of, each_of
 from .decoding import NOT_DECODED as NOT_DECODED
 from .decoding import decode_lines
+from .padding import copy_solid, solid
 
 if TYPE_CHECKING:
     import numpy as np
@@ -229,6 +230,9 @@ class Array:
         self._asarray = np.asarray
         self._bytes = np.dtype(np.uint8)
         self._record = np.void
+        # Not found here: a consumer has this dtype from another process, and finding padding takes
+        # memory in proportion to the size of a record.
+        self._solid: np.dtype[Any] | None = self.dtype
 
     def count(self, batch: Any) -> int:
         try:
@@ -240,7 +244,12 @@ class Array:
         records = self._records(batch)
         if not len(records):
             return b"", 0, 0
-        if not records.flags.c_contiguous:
+        if self._solid is not None:
+            if self._solid is self.dtype:
+                self.prepare()
+                return self.pack(records)
+            records = copy_solid(records, self._solid)
+        elif not records.flags.c_contiguous:
             records = records.copy()
         return memoryview(records.view(self._bytes)), len(records), 0
 
@@ -264,6 +273,10 @@ class Array:
 
         return repr(dtype_to_descr(self.dtype))
 
+    def prepare(self) -> None:
+        """Find the padding now, so that the first batch does not wait for it."""
+        self._solid = solid(self.dtype)
+
     def _records(self, batch: Any) -> Any:
         if type(batch) is list:
             # From a bare number, numpy would fill every field of a record.
@@ -282,10 +295,15 @@ class Array:
                 f"an array stage takes arrays of {self.dtype}, not {_type_of(batch)}"
                 f"{' of ' + str(batch.dtype) if hasattr(batch, 'dtype') else ''}"
             )
-        records = self._asarray(records)
-        if records.ndim == 0:
-            return records.reshape(1)
+        records = self._asarray(batch := records)
+        if records is not batch and hasattr(type(batch), "mask"):
+            raise NotABatch(
+                f"a {_type_of(batch)} would lose its mask; offer batch.filled(value), which puts "
+                f"a value of your choice in place of what is masked"
+            )
         if records.ndim != 1:
+            if records.ndim == 0:
+                return records.reshape(1)
             raise NotABatch(f"a batch of records must have one dimension, not {records.ndim}")
         return records
 
@@ -293,9 +311,12 @@ class Array:
 def array(dtype: DTypeLike) -> Array:
     """A stage of records of a numpy structured ``dtype``: ``Tap(stages={"s": array(dtype)})``.
 
-    Raises ValueError for a dtype that holds Python objects or has no size.
+    The padding of an aligned dtype is zeroed: it never enters shared memory as it is. Raises
+    ValueError for a dtype that holds Python objects or has no size.
     """
-    return Array(dtype)
+    kind = Array(dtype)
+    kind.prepare()
+    return kind
 
 
 PLAIN: Final[dict[str, type[Lines | Json | Blobs]]] = {

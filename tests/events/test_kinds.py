@@ -123,6 +123,28 @@ def test_records_may_be_a_slice_a_single_one_or_tuples() -> None:
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("of", [np.ndarray, np.recarray, np.memmap])
+def test_arrays_whose_classes_add_nothing_to_the_records_are_batches(of, tmp_path) -> None:
+    records = np.zeros(3, POINT)
+    if of is np.memmap:
+        batch = np.memmap(tmp_path / "records", POINT, "w+", shape=3)
+    else:
+        batch = records.view(of)
+    payload, count, errors = Array(POINT).pack(batch)
+    assert (bytes(payload), count, errors) == (records.tobytes(), 3, 0)
+
+
+@pytest.mark.parametrize("which", [slice(None), 0], ids=["array", "record"])
+def test_a_masked_array_is_refused_and_told_how_to_keep_what_it_knows(which) -> None:
+    """Its mask has no place in shared memory, and without it what is masked looks valid."""
+    masked = np.ma.array(np.ones(2, POINT))
+    masked.mask = [True, False]
+    for work in (Array(POINT).pack, Array(POINT).count):
+        with pytest.raises(NotABatch, match=r"mask.*offer batch\.filled\(value\)"):
+            work(masked[which])
+    assert Array(POINT).pack(masked.filled())[1] == 2
+
+
 @pytest.mark.parametrize(
     ("kind", "batch"),
     [
@@ -136,6 +158,7 @@ def test_records_may_be_a_slice_a_single_one_or_tuples() -> None:
         (Array(POINT), np.zeros(3)),
         (Array(POINT), [1, 2]),
         (Array(POINT), np.zeros((2, 2), POINT)),
+        (Array(POINT), np.zeros(2, POINT).view(np.matrix)),
     ],
 )
 def test_anything_but_a_batch_is_refused_and_not_consumed(kind, batch) -> None:
