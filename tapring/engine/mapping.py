@@ -58,10 +58,11 @@ class Arriving:
         except BaseException:
             segment.detach()
             raise
-        now = monotonic_ns()
         longest = registry.info.max_duration_ns
         duration = min(row.duration_ns or longest, longest)
-        return Live(registry, row, segment, writer, min(row.opened_ns, now) + duration)
+        # Not from ``row.opened_ns``: the consumer may be in another time namespace, where its clock
+        # is minutes behind or ahead of this one.
+        return Live(registry, row, segment, writer, monotonic_ns() + duration)
 
 
 class Leaving:

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import time
 
 import pytest
 
@@ -64,6 +65,28 @@ def test_parts_are_finished_at_once_when_the_time_for_them_is_over(name, monkeyp
         now = row.opened_ns + layout.TAKE_UP_NS
         assert tap.snapshot().watches("raw")
         registry.table.free(row)
+
+
+@pytest.mark.parametrize("ahead_s", [-300, 300])
+def test_how_long_a_session_lasts_depends_on_the_engines_clock_alone(
+    name, monkeypatch, ahead_s
+) -> None:
+    """A consumer in another time namespace has another CLOCK_MONOTONIC."""
+    with tapring.Tap(name, max_duration=60) as tap, Registry.attach(name, tap.lane) as registry:
+        with monkeypatch.context() as consumer:
+            theirs = time.monotonic_ns() + ahead_s * 10**9
+            consumer.setattr("tapring.shm.registry.time.monotonic_ns", lambda: theirs)
+            row = registry.register(**A_SESSION)
+        tap.snapshot()
+        opened = time.monotonic_ns()
+        assert tap.active_sessions == 1
+        for after_s, there in ((59, 1), (61, 0)):
+            now = opened + after_s * 10**9
+            monkeypatch.setattr("tapring.engine.tap.monotonic_ns", lambda now=now: now)
+            tap.snapshot()
+            assert tap.active_sessions == there
+        assert registry.table.rows() == []
+        assert names(registry.info.segment_name(row.id)) == []
 
 
 def test_a_session_that_ends_while_it_is_taken_up_leaves_nothing(name, monkeypatch) -> None:
