@@ -14,6 +14,7 @@ from typing import Final
 
 from ..errors import NotPermitted, SharedMemoryFull
 from ..thrown_in import raise_unless_the_kernels
+from ..wire import layout
 from .names import bell_file
 from .platform import posix_ipc
 from .segment import DIRECTORY, MODE, explain, not_given, unlink
@@ -69,7 +70,8 @@ class Bell:
         if (
             not stat.S_ISREG(status.st_mode)
             or status.st_uid not in (owner, 0)
-            or status.st_size < _SMALLEST_BYTES
+            or not _SMALLEST_BYTES <= status.st_size <= layout.PAGE
+            or not status.st_blocks  # a hole: on a full /dev/shm, touching it raises SIGBUS, too
         ):
             raise NotPermitted(f"{_path(name)} is not a doorbell of user {owner}; remove it")
         try:

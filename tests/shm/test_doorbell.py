@@ -10,6 +10,7 @@ from tapring.errors import NotPermitted, SharedMemoryFull
 from tapring.shm.doorbell import Bell
 from tapring.shm.names import bell_file
 from tapring.shm.segment import DIRECTORY, names, unlink
+from tapring.wire import layout
 from tests.promises.users.three_users import OPERATOR, STRANGER, acting_as
 
 ME = os.geteuid()
@@ -77,6 +78,21 @@ def test_a_file_that_is_too_short_for_a_semaphore_is_refused(name) -> None:
     with pytest.raises(NotPermitted, match="is not a doorbell of user"):
         Bell.open(short, ME)
     unlink(bell_file(short))
+
+
+@pytest.mark.parametrize(
+    "first_byte_at", [None, layout.PAGE], ids=["all of it a hole", "its first page a hole"]
+)
+def test_a_file_with_a_hole_in_the_semaphores_place_is_refused(name, first_byte_at) -> None:
+    """On a full /dev/shm, posting it would kill the engine with SIGBUS."""
+    sparse = f"tapring.{name}.0a1b2c3d.1"
+    with open(f"{DIRECTORY}/{bell_file(sparse)}", "wb") as file:
+        file.truncate(32)
+        if first_byte_at is not None:
+            os.pwrite(file.fileno(), b"x", first_byte_at)
+    with pytest.raises(NotPermitted, match="is not a doorbell of user"):
+        Bell.open(sparse, ME)
+    unlink(bell_file(sparse))
 
 
 def test_one_that_cannot_be_made_is_a_clear_error() -> None:
