@@ -18,7 +18,7 @@ def say(error: object) -> None:
         error = f"{error.filename or 'output'}: {error.strerror}"
     elif isinstance(error, MemoryError):
         error = "this process is out of memory; raise its limit (ulimit -v) or use less --buffer"
-    click.echo(f"tapring: error: {error}", err=True)
+    click.echo(printable(f"tapring: error: {error}"), err=True)
 
 
 def fail(error: object) -> NoReturn:
@@ -29,7 +29,17 @@ def fail(error: object) -> NoReturn:
 
 def note(text: str) -> None:
     """Print a remark, which is no error, on standard error."""
-    click.echo(f"tapring: {text}", err=True)
+    click.echo(printable(f"tapring: {text}"), err=True)
+
+
+def printable(text: str) -> str:
+    """``text`` with an escape for each character that a terminal might obey instead of showing.
+
+    Errors and remarks repeat names that other users chose, and values of their shared memory.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def counted(count: int, noun: str) -> str:

@@ -30,6 +30,9 @@ _Bytes = Annotated[int, Meta(ge=1, le=layout.MAX_PAYLOAD_BYTES)]
 _SlotBytes = Annotated[int, Meta(ge=layout.MIN_SLOT_BYTES, le=layout.MAX_SLOT_BYTES)]
 
 
+_Lane = Annotated[str, Meta(pattern=rf"^{layout.LANE_PATTERN}\Z")]
+
+
 class StageInfo(msgspec.Struct, frozen=True):
     """A stage as its registry describes it.
 
@@ -46,8 +49,8 @@ class StageInfo(msgspec.Struct, frozen=True):
 class LaneInfo(msgspec.Struct, frozen=True):
     """A lane's name, its stages and its limits, as it was created with them."""
 
-    engine: str
-    lane: str
+    engine: _Name
+    lane: _Lane
     stages: tuple[StageInfo, ...]
     max_sessions: int
     max_duration_ns: Annotated[int, Meta(ge=1, le=(1 << 63) - 1)]

@@ -10,7 +10,7 @@ from ..wire.geometry import consumer_words, producer_words
 from ..wire.ledger import Account
 from ..wire.ordering import publish_barrier
 from .info import LaneInfo
-from .names import bell_file
+from .names import bell_file, parse_name
 from .row import Row
 from .segment import Segment, names, unlink
 
@@ -83,9 +83,11 @@ def names_of(info: LaneInfo, row: Row) -> tuple[str, str]:
 def names_of_sessions(registry: str) -> list[str]:
     """List the rings and doorbells in /dev/shm of the lane whose registry is ``registry``.
 
+    Names that tapring does not give are left out: they are printed, and any user can make them.
     Raises SharedMemoryFull if this process may not open another file to look.
     """
-    return [*names(f"{registry}."), *names(f"{bell_file(registry)}.")]
+    found = [*names(f"{registry}."), *names(f"{bell_file(registry)}.")]
+    return [name for name in found if parse_name(name)]
 
 
 def _check_ring(words: memoryview, segment: Segment, row: Row) -> None:

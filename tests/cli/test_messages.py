@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from tapring.cli.messages import age_in_words, countdown, counted, fail, say, size_in_words
+from tapring.cli.messages import age_in_words, countdown, counted, fail, note, say, size_in_words
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,14 @@ def test_an_error_is_one_line_on_standard_error(capsys, error, said) -> None:
     assert out == ""
     assert err.startswith(f"tapring: error: {said}")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("speak", [say, note])
+def test_nothing_that_is_said_can_command_the_terminal(capsys, speak) -> None:
+    speak("\x1b]0;title\x07 a\nb \x9b2J \u202e \udcff café 7\u0661")
+    said = capsys.readouterr().err
+    assert said.endswith("\\x1b]0;title\\x07 a\\nb \\x9b2J \\u202e \\udcff café 7\u0661\n")
+    assert said.count("\n") == 1
 
 
 def test_a_command_that_cannot_start_exits_with_3(capsys) -> None:

@@ -64,6 +64,20 @@ def test_a_description_of_another_lane_is_refused(segment, info) -> None:
         read_info(segment, info.engine, "f" * 8, 0.0)
 
 
+@pytest.mark.parametrize("field", ["engine", "lane"])
+def test_a_name_that_would_reach_a_terminal_as_a_command_is_not_repeated(
+    segment, info, field
+) -> None:
+    """Its error is shown to root, and any user can make a registry."""
+    evil = msgspec.structs.replace(info, **{field: "\x1b]0;x\x07"})
+    described = msgspec.json.encode(evil)
+    os.pwrite(segment.fd, described, layout.info_offset(info.max_sessions))
+    os.pwrite(segment.fd, len(described).to_bytes(8, "little"), layout.INFO_BYTES * layout.WORD)
+    with pytest.raises(RingCorrupt, match="is damaged") as refused:
+        read_info(segment, info.engine, LANE, 0.0)
+    assert str(refused.value).isprintable()
+
+
 def test_where_stores_may_be_reordered_the_magic_follows_a_barrier(info, monkeypatch) -> None:
     at_the_barrier: list[tuple[int, int]] = []
     with memoryview(bytearray(3 * layout.PAGE)) as view, view.cast("Q") as words:

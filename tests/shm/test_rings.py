@@ -18,7 +18,7 @@ from tapring.shm.rings import (
     unlink_ring,
 )
 from tapring.shm.row import Row
-from tapring.shm.segment import Segment, names
+from tapring.shm.segment import DIRECTORY, Segment, names
 from tapring.wire import layout
 from tapring.wire.layout import RowState
 from tapring.wire.ledger import Ledger
@@ -113,3 +113,12 @@ def test_a_session_has_a_ring_and_perhaps_a_doorbell(ring, info) -> None:
     assert names_of_sessions(info.segment_name()) == [ring.name]
     unlink_ring(info, ROW)
     assert names(ring.name) == []
+
+
+@pytest.mark.parametrize("odd", ["\x1b]0;x\x07", "7\n", "7 8", "notes", ""])
+def test_a_name_that_tapring_does_not_give_is_no_ring_of_a_lane(info, ring, odd) -> None:
+    """It is neither removed nor shown on a terminal."""
+    path = f"{DIRECTORY}/{info.segment_name()}.{odd}"
+    with open(path, "wb"):
+        assert names_of_sessions(info.segment_name()) == [info.segment_name(ROW.id)]
+    os.unlink(path)
