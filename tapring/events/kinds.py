@@ -9,9 +9,10 @@ from __future__ import annotations
 import io
 import struct
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from itertools import accumulate, pairwise
+from itertools import accumulate, islice, pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
@@ -70,11 +71,9 @@ class _Text:
         return min(payload.count(_NEWLINE, 0, end), count - 1)
 
     def split(self, payload: bytes, count: int, at: int) -> tuple[bytes, bytes]:
-        end = 0
-        for _ in range(at):
-            end = payload.find(_NEWLINE, end) + 1
-            if not end:  # fewer lines than the header says
-                return payload, payload[:0]
+        lines = io.BytesIO(payload)  # finds newlines in C; at the end if there are fewer lines
+        deque(islice(lines, at), maxlen=0)
+        end = lines.tell()
         return payload[:end], payload[end:]
 
     def describe(self) -> str:
@@ -187,12 +186,17 @@ class Blobs:
         return self._join(blobs), len(blobs), errors
 
     def fit(self, payload: bytes, count: int, room: int) -> int:
-        ends = list(accumulate(length + 4 for length in self._lengths(payload, count)))
-        return min(bisect_right(ends, room), count - 1)
+        ends = list(accumulate(self._lengths(payload, count)))
+        fitting = bisect_right(range(count), room, key=lambda i: ends[i] + 4 * (i + 1))
+        return min(fitting, count - 1)
 
     def split(self, payload: bytes, count: int, at: int) -> tuple[bytes, bytes]:
-        events, _ = self.unpack(payload, count)
-        return self._join(events[:at]), self._join(events[at:])
+        first = 4 * count
+        lengths = self._lengths(payload, count) if first <= len(payload) else ()
+        if first + sum(lengths) != len(payload):
+            return b"", b""  # as ``unpack`` finds no event in it
+        table, cut = 4 * at, first + sum(lengths[:at])
+        return payload[:table] + payload[first:cut], payload[table:first] + payload[cut:]
 
     def unpack(self, payload: bytes, count: int) -> tuple[list[bytes], int]:
         if 4 * count > len(payload):

@@ -234,6 +234,22 @@ def test_a_payload_is_cut_where_the_room_ends(kind, sizes, data) -> None:
         assert [*both[0], *both[1]] == batch
 
 
+@pytest.mark.parametrize("kind", [Lines(), Blobs()], ids=lambda kind: kind.name)
+def test_a_payload_that_is_cut_behind_its_last_event_is_left_whole(kind) -> None:
+    """Also if it has fewer lines than its header says."""
+    payload, count, _ = kind.pack([b"one", b"two"])
+    assert kind.split(payload, count, 2) == (payload, b"")
+    assert kind.split(payload[:-1], count, 2)[1] == b""
+    if kind.name == "lines":
+        assert kind.split(payload, 9, 7) == (payload, b"")
+
+
+def test_lengths_that_do_not_make_the_payload_have_no_events_to_cut() -> None:
+    payload, count, _ = Blobs().pack([b"one", b"two"])
+    for wrong in (payload[:-1], payload + b"x", payload[:6]):
+        assert Blobs().split(wrong, count, 1) == (b"", b"")
+
+
 def test_a_kind_travels_through_its_description() -> None:
     for kind in (Lines(), Json(), Blobs(), array(POINT)):
         again = kind_from(kind.name, kind.describe())
