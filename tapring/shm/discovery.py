@@ -182,7 +182,7 @@ def _engine_info(registry: Registry) -> EngineInfo:
         name=info.engine,
         lane=info.lane,
         pid=registry.pid,
-        uptime_s=(time.monotonic_ns() - registry.created_ns) / 1e9,
+        uptime_s=_age_s(registry.created_ns),
         stages={stage.name: stage for stage in info.stages},
         sessions=tuple(sessions),
         max_sessions=info.max_sessions,
@@ -212,6 +212,11 @@ def _session_info(registry: Registry, row: Row) -> SessionInfo:
         cost_ns=account.cost_ns(),
         fill=fill,
         buffer_bytes=row.slots * row.slot_bytes,
-        age_s=(time.monotonic_ns() - row.opened_ns) / 1e9,
+        age_s=_age_s(row.opened_ns),
         **ledger.counters(),
     )
+
+
+def _age_s(since_ns: int) -> float:
+    """The seconds since then; 0 for a time that is still to come, as another clock may have it."""
+    return max(0, time.monotonic_ns() - since_ns) / 1e9

@@ -22,6 +22,7 @@ COUNTER_WORDS: Final = {
     "shed": layout.SHED,
 }
 """The word of the producer's page in which each counter is stored."""
+_LARGEST: Final = (1 << 64) - 1
 _OFFERED: Final = ("captured", "dropped", "oversize", "errors")
 _LOST: Final = ("dropped", "oversize", "errors")
 
@@ -97,7 +98,8 @@ class Account:
         words, page = self._words, self._page
         counted: dict[str, int] = {name: words[word] for name, word in COUNTER_WORDS.items()}
         return Ledger(
-            offered=sum([counted[name] for name in _OFFERED]),
+            # Kept to a word's size: where words are damaged, the sum has no form in JSON.
+            offered=min(_LARGEST, sum([counted[name] for name in _OFFERED])),
             delivered=max(0, page[layout.RELEASED] - page[layout.ABANDONED]),
             **counted,
         )

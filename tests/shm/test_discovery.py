@@ -2,13 +2,15 @@
 
 import os
 
+import msgspec
 import pytest
 
 import tapring
+from tapring.shm.discovery import engines
 from tapring.shm.names import segment_name
-from tapring.shm.segment import Segment, names
+from tapring.shm.segment import DIRECTORY, Segment, names
 from tapring.wire import layout
-from tapring.wire.ledger import Ledger
+from tapring.wire.ledger import COUNTER_WORDS, Ledger
 from tests.helpers import offer
 
 
@@ -50,3 +52,22 @@ def test_a_session_shows_every_counter_of_the_ledger() -> None:
     assert set(Ledger.__struct_fields__) - set(tapring.SessionInfo.__struct_fields__) == {
         "delivered"
     }
+
+
+@pytest.mark.parametrize("value", [(1 << 64) - 1, 1 << 63], ids=["full", "half"])
+def test_words_that_are_full_are_listed_as_numbers_that_can_be_encoded(name, value) -> None:
+    words = [*COUNTER_WORDS.values(), layout.TAIL, layout.HEAD, layout.COST_NS, layout.SERVED_PPM]
+    with tapring.Tap(name) as tap, tapring.capture(name) as session:
+        tap.snapshot()
+        registry = segment_name(name, tap.lane)
+        for file, several in (
+            (segment_name(name, tap.lane, session.id), words),
+            (registry, [layout.CLOCK_MONOTONIC_NS, layout.row(0) + layout.ROW_OPENED_NS]),
+        ):
+            with open(f"{DIRECTORY}/{file}", "r+b") as segment:
+                for word in several:
+                    os.pwrite(segment.fileno(), value.to_bytes(8, "little"), word * layout.WORD)
+        (info,) = engines(name)
+        assert (info.uptime_s, info.sessions[0].age_s) == (0, 0)
+        assert info.sessions[0].captured == value
+        assert msgspec.json.decode(msgspec.json.encode(info), type=type(info)) == info
