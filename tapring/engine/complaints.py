@@ -12,6 +12,8 @@ import sys
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import count
 from typing import Final
 
 from ..errors import StageNotFound
@@ -38,6 +40,7 @@ class Complaints:
     __slots__ = (
         "_engine",
         "_gate",
+        "_misuses",
         "_registry",
         "_stages",
         "_warned",
@@ -56,6 +59,7 @@ class Complaints:
         self.strict = strict
         self.faults = 0
         self.misuse = 0
+        self._misuses = count(1)  # drawn from by any thread
 
     def enter(self, gate: Gate, registry: Registry | None) -> None:
         """Show counts in ``registry``, which ``gate`` guards, from now on; None: nowhere."""
@@ -81,13 +85,15 @@ class Complaints:
 
     def misused(self, message: str, error: Exception | None = None) -> None:
         """Count and report a wrong offer; a strict Tap raises ``error`` or StageNotFound."""
-        with self._gate.hold():
-            self.misuse += 1
-            if self._registry is not None:
-                self._registry.misuse = self.misuse
+        self._gate.post(partial(self._show_misuse, next(self._misuses)))
         if self.strict:
             raise error or StageNotFound(message)
         self.warn(message)
+
+    def _show_misuse(self, number: int) -> None:
+        self.misuse = max(number, self.misuse)
+        if self._registry is not None:
+            self._registry.misuse = self.misuse
 
     def unknown_stage(self, stage: object) -> None:
         """Count and report an offer to a stage that the engine does not have."""

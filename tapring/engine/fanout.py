@@ -1,14 +1,24 @@
-"""A stage and its sessions: a batch is serialized once and written into the ring of each."""
+"""A stage and its sessions: a batch is serialized once and written into the ring of each.
+
+Theory of operation. An offer has two halves. ``gather`` reads the batch: it counts the events, and
+serializes them if a session has room. The code of events may run there, and other threads may
+change the batch, so nothing is held and nothing is changed meanwhile. ``commit`` belongs inside the
+gate. It publishes and counts what was gathered, and never looks at the batch again.
+"""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
-from ..events.kinds import Kind, NotABatch, unreadable
+from ..events.kinds import Kind, Packed, unreadable
 from ..thrown_in import was_thrown_in
 from ..wire.writer import Writer
 from .session import Live
+
+NO_ROOM: Final = None
+"""Gathered instead of a payload: no session that is due has room for more."""
+_NOT_DUE: Final = object()
 
 
 class Turn:
@@ -23,15 +33,29 @@ class Turn:
 class Watched:
     """One stage and the sessions that watch it.
 
-    ``due``: the writers that this batch is for. ``broken``: writers whose session must be evicted,
-    each with the error. ``batches``: how many batches were offered. ``resting``: the sizes of
-    batches that were skipped for all sessions and are not counted yet.
+    ``choosy``: a batch may be for no session, so ``gather`` looks first; else the kind's ``pack``
+    will do. A ring that is full makes it so. ``due``: the writers that the last batch was for.
+    ``broken``: writers whose session must be evicted, each with the error. ``batches``: how many
+    batches were offered. ``resting``: the sizes of batches that were skipped for all sessions and
+    are not counted yet.
     """
 
-    __slots__ = ("batches", "broken", "due", "kind", "lives", "resting", "writers")
+    __slots__ = (
+        "_any_list",
+        "batches",
+        "broken",
+        "choosy",
+        "due",
+        "kind",
+        "lives",
+        "resting",
+        "writers",
+    )
 
     def __init__(self, kind: Kind, lives: tuple[Live, ...]) -> None:
         self.kind = kind
+        self._any_list = kind.takes_any_list
+        self.choosy = True
         self.lives = lives
         self.writers = self.due = tuple(live.writer for live in lives)
         self.broken: list[tuple[Writer, Exception]] = []
@@ -43,29 +67,42 @@ class Watched:
         self.batches = before.batches
         self.resting = before.resting
 
-    def write(self, batch: Any, time_ns: int) -> None:
-        """Serialize ``batch`` once, unless no ring has room; publish it in each ring that has."""
+    def settled(self) -> Watched | None:
+        """What to offer to, once the sessions do not change any more: see ``late``."""
+        return self
+
+    def gather(self, batch: Any) -> Packed:
+        """Serialize ``batch``, or count its events if no ring has room. Raises what they raise."""
+        for writer in self.writers:
+            if writer.at[0] < writer.limit:
+                self.choosy = False
+                return self.kind.pack(batch)
+            if writer.has_moved():
+                return self.kind.pack(batch)
+        if self._any_list and type(batch) is list:  # a call less
+            return NO_ROOM, len(batch), 0
+        return NO_ROOM, self.kind.count(batch), 0
+
+    def commit(self, gathered: Packed, time_ns: int) -> None:
+        """Publish what was gathered in each ring that has room, and count it in the others."""
         self.batches += 1
-        packed = None
-        begun = None  # the last writer whose counters were loaded
         due = self.due
+        payload, count, errors = gathered
+        events = count + errors
+        begun = None  # the last writer whose counters were loaded
+        left = due
         while True:
             try:
-                for writer in due:
+                for writer in left:
                     # Three loads. The property ``offered`` would cost 40 ns.
                     at = writer.at
                     dropped = writer.dropped
                     apart = writer.apart
                     begun = writer
-                    if at[0] >= writer.limit and not writer.look_again():
-                        writer.drop(self.kind.count(batch))
+                    if payload is NO_ROOM or (at[0] >= writer.limit and not writer.look_again()):
+                        writer.drop(events)
+                        self.choosy = True
                         continue
-                    if packed is None:
-                        try:
-                            packed = self.kind.pack(batch)
-                        except Exception as error:
-                            raise unreadable(error, self.kind.pack, batch) from error
-                    payload, count, errors = packed
                     if errors:
                         writer.fail(errors)
                     # Not ``if count``: in CPython 3.13 an ``if`` at the end of a loop's body is
@@ -74,14 +111,8 @@ class Watched:
                         continue
                     writer.publish(payload, count, time_ns)
                 return
-            except NotABatch:
-                raise
             except MemoryError:  # the session is not at fault
-                if packed is None:
-                    packed = b"", 0, self.kind.count(batch)
-                    writer.fail(packed[2])
-                else:
-                    self._count_unwritten(batch, writer, at[1] + dropped + apart[0])
+                _count_unwritten(events, writer, at[1] + dropped + apart[0])
             except BaseException as error:
                 if isinstance(error, Exception) and not was_thrown_in(error):
                     self.broken.append((writer, error))
@@ -89,28 +120,12 @@ class Watched:
                     if begun is None:  # the batch is offered to no session
                         raise
                     if begun is writer:
-                        self._count_unwritten(batch, writer, at[1] + dropped + apart[0])
-                    for other in self.due[self.due.index(begun) + 1 :]:
-                        with suppress(NotABatch, ValueError):  # as in ``_count_unwritten``
-                            other.drop(self.kind.count(batch))
+                        _count_unwritten(events, writer, at[1] + dropped + apart[0])
+                    for other in due[due.index(begun) + 1 :]:
+                        with suppress(ValueError):  # as in ``_count_unwritten``
+                            other.drop(events)
                     raise
-            due = due[due.index(writer) + 1 :]
-
-    def _count_unwritten(self, batch: Any, writer: Writer, offered: int) -> None:
-        """Count as dropped the part of ``batch`` that an exception kept from being written."""
-        # The session may have been closed from inside this offer, or the batch be unreadable.
-        with suppress(NotABatch, ValueError):
-            writer.drop(max(0, offered + self.kind.count(batch) - writer.offered))
-            writer.flush()
-
-    def drop(self, batch: Any) -> None:
-        """Count ``batch`` as dropped for each session. Raises NotABatch."""
-        count = self.kind.count(batch)
-        for writer in self.writers:
-            try:
-                writer.drop(count)
-            except Exception as error:
-                self.broken.append((writer, error))
+            left = left[left.index(writer) + 1 :]
 
 
 class Attended(Watched):
@@ -127,11 +142,25 @@ class Attended(Watched):
         super().__init__(kind, lives)
         self.turn = turn
 
-    def write(self, batch: Any, time_ns: int) -> None:
-        """As ``Watched.write``, for the sessions that are due; then wake their consumers."""
-        self.due = self._choose(batch)
+    def gather(self, batch: Any) -> Packed:
+        """As ``Watched.gather``, for the sessions that are due."""
+        now = self.turn.now
+        instead: object = _NOT_DUE
+        for live in self.lives:
+            if live.turn or now >= live.served:
+                continue
+            writer = live.writer
+            if writer.at[0] < writer.limit or writer.has_moved():
+                return self.kind.pack(batch)
+            instead = NO_ROOM
+        return instead, self.kind.count(batch), 0
+
+    def commit(self, gathered: Packed, time_ns: int) -> None:
+        """As ``Watched.commit``, for the sessions that are due; then wake their consumers."""
+        payload, count, errors = gathered
+        self.due = self._choose(count + errors, anybody=payload is not _NOT_DUE)
         try:
-            super().write(batch, time_ns)
+            super().commit(gathered, time_ns)
         finally:  # even if an exception came, some sessions may have been written to
             self._wake()
 
@@ -142,26 +171,44 @@ class Attended(Watched):
             except ValueError as error:  # the session was closed from inside this offer
                 self.broken.append((live.writer, error))
 
-    def _choose(self, batch: Any) -> tuple[Writer, ...]:
-        """The writers that this batch is for; it is counted as skipped for the others."""
+    def _choose(self, events: int, *, anybody: bool) -> tuple[Writer, ...]:
+        """The writers that a batch is for; it is counted as skipped for the others.
+
+        anybody: whether a session was due when the batch was gathered. If the turn of one has come
+        since, by a batch of another thread, it gets the next one.
+        """
         now = self.turn.now
         due: list[Writer] = []
-        count = 0
         for live in self.lives:
-            turn = live.turn
-            live.turn = turn + 1 if turn + 1 < live.row.sample else 0
-            if not turn and now < live.served:
+            turn, sample = live.turn, live.row.sample
+            is_due = not turn and now < live.served
+            if anybody or not is_due:
+                live.turn = turn + 1 if turn + 1 < sample else 0
+            if anybody and is_due:
                 due.append(live.writer)
                 continue
-            count = count or self.kind.count(batch)
             try:
-                if turn:
-                    live.writer.skip(count)
+                if turn or (is_due and sample > 1):
+                    live.writer.skip(events)
                 else:
-                    live.writer.leave_out(count)
+                    live.writer.leave_out(events)
             except ValueError as error:  # the session was closed from inside this offer
                 self.broken.append((live.writer, error))
         return tuple(due)
+
+
+def instead_of(kind: Kind, batch: Any, error: Exception) -> Packed:
+    """Return what is gathered of a ``batch`` that raises ``error``. Raises NotABatch or that."""
+    if isinstance(error, MemoryError):  # each event of it is one that cannot be serialized
+        return b"", 0, kind.count(batch)
+    raise unreadable(error, kind.pack, batch) from error
+
+
+def _count_unwritten(events: int, writer: Writer, offered: int) -> None:
+    """Count as dropped what an exception kept from being written of a batch of ``events``."""
+    with suppress(ValueError):  # the session was closed from inside this offer
+        writer.drop(max(0, offered + events - writer.offered))
+        writer.flush()
 
 
 def watch(kind: Kind, lives: tuple[Live, ...], turn: Turn) -> Watched | None:

@@ -1,110 +1,125 @@
-"""The gate keeps the threads of an engine out of each other's offers.
+"""The gate: one thread of an engine at a time changes its rings and sessions; the others go on.
 
-Theory of operation. A token lies in a list while no thread offers. A thread takes it with ``pop``
-and returns it with ``append``; both are atomic, with and without the interpreter lock. Taking and
-returning it costs 20 ns, a ``with`` on an RLock 110 (measured side by side, CPython 3.11).
+Theory of operation. Who finds the token of the gate taken leaves its work in ``late`` and goes on.
+Who holds the token does that work after its own (flat combining: Hendler, Incze, Shavit, Tzafrir,
+SPAA 2010). So it does not matter who the holder is: another thread, or an offer that a signal
+handler, a finalizer or another greenlet of the very same thread has interrupted.
 
-A thread that already holds the token does not wait for itself: a signal handler or a finalizer
-that offers from inside an offer is told so, and its batch goes to ``late``, to be counted.
+No work stays behind: its holder looks at ``late`` once more after it has returned the token, and
+who leaves work there tries for the token once more.
 
-An exception can come between taking the token and noting it, so no note is believed. A thread
-holds the token if a frame on its stack does. If no thread has such a frame, the token was lost,
-and the next thread that waits for it puts it back.
+A thread that loses the interpreter while it is inside gets it back after 5 ms for each thread that
+wants it. In that time another one may offer a thousand batches. So who finds much work left sleeps
+for a moment each time, which lets the one inside go on.
 """
 
 from __future__ import annotations
 
-import itertools
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Lock
-from time import sleep
-from types import CodeType, FrameType
-from typing import Any, Final
+from collections import deque
+from collections.abc import Callable
+from time import monotonic, sleep
+from typing import Final
 
-from .fanout import Watched
+from ..thrown_in import was_thrown_in
+from ..token import Exclusion
 
-_TOKEN_POLL_S: Final = 20e-6  # a batch of 64 takes 2 us to offer
-_POLLS_BEFORE_SEARCH: Final = 256
+Work = Callable[[], object]
+"""Something to do inside. If an exception comes from outside, it is called again later: it then
+must finish what was begun, and repeat nothing."""
+
+# How long to wait for the thread that is inside. It may have to get the interpreter lock from each
+# of the engine's other threads first, which have it for 5 ms at a time.
+_PATIENCE_S: Final = 0.25
+_POLL_S: Final = 50e-6
+_MANY: Final = 64
+# Of what is left. Batches beyond are counted as dropped: a debugger has stopped the one inside.
+_MOST: Final = 1024
 
 
-class Gate:
+class Gate(Exclusion):
     """Lets one thread at a time offer a batch or change the sessions.
 
-    offer: the code whose frame holds the token while its local variable ``mine`` is true.
-    ``late`` holds what was offered from inside an offer.
+    ``late``: what is left to do, for whoever is inside.
     """
 
-    __slots__ = ("_finding", "_holder", "_offer", "late", "token")
+    __slots__ = ("late",)
 
-    def __init__(self, offer: CodeType) -> None:
-        self.token: list[None] = [None]
-        self.late: list[tuple[Watched, Any]] = []
-        self._offer = offer
-        self._holder: FrameType | None = None  # the frame that is inside ``with gate.hold()``
-        self._finding = Lock()
+    def __init__(self) -> None:
+        super().__init__()
+        self.late: deque[Work] = deque()
 
-    def wait(self) -> bool:
-        """Take the token as soon as another thread returns it; False if this thread holds it."""
-        caller = sys._getframe(1)
-        for attempt in itertools.count(1):
-            if self._is_held_in(caller.f_back):
-                break
-            try:
-                self.token.pop()
-            except IndexError:
-                sleep(_TOKEN_POLL_S)
-                if attempt % _POLLS_BEFORE_SEARCH == 0:
-                    self._find_lost()
-            except BaseException:
-                self.token.append(None)  # a signal handler raised just after the token was taken
-                raise
-            else:
-                return True
-        return False
+    def attempt(self, work: Work) -> bool:
+        """Do ``work`` now, or return False: a thread is inside."""
+        done = self._inside(work)
+        self.settle()
+        return done
 
-    @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Keep all offers out while the sessions change. Reentrant."""
-        mine = False
-        try:
-            mine = self.wait()
-            if mine:
-                self._holder = sys._getframe(2)  # the caller of this generator's __enter__
-            yield
-        finally:
-            if mine:
-                self._holder = None
-                self.token.append(None)
+    def post(self, work: Work) -> None:
+        """Do ``work`` inside: at once, or as soon as the thread that is inside is done."""
+        self.late.append(work)
+        self.settle()
 
-    def drop_late(self) -> None:
-        """Count as dropped what was offered from inside an offer."""
-        while self.late:
-            watched, batch = self.late.pop()
-            watched.drop(batch)
+    def has_room(self) -> bool:
+        """Whether one more may leave much work: not if the one inside cannot go on."""
+        if len(self.late) >= _MANY:
+            sleep(_POLL_S)
+            self.settle()
+        return len(self.late) < _MOST
 
-    def after_fork(self) -> None:
-        """In a forked child: do not wait for a thread that exists only in the parent."""
-        self._finding = Lock()
+    def do(self, work: Work) -> bool:
+        """Do ``work`` inside, and return whether it is done by now.
 
-    def _find_lost(self) -> None:
-        """Put the token back if no thread holds it: an exception came just as it was returned."""
-        with self._finding:
-            if not self.token and not any(map(self._is_held_in, sys._current_frames().values())):
-                self._holder = None
-                self.token.append(None)
-
-    def _is_held_in(self, frame: FrameType | None) -> bool:
-        """Whether ``frame``, or a frame that called it, holds the token.
-
-        Asked of the thread's own stack, this finds the offer that a signal handler or a finalizer
-        has interrupted.
+        It is not if the caller itself has interrupted what is inside. It then is done afterwards.
         """
-        while frame is not None:
-            if frame is self._holder or (
-                frame.f_code is self._offer and frame.f_locals.get("mine")
-            ):
-                return True
-            frame = frame.f_back
-        return False
+        job = _Job(work)
+        self.post(job)
+        deadline = monotonic() + _PATIENCE_S
+        while not job.done and monotonic() < deadline:
+            sleep(_POLL_S)
+            self.settle()
+        return job.done
+
+    def settle(self) -> None:
+        """Do the work that is left. If a thread is inside, it will."""
+        while self.late and self._inside(self.work_off):
+            pass
+
+    def _inside(self, work: Work) -> bool:
+        token = self.take()
+        if token is None:
+            return False
+        try:
+            work()
+        except BaseException:
+            if self.late:  # half done, perhaps: the next offer misses the token, and looks for both
+                token = None
+            raise
+        finally:
+            if token is not None:
+                token.home.append(token)
+                token = None  # a traceback may keep this frame
+        return True
+
+    def work_off(self) -> None:
+        """Do the work that is left. Only inside."""
+        late = self.late
+        while late:
+            try:
+                late[0]()
+            except Exception as error:
+                if not was_thrown_in(error):  # it would fail again
+                    late.popleft()
+                raise
+            late.popleft()
+
+
+class _Job:
+    __slots__ = ("_work", "done")
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self.done = False
+
+    def __call__(self) -> None:
+        self._work()
+        self.done = True

@@ -1,14 +1,17 @@
 """The lane of one process: its registry, and what happens to the sessions in it.
 
 A Lane exists only while its registry is open. A Tap without shared memory has none, and a forked
-child opens its own at its first batch. All methods are for the holder of the gate.
+child opens its own at its first batch. All methods but ``register`` are for inside the gate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
+from time import monotonic, sleep
 from typing import Final
+from weakref import WeakSet
 
 import msgspec
 
@@ -17,12 +20,13 @@ from ..events.kinds import Kind
 from ..shm.info import LaneInfo
 from ..shm.names import new_lane
 from ..shm.registry import Registry
+from ..shm.row import Row
 from ..shm.sweep import sweep
 from ..thrown_in import was_thrown_in
 from ..wire.layout import Ended, Owner
 from .complaints import Complaints
 from .fanout import Watched
-from .gate import Gate
+from .gate import Gate, Work
 from .meter import Meter
 from .roster import AGAIN, CHANGED, Roster
 from .schedule import Evict, Schedule
@@ -31,6 +35,9 @@ from .session import Live
 # A consumer holds the table for microseconds. An engine that registers a session waits this long
 # for one that was stopped meanwhile, and never on the hot path.
 _REGISTER_TIMEOUT_S: Final = 0.02
+# The kernel reserves a GiB in half a second.
+_CLAIMS_TIMEOUT_S: Final = 1.0
+_CLAIMS_POLL_S: Final = 0.001
 
 
 def create_registry(template: LaneInfo) -> Registry:
@@ -52,7 +59,7 @@ class Lane:
     ``schedule`` has what is watched. evict: see ``Schedule``.
     """
 
-    __slots__ = ("_complaints", "registry", "roster", "schedule")
+    __slots__ = ("_claiming", "_closed", "_complaints", "_gate", "registry", "roster", "schedule")
 
     def __init__(
         self,
@@ -64,6 +71,10 @@ class Lane:
         evict: Callable[[], Evict | None],
     ) -> None:
         self._complaints = complaints
+        self._gate = gate
+        self._closed = False
+        # Weak, so that an exception that comes before ``discard`` leaves nothing to wait for.
+        self._claiming: WeakSet[_Claiming] = WeakSet()
         self.registry = registry
         self.roster = Roster(registry, stages, complaints)
         self.schedule = Schedule(
@@ -98,28 +109,53 @@ class Lane:
                 raise
             self._complaints.fault(f"the session table could not be read: {error!r}")
             if self.roster.outdated:
-                self._restart()
+                self.restart()
             seen = before  # not what it is by now: a session may have come meanwhile
         if seen == CHANGED:
-            self._restart()
+            self.restart()
             return AGAIN
         return seen
 
     def register(self, stage: int, *, slots: int, duration_ns: int, sample: int) -> Live | None:
         """Open a session of the engine's own; None if there is no room for it, or no memory.
 
-        A strict Tap raises the error instead, unless another process just holds the table.
+        A strict Tap raises the error instead, unless another process just holds the table. Only
+        what changes the sessions is done inside the gate: the engine's other threads go on while
+        this one waits for the table and for the kernel to reserve a ring.
         """
-        # A row could not be freed if a consumer held the table; it must not count against the cap.
-        self.roster.free_rows(_REGISTER_TIMEOUT_S)
+        row = None
         try:
-            row = self.registry.register(
-                stage=stage,
-                slots=slots,
+            claim = partial(
+                self._claim, stage=stage, slots=slots, duration_ns=duration_ns, sample=sample
+            )
+            self._do(self.roster.free_rows)
+            row = claim()
+            if row is None and self.roster.has_rows_to_free:  # a consumer held the table just then
+                self._do(self.roster.free_rows)
+                row = claim()
+            if row is None:
+                return None
+            taking = _Taking(self, row)
+            if not self._do(taking):  # this call has interrupted an offer
+                taking.unwanted = True
+        except BaseException:
+            if row is not None:
+                self._gate.post(partial(self._unless_closed, partial(self.give_up, row)))
+            raise
+        if taking.refusal is not None and self._complaints.strict:
+            raise taking.refusal
+        return taking.live
+
+    def _claim(self, **asked: int) -> Row | None:
+        claiming = _Claiming()
+        self._claiming.add(claiming)
+        try:
+            if self._closed:
+                return None
+            return self.registry.register(
+                **asked,
                 slot_bytes=self.registry.info.slot_bytes,
-                duration_ns=duration_ns,
                 owner=Owner.ENGINE,
-                sample=sample,
                 timeout_s=_REGISTER_TIMEOUT_S,
             )
         except SessionLimit:
@@ -128,16 +164,33 @@ class Lane:
             strict = self._complaints.strict and not isinstance(error, SessionBusy)
             if was_thrown_in(error) or strict:
                 raise
-            self._complaints.warn(f"no session was registered: {str(error) or repr(error)}")
+            if not self._closed:
+                self._complaints.warn(f"no session was registered: {str(error) or repr(error)}")
             return None
-        refusal = self.roster.take_in(row)
-        self._restart()
+        finally:
+            self._claiming.discard(claiming)
+
+    def _finish_claims(self) -> None:
+        """Wait for the threads that are making a session, whose ring would stay behind."""
+        deadline = monotonic() + _CLAIMS_TIMEOUT_S
+        while self._claiming and monotonic() < deadline:
+            sleep(_CLAIMS_POLL_S)
+
+    def _do(self, work: Work) -> bool:
+        return self._gate.do(partial(self._unless_closed, work))
+
+    def _unless_closed(self, work: Work) -> None:
+        if not self._closed:
+            with self._complaints.guard("a session could not be registered"):
+                work()
+
+    def give_up(self, row: Row) -> None:
+        """End the session of a row that this engine has opened and nobody will close."""
         live = self.roster.live.get(row.id)
-        if live is None:
-            self.roster.free_rows()
-            if refusal is not None and self._complaints.strict:
-                raise refusal
-        return live
+        if live is not None and live.row.epoch == row.epoch:
+            self.end([live], Ended.CLOSED)
+        else:
+            self.roster.leave(row)
 
     def end(self, lives: Iterable[Live], reason: Ended) -> None:
         """End sessions. Calling it again finishes what an exception has interrupted."""
@@ -145,7 +198,7 @@ class Lane:
         for live in lives:
             self.roster.dismiss(live, reason)
         self.roster.free_rows()
-        self._restart()
+        self.restart()
 
     def catch_up(self, now: int) -> None:
         """Do what is due at ``now``: end sessions, unmap rings, sum up what batches cost."""
@@ -167,9 +220,11 @@ class Lane:
 
     def end_all(self) -> None:
         """End all sessions and remove the lane's names; ``close`` must come next."""
+        self._closed = True
         self.schedule.count_skipped()
         self.roster.close()
         self.registry.mark_closed()
+        self._finish_claims()
         self.registry.unlink()
 
     def close(self) -> None:
@@ -184,6 +239,36 @@ class Lane:
         self.roster.detach()
         self.registry.detach()
 
-    def _restart(self) -> None:
+    def restart(self) -> None:
+        """Make new snapshots for the sessions that there are now."""
         self.schedule.restart()
         self.roster.outdated = False
+
+
+class _Claiming:
+    """Lives while a thread makes a session."""
+
+    __slots__ = ("__weakref__",)
+
+
+class _Taking:
+    """Takes in a session that this engine has opened, unless it is ``unwanted`` by then."""
+
+    __slots__ = ("_lane", "_row", "live", "refusal", "unwanted")
+
+    def __init__(self, lane: Lane, row: Row) -> None:
+        self._lane = lane
+        self._row = row
+        self.live: Live | None = None
+        self.refusal: Exception | None = None
+        self.unwanted = False
+
+    def __call__(self) -> None:
+        lane, row = self._lane, self._row
+        if self.unwanted:
+            lane.give_up(row)
+            return
+        self.refusal = lane.roster.take_in(row)
+        self.live = lane.roster.live.get(row.id)
+        if self.live is None:
+            lane.roster.free_rows()

@@ -37,7 +37,7 @@ _BATCHES_BEFORE_REPAIR: Final = 64
 
 
 class Roster:
-    """The sessions of one lane. Only for the holder of the gate.
+    """The sessions of one lane. Only for inside the gate.
 
     ``live``: those that are written to, by id. ``leaving``: rings that are being unmapped.
     ``outdated``: the sessions or their doorbells have changed since snapshots were last made.
@@ -112,7 +112,10 @@ class Roster:
         Returns the error if the ring could not be mapped.
         """
         refusal: Exception | None = None
-        if row.id in self.live:  # a consumer has set the table's next id back
+        known = self.live.get(row.id)
+        if known is not None and known.row.epoch == row.epoch:  # another batch was faster
+            return None
+        if known is not None:  # a consumer has set the table's next id back
             self.end(self.live.pop(row.id), Ended.CLOSED)
         if row.slots * row.slot_bytes > self._registry.info.max_buffer_bytes:
             verdict = Verdict.TOO_LARGE
@@ -163,16 +166,21 @@ class Roster:
             self._to_free.append(live.row)
             del self.live[live.row.id]
 
-    def free_rows(self, timeout_s: float = 0.0) -> bool:
-        """Free the rows of ended sessions. False: another process holds the table; try later."""
-        self._to_free = [row for row in self._to_free if not self._free(row, timeout_s)]
+    def leave(self, row: Row) -> None:
+        """Free a row whose session never began."""
+        self._to_free.append(row)
+        self.free_rows()
+
+    def free_rows(self) -> bool:
+        """Free the rows of ended sessions. False: the table is held; try later."""
+        self._to_free = [row for row in self._to_free if not self._free(row)]
         if self._to_free:
             self._paused = _BATCHES_BEFORE_REPAIR
         return not self._to_free
 
-    def _free(self, row: Row, timeout_s: float) -> bool:
+    def _free(self, row: Row) -> bool:
         try:
-            return self._table.free(row, timeout_s)
+            return self._table.free(row)
         except OSError as error:  # the kernel has no lock to give, or the descriptor is gone
             if was_thrown_in(error):
                 raise

@@ -19,6 +19,7 @@ from ..wire import layout
 from .complaints import Complaints
 from .fanout import Watched, is_outdated, watch
 from .gate import Gate
+from .late import pending
 from .meter import Meter
 from .roster import Roster
 from .session import Live
@@ -113,6 +114,19 @@ class Schedule:
         else:
             self._watching = self._resting = self.current = None
 
+    def pending(self, find: Callable[[str], Watched | None]) -> Snapshot | None:
+        """What a batch is offered to while another thread brings the sessions up to date.
+
+        find: tells, inside the gate, what came of a stage.
+        """
+        evict = self._evict()
+        if evict is None:
+            return None
+        stages = pending(self._stages, find, evict)
+        snapshot = Snapshot(Watching(stages, self._gate, self._complaints, evict))
+        snapshot.time_ns = monotonic_ns()
+        return snapshot
+
     def is_behind(self, now: int) -> bool:
         """Whether ``expired`` or ``catch_up`` have something to do."""
         return (
@@ -120,7 +134,7 @@ class Schedule:
         )
 
     def expired(self, now: int) -> list[Live]:
-        """The sessions whose time is over. Only for the holder of the gate."""
+        """The sessions whose time is over. Only inside the gate."""
         if now < self._deadline_ns:
             return []
         return [live for live in self._roster.live.values() if live.deadline_ns <= now]
@@ -128,7 +142,7 @@ class Schedule:
     def catch_up(self, now: int) -> None:
         """Unmap a part of a ring that is leaving; sum up a window that is over.
 
-        Only for the holder of the gate.
+        Only inside the gate.
         """
         if self._roster.unmap_some() and not self._roster.leaving:
             self.watch()

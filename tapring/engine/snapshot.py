@@ -11,10 +11,12 @@ from typing import Any
 
 import msgspec
 
-from ..events.kinds import NotABatch
+from ..events.kinds import NotABatch, Packed
+from ..thrown_in import was_thrown_in
 from .complaints import Complaints
-from .fanout import Watched
+from .fanout import Watched, instead_of
 from .gate import Gate
+from .late import Late
 
 
 class Watching(msgspec.Struct, frozen=True):
@@ -52,7 +54,9 @@ class Snapshot:
     def offer(self, stage: str, batch: Any) -> None:
         """Offer a batch of events to the sessions of ``stage``; offer one event as ``[event]``.
 
-        Never waits for a consumer: events that find no room in a ring are counted as dropped.
+        Never waits for a consumer: events that find no room in a ring are counted as dropped. If
+        another thread is in the middle of an offer, or this call has interrupted one, then that one
+        publishes this batch, too.
         Returns at once if no session reads ``stage``. An offer to an unknown stage, or of anything
         but a batch of the stage's kind, is ignored, counted as misuse and warned about once. With
         ``strict=True`` it raises StageNotFound or TypeError instead.
@@ -64,25 +68,41 @@ class Snapshot:
             return
         if watched is None:
             return
+        try:
+            gathered = watched.gather(batch) if watched.choosy else watched.kind.pack(batch)
+        except Exception as error:
+            instead = self._gather_instead(stage, watched, batch, error)
+            if instead is None:
+                return
+            gathered = instead
         gate = self._gate
-        # Set first, because a signal may be handled right after ``pop`` has returned.
-        mine = True
+        free = gate.free
+        token = None
         try:
             try:
-                gate.token.pop()
-            except IndexError:
-                mine = False
-                mine = gate.wait()
-                if not mine:
-                    gate.late.append((watched, batch))
-                    return
-            watched.write(batch, self.time_ns)
-            if gate.late:
-                gate.drop_late()
+                token = free.pop()
+            except IndexError as error:
+                if was_thrown_in(error):
+                    raise
+                room = gate.has_room()
+                gate.post(Late(watched, gathered, self.time_ns, self._evict, has_room=room))
+                return
+            watched.commit(gathered, self.time_ns)
             if watched.broken:
                 self._evict(watched)
-        except NotABatch as error:
-            self._complaints.misused(f"stage {stage!r}: {error}", error)
         finally:
-            if mine:
-                gate.token.append(None)
+            if token is not None:
+                free.append(token)
+                token = None  # a traceback may keep this frame
+        if gate.late:
+            gate.settle()
+
+    def _gather_instead(
+        self, stage: str, watched: Watched, batch: Any, error: Exception
+    ) -> Packed | None:
+        """What to commit of a ``batch`` that raised ``error``; None if it is misuse."""
+        try:
+            return instead_of(watched.kind, batch, error)
+        except NotABatch as misuse:
+            self._complaints.misused(f"stage {stage!r}: {misuse}", misuse)
+            return None

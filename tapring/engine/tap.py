@@ -5,24 +5,20 @@ saw (one load), and returns what it made then: None while no session is open. On
 generation has moved does it read the table again, map or unmap rings, and make a new Snapshot
 (``lane``, ``roster``). ``Snapshot.offer`` serializes a batch once and writes it into the ring of
 each session of its stage (``snapshot``, ``fanout``). While a session is open, the time of a batch
-is compared with the time at which something is due: a session ends, or the cost of a batch is
-measured (``schedule``).
+is compared with the time at which something else is due (``schedule``).
 
-Nothing here waits for another process. No exception leaves ``snapshot`` or ``offer`` unless the
-Tap is ``strict``: a session whose memory is wrong is evicted and counts as a fault, a wrong offer
-is counted as misuse, and each is warned about once (``complaints``).
-
-A token of this process keeps the engine's own threads apart (``gate``). If a signal handler or a
-finalizer makes an offer while it interrupts an offer of the same thread, its events are counted as
-dropped.
+Nothing here waits for another process, or for a thread of this one (``gate``). No exception leaves
+``snapshot`` or ``offer`` unless the Tap is ``strict``: a session whose memory is wrong is evicted
+and counts as a fault, a wrong offer as misuse, and each is warned about once (``complaints``).
 """
 
 from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from time import monotonic_ns
 from typing import Final
 
@@ -80,21 +76,18 @@ class Tap:
     max_sessions: how many sessions may be open at a time, 1 to 64.
     max_duration: how many seconds a session may last.
     buffer_bytes: the size of a session's ring, unless its consumer asks for another. 4 MiB holds
-        20,000 events of 200 bytes and fits into a second-level cache.
-    max_buffer_bytes: the largest ring that a consumer may ask for. 64 MiB is all of /dev/shm in a
-        container, by default.
+        20,000 events of 200 bytes; a container's /dev/shm has 64 MiB by default.
+    max_buffer_bytes: the largest ring that a consumer may ask for.
     slot_bytes: the size of a slot, a power of two from 64 to 4096. A frame fills whole slots.
     redact: paths of fields that never enter shared memory, such as ``["password", "user.email"]``,
         for all stages or by stage: ``{"decoded": ["password"]}``. On a ``lines`` stage, a line
-        that is not a JSON object is then withheld and counted as an error. Fields cannot be
-        removed from ``bytes`` and ``array`` stages; an engine that has one must name the stages to
-        redact.
+        that is not a JSON object is then withheld and counted as an error. An engine that has a
+        ``bytes`` or ``array`` stage, which has no fields, must name the stages to redact.
     budget: the share of the engine's time that sessions may take, such as 0.02. Over budget, the
         batches of the most expensive session are skipped first, and its consumer is told how many.
         None: no limit.
     strict: raise an error if shared memory is not available, for an offer to an unknown stage, and
-        for an offer that is not a batch. For an engine's own tests; in production an engine would
-        rather go on.
+        for an offer that is not a batch. For an engine's own tests.
 
     Raises ValueError and TypeError for wrong arguments. If shared memory is not available, or
     ``TAPRING_DISABLE=1`` is in the environment, or the system is not Linux, the Tap is inert: it
@@ -154,6 +147,7 @@ class Tap:
         self._complaints = Complaints(name, self._stages, strict=strict)
         self._closed = False
         self._made_in = os.getpid()
+        self._gate = Gate()
         self._forget_lane()
         if os.environ.get(DISABLE) == "1":
             self.reason = f"{DISABLE}=1 is set in the environment"
@@ -231,7 +225,6 @@ class Tap:
         duration: seconds, up to ``max_duration``, which is the default.
         buffer_bytes: the size of its ring; the Tap's ``buffer_bytes`` by default.
         sample: the session is offered one batch in this many.
-
         Returns None if ``max_sessions`` are open, if shared memory has no room, and while the Tap
         is inert or closed. Raises StageNotFound, DurationLimit and BufferLimit for a session that
         this Tap does not allow, and ValueError for a wrong ``sample``.
@@ -241,33 +234,28 @@ class Tap:
         size = self.buffer_bytes if buffer_bytes is None else buffer_bytes
         slots = slots_in(self.name, size, self._slot_bytes, self.max_buffer_bytes)
         check_sample(sample)
-        with self._gate.hold():
-            if self._seen == _NEW_LANE:
-                self._refresh()
-            lane = self._lane
-            if lane is None:
-                return None
-            live = lane.register(index, slots=slots, duration_ns=duration_ns, sample=sample)
-            self._adopt(lane)
-            return None if live is None else Handle(live, self._end)
+        if self._seen == _NEW_LANE:
+            self._gate.do(self._follow)
+        lane = self._lane
+        if lane is None:
+            return None
+        live = lane.register(index, slots=slots, duration_ns=duration_ns, sample=sample)
+        if live is None:
+            return None
+        self._gate.do(partial(self._change, Lane.restart))
+        return Handle(live, self._end)
 
     def close(self) -> None:
         """End all sessions and remove the lane. Consumers can still read what is in their rings."""
         if os.getpid() != self._made_in:
             self._after_fork()  # Python destroys a vanished thread's objects before fork hooks run
-        with self._gate.hold():
-            self._closed = True
-            lane = self._lane
-            if lane is None:
-                self._seen = 0
-                return
-            lane.end_all()
-            self._forget_lane()
-            lane.close()
+        self._closed = True
+        self._gate.do(self._close)
 
     def __repr__(self) -> str:
-        state = f"inert: {self.reason}" if self.reason else "closed" if self._closed else self.lane
-        return f"<Tap {self.name!r} {state or 'forked'} sessions={self.active_sessions}>"
+        inert = self.reason and f"inert: {self.reason}"
+        state = inert or ("closed" if self._closed else self.lane or "forked")
+        return f"<Tap {self.name!r} {state} sessions={self.active_sessions}>"
 
     def __enter__(self) -> Tap:
         return self
@@ -280,8 +268,17 @@ class Tap:
         with suppress(Exception):
             self.close()
 
+    def _close(self) -> None:
+        lane = self._lane
+        if lane is None:
+            self._seen = 0
+            return
+        with self._complaints.guard("the lane could not be closed"):
+            lane.end_all()
+            self._forget_lane()
+            lane.close()
+
     def _forget_lane(self) -> None:
-        self._gate = Gate(Snapshot.offer.__code__)
         self._lane: Lane | None = None
         self._generation = _NO_GENERATION
         self._seen = 0  # a new table's generation: a fast consumer may change it before we look
@@ -299,9 +296,8 @@ class Tap:
             self._complaints.warn(f"the engine {self.name!r} cannot be tapped: {self.reason}")
             return
         try:
-            evict = weakref.WeakMethod(self._evict)
-            lane = Lane(registry, self._stages, self.budget, self._gate, self._complaints, evict)
-            self._lane = lane
+            parts = self._gate, self._complaints, weakref.WeakMethod(self._evict)
+            self._lane = lane = Lane(registry, self._stages, self.budget, *parts)
         except BaseException:  # from here on, ``close`` removes it
             registry.abandon()
             raise
@@ -328,7 +324,7 @@ class Tap:
         self._made_in = os.getpid()
         lane, generation = self._lane, self._generation
         had_a_lane = lane is not None or self._seen == _NEW_LANE
-        self._gate.after_fork()  # an earlier snapshot may still be in use
+        self._gate = Gate()  # a thread that was inside is not here
         self._forget_lane()
         if had_a_lane and not self._closed:
             self._seen = _NEW_LANE
@@ -338,25 +334,30 @@ class Tap:
 
     def _refresh(self) -> Snapshot | None:
         """Follow the session table, as far as one batch does; the next batch goes on."""
-        with self._gate.hold():
-            if self._seen == _NEW_LANE:
-                self._seen = 0
-                self._open_lane()
-            lane = self._lane
-            if lane is None:
-                return None
-            now = monotonic_ns()
-            seen = lane.follow(now)
+        ours = self._gate.attempt(self._follow)
+        lane = self._lane
+        if lane is None:
+            return None
+        if not ours:
+            return lane.schedule.pending(self._watched)
+        return self._do_due(monotonic_ns())
+
+    def _follow(self) -> None:
+        if self._seen == _NEW_LANE:
+            self._seen = 0
+            self._open_lane()
+        lane = self._lane
+        if lane is not None:
+            seen = lane.follow(monotonic_ns())
             self._adopt(lane)
             self._seen = seen  # stored last: after an exception the next batch does all this again
-            if not lane.roster.live:
-                return None
-        if now >= self._due_ns:
-            return self._do_due(now)
-        current = self._current
-        if current is not None:
-            current.time_ns = now
-        return current
+
+    def _watched(self, stage: str) -> Watched | None:
+        """The sessions of ``stage``, once they are up to date. Only inside the gate."""
+        if self._generation[0] != self._seen:
+            self._follow()
+        lane = self._lane
+        return lane.schedule.watched.get(stage) if lane else None
 
     def _do_due(self, now: int) -> Snapshot | None:
         """Do what is due at ``now``, and choose the snapshot of its batch."""
@@ -365,35 +366,30 @@ class Tap:
             return None
         schedule = lane.schedule
         if schedule.is_behind(now):
-            with self._gate.hold():
-                with self._complaints.guard("sessions could not be brought up to date"):
-                    lane.catch_up(now)
-                self._adopt(lane)
+            self._gate.attempt(partial(self._change, partial(Lane.catch_up, now=now)))
         snapshot = schedule.choose(now)
         self._due_ns = schedule.due_ns
         return snapshot
 
     def _end(self, live: Live, reason: Ended) -> None:
-        """End a session. Calling it again finishes what an exception has interrupted."""
-        with self._gate.hold():
-            lane = self._lane
-            if lane is not None:
-                lane.end([live], reason)
-                self._adopt(lane)
+        self._gate.do(partial(self._change, partial(Lane.end, lives=[live], reason=reason)))
 
     def _evict(self, watched: Watched) -> None:
-        """End the sessions that an offer found broken."""
-        with self._gate.hold():
-            lane = self._lane
-            if lane is None:  # closed from inside that offer
-                watched.broken.clear()
-            else:
-                with self._complaints.guard("a session could not be evicted"):
-                    lane.evict(watched)
-                self._adopt(lane)
+        """End the sessions that an offer found broken. Only inside the gate."""
+        if self._lane is None:  # closed since
+            watched.broken.clear()
+        self._change(partial(Lane.evict, watched=watched))
+
+    def _change(self, work: Callable[[Lane], object]) -> None:
+        """Do ``work`` on the sessions, and go by what is watched then. Only inside the gate."""
+        lane = self._lane
+        if lane is not None:
+            with self._complaints.guard("sessions could not be brought up to date"):
+                work(lane)
+            self._adopt(lane)
 
     def _adopt(self, lane: Lane) -> None:
-        """Go by what ``lane`` watches now. Only for the holder of the gate."""
+        """Go by what ``lane`` watches now. Only inside the gate."""
         self._current = lane.schedule.current
         self._due_ns = lane.schedule.due_ns
         if lane.roster.has_rows_to_free:

@@ -43,6 +43,8 @@ class Kind(Protocol):
 
     code: int
     name: str
+    takes_any_list: bool
+    """Whether a list is a batch, whatever is in it."""
 
     def count(self, batch: Any) -> int:
         """The number of events in ``batch``, without serializing it. Raises NotABatch."""
@@ -85,6 +87,7 @@ class Lines(_Text):
 
     code = 1
     name = "lines"
+    takes_any_list = True
 
     def count(self, batch: Any) -> int:
         if type(batch) is list:
@@ -145,6 +148,7 @@ class Json(_Text):
 
     code = 2
     name = "json"
+    takes_any_list = True
 
     def __init__(self) -> None:
         self._encoder = msgspec.json.Encoder()
@@ -174,6 +178,7 @@ class Blobs:
 
     code = 3
     name = "bytes"
+    takes_any_list = True
 
     def count(self, batch: Any) -> int:
         return len(_sequence(batch, self.name))
@@ -221,6 +226,7 @@ class Array:
 
     code = 4
     name = "array"
+    takes_any_list = False
 
     def __init__(self, dtype: DTypeLike) -> None:
         import numpy as np

@@ -32,6 +32,7 @@ class Removing:
     def __init__(self, kind: Kind, paths: tuple[Path, ...]) -> None:
         self.code = kind.code
         self.name = kind.name
+        self.takes_any_list = kind.takes_any_list
         self.count = kind.count
         self.fit = kind.fit
         self.split = kind.split

@@ -24,7 +24,7 @@ class BellOf(NamedTuple):
 NO_BELL: Final = BellOf(0, 0, 0)
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, weakref=True):
     """One session's row, copied out of the table. See ``layout`` for what the fields mean."""
 
     index: int

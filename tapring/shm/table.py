@@ -5,8 +5,9 @@ the changer holds the table's mutex, a byte lock that the kernel drops when its 
 Consumers wait for the mutex for a limited time; the engine only ever tries it. ``generation`` is
 made odd before a row is touched and even afterwards (GENERATION). The engine compares it once a
 batch and re-reads the table when it has moved and is even. If a process dies holding the mutex,
-it may leave the generation odd; the next holder makes it even again. A row's state word is written
-last, so a half-written row still reads as what it was before.
+it may leave the generation odd; the next holder makes it even again. Threads of one process share
+its descriptor and so its locks: a token of the process keeps them apart. A row's state word is
+written last, so a half-written row still reads as what it was before.
 
 The kernel says who is alive: the engine holds ``LOCK_ENGINE``, and a session's consumer holds
 ``LOCK_ROWS + row``. Rows whose consumer died are freed by the next process that looks.
@@ -19,8 +20,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
+from weakref import WeakValueDictionary
 
 from ..errors import RingCorrupt, SessionBusy, SessionLimit, SessionNotFound
+from ..token import Exclusion, Token
 from ..wire import layout
 from ..wire.layout import Owner, RowState
 from ..wire.ordering import publish_barrier
@@ -30,6 +33,7 @@ from .row import BellOf, Row, read_row, words_of, words_of_bell
 from .segment import Segment, unlink
 
 TABLE_TIMEOUT_S: Final = 5.0
+_OWN_TIMEOUT_S: Final = 1.0
 _POLL_S: Final = 0.001
 _WORD_MASK: Final = (1 << 64) - 1
 
@@ -42,6 +46,10 @@ class Table:
     """
 
     def __init__(self, segment: Segment, info: LaneInfo, words: memoryview) -> None:
+        # A lock does not keep out the threads that share its descriptor: this process's own.
+        self._mine = Exclusion()
+        # What ``claim`` returned, for as long as a caller refers to it.
+        self._claims: WeakValueDictionary[int, Row] = WeakValueDictionary()
         self._segment = segment
         self._info = info
         self._words = words
@@ -133,35 +141,41 @@ class Table:
     @contextmanager
     def held(self, timeout_s: float) -> Iterator[None]:
         """Hold the table's mutex. Raises SessionBusy after ``timeout_s``."""
+        token = None
         try:
-            if not self._take_mutex(timeout_s):
+            token = self._take_mutex(timeout_s)
+            if token is None:
                 raise SessionBusy(
                     f"the session table of {self._info.address} is held by another process "
                     f"(stopped, perhaps); waited {timeout_s:g} s, try again"
                 )
             yield
         finally:
-            self._segment.unlock(layout.LOCK_TABLE)
+            self._give_mutex_back(token)
 
     def free(self, row: Row, timeout_s: float = 0.0, *, keep_ring: bool = False) -> bool:
         """End a session: free its row and unlink its ring. False if the mutex stayed held."""
-        try:  # around the taking, too: an exception may come right after it
-            if not self._take_mutex(timeout_s):
+        token = None
+        try:
+            token = self._take_mutex(timeout_s)
+            if token is None:
                 return False
             self._free_row(row)
             if not keep_ring:
                 unlink_ring(self._info, row)
         finally:
-            self._segment.unlock(layout.LOCK_TABLE)
+            self._give_mutex_back(token)
         return True
 
     def repair(self) -> None:
         """Clean up after dead consumers: an odd generation, claims, sessions. Never waits."""
+        token = None
         try:
-            if self._take_mutex(0.0):
+            token = self._take_mutex(0.0)
+            if token is not None:
                 self.sweep_rows()
         finally:
-            self._segment.unlock(layout.LOCK_TABLE)
+            self._give_mutex_back(token)
 
     def hang_bell(self, row: Row, bell: BellOf) -> None:
         """Make the engine post ``bell`` for a session, if the session is still open.
@@ -180,10 +194,14 @@ class Table:
     def claim(self, owner: Owner, epoch: int) -> Row:
         """Take a free row, and a new id; a consumer then also holds the row's lock.
 
+        An engine must refer to what is returned until it has opened the row, or freed it.
+
         Raises SessionLimit, and RingCorrupt if the table is damaged.
         """
         self.sweep_rows()
-        if owner != Owner.ENGINE:
+        if owner == Owner.ENGINE:
+            self._sweep_own_claims()
+        else:
             for name in self.nameless():
                 unlink(name)
         for index in range(self._info.max_sessions):
@@ -201,6 +219,7 @@ class Table:
                 raise RingCorrupt(f"the session table of {self._info.address} is damaged")
             self._set(layout.NEXT_ID, session + 1)
             row = Row(index, RowState.CLAIMED, session, epoch, owner=owner, pid=os.getpid())
+            self._claims[session] = row
             self.write(row)
             return row
         raise SessionLimit(
@@ -224,6 +243,14 @@ class Table:
         for row in self.dead_rows():
             self._free_row(row)
             unlink_ring(self._info, row)
+
+    def _sweep_own_claims(self) -> None:
+        """Free the rows that this engine claimed, when an exception ended what claimed them."""
+        for row in self.rows():
+            claimed = row.owner == Owner.ENGINE and row.state == RowState.CLAIMED
+            if claimed and row.id not in self._claims:
+                self._free_row(row)
+                unlink_ring(self._info, row)
 
     def dead_rows(self) -> list[Row]:
         """Return the rows whose consumer died: reading its session, or making one to be kept.
@@ -250,16 +277,45 @@ class Table:
 
     # ---- words -------------------------------------------------------------------------
 
-    def _take_mutex(self, timeout_s: float) -> bool:
-        deadline = time.monotonic() + timeout_s
-        while not self._segment.try_lock(layout.LOCK_TABLE):
-            if time.monotonic() >= deadline:
-                return False
+    def _take_mutex(self, timeout_s: float) -> Token | None:
+        """Take the mutex; None if it stayed held.
+
+        ``timeout_s`` is for another process, which may be stopped. A thread of this one goes on.
+        """
+        token = self._mine.take()
+        own_deadline = time.monotonic() + (_OWN_TIMEOUT_S if timeout_s else 0.0)
+        while token is None and time.monotonic() < own_deadline:
             time.sleep(_POLL_S)
-        generation = self.generation
-        if generation & 1:  # the process that made it odd has died, or it would hold the mutex
-            self._set(layout.GENERATION, generation + 1 & _WORD_MASK)
+            token = self._mine.take()
+        if token is None:
+            return None
+        deadline = time.monotonic() + timeout_s
+        while not self._lock_as_holder(token):
+            if time.monotonic() >= deadline:
+                token.home.append(token)
+                return None
+            time.sleep(_POLL_S)
+        return token
+
+    def _lock_as_holder(self, token: Token) -> bool:
+        try:  # around the locking, too: an exception may come right after it
+            if not self._segment.try_lock(layout.LOCK_TABLE):
+                return False
+            generation = self.generation
+            if generation & 1:  # who made it odd has died or was interrupted, or would hold it
+                self._set(layout.GENERATION, generation + 1 & _WORD_MASK)
+        except BaseException:
+            self._give_mutex_back(token)
+            raise
         return True
+
+    def _give_mutex_back(self, token: Token | None) -> None:
+        if token is None:
+            return
+        try:
+            self._segment.unlock(layout.LOCK_TABLE)
+        finally:
+            token.home.append(token)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

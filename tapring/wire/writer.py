@@ -65,6 +65,11 @@ class Writer(RingEnd):
         return self.at[1] + self.dropped + self.apart[0]
 
     @property
+    def seen(self) -> int:
+        """Events in batches that this session was offered, or that were skipped for it."""
+        return self.offered + self.sampled_out + self.shed
+
+    @property
     def captured(self) -> int:
         """Events in published frames."""
         return self.at[1]
@@ -125,9 +130,10 @@ class Writer(RingEnd):
         words[_TAIL] = end  # PUBLISH
 
     def drop(self, count: int) -> None:
-        """Count ``count`` events that found no room."""
-        self.dropped = dropped = self.dropped + count
-        self._words[_DROPPED] = dropped
+        """Count ``count`` events that found no room. Raises ValueError if the session has ended."""
+        dropped = self.dropped + count
+        self._words[_DROPPED] = dropped  # stored first, so that what has ended counts nothing
+        self.dropped = dropped
 
     def skip(self, count: int) -> None:
         """Count ``count`` events that sampling left out. They do not count as offered."""
@@ -190,6 +196,17 @@ class Writer(RingEnd):
         if self._barrier is not None:
             self._barrier()
         self._words[layout.ENDED] = reason  # END
+
+    def has_moved(self) -> bool:
+        """Return whether the consumer may have made room since a batch last found none.
+
+        A hint, which changes nothing, to a thread that others may overtake.
+        """
+        try:
+            head = self._page[_HEAD]
+        except ValueError:  # the session has ended
+            return False
+        return head != self._blocked_head and head != self.limit - self._slots
 
     def look_again(self) -> bool:
         """Read the consumer's position. Return whether a batch is worth serializing.

@@ -13,7 +13,7 @@ from tapring.engine.gate import Gate
 @pytest.fixture
 def complaints() -> Complaints:
     made = Complaints("detector", ["raw", "decoded"], strict=False)
-    made.enter(Gate(inspect.currentframe().f_code), None)
+    made.enter(Gate(), None)
     return made
 
 

@@ -113,7 +113,7 @@ def test_what_is_offered_to_a_session_that_the_same_offer_closes_harms_no_other(
         raw.close()
 
     offer(tap, Calling([1], offer_and_close), [2])
-    assert (decoded.captured, raw.captured, tap.faults) == (2, 0, 0)
+    assert (decoded.captured, raw.captured, tap.faults) == (2, 1, 0)
 
 
 def test_ctrl_c_reaches_an_engine_that_closes_a_session_from_inside_an_offer(
@@ -141,8 +141,8 @@ def test_ctrl_c_reaches_an_engine_that_closes_a_session_from_inside_an_offer(
             offer(tap, Calling([1], close_it))
         closed.close()
     offer(tap, [2])
-    assert other.captured + other.dropped == other.offered == 3
-    assert (other.captured, tap.faults) == (2, 0)
+    # The batch that was being read just then is offered to nobody.
+    assert (other.offered, other.captured, tap.faults) == (2, 2, 0)
 
 
 @pytest.mark.parametrize("sample", [1, 2])

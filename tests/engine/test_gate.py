@@ -1,7 +1,7 @@
-"""The gate: one thread at a time, which never waits for itself and never loses the token."""
+"""The gate: one thread at a time is inside; none waits, and the one inside does what is left."""
 
 import threading
-from types import SimpleNamespace
+from functools import partial
 
 import pytest
 
@@ -9,19 +9,9 @@ from tapring.engine import gate as module
 from tapring.engine.gate import Gate
 
 
-def offering(gate: Gate, inside) -> None:
-    """Hold the token as an offer does: in a local variable called ``mine``."""
-    mine = gate.wait()
-    try:
-        inside()
-    finally:
-        if mine:
-            gate.token.append(None)
-
-
 @pytest.fixture
 def gate() -> Gate:
-    return Gate(offering.__code__)
+    return Gate()
 
 
 def in_thread(work) -> threading.Thread:
@@ -30,134 +20,94 @@ def in_thread(work) -> threading.Thread:
     return thread
 
 
-def test_one_thread_at_a_time_is_inside(gate) -> None:
-    inside, most = [], []
+def test_one_thread_at_a_time_is_inside_and_all_work_is_done(gate) -> None:
+    inside, most, done = [], [], []
 
-    def enter() -> None:
-        for _ in range(50):
-            with gate.hold():
-                inside.append(1)
-                most.append(len(inside))
-                inside.pop()
+    def work(number: int) -> None:
+        inside.append(number)
+        most.append(len(inside))
+        inside.pop()
+        done.append(number)
 
-    for thread in [in_thread(enter) for _ in range(4)]:
+    def leave(first: int) -> None:
+        for number in range(first, first + 200):
+            gate.post(partial(work, number))
+
+    for thread in [in_thread(partial(leave, 1000 * n)) for n in range(4)]:
         thread.join()
     assert max(most) == 1
-    assert gate.token == [None]
+    assert sorted(done) == [1000 * n + i for n in range(4) for i in range(200)]
 
 
-def test_a_thread_that_is_inside_does_not_wait_for_itself(gate) -> None:
-    entered = []
-    with gate.hold():
-        assert gate.token == []
-        with gate.hold():
-            entered.append("twice")
-        assert gate.token == [], "the inner one must not return the token of the outer one"
-        offering(gate, lambda: entered.append("offered"))
-    assert entered == ["twice", "offered"]
-    assert gate.token == [None]
+def test_what_one_thread_leaves_is_done_in_order(gate) -> None:
+    done = []
+    gate.attempt(lambda: [gate.post(partial(done.append, n)) for n in range(3)])
+    assert done == [0, 1, 2]
 
 
-def test_an_offer_inside_an_offer_does_not_wait_either(gate) -> None:
-    waited = []
-    offering(gate, lambda: waited.append(gate.wait()))
-    assert waited == [False]
-    assert gate.token == [None]
-
-
-def test_an_exception_inside_returns_the_token_once(gate) -> None:
-    with pytest.raises(KeyError), gate.hold():
-        raise KeyError
-    assert gate.token == [None]
-
-
-def test_another_thread_waits_until_the_token_is_returned(gate) -> None:
+def test_work_that_is_left_from_inside_is_done_afterwards_by_who_is_inside(gate) -> None:
     order = []
 
-    def other() -> None:
-        with gate.hold():
-            order.append("other")
+    def work() -> None:
+        gate.post(lambda: order.append("left"))
+        order.append("inside")
 
-    with gate.hold():
-        thread = in_thread(other)
-        thread.join(0.05)
-        assert thread.is_alive()
-        order.append("first")
+    assert gate.attempt(work)
+    assert order == ["inside", "left"]
+
+
+def test_who_only_attempts_is_told_that_a_thread_is_inside(gate) -> None:
+    token = gate.take()
+    assert not gate.attempt(lambda: pytest.fail("two are inside"))
+    token.home.append(token)
+    assert gate.attempt(lambda: None)
+
+
+def test_who_asks_from_inside_is_told_that_it_is_not_done_yet(gate, monkeypatch) -> None:
+    monkeypatch.setattr(module, "_PATIENCE_S", 0.01)
+    done, answers = [], []
+    gate.attempt(lambda: answers.append(gate.do(lambda: done.append(1))))
+    assert (answers, done) == ([False], [1])
+
+
+def test_who_asks_waits_until_another_thread_has_left(gate) -> None:
+    token, done = gate.take(), []
+    thread = in_thread(lambda: done.append(gate.do(lambda: done.append("work"))))
+    while not gate.late:
+        pass
+    assert not done
+    token.home.append(token)
+    gate.settle()
     thread.join()
-    assert order == ["first", "other"]
+    assert done == ["work", True]
 
 
-def test_a_token_that_no_thread_holds_is_put_back_once(gate) -> None:
-    """An exception came just as the token was returned: the threads that wait next notice."""
-    gate.token.clear()
-    inside = []
+def test_work_that_an_exception_interrupts_is_called_again(gate) -> None:
+    calls = []
 
-    def enter() -> None:
-        with gate.hold():
-            inside.append(len(gate.token))
+    def work() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
 
-    for thread in [in_thread(enter) for _ in range(4)]:
-        thread.join(30)
-    assert inside == [0] * 4
-    assert gate.token == [None], "a second token would let two threads in"
-
-
-def test_a_token_that_an_offer_of_another_thread_holds_is_not_put_back(gate, monkeypatch) -> None:
-    monkeypatch.setattr(module, "_POLLS_BEFORE_SEARCH", 1)
-    standing, go = threading.Event(), threading.Event()
-
-    def stand() -> None:
-        standing.set()
-        go.wait(30)
-
-    holder = in_thread(lambda: offering(gate, stand))
-    standing.wait(30)
-    got = []
-    waiter = in_thread(lambda: got.append(gate.wait()))
-    waiter.join(0.1)
-    assert waiter.is_alive(), "it searched often, and took a token that another thread holds"
-    go.set()
-    holder.join()
-    waiter.join()
-    assert got == [True]
-    assert gate.token == []
+    with pytest.raises(KeyboardInterrupt):
+        gate.post(work)
+    gate.settle()
+    gate.settle()
+    assert len(calls) == 2
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError])
-def test_an_exception_that_comes_while_a_thread_waits_goes_to_its_caller(
-    gate, monkeypatch, error
-) -> None:
-    def interrupted(_: float) -> None:
-        raise error
-
-    monkeypatch.setattr(module, "sleep", interrupted)
-    gate.token.clear()
-    with pytest.raises(error):
-        gate.wait()
-    assert gate.token == []
+def test_work_that_goes_wrong_by_itself_does_not_go_wrong_for_ever(gate) -> None:
+    done = []
+    gate.late.append(partial(int, "no number"))
+    with pytest.raises(ValueError, match="no number"):
+        gate.settle()
+    gate.post(lambda: done.append(1))
+    assert done == [1]
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError])
-def test_an_exception_that_comes_just_as_a_thread_takes_the_token_returns_it_once(
-    gate, error
-) -> None:
-    class Interrupted(list):
-        def pop(self, at=-1):
-            super().pop(at)
-            raise error
-
-    gate.token = Interrupted([None])
-    with pytest.raises(error):
-        gate.wait()
-    assert gate.token == [None]
-    with pytest.raises(error), gate.hold():
-        pytest.fail("it is held")
-    assert gate.token == [None]
-
-
-def test_what_was_offered_from_inside_an_offer_is_dropped_once(gate) -> None:
-    dropped: list[object] = []
-    gate.late.append((SimpleNamespace(drop=dropped.append), [1, 2]))
-    gate.drop_late()
-    gate.drop_late()
-    assert dropped == [[1, 2]]
+def test_a_token_that_was_lost_keeps_nobody_out(gate) -> None:
+    """An exception came just after it was taken."""
+    for _ in range(3):
+        gate.take()
+        assert gate.attempt(lambda: None)

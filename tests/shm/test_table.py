@@ -1,5 +1,7 @@
 """The session table: its mutex, its generation, and which rows are freed."""
 
+import threading
+
 import pytest
 
 from tapring.errors import SessionBusy, SessionLimit, SessionNotFound
@@ -118,3 +120,56 @@ def test_an_unknown_session_is_an_error_that_names_the_open_ones(engine) -> None
     row = engine.register(**ASKED, owner=Owner.ENGINE)
     with pytest.raises(SessionNotFound, match=f"has no session 9; open sessions: {row.id}"):
         engine.table.row_of(9)
+
+
+def test_who_interrupts_a_holder_of_the_mutex_cannot_take_it_and_cannot_give_it_away(
+    engine, other
+) -> None:
+    """A lock does not keep out its own descriptor: a signal handler has the same one."""
+    row = engine.register(**ASKED, owner=Owner.ENGINE)
+    with engine.table.held(0.0):
+        generation = engine.table.generation
+        assert not engine.table.free(row)
+        engine.table.repair()
+        assert engine.table.generation == generation
+        with pytest.raises(SessionBusy), other.table.held(0.0):
+            pytest.fail("two hold it")
+    with other.table.held(0.0):
+        assert engine.table.is_open(row)
+    assert engine.table.free(row)
+
+
+def test_threads_of_one_process_hold_the_mutex_one_at_a_time(engine) -> None:
+    inside, most = [], []
+
+    def hold() -> None:
+        for turn in range(50):
+            with engine.table.held(5.0):
+                inside.append(turn)
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=hold) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (max(most), len(most)) == (1, 150)
+
+
+def test_an_engine_frees_the_rows_that_it_claimed_and_never_opened(engine) -> None:
+    """An exception came between the claim and anything that could have freed it."""
+    with engine.table.held(0.0):
+        claimed = [engine.table.claim(Owner.ENGINE, epoch) for epoch in (1, 2)]
+    with pytest.raises(SessionLimit):
+        engine.register(**ASKED, owner=Owner.ENGINE)
+    claimed.clear()
+    rows = [engine.register(**ASKED, owner=Owner.ENGINE) for _ in range(2)]
+    assert [row.id for row in engine.table.rows()] == [row.id for row in rows]
+
+
+def test_but_not_a_row_that_another_thread_is_opening(engine) -> None:
+    with engine.table.held(0.0):
+        claimed = engine.table.claim(Owner.ENGINE, 1)
+    engine.register(**ASKED, owner=Owner.ENGINE)
+    assert claimed.id in [row.id for row in engine.table.rows()]

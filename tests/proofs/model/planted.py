@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from tapring.consumer import waiting
 from tapring.consumer.attachment import Attachment
 from tapring.consumer.waiting import Doorbell
 from tapring.engine import session as live
 from tapring.engine.fanout import Attended, Watched
+from tapring.events.kinds import Packed
 from tapring.shm.row import BellOf, Row
 from tapring.wire import layout
 from tapring.wire.geometry import Barrier
@@ -46,6 +46,9 @@ class TrustsAStaleHead(Writer):
         if self.at[0] < self._slots:
             return super().look_again()
         self.limit = self.at[0] + self._slots
+        return True
+
+    def has_moved(self) -> bool:
         return True
 
 
@@ -114,9 +117,9 @@ class NumbersNoSleep(Reader):
 class AsksFirst(Attended):
     """Looks whether the consumer sleeps before it publishes, instead of after."""
 
-    def write(self, batch: Any, time_ns: int) -> None:
+    def commit(self, gathered: Packed, time_ns: int) -> None:
         asleep = [each for each in self.lives if each.writer.is_awaited(live.full_barrier)]
-        Watched.write(self, batch, time_ns)
+        Watched.commit(self, gathered, time_ns)
         for each in asleep:
             each.bell.ring()  # type: ignore[union-attr]
 
@@ -124,16 +127,16 @@ class AsksFirst(Attended):
 class ForgetsWhomItInterrupts(Attended):
     """Does not wake the consumer if an exception ends an offer, even if it published a frame."""
 
-    def write(self, batch: Any, time_ns: int) -> None:
-        Watched.write(self, batch, time_ns)
+    def commit(self, gathered: Packed, time_ns: int) -> None:
+        Watched.commit(self, gathered, time_ns)
         self._wake()
 
 
 class PostsUnasked(Attended):
     """Posts for each batch, whether a consumer sleeps or not."""
 
-    def write(self, batch: Any, time_ns: int) -> None:
-        Watched.write(self, batch, time_ns)
+    def commit(self, gathered: Packed, time_ns: int) -> None:
+        Watched.commit(self, gathered, time_ns)
         for each in self.lives:
             each.bell.ring()  # type: ignore[union-attr]
 

@@ -70,7 +70,7 @@ class Producer:
             return None, freeze(writer), []
         watched = self._watched(writer, recorder)
         with suppress(KeyboardInterrupt):  # the engine goes on with its next batch
-            watched.write(list(self._batches[label]), label + 1)
+            watched.commit(watched.gather(list(self._batches[label])), label + 1)
         errors = [error for _, error in watched.broken]
         return (None if errors else self._after(label)), freeze(writer), errors
 

@@ -19,6 +19,7 @@ from tapring.consumer import waiting
 from tapring.engine import roster, tap
 from tapring.engine import session as live
 from tapring.engine.complaints import Complaints
+from tapring.engine.gate import Gate
 from tapring.engine.lane import Lane
 from tapring.engine.schedule import NEVER_NS, Schedule
 from tapring.engine.snapshot import Snapshot
@@ -288,6 +289,7 @@ class ModelTap(tap.Tap):
         self._complaints = Complaints("model", STAGES, strict=False)
         self._closed = False
         self._made_in = os.getpid()
+        self._gate = Gate()
         self._forget_lane()
         parts = self._gate, self._complaints, lambda: self._evict
         self._lane = lane = Lane(registry, STAGES, None, *parts)
@@ -326,7 +328,12 @@ class ModelTap(tap.Tap):
         )
 
 
-_UNMEASURED: Any = SimpleNamespace(restart=lambda stages, now: None, next_ns=NEVER_NS)
+_UNMEASURED: Any = SimpleNamespace(
+    restart=lambda stages, now: None,
+    next_ns=NEVER_NS,
+    is_due=lambda now: False,
+    window_is_over=lambda now: False,
+)
 
 
 def _held(snapshot: Snapshot | None) -> tuple[Held, ...]:

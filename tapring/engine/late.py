@@ -1,0 +1,108 @@
+"""Batches that found the gate taken: each is gathered by its own thread, and committed by another.
+
+A signal handler or a finalizer that offers in the middle of an offer leaves its batch here, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from ..events.kinds import Kind, Packed
+from .fanout import NO_ROOM, Watched
+
+
+class Late:
+    """One batch, to be committed inside the gate; then ``evict`` is called for broken sessions.
+
+    has_room: whether it may wait with its payload; without one, it is counted as dropped. Calling
+    it again counts as dropped what an exception has kept from being written.
+    """
+
+    __slots__ = ("_events", "_evict", "_gathered", "_targets", "_time_ns", "_watched")
+
+    def __init__(
+        self,
+        watched: Watched,
+        gathered: Packed,
+        time_ns: int,
+        evict: Callable[[Watched], None],
+        *,
+        has_room: bool,
+    ) -> None:
+        payload, count, errors = gathered
+        self._events = count + errors
+        if not has_room:
+            gathered = NO_ROOM, self._events, 0
+        elif type(payload) is memoryview:  # of an array, which the engine may change meanwhile
+            gathered = memoryview(bytes(payload)), count, errors
+        self._watched: Watched | None = watched
+        self._gathered = gathered
+        self._time_ns = time_ns
+        self._evict = evict
+        self._targets: list[int] | None = None  # what each writer has seen when it is done
+
+    def __call__(self) -> None:
+        """Publish the batch, and count what does not fit. Only inside the gate."""
+        if self._targets is None:
+            self._watched = watched = self._watched and self._watched.settled()
+            if watched is None:
+                return
+            self._targets = [writer.seen + self._events for writer in watched.writers]
+            try:
+                watched.commit(self._gathered, self._time_ns)
+            except BaseException:
+                self._finish(watched)
+                raise
+            if watched.broken:
+                self._evict(watched)
+        elif self._watched is not None:
+            self._finish(self._watched)
+
+    def _finish(self, watched: Watched) -> None:
+        for writer, target in zip(watched.writers, self._targets or (), strict=False):
+            with suppress(ValueError):  # the session has ended
+                writer.drop(max(0, target - writer.seen))
+
+
+class Pending(Watched):
+    """A stage whose sessions another thread is changing just now: ``find`` tells what came of it.
+
+    Every batch is serialized, because it is not known yet whether a session has room.
+    """
+
+    __slots__ = ("_evict", "_find")
+
+    def __init__(
+        self, kind: Kind, find: Callable[[], Watched | None], evict: Callable[[Watched], None]
+    ) -> None:
+        super().__init__(kind, ())
+        self._find = find
+        self._evict = evict
+
+    def settled(self) -> Watched | None:
+        """The stage's sessions, as they are by now; None if there are none."""
+        return self._find()
+
+    def gather(self, batch: Any) -> Packed:
+        """Serialize ``batch``. Raises what that raises."""
+        return self.kind.pack(batch)
+
+    def commit(self, gathered: Packed, time_ns: int) -> None:
+        """Publish what was gathered to the sessions that there are by now."""
+        watched = self._find()
+        if watched is not None:
+            watched.commit(gathered, time_ns)
+            if watched.broken:
+                self._evict(watched)
+
+
+def pending(
+    stages: Mapping[str, Kind],
+    find: Callable[[str], Watched | None],
+    evict: Callable[[Watched], None],
+) -> dict[str, Watched | None]:
+    """Every stage as a ``Pending`` one; ``find`` tells what came of it by its name."""
+    return {name: Pending(kind, partial(find, name), evict) for name, kind in stages.items()}
