@@ -11,7 +11,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any, Final
 
-from ..events.kinds import Kind, Packed, unreadable
+from ..events.batches import unreadable
+from ..events.kinds import Kind, Packed
 from ..thrown_in import was_thrown_in
 from ..wire.writer import Writer
 from .session import Live

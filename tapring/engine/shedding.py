@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Final
 
-from ..events.kinds import NotABatch
+from ..events.batches import NotABatch
 from .fanout import Turn, Watched
 from .session import Live
 from .snapshot import Snapshot

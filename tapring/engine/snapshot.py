@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from ..events.kinds import NotABatch, Packed
+from ..events.batches import NotABatch
+from ..events.kinds import Packed
 from ..thrown_in import was_thrown_in
 from .complaints import Complaints
 from .fanout import Watched, instead_of

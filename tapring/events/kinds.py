@@ -10,15 +10,16 @@ import io
 import struct
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from functools import partial
 from itertools import accumulate, islice, pairwise
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
 from ..thrown_in import comes_of, each_of
+from .batches import NotABatch, sequence, type_of, unreadable
 from .decoding import NOT_DECODED as NOT_DECODED
 from .decoding import decode_lines
 from .padding import copy_solid, solid
@@ -32,10 +33,6 @@ Packed = tuple[Any, int, int]
 
 _NEWLINE: Final = b"\n"
 _without_newline: Final = itemgetter(slice(None, -1))
-
-
-class NotABatch(TypeError):
-    """What was offered is not a batch of its stage's kind."""
 
 
 class Kind(Protocol):
@@ -97,7 +94,7 @@ class Lines(_Text):
                 return self._pack_block(batch)[1]
             except Exception as error:  # the code of a subclass may run here
                 raise unreadable(error, self._pack_block, batch) from error
-        return len(_sequence(batch, self.name))
+        return len(sequence(batch, self.name))
 
     def pack(self, batch: Any) -> Packed:
         if type(batch) is list:
@@ -111,7 +108,7 @@ class Lines(_Text):
                 return self._pack_text(lines[:-1])
         if isinstance(batch, bytes | bytearray | memoryview | str):
             return self._pack_block(batch)
-        return self.pack(_sequence(batch, self.name))
+        return self.pack(sequence(batch, self.name))
 
     def unpack(self, payload: bytes, count: int) -> tuple[list[bytes], int]:
         # A BytesIO finds newlines with memchr (18 ns for a line of 206 bytes); bytes.split looks
@@ -155,10 +152,10 @@ class Json(_Text):
         self._decoder = msgspec.json.Decoder()
 
     def count(self, batch: Any) -> int:
-        return len(batch if type(batch) is list else _sequence(batch, self.name))
+        return len(batch if type(batch) is list else sequence(batch, self.name))
 
     def pack(self, batch: Any) -> Packed:
-        events = batch.copy() if type(batch) is list else _sequence(batch, self.name)
+        events = batch.copy() if type(batch) is list else sequence(batch, self.name)
         try:
             return self._encoder.encode_lines(events), len(events), 0
         except Exception as error:
@@ -181,10 +178,10 @@ class Blobs:
     takes_any_list = True
 
     def count(self, batch: Any) -> int:
-        return len(_sequence(batch, self.name))
+        return len(sequence(batch, self.name))
 
     def pack(self, batch: Any) -> Packed:
-        blobs = batch.copy() if type(batch) is list else _sequence(batch, self.name)
+        blobs = batch.copy() if type(batch) is list else sequence(batch, self.name)
         errors = 0
         if not all(type(event) is bytes for event in blobs):
             blobs, errors = each_of(blobs, _blob)
@@ -302,13 +299,13 @@ class Array:
             records = batch
         if getattr(records, "dtype", None) != self.dtype:
             raise NotABatch(
-                f"an array stage takes arrays of {self.dtype}, not {_type_of(batch)}"
+                f"an array stage takes arrays of {self.dtype}, not {type_of(batch)}"
                 f"{' of ' + str(batch.dtype) if hasattr(batch, 'dtype') else ''}"
             )
         records = self._asarray(batch := records)
         if records is not batch and hasattr(type(batch), "mask"):
             raise NotABatch(
-                f"a {_type_of(batch)} would lose its mask; offer batch.filled(value), which puts "
+                f"a {type_of(batch)} would lose its mask; offer batch.filled(value), which puts "
                 f"a value of your choice in place of what is masked"
             )
         if records.ndim != 1:
@@ -351,39 +348,6 @@ def kind_from(name: str, description: str) -> Kind:
         raise ValueError(f"invalid dtype {description!r}: {error}") from None
 
 
-def _sequence(batch: Any, kind: str) -> list[Any]:
-    # An iterator is refused: reading it would take the events away from the engine.
-    if type(batch) is list:
-        return batch
-    if isinstance(batch, Mapping | str | bytes | bytearray | memoryview) or not (
-        isinstance(batch, Collection)
-    ):
-        _refuse(batch, kind)
-    try:
-        return list(batch)
-    except Exception as error:  # the collection's own code runs here
-        if not comes_of(error, list, batch):
-            raise
-        raise NotABatch(f"a batch of {kind} could not be read: {error!r}") from error
-
-
-def unreadable(error: Exception, read: Callable[[Any], object], batch: Any) -> NotABatch:
-    """Return the error for a ``batch`` whose own code raises ``error`` when it is ``read``.
-
-    Raises ``error`` if it is one already, or was thrown in.
-    """
-    if isinstance(error, NotABatch | MemoryError) or not comes_of(error, read, batch):
-        raise error
-    return NotABatch(f"a batch could not be read: {error!r}")
-
-
-def _refuse(batch: Any, kind: str) -> NoReturn:
-    raise NotABatch(
-        f"a batch of {kind} must be a list (or another sized collection) of events, "
-        f"not {_type_of(batch)}; offer a single event as [event]"
-    )
-
-
 def _one_by_one(events: list[Any], pack: Callable[[Any], bytes]) -> Packed:
     lines, errors = each_of(events, pack)
     return _NEWLINE.join([*lines, b""]), len(lines), errors
@@ -396,8 +360,4 @@ def _line(event: Any) -> bytes:
 def _blob(event: Any) -> bytes:
     if isinstance(event, bytes | bytearray | memoryview):
         return bytes(event)
-    raise TypeError(_type_of(event))
-
-
-def _type_of(value: Any) -> str:
-    return type(value).__name__
+    raise TypeError(type_of(event))

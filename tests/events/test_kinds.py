@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapring.events.kinds import Array, Blobs, Json, Lines, NotABatch, array, kind_from
+from tapring.events.batches import NotABatch
+from tapring.events.kinds import Array, Blobs, Json, Lines, array, kind_from
 
 POINT = np.dtype([("t", "<f8"), ("name", "S5"), ("xy", "<f4", (2,)), ("in", [("a", "u1")])])
 lines = st.lists(st.binary(max_size=30).map(lambda b: b.replace(b"\n", b"")), min_size=1)
