@@ -16,9 +16,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
+import msgspec
+
 from ..events.kinds import Kind
 from ..shm.registry import Registry
-from ..shm.row import Row
+from ..shm.row import NO_BELL, Row
 from ..thrown_in import was_thrown_in
 from ..wire import layout
 from ..wire.layout import Ended, Verdict
@@ -32,7 +34,7 @@ AGAIN: Final = -2
 CHANGED: Final = -3
 """The sessions have changed: make new snapshots, and then as AGAIN."""
 
-# Batches that find the table half-changed, or held, before they try its lock again (2 us).
+# Batches that find the table half-changed, or held, before one tries its lock again (2 us).
 _BATCHES_BEFORE_REPAIR: Final = 64
 
 
@@ -46,7 +48,7 @@ class Roster:
     __slots__ = (
         "_arriving",
         "_complaints",
-        "_odd",
+        "_followed",
         "_paused",
         "_registry",
         "_stages",
@@ -69,7 +71,7 @@ class Roster:
         self.outdated = False
         self._arriving: Arriving | None = None
         self._to_free: list[Row] = []
-        self._odd = 0
+        self._followed = -1  # the generation of which all is done, but for rows to free
         self._paused = 0
 
     def follow(self, now: int) -> int:
@@ -77,17 +79,13 @@ class Roster:
 
         Returns AGAIN or CHANGED if there is more to do, or if a process is changing the table.
         """
-        if self._paused:
+        if self._paused and self._table.generation == self._followed:
             self._paused -= 1
             return AGAIN
-        stable = self._table.stable_rows()
-        if stable is None:
-            self._odd += 1
-            if self._odd % _BATCHES_BEFORE_REPAIR == 0:
-                self._table.repair()
+        read = self._table.stable_rows() or self._read_half_changed()
+        if read is None:
             return AGAIN
-        self._odd = 0
-        generation, table = stable
+        generation, table = read
         gone = self._end_all_but(table)
         refused = [row.id for row in self._to_free]
         pending = [row for row in table if row.id not in refused and not self._is_done(row)]
@@ -99,11 +97,32 @@ class Roster:
                 return AGAIN
         if self.outdated:
             return CHANGED
+        self._followed = generation
+        if generation & 1:
+            self._table.repair()  # it can be, if the process that was changing it has died
+            self._paused = _BATCHES_BEFORE_REPAIR
+            return AGAIN
         if not self.free_rows():
             return AGAIN
         if self._table.dead_rows():
             self._table.repair()
         return generation
+
+    def _read_half_changed(self) -> tuple[int, list[Row]] | None:
+        """The generation and the open rows, if a process was stopped while it changes the table.
+
+        It alone can change them, and may be stopped for long. The sessions of other consumers must
+        not miss a batch meanwhile. None if the table is being changed just now.
+        """
+        half_changed = self._table.half_changed_rows()
+        if half_changed is None:
+            return None
+        generation, rows = half_changed
+        # A doorbell may be half-written. It stays as it was.
+        hung = {session: live.hung for session, live in self.live.items()}
+        return generation, [
+            msgspec.structs.replace(row, bell=hung.get(row.id, NO_BELL)) for row in rows
+        ]
 
     def take_in(self, row: Row, *, in_parts: bool = False) -> Exception | None:
         """Map the ring of a new row, and answer its consumer in the row's verdict.

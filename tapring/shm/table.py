@@ -90,6 +90,24 @@ class Table:
             publish_barrier()
         return (generation, rows) if self.generation == generation else None
 
+    def half_changed_rows(self) -> tuple[int, list[Row]] | None:
+        """Return the generation and the open rows while a process is in the middle of a change.
+
+        A row's state is stored after its other words, and only the holder of the mutex stores. So
+        what reads the same twice is how each row was before the change, or is after it, but for a
+        doorbell, whose words may be of both. None if the reading changes, or the change is over.
+        """
+        generation = self.generation  # GENERATION
+        if not generation & 1:
+            return None
+        readings = []
+        for _ in range(2):
+            if publish_barrier is not None:
+                publish_barrier()
+            readings.append([row for row in self.rows() if row.state == RowState.OPEN])
+        same = readings[0] == readings[1] and self.generation == generation
+        return (generation, readings[0]) if same else None
+
     def row_of(self, session: int) -> Row:
         """Return the open row of a session. Raises SessionNotFound, which names the open ones."""
         rows = [row for row in self.rows() if row.state == RowState.OPEN]

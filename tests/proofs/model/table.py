@@ -266,7 +266,7 @@ class Left(NamedTuple):
     """A Tap's private state between two batches."""
 
     seen: int
-    odd: int
+    followed: int
     paused: int
     live: tuple[Held, ...]
     swapped: tuple[Held, ...]  # in the snapshot that receives offers
@@ -301,7 +301,7 @@ class ModelTap(tap.Tap):
         lane.schedule.restart()
         self._adopt(lane)
         roster.live = {held.row.id: known[held.row.id] for held in left.live}
-        self._seen, roster._odd, roster._paused = left.seen, left.odd, left.paused
+        self._seen, roster._followed, roster._paused = left.seen, left.followed, left.paused
         roster._to_free = list(left.to_free)
         roster.outdated = left.outdated
         if left.arriving is not None:
@@ -318,7 +318,7 @@ class ModelTap(tap.Tap):
         arriving = roster._arriving
         return Left(
             seen=self._seen,
-            odd=roster._odd,
+            followed=roster._followed,
             paused=roster._paused,
             live=tuple(each.held for each in roster.live.values()),  # type: ignore[attr-defined]
             swapped=_held(self._current),
