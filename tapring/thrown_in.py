@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -71,19 +71,3 @@ def comes_of(error: Exception, function: Callable[[Any], object], argument: Any)
     except Exception as again:
         return type(again) is type(error)
     return False
-
-
-def each_of(events: Iterable[Any], pack: Callable[[Any], bytes]) -> tuple[list[bytes], int]:
-    """Return what ``pack`` makes of each event, and how many events it failed for.
-
-    Raises what was thrown in meanwhile.
-    """
-    packed, errors = [], 0
-    for event in events:
-        try:
-            packed.append(pack(event))
-        except Exception as error:
-            if not comes_of(error, pack, event):
-                raise
-            errors += 1
-    return packed, errors

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count
 from typing import Final
 
 from ..errors import StageNotFound
+from ..events.kinds import Kind
 from ..shm.limits import no_stage
 from ..shm.registry import Registry
 from ..thrown_in import was_thrown_in
@@ -41,10 +42,12 @@ class Complaints:
         "_engine",
         "_gate",
         "_misuses",
+        "_places",
         "_registry",
         "_stages",
         "_warned",
         "faults",
+        "last_error",
         "misuse",
         "strict",
     )
@@ -56,6 +59,8 @@ class Complaints:
         self._engine = engine
         self._stages = stages
         self._warned: set[str] = set()
+        self._places: dict[str, str] = {}  # where an event was wrong, by what was said of it
+        self.last_error: str | None = None
         self.strict = strict
         self.faults = 0
         self.misuse = 0
@@ -98,6 +103,20 @@ class Complaints:
     def unknown_stage(self, stage: object) -> None:
         """Count and report an offer to a stage that the engine does not have."""
         self.misused(no_stage(self._engine, stage, self._stages))
+
+    def listen(self, stages: Mapping[str, Kind]) -> None:
+        """Report the events of ``stages`` that cannot be serialized."""
+        for stage, kind in stages.items():
+            kind.report = partial(self.unserializable, stage)
+
+    def unserializable(self, stage: str, reason: str, place: Callable[[], str]) -> None:
+        """Report an event that cannot be serialized; the sessions count it among their errors."""
+        message = f"stage {stage!r}: an event cannot be serialized: {reason}"
+        if message not in self._places and len(self._places) < _MOST_WARNINGS:
+            self._places[message] = place()
+        where = self._places.get(message)
+        self.last_error = f"{message} (at {where})" if where else message
+        self.warn(self.last_error)
 
     def warn(self, message: str) -> None:
         """Issue a TapWarning at the engine's own line, unless this message was issued before."""

@@ -1,4 +1,4 @@
-"""What a Tap does when its process forks or exits, or is a worker that ends."""
+"""What a Tap must know of its process: whether it may be tapped; when it forks, exits, or ends."""
 
 from __future__ import annotations
 
@@ -7,10 +7,20 @@ import sys
 from typing import Any, Final
 
 from ..shm.hooks import Hooks
+from ..shm.platform import UNSUPPORTED
+
+DISABLE: Final = "TAPRING_DISABLE"
 
 _hooks: Final = Hooks()
 watch: Final = _hooks.watch
 _registered: tuple[int, Any] = (0, None)  # the process, and its entry in multiprocessing's list
+
+
+def cannot_be_tapped() -> str | None:
+    """Why no Tap of this process does anything, if so. Its users can do nothing about it."""
+    if os.environ.get(DISABLE) == "1":
+        return f"{DISABLE}=1 is set in the environment"
+    return UNSUPPORTED
 
 
 def exit_with_the_worker() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from copy import copy
 from typing import Final
 
 from ..events.kinds import PLAIN, Array, Blobs, Json, Kind, Lines
+from ..events.one_by_one import EncHook
 from ..events.strip import Removing
 from ..shm.info import StageInfo
 from ..wire import layout
@@ -15,12 +17,15 @@ DEFAULT_STAGES: Final[Mapping[str, str]] = {"raw": Lines.name, "decoded": Json.n
 """The stages that every Tap has."""
 
 
-def make_stages(stages: Mapping[str, str | Kind]) -> dict[str, Kind]:
+def make_stages(
+    stages: Mapping[str, str | Kind], enc_hook: EncHook | None = None
+) -> dict[str, Kind]:
     """The default stages and ``stages``, each given as a kind's name or as ``array`` returned it.
 
     Raises ValueError for an invalid name or kind.
     """
-    return {name: _kind(name, kind) for name, kind in {**DEFAULT_STAGES, **stages}.items()}
+    every = {**DEFAULT_STAGES, **stages}
+    return {name: _kind(name, kind, enc_hook) for name, kind in every.items()}
 
 
 def describe(stages: Mapping[str, Kind]) -> tuple[StageInfo, ...]:
@@ -36,16 +41,18 @@ def describe(stages: Mapping[str, Kind]) -> tuple[StageInfo, ...]:
     )
 
 
-def _kind(stage: object, kind: object) -> Kind:
+def _kind(stage: object, kind: object, enc_hook: EncHook | None) -> Kind:
     if not isinstance(stage, str) or not re.fullmatch(layout.ENGINE_PATTERN, stage):
         raise ValueError(
             f"invalid stage name {stage!r}: it must match {layout.ENGINE_PATTERN}, "
             f"such as 'decoded' or 'raw-2'"
         )
+    if kind == Json.name:
+        return Json(enc_hook)
     if isinstance(kind, str) and kind in PLAIN:
         return PLAIN[kind]()
     if isinstance(kind, Lines | Json | Blobs | Array):
-        return kind
+        return copy(kind)  # it reports to one Tap
     raise ValueError(
         f"stage {stage!r} has an invalid kind {kind!r}; "
         f"use {', '.join(map(repr, PLAIN))} or tapring.array(dtype)"

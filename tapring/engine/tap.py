@@ -24,6 +24,7 @@ from typing import Final
 
 from ..errors import TapError
 from ..events.kinds import Kind
+from ..events.one_by_one import EncHook
 from ..events.strip import Redact, without
 from ..shm.info import LaneInfo
 from ..shm.limits import (
@@ -35,7 +36,6 @@ from ..shm.limits import (
     slots_in,
     stage_index,
 )
-from ..shm.platform import UNSUPPORTED
 from ..wire import layout
 from ..wire.layout import Ended
 from .complaints import Complaints
@@ -44,14 +44,12 @@ from .fanout import Watched
 from .gate import Gate
 from .handle import Handle
 from .lane import Lane, create_registry
-from .process import exit_with_the_worker, watch
+from .process import cannot_be_tapped, exit_with_the_worker, watch
 from .roster import AGAIN
 from .schedule import NEVER_NS
 from .session import Live
 from .snapshot import Snapshot
 from .stages import describe, make_stages
-
-DISABLE: Final = "TAPRING_DISABLE"
 
 _NO_GENERATION: Final = memoryview(bytes(layout.WORD)).cast("Q")
 _NEW_LANE: Final = -1  # in ``_seen``: a forked child opens its own lane at its first batch
@@ -83,6 +81,8 @@ class Tap:
         for all stages or by stage: ``{"decoded": ["password"]}``. On a ``lines`` stage, a line
         that is not a JSON object is then withheld and counted as an error. An engine that has a
         ``bytes`` or ``array`` stage, which has no fields, must name the stages to redact.
+    enc_hook: makes something that JSON has of a value that msgspec does not encode, as ``str``
+        does. It is called with that value for ``json`` stages. Without it, the event is an error.
     budget: the share of the engine's time that sessions may take, such as 0.02. Over budget, the
         batches of the most expensive session are skipped first, and its consumer is told how many.
         None: no limit.
@@ -129,6 +129,7 @@ class Tap:
         max_buffer_bytes: int = 64 << 20,
         slot_bytes: int = 256,
         redact: Redact = (),
+        enc_hook: EncHook | None = None,
         budget: float | None = None,
         strict: bool = False,
     ) -> None:
@@ -141,19 +142,17 @@ class Tap:
         self.buffer_bytes = buffer_bytes
         self.max_buffer_bytes = max_buffer_bytes
         self.budget = budget
-        self.reason: str | None = None
-        self._stages = without(make_stages(stages or {}), redact)
+        self.reason = cannot_be_tapped()
+        made = make_stages(stages or {}, enc_hook)
         self._slot_bytes = slot_bytes
-        self._complaints = Complaints(name, self._stages, strict=strict)
+        self._complaints = Complaints(name, made, strict=strict)
+        self._complaints.listen(made)
+        self._stages = without(made, redact)
         self._closed = False
         self._made_in = os.getpid()
         self._gate = Gate()
         self._forget_lane()
-        if os.environ.get(DISABLE) == "1":
-            self.reason = f"{DISABLE}=1 is set in the environment"
-        elif UNSUPPORTED is not None:  # no warning: the engine's users can do nothing about it
-            self.reason = UNSUPPORTED
-        else:
+        if self.reason is None:
             self._open_lane()
         watch(self, in_child=Tap._after_fork, at_exit=Tap.close)
 
@@ -183,6 +182,11 @@ class Tap:
     def misuse(self) -> int:
         """Offers that were ignored: to an unknown stage, or not a batch of the stage's kind."""
         return self._complaints.misuse
+
+    @property
+    def last_error(self) -> str | None:
+        """Why an event could not be serialized the last time; None if all could."""
+        return self._complaints.last_error
 
     @property
     def strict(self) -> bool:

@@ -10,7 +10,6 @@ import io
 import struct
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable
 from functools import partial
 from itertools import accumulate, islice, pairwise
 from operator import itemgetter
@@ -18,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
-from ..thrown_in import comes_of, each_of
+from ..thrown_in import comes_of
 from .batches import NotABatch, sequence, type_of, unreadable
 from .decoding import NOT_DECODED as NOT_DECODED
 from .decoding import decode_lines
+from .one_by_one import EncHook, Report, encode_each, ignore, pack_each
 from .padding import copy_solid, solid
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class Kind(Protocol):
     name: str
     takes_any_list: bool
     """Whether a list is a batch, whatever is in it."""
+    report: Report
+    """Is told of events that ``pack`` leaves out."""
 
     def count(self, batch: Any) -> int:
         """The number of events in ``batch``, without serializing it. Raises NotABatch."""
@@ -86,6 +88,9 @@ class Lines(_Text):
     name = "lines"
     takes_any_list = True
 
+    def __init__(self) -> None:
+        self.report: Report = ignore
+
     def count(self, batch: Any) -> int:
         if type(batch) is list:
             return len(batch)
@@ -120,7 +125,7 @@ class Lines(_Text):
         try:
             text = "\n".join([*batch, ""]).encode("utf-8", "surrogateescape")
         except (TypeError, UnicodeEncodeError):
-            return _one_by_one(batch, _line)
+            return _joined(*pack_each(batch, _line, self.report))
         return text, len(batch), 0
 
     def _pack_block(self, block: Any) -> Packed:
@@ -129,7 +134,8 @@ class Lines(_Text):
                 block = block.encode("utf-8", "surrogateescape")
             except UnicodeEncodeError:
                 lines = block.split("\n")
-                return _one_by_one(lines if lines[-1] else lines[:-1], _line)
+                lines = lines if lines[-1] else lines[:-1]
+                return _joined(*pack_each(lines, _line, self.report))
         elif type(block) is not bytes:
             try:
                 block = bytes(block)
@@ -147,8 +153,10 @@ class Json(_Text):
     name = "json"
     takes_any_list = True
 
-    def __init__(self) -> None:
-        self._encoder = msgspec.json.Encoder()
+    def __init__(self, enc_hook: EncHook | None = None) -> None:
+        self.report: Report = ignore
+        self._enc_hook = enc_hook
+        self._encoder = msgspec.json.Encoder(enc_hook=enc_hook)
         self._decoder = msgspec.json.Decoder()
 
     def count(self, batch: Any) -> int:
@@ -161,7 +169,7 @@ class Json(_Text):
         except Exception as error:
             if not comes_of(error, self._encoder.encode_lines, events):
                 raise
-            return _one_by_one(events, self._encoder.encode)
+            return _joined(*encode_each(events, self._enc_hook, self.report))
 
     def unpack(self, payload: bytes, count: int) -> tuple[list[Any], int]:
         # Only a msgspec.Raw can bring text that is not JSON, or a newline, into a frame. Such a
@@ -177,6 +185,9 @@ class Blobs:
     name = "bytes"
     takes_any_list = True
 
+    def __init__(self) -> None:
+        self.report: Report = ignore
+
     def count(self, batch: Any) -> int:
         return len(sequence(batch, self.name))
 
@@ -184,7 +195,7 @@ class Blobs:
         blobs = batch.copy() if type(batch) is list else sequence(batch, self.name)
         errors = 0
         if not all(type(event) is bytes for event in blobs):
-            blobs, errors = each_of(blobs, _blob)
+            blobs, errors = pack_each(blobs, _blob, self.report)
         return self._join(blobs), len(blobs), errors
 
     def fit(self, payload: bytes, count: int, room: int) -> int:
@@ -228,6 +239,7 @@ class Array:
     def __init__(self, dtype: DTypeLike) -> None:
         import numpy as np
 
+        self.report: Report = ignore
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         if self.dtype.hasobject or not self.dtype.itemsize or self.dtype.subdtype:
             raise ValueError(
@@ -348,8 +360,7 @@ def kind_from(name: str, description: str) -> Kind:
         raise ValueError(f"invalid dtype {description!r}: {error}") from None
 
 
-def _one_by_one(events: list[Any], pack: Callable[[Any], bytes]) -> Packed:
-    lines, errors = each_of(events, pack)
+def _joined(lines: list[bytes], errors: int) -> Packed:
     return _NEWLINE.join([*lines, b""]), len(lines), errors
 
 
@@ -360,4 +371,4 @@ def _line(event: Any) -> bytes:
 def _blob(event: Any) -> bytes:
     if isinstance(event, bytes | bytearray | memoryview):
         return bytes(event)
-    raise TypeError(type_of(event))
+    raise TypeError(f"objects of type {type_of(event)} are neither text nor bytes")

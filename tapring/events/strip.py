@@ -33,6 +33,7 @@ class Removing:
         self.code = kind.code
         self.name = kind.name
         self.takes_any_list = kind.takes_any_list
+        self.report = kind.report
         self.count = kind.count
         self.fit = kind.fit
         self.split = kind.split

@@ -48,6 +48,8 @@ class _TableThread:
         self.reads = self.writes = range(len(cells.names))
         self.locks: tuple[int, ...] = ()
         self._generation = cells.words[layout.GENERATION]
+        rows = map(layout.row, range(cells.rows))
+        self._states = [cells.words[row + layout.ROW_STATE] for row in rows]
 
     def dies(self, label: Any) -> tuple[Any, Any] | None:
         return None
@@ -61,9 +63,13 @@ class _TableThread:
     def issue(
         self, ghost: Known, cell: int, value: int, view: Callable[[int], int]
     ) -> tuple[Known, list[Broken]]:
-        if cell != self._generation or value & 1:
+        if cell in self._states:  # an engine may read a table that is half-changed
+            changed = self.cells.open_rows(lambda each: value if each == cell else view(each))
+            table = view(self._generation), changed
+        elif cell == self._generation and not value & 1:
+            table = value, self.cells.open_rows(view)
+        else:
             return ghost, []
-        table = value, self.cells.open_rows(view)
         return ghost._replace(tables=(*ghost.tables, table)), []
 
 
@@ -188,9 +194,8 @@ class Engine(Looker):
         super().__init__(cells, *args, **how)
         # Its own words, and those that a repair stores.
         verdicts = [cells.words[layout.verdict(row)] for row in range(cells.rows)]
-        states = [cells.words[layout.row(row) + layout.ROW_STATE] for row in range(cells.rows)]
         faults = cells.words[layout.FAULTS]
-        self.writes = {*verdicts, *states, faults, self._generation, cells.mutex}
+        self.writes = {*verdicts, *self._states, faults, self._generation, cells.mutex}
 
     def run(self, label: int, private: Left, recorder: Recorder) -> tuple[Any, Any, Any]:
         with world(self.cells, recorder, self.fenced, 0, self.now):
