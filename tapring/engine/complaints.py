@@ -45,6 +45,7 @@ class Complaints:
         "_places",
         "_registry",
         "_stages",
+        "_typos",
         "_warned",
         "faults",
         "last_error",
@@ -60,6 +61,7 @@ class Complaints:
         self._stages = stages
         self._warned: set[str] = set()
         self._places: dict[str, str] = {}  # where an event was wrong, by what was said of it
+        self._typos: dict[str, str] = {}
         self.last_error: str | None = None
         self.strict = strict
         self.faults = 0
@@ -102,7 +104,11 @@ class Complaints:
 
     def unknown_stage(self, stage: object) -> None:
         """Count and report an offer to a stage that the engine does not have."""
-        self.misused(no_stage(self._engine, stage, self._stages))
+        known = self._typos.get(stage) if type(stage) is str else None
+        message = known or no_stage(self._engine, stage, self._stages)
+        if type(stage) is str and len(self._typos) < _MOST_WARNINGS:
+            self._typos[stage] = message  # to look for the nearest name takes 100 us
+        self.misused(message)
 
     def listen(self, stages: Mapping[str, Kind]) -> None:
         """Report the events of ``stages`` that cannot be serialized."""

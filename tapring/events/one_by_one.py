@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -33,17 +33,17 @@ def pack_each(
     events: Iterable[Any],
     pack: Callable[[Any], bytes],
     report: Report,
-    unknown: Sized = (),
+    unknown: Sequence[type] = (),
     place: Callable[[Any], str] = _nowhere,
 ) -> tuple[list[bytes], int]:
     """Return what ``pack`` makes of each event, and how many events it failed for.
 
-    unknown: grows when ``pack`` meets a value that it cannot serialize, and does not raise for it.
+    unknown: the types of values that ``pack`` could not serialize, if it does not raise for them.
     place: finds what is wrong in an event.
     Raises what was thrown in meanwhile.
     """
     packed: list[bytes] = []
-    reasons: dict[str, Any] = {}
+    reasons: dict[str | type, Any] = {}
     errors = 0
     for event in events:
         known = len(unknown)
@@ -52,25 +52,20 @@ def pack_each(
         except Exception as error:
             if not comes_of(error, pack, event):
                 raise
-            reason = reason_of(error)
+            reason: str | type = reason_of(error)
         else:
             if len(unknown) == known:
                 packed.append(line)
                 continue
-            reason = str(unknown)
+            reason = unknown[-1]
         errors += 1
         if len(reasons) < _MOST_REASONS:
             reasons.setdefault(reason, event)
     for reason, event in reasons.items():
+        if isinstance(reason, type):
+            reason = f"objects of type {reason.__module__}.{reason.__qualname__} are not JSON"
         report(reason, partial(place, event))
     return packed, errors
-
-
-class _Unknown(list[type]):
-    """The types of values that msgspec does not encode; as text, what is wrong with the last."""
-
-    def __str__(self) -> str:
-        return f"objects of type {self[-1].__module__}.{self[-1].__qualname__} are not JSON"
 
 
 def encode_each(
@@ -81,7 +76,7 @@ def encode_each(
     place = partial(place_of, encode=encode)
     if enc_hook is not None:
         return pack_each(events, encode, report, place=place)
-    unknown = _Unknown()
+    unknown: list[type] = []
 
     def note(value: Any) -> None:
         unknown.append(type(value))
