@@ -290,9 +290,9 @@ class Tap:
         self._due_ns = NEVER_NS
         self._complaints.enter(self._gate, None)
 
-    def _open_lane(self) -> None:
+    def _open_lane(self, *, forked: bool = False) -> None:
         try:
-            registry = create_registry(self._described())
+            registry = create_registry(self._described(), sweeps=not forked)
         except (TapError, OSError, MemoryError) as error:
             if self.strict:
                 raise
@@ -301,7 +301,7 @@ class Tap:
             return
         try:
             parts = self._gate, self._complaints, weakref.WeakMethod(self._evict)
-            self._lane = lane = Lane(registry, self._stages, self.budget, *parts)
+            self._lane = lane = Lane(registry, self._stages, self.budget, *parts, sweeps=forked)
         except BaseException:  # from here on, ``close`` removes it
             registry.abandon()
             raise
@@ -349,7 +349,7 @@ class Tap:
     def _follow(self) -> None:
         if self._seen == _NEW_LANE:
             self._seen = 0
-            self._open_lane()
+            self._open_lane(forked=True)
         lane = self._lane
         if lane is not None:
             seen = lane.follow(monotonic_ns())

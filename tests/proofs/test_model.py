@@ -66,7 +66,8 @@ SLEEPS = (("sleep", "take", "sleep", "take"),)
 def explored(scenario: Any, model: str) -> Any:
     # What may happen under TSO may happen under the weak model, too.
     longer = model != SC and (scenario.name in LONGER or (model == TSO and WEAK in scenario.models))
-    return pytest.param(scenario, model, marks=[pytest.mark.long] if longer else [])
+    marks = [pytest.mark.long, pytest.mark.timeout(900)] if longer else []
+    return pytest.param(scenario, model, marks=marks)
 
 
 def small_ring(**how: Any) -> RingScenario:

@@ -211,6 +211,30 @@ def test_an_inert_tap_is_inert_in_the_child_too(name, monkeypatch) -> None:
     assert not names(f"tapring.{name}")
 
 
+def test_a_child_removes_what_dead_lanes_left_at_its_end_and_not_at_its_first_batch(run) -> None:
+    run("""
+        def lanes():
+            return {each for each in os.listdir("/dev/shm") if each.startswith(f"tapring.{name}.")}
+
+        tap = tapring.Tap(name)
+        pid = os.fork()
+        if pid == 0:
+            tap.snapshot()
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(pid, 0)
+        assert len(lanes()) == 2, lanes()
+
+        def child():
+            tap.snapshot()
+            assert len(lanes()) == 3, lanes()
+            tap.close()
+            assert len(lanes()) == 1, lanes()
+
+        assert in_child(child) == 0
+        assert lanes() == {f"tapring.{name}.{tap.lane}"}
+    """)
+
+
 # Fork beside threads
 
 

@@ -292,7 +292,7 @@ class ModelTap(tap.Tap):
         self._gate = Gate()
         self._forget_lane()
         parts = self._gate, self._complaints, lambda: self._evict
-        self._lane = lane = Lane(registry, STAGES, None, *parts)
+        self._lane = lane = Lane(registry, STAGES, None, *parts, sweeps=False)
         self._complaints.enter(self._gate, registry)
         roster = lane.roster
         lane.schedule = ModelSchedule(registry, roster, STAGES, _UNMEASURED, *parts)
