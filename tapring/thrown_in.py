@@ -53,10 +53,13 @@ def was_thrown_in(error: Exception) -> bool:
     return not (of_the_kernel or isinstance(error, _OURS))
 
 
-def raise_unless_the_kernels(error: Exception) -> None:
-    """Raise an OSError that has no number: it is a signal handler's (a TimeoutError, say)."""
-    if isinstance(error, OSError) and error.errno is None:
-        raise error
+def is_of_a_handler(error: BaseException) -> bool:
+    """Return whether an OSError is a signal handler's (a TimeoutError, say): it has no number.
+
+    Raise it where it was caught. A function that raised it for its caller would keep it in its
+    frame, and so everything that any frame of its traceback refers to, until the next collection.
+    """
+    return isinstance(error, OSError) and error.errno is None
 
 
 def comes_of(error: Exception, function: Callable[[Any], object], argument: Any) -> bool:

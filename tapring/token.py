@@ -7,7 +7,8 @@ returned with ``append``; both are atomic, with and without the interpreter lock
 An exception may come just after the token was taken, before anything could be told to return it: a
 signal handler's, say. But a frame that holds the token refers to it. If nothing but its ``_Place``
 refers to a token, its holder is gone, and it will never be returned. Then all threads agree on one
-place that follows, with ``setdefault``, and go on with the token of that one.
+place that follows, with ``setdefault``, and go on with the token of that one. Frames in a cycle (an
+exception that a frame of its own traceback refers to) keep theirs until the next collection.
 """
 
 from __future__ import annotations

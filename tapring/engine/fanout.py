@@ -11,7 +11,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any, Final
 
-from ..events.batches import unreadable
+from ..events.batches import NotABatch, unreadable
 from ..events.kinds import Kind, Packed
 from ..thrown_in import was_thrown_in
 from ..wire.writer import Writer
@@ -20,6 +20,7 @@ from .session import Live
 NO_ROOM: Final = None
 """Gathered instead of a payload: no session that is due has room for more."""
 _NOT_DUE: Final = object()
+_NO_MEMORY: Final = NotABatch("a batch could not be read: there is no memory")
 
 
 class Turn:
@@ -198,11 +199,19 @@ class Attended(Watched):
         return tuple(due)
 
 
-def instead_of(kind: Kind, batch: Any, error: Exception) -> Packed:
-    """Return what is gathered of a ``batch`` that raises ``error``. Raises NotABatch or that."""
-    if isinstance(error, MemoryError):  # each event of it is one that cannot be serialized
-        return b"", 0, kind.count(batch)
-    raise unreadable(error, kind.pack, batch) from error
+def instead_of(kind: Kind, batch: Any, error: Exception) -> Packed | NotABatch | None:
+    """What is gathered of a ``batch`` that raises ``error``, or why it is misuse.
+
+    None: ``error`` has to go on, because it was thrown in.
+    """
+    if isinstance(error, NotABatch):
+        return error
+    if not isinstance(error, MemoryError):
+        return unreadable(error, kind.pack, batch)
+    try:
+        return b"", 0, kind.count(batch)  # each event of it is one that cannot be serialized
+    except Exception as again:
+        return instead_of(kind, batch, again) if type(again) is not MemoryError else _NO_MEMORY
 
 
 def _count_unwritten(events: int, writer: Writer, offered: int) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 
 from ..events.batches import NotABatch
-from ..events.kinds import Packed
 from ..thrown_in import was_thrown_in
 from .complaints import Complaints
 from .fanout import Watched, instead_of
@@ -72,8 +71,11 @@ class Snapshot:
         try:
             gathered = watched.gather(batch) if watched.choosy else watched.kind.pack(batch)
         except Exception as error:
-            instead = self._gather_instead(stage, watched, batch, error)
+            instead = instead_of(watched.kind, batch, error)
             if instead is None:
+                raise
+            if isinstance(instead, NotABatch):
+                self._complaints.misused(f"stage {stage!r}: {instead}", instead)
                 return
             gathered = instead
         gate = self._gate
@@ -97,13 +99,3 @@ class Snapshot:
                 token = None  # a traceback may keep this frame
         if gate.late:
             gate.settle()
-
-    def _gather_instead(
-        self, stage: str, watched: Watched, batch: Any, error: Exception
-    ) -> Packed | None:
-        """What to commit of a ``batch`` that raised ``error``; None if it is misuse."""
-        try:
-            return instead_of(watched.kind, batch, error)
-        except NotABatch as misuse:
-            self._complaints.misused(f"stage {stage!r}: {misuse}", misuse)
-            return None

@@ -29,13 +29,13 @@ def sequence(batch: Any, kind: str) -> list[Any]:
         raise NotABatch(f"a batch of {kind} could not be read: {error!r}") from error
 
 
-def unreadable(error: Exception, read: Callable[[Any], object], batch: Any) -> NotABatch:
+def unreadable(error: Exception, read: Callable[[Any], object], batch: Any) -> NotABatch | None:
     """Return the error for a ``batch`` whose own code raises ``error`` when it is ``read``.
 
-    Raises ``error`` if it is one already, or was thrown in.
+    None: ``error`` itself has to go on, because it is one already, or was thrown in.
     """
     if isinstance(error, NotABatch | MemoryError) or not comes_of(error, read, batch):
-        raise error
+        return None
     return NotABatch(f"a batch could not be read: {error!r}")
 
 

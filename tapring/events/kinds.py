@@ -98,7 +98,10 @@ class Lines(_Text):
             try:
                 return self._pack_block(batch)[1]
             except Exception as error:  # the code of a subclass may run here
-                raise unreadable(error, self._pack_block, batch) from error
+                refused = unreadable(error, self._pack_block, batch)
+                if refused is None:
+                    raise
+                raise refused from error
         return len(sequence(batch, self.name))
 
     def pack(self, batch: Any) -> Packed:
@@ -257,7 +260,10 @@ class Array:
         try:
             return len(self._records(batch))
         except Exception as error:  # what only looks like an array runs its own code here
-            raise unreadable(error, self._records, batch) from error
+            refused = unreadable(error, self._records, batch)
+            if refused is None:
+                raise
+            raise refused from error
 
     def pack(self, batch: Any) -> Packed:
         records = self._records(batch)

@@ -10,7 +10,7 @@ import os
 from contextlib import suppress
 from typing import Final
 
-from ..thrown_in import raise_unless_the_kernels
+from ..thrown_in import is_of_a_handler
 
 File = tuple[int, int]
 """What tells a file from all others: its device and its inode."""
@@ -24,7 +24,8 @@ def file_of(fd: int) -> File | None:
     try:
         status = os.fstat(fd)
     except OSError as error:
-        raise_unless_the_kernels(error)
+        if is_of_a_handler(error):
+            raise
         return None
     return status.st_dev, status.st_ino
 

@@ -13,7 +13,7 @@ from threading import Lock
 from typing import Final
 
 from ..errors import NotPermitted, SharedMemoryFull
-from ..thrown_in import raise_unless_the_kernels
+from ..thrown_in import is_of_a_handler
 from ..wire import layout
 from .names import bell_file
 from .platform import posix_ipc
@@ -65,7 +65,8 @@ class Bell:
         try:
             status = os.lstat(_path(name))
         except OSError as error:
-            raise_unless_the_kernels(error)
+            if is_of_a_handler(error):
+                raise
             raise _lack(name, error) from None
         if (
             not stat.S_ISREG(status.st_mode)
@@ -77,8 +78,9 @@ class Bell:
         try:
             return cls(name, posix_ipc.Semaphore(f"/{name}"))
         except (posix_ipc.Error, OSError, ValueError) as error:
-            if type(error) is not OSError:  # posix_ipc's "too many open files" has no number
-                raise_unless_the_kernels(error)
+            # posix_ipc's own "too many open files" has no number either.
+            if type(error) is not OSError and is_of_a_handler(error):
+                raise
             raise _lack(name, error) from None
 
     def ring(self) -> None:

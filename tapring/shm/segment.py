@@ -28,7 +28,7 @@ from contextlib import suppress
 from typing import ClassVar, Final
 
 from ..errors import NotPermitted, RingCorrupt, SharedMemoryFull, TapError
-from ..thrown_in import raise_unless_the_kernels
+from ..thrown_in import is_of_a_handler
 from . import descriptor
 from .names import prefix as prefix_of
 from .platform import OPEN_FLAGS, after_fork_in_child, fcntl, posix_ipc, require, resource
@@ -132,7 +132,8 @@ class Segment:
         except FileNotFoundError:
             raise FileNotFoundError(errno.ENOENT, "there is no segment", name) from None
         except OSError as error:
-            raise_unless_the_kernels(error)
+            if is_of_a_handler(error):
+                raise
             raise _refusal(name, error) from None
         segment = cls(name, fd, 0, 0)  # closes fd even if an exception follows
         try:
@@ -160,7 +161,8 @@ class Segment:
                 _reserve(self.fd, offset, length)
             mapped = mmap.mmap(self.fd, length, mmap.MAP_SHARED, access, offset=offset)
         except (OSError, ValueError) as error:
-            raise_unless_the_kernels(error)
+            if is_of_a_handler(error):
+                raise
             raise SharedMemoryFull(_no_memory(self.name, length, error)) from None
         self._maps.append(mapped)
         return mapped
@@ -280,7 +282,8 @@ def unlink(name: str) -> bool:
     try:
         os.unlink(f"{DIRECTORY}/{name}")
     except OSError as error:
-        raise_unless_the_kernels(error)
+        if is_of_a_handler(error):
+            raise
         return False
     return True
 
