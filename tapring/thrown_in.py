@@ -34,6 +34,7 @@ _OURS: Final = (
     RecursionError,
     struct.error,
 )
+_TRIES: Final = 3
 _CALLED: Final = sys.stdlib_module_names | {__package__, "msgspec", "numpy", "posix_ipc"}
 
 
@@ -65,12 +66,17 @@ def is_of_a_handler(error: BaseException) -> bool:
 def comes_of(error: Exception, function: Callable[[Any], object], argument: Any) -> bool:
     """Return whether ``function`` raised ``error`` because of ``argument``, whose code it may run.
 
-    In doubt it is called once more, and must fail again with an exception of that type.
+    In doubt it is called three times more, because a handler may raise again, and must fail each
+    time with an exception of that type.
     """
     if not was_thrown_in(error):
         return True
-    try:
-        function(argument)
-    except Exception as again:
-        return type(again) is type(error)
-    return False
+    for _ in range(_TRIES):
+        try:
+            function(argument)
+        except Exception as again:
+            if type(again) is not type(error):
+                return False
+        else:
+            return False
+    return True

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ..events.batches import NotABatch, unreadable
 from ..events.kinds import Kind, Packed
-from ..thrown_in import was_thrown_in
+from ..thrown_in import comes_of, was_thrown_in
 from ..wire.writer import Writer
 from .session import Live
 
@@ -113,11 +113,12 @@ class Watched:
                         continue
                     writer.publish(payload, count, time_ns)
                 return
-            except MemoryError:  # the session is not at fault
-                _count_unwritten(events, writer, at[1] + dropped + apart[0])
             except BaseException as error:
                 if isinstance(error, Exception) and not was_thrown_in(error):
-                    self.broken.append((writer, error))
+                    if isinstance(error, MemoryError):  # the session is not at fault
+                        _count_unwritten(events, writer, at[1] + dropped + apart[0])
+                    else:
+                        self.broken.append((writer, error))
                 else:
                     if begun is None:  # the batch is offered to no session
                         raise
@@ -208,6 +209,8 @@ def instead_of(kind: Kind, batch: Any, error: Exception) -> Packed | NotABatch |
         return error
     if not isinstance(error, MemoryError):
         return unreadable(error, kind.pack, batch)
+    if not comes_of(error, kind.pack, batch):
+        return None
     try:
         return b"", 0, kind.count(batch)  # each event of it is one that cannot be serialized
     except Exception as again:

@@ -26,7 +26,7 @@ def sequence(batch: Any, kind: str) -> list[Any]:
     except Exception as error:  # the collection's own code runs here
         if not comes_of(error, list, batch):
             raise
-        raise NotABatch(f"a batch of {kind} could not be read: {error!r}") from error
+        raise NotABatch(f"a batch of {kind} could not be read: {_shown(error)}") from error
 
 
 def unreadable(error: Exception, read: Callable[[Any], object], batch: Any) -> NotABatch | None:
@@ -36,7 +36,14 @@ def unreadable(error: Exception, read: Callable[[Any], object], batch: Any) -> N
     """
     if isinstance(error, NotABatch | MemoryError) or not comes_of(error, read, batch):
         return None
-    return NotABatch(f"a batch could not be read: {error!r}")
+    return NotABatch(f"a batch could not be read: {_shown(error)}")
+
+
+def _shown(error: Exception) -> str:
+    try:
+        return repr(error)
+    except Exception:  # its own code runs here
+        return "an exception that cannot be shown"
 
 
 def _refuse(batch: Any, kind: str) -> NoReturn:

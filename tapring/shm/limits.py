@@ -80,8 +80,11 @@ def stage_index(engine: str, stage: str, stages: Collection[str]) -> int:
 
 def no_stage(engine: str, stage: object, stages: Collection[str]) -> str:
     """Return the message that an engine has no such stage, with a suggestion."""
-    near = suggest(stage, stages) if isinstance(stage, str) else ""
-    return f"the engine {engine!r} has no stage {stage!r}{near}; its stages: {', '.join(stages)}"
+    if type(stage) is str:
+        what = f"{stage!r}{suggest(stage, stages)}"
+    else:  # its own code is not asked what it is: it might raise
+        what = "with the name of an object that is no str"
+    return f"the engine {engine!r} has no stage {what}; its stages: {', '.join(stages)}"
 
 
 def duration_in_ns(engine: str, duration: float | None, longest_ns: int) -> int:

@@ -188,6 +188,42 @@ def test_a_wrong_batch_that_is_offered_from_inside_an_offer_evicts_no_session(ta
     assert (tap.faults, tap.misuse) == (0, 1)
 
 
+class Unspeakable(Exception):
+    """Raises when it is shown."""
+
+    def __repr__(self) -> str:
+        raise Unspeakable
+
+    __str__ = __repr__
+
+
+class RaisingClass:
+    """Raises when it is asked what it is."""
+
+    @property
+    def __class__(self) -> Any:
+        raise Unspeakable
+
+
+class NamedOddly(str):
+    def __repr__(self) -> str:
+        raise Unspeakable
+
+
+@pytest.mark.filterwarnings("ignore::tapring.TapWarning")
+@pytest.mark.parametrize("stage", ["raw", "decoded", "blobs", "points"])
+@pytest.mark.parametrize("full", [False, True], ids=["room", "full"])
+def test_what_cannot_even_be_shown_is_misuse(tap, stage, full) -> None:
+    handle = tap.register(stage, buffer_bytes=512)
+    while full and not handle.dropped:
+        offer(tap, stage, GOOD[stage])
+    before = handle.offered
+    offer(tap, stage, RaisingClass())
+    offer(tap, NamedOddly("no such stage"), GOOD[stage])
+    assert (handle.offered, handle.open) == (before, True)
+    assert (tap.misuse, tap.faults) == (2, 0)
+
+
 class JobTimeout(Exception):
     pass
 
