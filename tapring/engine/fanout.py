@@ -115,7 +115,7 @@ class Watched:
                 return
             except BaseException as error:
                 if isinstance(error, Exception) and not was_thrown_in(error):
-                    if isinstance(error, MemoryError):  # the session is not at fault
+                    if isinstance(error, MemoryError | RecursionError):  # no session's fault
                         _count_unwritten(events, writer, at[1] + dropped + apart[0])
                     else:
                         self.broken.append((writer, error))

@@ -90,14 +90,9 @@ class Gate(Exclusion):
             return False
         try:
             work()
-        except BaseException:
-            if self.late:  # half done, perhaps: the next offer misses the token, and looks for both
-                token = None
-            raise
         finally:
-            if token is not None:
-                token.home.append(token)
-                token = None  # a traceback may keep this frame
+            token.home.append(token)
+            token = None  # a traceback may keep this frame
         return True
 
     def work_off(self) -> None:

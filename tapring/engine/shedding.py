@@ -71,9 +71,24 @@ def count_resting(stages: Iterable[Watched | None]) -> None:
     for watched in stages:
         if watched is None or not watched.resting:
             continue
-        counts = watched.resting[:]
-        del watched.resting[: len(counts)]  # another thread may be appending
-        watched.batches += len(counts)
-        for live in watched.lives:
-            with suppress(ValueError):  # the session has ended
-                live.writer.leave_out(sum(counts))
+        _count(watched, watched.resting[:])
+
+
+def _count(watched: Watched, sizes: list[int]) -> None:
+    resting, before = watched.resting, len(watched.resting)
+    batches = watched.batches + len(sizes)
+    shed = [live.writer.shed + sum(sizes) for live in watched.lives]
+    try:
+        del resting[: len(sizes)]  # another thread may be appending
+        _bring_up_to(watched, batches, shed)
+    except BaseException:  # the counts are nowhere else by now
+        if len(resting) < before:
+            _bring_up_to(watched, batches, shed)
+        raise
+
+
+def _bring_up_to(watched: Watched, batches: int, shed: list[int]) -> None:
+    watched.batches = batches
+    for live, count in zip(watched.lives, shed, strict=True):
+        with suppress(ValueError):  # the session has ended
+            live.writer.leave_out(count - live.writer.shed)

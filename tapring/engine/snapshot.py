@@ -90,6 +90,8 @@ class Snapshot:
                 room = gate.has_room()
                 gate.post(Late(watched, gathered, self.time_ns, self._evict, has_room=room))
                 return
+            if gate.late:  # it came before
+                gate.work_off()
             watched.commit(gathered, self.time_ns)
             if watched.broken:
                 self._evict(watched)
@@ -97,5 +99,5 @@ class Snapshot:
             if token is not None:
                 free.append(token)
                 token = None  # a traceback may keep this frame
-        if gate.late:
-            gate.settle()
+                if gate.late:
+                    gate.settle()

@@ -61,11 +61,9 @@ class Tap:
 
     Create one Tap, call ``snapshot()`` once a batch, and offer the batch to what it returns::
 
-        tap = tapring.Tap("detector")
-        for lines in batches:
-            watched = tap.snapshot()
-            if watched:
-                watched.offer("raw", lines)
+        watched = tap.snapshot()
+        if watched:
+            watched.offer("raw", lines)
 
     name: the engine's name, which matches ``[a-z0-9][a-z0-9_-]{0,62}``. Several processes may
         share it; each is a lane of that engine.
@@ -86,12 +84,11 @@ class Tap:
     budget: the share of the engine's time that sessions may take, such as 0.02. Over budget, the
         batches of the most expensive session are skipped first, and its consumer is told how many.
         None: no limit.
-    strict: raise an error if shared memory is not available, for an offer to an unknown stage, and
-        for an offer that is not a batch. For an engine's own tests.
+    strict: raise an error instead of counting it. For an engine's own tests.
 
-    Raises ValueError and TypeError for wrong arguments. If shared memory is not available, or
-    ``TAPRING_DISABLE=1`` is in the environment, or the system is not Linux, the Tap is inert: it
-    does nothing, and ``reason`` says why. A context manager; closing twice is fine.
+    Raises ValueError and TypeError for wrong arguments. Without shared memory or Linux, or with
+    ``TAPRING_DISABLE=1`` in the environment, the Tap is inert: it does nothing, and ``reason`` says
+    why. A context manager; closing twice is fine.
     """
 
     # An object with more than 30 attributes and no slots keeps them in a dictionary in CPython,
@@ -230,8 +227,7 @@ class Tap:
         buffer_bytes: the size of its ring; the Tap's ``buffer_bytes`` by default.
         sample: the session is offered one batch in this many.
         Returns None if ``max_sessions`` are open, if shared memory has no room, and while the Tap
-        is inert or closed. Raises StageNotFound, DurationLimit and BufferLimit for a session that
-        this Tap does not allow, and ValueError for a wrong ``sample``.
+        is inert or closed. Raises StageNotFound, DurationLimit, BufferLimit, and ValueError.
         """
         index = stage_index(self.name, stage, self.stages)
         duration_ns = duration_in_ns(self.name, duration, round(self.max_duration * _NS))
@@ -246,8 +242,12 @@ class Tap:
         live = lane.register(index, slots=slots, duration_ns=duration_ns, sample=sample)
         if live is None:
             return None
-        self._gate.do(partial(self._change, Lane.restart))
-        return Handle(live, self._end)
+        try:
+            self._gate.do(partial(self._change, Lane.restart))
+            return Handle(live, self._end)
+        except BaseException:  # nobody else could close it
+            self._end(live, Ended.CLOSED)
+            raise
 
     def close(self) -> None:
         """End all sessions and remove the lane. Consumers can still read what is in their rings."""

@@ -50,6 +50,17 @@ def test_an_offer_that_interrupts_an_offer_is_published_after_it(tap, name, insi
     assert (tap.faults, tap.misuse) == (0, 0)
 
 
+def test_what_was_left_comes_before_the_next_batch(tap, name) -> None:
+    """The one inside was interrupted after it had left, and before it could look for more work."""
+    with tapring.capture(name, stage="raw") as session:
+        tap.snapshot()
+        token = tap._gate.take()
+        offer(tap, "raw", [b"left"])
+        token.home.append(token)
+        offer(tap, "raw", [b"next"])
+        assert session.read(9, timeout=0) == [b"left", b"next"]
+
+
 def test_one_to_another_stage_is_published_too_also_at_the_last_batch(tap, name, inside) -> None:
     with tapring.capture(name, stage="decoded") as session:
         tap.register("raw")
