@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 import tapring
-from tapring.engine.shedding import Resting, Shedding
+from tapring.engine.shedding import Resting, Shedding, count_resting
 from tapring.engine.snapshot import Snapshot
+from tapring.wire.writer import Writer
 
 
 def served(*shares: float) -> Shedding:
@@ -79,3 +80,29 @@ def test_a_wrong_offer_of_a_batch_that_is_skipped_for_all_raises_in_a_strict_tap
             snapshot.offer("rw", [b"one"])
         with pytest.raises(TypeError, match="must be a list"):
             snapshot.offer("raw", {"n": 1})
+
+
+def test_a_count_of_skipped_batches_that_an_exception_interrupts_is_finished(
+    name, monkeypatch
+) -> None:
+    """Their offers have returned long ago, so nothing else knows of them."""
+    leave_out, calls = Writer.leave_out, []
+
+    def interrupted(self: Writer, count: int) -> None:
+        calls.append(count)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        leave_out(self, count)
+
+    with tapring.Tap(name) as tap:
+        handles = [tap.register("raw") for _ in range(2)]
+        watched = tap._lane.schedule.watched["raw"]
+        before = watched.batches
+        watched.resting.extend([3, 4])
+        monkeypatch.setattr(Writer, "leave_out", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            count_resting([watched])
+        monkeypatch.undo()
+        count_resting([watched])
+        assert [handle.shed for handle in handles] == [7, 7]
+        assert watched.batches == before + 2
