@@ -1,6 +1,6 @@
-"""A token that one thread of a process can hold at a time; nobody ever waits for it.
+"""A token that one thread of a process can hold at a time; no thread waits for it.
 
-Theory of operation. A token lies in a list while nobody holds it. It is taken with ``pop`` and
+Theory of operation. A token lies in a list while no thread holds it. It is taken with ``pop`` and
 returned with ``append``; both are atomic, with and without the interpreter lock, and together take
 20 ns. A ``with`` on an RLock takes 110 (measured side by side, CPython 3.11).
 
@@ -20,7 +20,7 @@ from .thrown_in import was_thrown_in
 
 
 class Token:
-    """Whoever refers to it is inside, and returns it with ``token.home.append(token)``."""
+    """The frame that refers to it is inside, and returns it with ``token.home.append(token)``."""
 
     __slots__ = ("home",)
 

@@ -1,4 +1,4 @@
-"""A token: one thread holds it, nobody waits for it, and one that was lost is replaced once."""
+"""A token: one thread holds it, no thread waits for it, and one that was lost is replaced once."""
 
 import sys
 import threading

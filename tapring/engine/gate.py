@@ -39,7 +39,7 @@ _MOST: Final = 1024
 class Gate(Exclusion):
     """Lets one thread at a time offer a batch or change the sessions.
 
-    ``late``: what is left to do, for whoever is inside.
+    ``late``: what other threads have left for the one that is inside.
     """
 
     __slots__ = ("late",)

@@ -200,7 +200,7 @@ class Lane:
                 work()
 
     def give_up(self, row: Row) -> None:
-        """End the session of a row that this engine has opened and nobody will close."""
+        """End the session of a row that this engine has opened, but has no Handle for."""
         live = self.roster.live.get(row.id)
         if live is not None and live.row.epoch == row.epoch:
             self.end([live], Ended.CLOSED)

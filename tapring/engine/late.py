@@ -5,9 +5,8 @@ A signal handler or a finalizer that offers in the middle of an offer leaves its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from ..events.kinds import Kind, Packed
@@ -97,12 +96,3 @@ class Pending(Watched):
             watched.commit(gathered, time_ns)
             if watched.broken:
                 self._evict(watched)
-
-
-def pending(
-    stages: Mapping[str, Kind],
-    find: Callable[[str], Watched | None],
-    evict: Callable[[Watched], None],
-) -> dict[str, Watched | None]:
-    """Every stage as a ``Pending`` one; ``find`` tells what came of it by its name."""
-    return {name: Pending(kind, partial(find, name), evict) for name, kind in stages.items()}

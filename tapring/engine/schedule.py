@@ -10,6 +10,7 @@ choice of a batch's snapshot does not.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from time import monotonic_ns
 from typing import Final
 
@@ -19,7 +20,7 @@ from ..wire import layout
 from .complaints import Complaints
 from .fanout import Watched, is_outdated, watch
 from .gate import Gate
-from .late import pending
+from .late import Pending
 from .meter import Meter
 from .roster import Roster
 from .session import Live
@@ -122,7 +123,9 @@ class Schedule:
         evict = self._evict()
         if evict is None:
             return None
-        stages = pending(self._stages, find, evict)
+        stages: dict[str, Watched | None] = {
+            name: Pending(kind, partial(find, name), evict) for name, kind in self._stages.items()
+        }
         snapshot = Snapshot(Watching(stages, self._gate, self._complaints, evict))
         snapshot.time_ns = monotonic_ns()
         return snapshot

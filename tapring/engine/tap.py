@@ -81,9 +81,8 @@ class Tap:
         ``bytes`` or ``array`` stage, which has no fields, must name the stages to redact.
     enc_hook: makes something that JSON has of a value that msgspec does not encode, as ``str``
         does. It is called with that value for ``json`` stages. Without it, the event is an error.
-    budget: the share of the engine's time that sessions may take, such as 0.02. Over budget, the
-        batches of the most expensive session are skipped first, and its consumer is told how many.
-        None: no limit.
+    budget: the share of the engine's time that sessions may take, such as 0.02. None: no limit. Over
+        it, batches of the most expensive session are skipped first; its consumer is told how many.
     strict: raise an error instead of counting it. For an engine's own tests.
 
     Raises ValueError and TypeError for wrong arguments. Without shared memory or Linux, or with
@@ -226,6 +225,7 @@ class Tap:
         duration: seconds, up to ``max_duration``, which is the default.
         buffer_bytes: the size of its ring; the Tap's ``buffer_bytes`` by default.
         sample: the session is offered one batch in this many.
+
         Returns None if ``max_sessions`` are open, if shared memory has no room, and while the Tap
         is inert or closed. Raises StageNotFound, DurationLimit, BufferLimit, and ValueError.
         """
@@ -245,7 +245,7 @@ class Tap:
         try:
             self._gate.do(partial(self._change, Lane.restart))
             return Handle(live, self._end)
-        except BaseException:  # nobody else could close it
+        except BaseException:  # without a Handle, nothing closes it
             self._end(live, Ended.CLOSED)
             raise
 
@@ -258,8 +258,8 @@ class Tap:
 
     def __repr__(self) -> str:
         inert = self.reason and f"inert: {self.reason}"
-        state = inert or ("closed" if self._closed else self.lane or "forked")
-        return f"<Tap {self.name!r} {state} sessions={self.active_sessions}>"
+        state = "closed" if self._closed else self.lane or "forked"
+        return f"<Tap {self.name!r} {inert or state} sessions={self.active_sessions}>"
 
     def __enter__(self) -> Tap:
         return self

@@ -75,6 +75,9 @@ class Table:
                 found.append(read_row(index, words[first : first + layout.ROW_WORDS]))
         return found
 
+    def _open_rows(self) -> list[Row]:
+        return [row for row in self.rows() if row.state == RowState.OPEN]
+
     def stable_rows(self) -> tuple[int, list[Row]] | None:
         """Return the generation and the open rows as of it; None while a row is being changed.
 
@@ -85,7 +88,7 @@ class Table:
             return None
         if publish_barrier is not None:
             publish_barrier()
-        rows = [row for row in self.rows() if row.state == RowState.OPEN]
+        rows = self._open_rows()
         if publish_barrier is not None:
             publish_barrier()
         return (generation, rows) if self.generation == generation else None
@@ -104,13 +107,13 @@ class Table:
         for _ in range(2):
             if publish_barrier is not None:
                 publish_barrier()
-            readings.append([row for row in self.rows() if row.state == RowState.OPEN])
+            readings.append(self._open_rows())
         same = readings[0] == readings[1] and self.generation == generation
         return (generation, readings[0]) if same else None
 
     def row_of(self, session: int) -> Row:
         """Return the open row of a session. Raises SessionNotFound, which names the open ones."""
-        rows = [row for row in self.rows() if row.state == RowState.OPEN]
+        rows = self._open_rows()
         for row in rows:
             if row.id == session:
                 return row

@@ -137,7 +137,7 @@ def test_ctrl_c_reaches_an_engine_that_closes_a_session_from_inside_an_offer(
             offer(tap, Calling([1], close_it))
         closed.close()
     offer(tap, [2])
-    # The batch that was being read just then is offered to nobody.
+    # The batch that was being read just then is offered to no session.
     assert (other.offered, other.captured, tap.faults) == (2, 2, 0)
 
 

@@ -1,4 +1,4 @@
-"""Batches that found the gate taken: whoever is inside publishes or counts each exactly once."""
+"""Batches that found the gate taken: the thread inside publishes or counts each exactly once."""
 
 import signal
 import sys

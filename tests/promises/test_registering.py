@@ -6,6 +6,8 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -21,18 +23,28 @@ def tap(name):
         yield tap
 
 
-def test_a_thread_that_registers_a_session_holds_up_no_other(tap, monkeypatch) -> None:
+@pytest.fixture
+def hold_rings_back(monkeypatch) -> Callable[[], tuple[threading.Event, threading.Event]]:
+    """Makes each ring wait; returns when one does, and what lets it go on."""
+
+    def hold() -> tuple[threading.Event, threading.Event]:
+        reached, go = threading.Event(), threading.Event()
+
+        def slow(*args: Any) -> None:
+            reached.set()
+            assert go.wait(30)
+            rings.create_ring(*args)
+
+        monkeypatch.setattr("tapring.shm.registry.create_ring", slow)
+        return reached, go
+
+    return hold
+
+
+def test_a_thread_that_registers_a_session_holds_up_no_other(tap, hold_rings_back) -> None:
     """It stands in the middle of making its ring, until the others have offered."""
-    reached, go = threading.Event(), threading.Event()
-    create_ring = rings.create_ring
-
-    def slow(*args: object) -> None:
-        reached.set()
-        assert go.wait(30)
-        create_ring(*args)
-
     watched = tap.register("raw")
-    monkeypatch.setattr("tapring.shm.registry.create_ring", slow)
+    reached, go = hold_rings_back()
     made: list[tapring.Handle | None] = []
     thread = threading.Thread(target=lambda: made.append(tap.register("decoded")))
     thread.start()
@@ -77,17 +89,11 @@ def test_nor_does_one_that_waits_for_a_table_that_a_stopped_consumer_holds(tap, 
             process.kill()
 
 
-def test_a_tap_that_closes_waits_for_a_ring_that_is_being_made(tap, name, monkeypatch) -> None:
+def test_a_tap_that_closes_waits_for_a_ring_that_is_being_made(
+    tap, name, hold_rings_back, monkeypatch
+) -> None:
     """Else the ring would stay behind: what removes the names of a lane has come and gone."""
-    reached, go = threading.Event(), threading.Event()
-    create_ring = rings.create_ring
-
-    def slow(*args: object) -> None:
-        reached.set()
-        assert go.wait(30)
-        create_ring(*args)
-
-    monkeypatch.setattr("tapring.shm.registry.create_ring", slow)
+    reached, go = hold_rings_back()
     mark_closed = Registry.mark_closed
 
     def mark_and_go(self: Registry) -> None:
