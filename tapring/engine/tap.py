@@ -81,8 +81,8 @@ class Tap:
         ``bytes`` or ``array`` stage, which has no fields, must name the stages to redact.
     enc_hook: makes something that JSON has of a value that msgspec does not encode, as ``str``
         does. It is called with that value for ``json`` stages. Without it, the event is an error.
-    budget: the share of the engine's time that sessions may take, such as 0.02. None: no limit. Over
-        it, batches of the most expensive session are skipped first; its consumer is told how many.
+    budget: the share of the engine's time that sessions may take, such as 0.02. None: no limit.
+        Over it, batches of the most expensive session are skipped first, and its consumer is told.
     strict: raise an error instead of counting it. For an engine's own tests.
 
     Raises ValueError and TypeError for wrong arguments. Without shared memory or Linux, or with
