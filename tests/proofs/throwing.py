@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -38,7 +38,7 @@ class Thrower:
         self._thread = threading.get_ident()
         self._left = step
         try:
-            self._watching(work)
+            next(_with_its_own_exception(lambda: self._watching(work)))
         except self._thrown:
             assert self._left is None, "raised, but not by this"
             return True
@@ -130,6 +130,16 @@ class Monitoring(Thrower):
     def _at_instruction(self, _code: CodeType, offset: int) -> object:
         self._meet(sys._getframe(1), offset)
         return None
+
+
+def _with_its_own_exception(work: Callable[[], None]) -> Iterator[None]:
+    """Do ``work``, and forget with this generator which exception it was handling.
+
+    A trace function can throw where no signal handler runs: between an exception's coming and the
+    bytecode that begins its handling. Up to 3.11 the thread then handles that exception for good,
+    and so keeps its frames, which may hold the table's mutex.
+    """
+    yield work()
 
 
 def _in_finalizer(frame: FrameType | None) -> bool:
