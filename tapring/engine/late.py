@@ -78,6 +78,7 @@ class Pending(Watched):
         self, kind: Kind, find: Callable[[], Watched | None], evict: Callable[[Watched], None]
     ) -> None:
         super().__init__(kind, ())
+        self.plain = None
         self._find = find
         self._evict = evict
 

@@ -68,6 +68,12 @@ class Snapshot:
             return
         if watched is None:
             return
+        if (
+            watched.choosy
+            and type(batch) is watched.plain
+            and self._drop_if_full(watched, len(batch))
+        ):
+            return
         try:
             gathered = watched.gather(batch) if watched.choosy else watched.kind.pack(batch)
         except Exception as error:
@@ -95,6 +101,30 @@ class Snapshot:
             watched.commit(gathered, self.time_ns)
             if watched.broken:
                 self._evict(watched)
+        finally:
+            if token is not None:
+                free.append(token)
+                token = None  # a traceback may keep this frame
+                if gate.late:
+                    gate.settle()
+
+    def _drop_if_full(self, watched: Watched, events: int) -> bool:
+        gate = self._gate
+        free = gate.free
+        token = None
+        try:
+            try:
+                token = free.pop()
+            except IndexError as error:
+                if was_thrown_in(error):
+                    raise
+                return False
+            if gate.late:  # it came before
+                gate.work_off()
+            done = watched.drop_if_full(events)
+            if watched.broken:
+                self._evict(watched)
+            return done
         finally:
             if token is not None:
                 free.append(token)

@@ -63,26 +63,29 @@ class Shape(msgspec.Struct, frozen=True):
 
 
 class RingEnd:
-    """The base of Writer and Reader. Raises RingCorrupt if the shape does not fit the buffers."""
+    """The base of Writer and Reader. Raises RingCorrupt if the shape does not fit the buffers.
+
+    ``page``: the words of the consumer's page.
+    """
 
     __slots__ = (
         "_barrier",
         "_cutter",
         "_data",
         "_kind",
-        "_page",
         "_round_up",
         "_shift",
         "_size",
         "_slots",
         "_stage",
         "_words",
+        "page",
     )
 
     def __init__(self, buffers: Buffers, shape: Shape, barrier: Barrier | None = None) -> None:
         slots, slot_bytes = shape.slots, shape.slot_bytes
         check_geometry(slots, slot_bytes, len(buffers.data))
-        self._words, self._page, self._data = buffers
+        self._words, self.page, self._data = buffers
         self._slots = slots
         self._shift = slot_bytes.bit_length() - 1
         self._round_up = _FRAME_BYTES + slot_bytes - 1
@@ -95,7 +98,7 @@ class RingEnd:
     def close(self) -> None:
         """Release the views of the buffers, so that their mapping can be closed."""
         self._words.release()
-        self._page.release()
+        self.page.release()
 
     # ``publish`` and ``take`` compute these two in place: a call would cost 40 ns a batch.
 

@@ -113,7 +113,7 @@ class Reader(RingEnd):
                 timestamp = time_ns + self._to_wall_ns
                 return Frame(payload, count, timestamp, missed, self._lane, self._cutter)
             return self._rest_of(payload, captured, count, time_ns, keep)
-        page = self._page
+        page = self.page
         page[_RELEASED] = self.released = captured + count
         if missed:
             self._note_gap(missed)
@@ -128,7 +128,7 @@ class Reader(RingEnd):
 
         A next Reader takes the events that are not released again.
         """
-        page = self._page
+        page = self.page
         captured, missed = self._kept
         if captured - left > self.released:
             page[_RELEASED] = self.released = captured - left
@@ -160,13 +160,13 @@ class Reader(RingEnd):
         ``sleep`` is a number that no other sleep has. ``barrier`` is a full one, on every machine:
         the word has to be visible before the producer's words are read (WAIT).
         """
-        self._page[_WAITING] = sleep  # WAIT
+        self.page[_WAITING] = sleep  # WAIT
         barrier()
 
     def say_awake(self, sleep: int) -> None:
         """Take back ``say_waiting``, unless a later sleep was announced meanwhile."""
-        if self._page[_WAITING] == sleep:
-            self._page[_WAITING] = 0
+        if self.page[_WAITING] == sleep:
+            self.page[_WAITING] = 0
 
     def next_time_ns(self) -> int | None:
         """Return the time of the frame that ``take`` would return, or None."""
@@ -198,7 +198,7 @@ class Reader(RingEnd):
     def note_abandoned(self, events: int) -> None:
         """Count events of taken frames that will never be handed out. They stay unread."""
         self._abandoned += events
-        self._page[layout.ABANDONED] = self._abandoned
+        self.page[layout.ABANDONED] = self._abandoned
 
     def note_final_gap(self) -> bool:
         """Count a gap behind the last frame, if there is one. Call it once everything was taken.
@@ -264,8 +264,8 @@ class Reader(RingEnd):
     def _note_gap(self, missed: int) -> None:
         self._missed += missed
         self.gaps += 1
-        self._page[layout.MISSED] = self._missed
-        self._page[layout.GAPS] = self.gaps
+        self.page[layout.MISSED] = self._missed
+        self.page[layout.GAPS] = self.gaps
 
     def _describe(
         self, position: int, end: int, missed: int, count: int, stage: int, kind: int

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..errors import RingCorrupt
+from ..thrown_in import was_thrown_in
 from . import layout
 from .frame import pack_header
 from .geometry import Barrier, Buffers, RingEnd, Shape
@@ -32,15 +33,16 @@ class Writer(RingEnd):
     Two attributes are pairs, each replaced as a whole: ``at`` is (tail in slots, events captured);
     ``apart`` is (events that would not have fitted into an empty ring or could not be serialized,
     the second of these alone). ``limit`` is the position up to which frames may fill slots, as far
-    as the Writer knows: the head that it last saw, plus the ring's slots.
+    as the Writer knows: the head that it last saw, plus the ring's slots. ``blocked_head``: where
+    the head stood when a batch last found no room. While it stands there, there is none.
     """
 
     __slots__ = (
-        "_blocked_head",
         "_told",
         "_woken",
         "apart",
         "at",
+        "blocked_head",
         "dropped",
         "limit",
         "sampled_out",
@@ -50,7 +52,7 @@ class Writer(RingEnd):
     def __init__(self, buffers: Buffers, shape: Shape, barrier: Barrier | None = None) -> None:
         super().__init__(buffers, shape, barrier)
         self.limit = shape.slots
-        self._blocked_head = -1  # a batch found no room while the head stood here
+        self.blocked_head = -1
         self._woken = 0  # the last sleep of the consumer that was seen
         self._told = 0  # the tail when ``is_awaited`` last looked
         self.at = (0, 0)
@@ -162,7 +164,7 @@ class Writer(RingEnd):
             return False
         self._told = tail
         barrier()
-        waiting = self._page[_WAITING]  # WAIT
+        waiting = self.page[_WAITING]  # WAIT
         if waiting == self._woken:
             return False
         self._woken = waiting
@@ -191,22 +193,23 @@ class Writer(RingEnd):
         if self._words[layout.ENDED] != layout.Ended.NO:
             return
         self.limit = 0
-        self._page = _NO_PAGE
+        self.page = _NO_PAGE
         self.flush()
         if self._barrier is not None:
             self._barrier()
         self._words[layout.ENDED] = reason  # END
 
-    def has_moved(self) -> bool:
-        """Return whether the consumer may have made room since a batch last found none.
+    def may_have_room(self) -> bool:
+        """Return whether a batch is worth serializing, unless others overtake this thread.
 
-        A hint, which changes nothing, to a thread that others may overtake.
+        A hint, which changes nothing.
         """
         try:
-            head = self._page[_HEAD]
-        except ValueError:  # the session has ended
-            return False
-        return head != self._blocked_head and head != self.limit - self._slots
+            return self.page[_HEAD] != self.blocked_head
+        except ValueError as error:
+            if was_thrown_in(error):
+                raise
+            return False  # the session has ended
 
     def look_again(self) -> bool:
         """Read the consumer's position. Return whether a batch is worth serializing.
@@ -215,8 +218,8 @@ class Writer(RingEnd):
         Compare ``at[0]`` with ``limit`` first: this costs a call and one more load.
         Raises RingCorrupt if the consumer's position is impossible.
         """
-        head = self._page[_HEAD]  # RELEASE
-        if head == self._blocked_head:  # the consumer stalls: this saves 60 ns a batch
+        head = self.page[_HEAD]  # RELEASE
+        if head == self.blocked_head:  # the consumer stalls: this saves 60 ns a batch
             return False
         tail = self.at[0]
         if not self.limit - self._slots <= head <= tail:
@@ -229,7 +232,7 @@ class Writer(RingEnd):
         self.limit = limit = head + self._slots
         if tail < limit:
             return True
-        self._blocked_head = head
+        self.blocked_head = head
         return False
 
     def _publish_parts(self, payload: bytes, count: int, time_ns: int) -> None:
@@ -249,7 +252,7 @@ class Writer(RingEnd):
                 self._count_oversize()
                 payload = self._cutter.split(payload, count, 1)[1] if count > 1 else b""
             else:
-                self._blocked_head = self.limit - self._slots
+                self.blocked_head = self.limit - self._slots
                 self.limit = self.at[0]
                 self.drop(count)
                 return

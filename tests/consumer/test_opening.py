@@ -89,7 +89,7 @@ def test_a_ring_is_mapped_read_only_but_for_the_consumers_page(tap, name) -> Non
     with tapring.capture(name) as session:
         reader = session._merge.attachments[0].reader
         assert reader._words.readonly
-        assert not reader._page.readonly
+        assert not reader.page.readonly
 
 
 def test_the_table_held_by_a_stopped_process_is_a_clear_error(tap, name, monkeypatch) -> None:

@@ -35,7 +35,7 @@ def bells(name: str) -> list[str]:
 
 
 def falls_asleep(session: tapring.Session, wait_for) -> None:
-    page = session._merge.attachments[0].reader._page
+    page = session._merge.attachments[0].reader.page
     wait_for(lambda: page[layout.WAITING], message="the consumer never slept")
 
 
@@ -147,7 +147,7 @@ def test_an_event_loop_is_woken_and_goes_on_meanwhile(name, wait_for) -> None:
     async def read(session: tapring.Session, tap: tapring.Tap) -> tuple[list[bytes], int]:
         turns = 0
         reading = asyncio.ensure_future(session.aread(2, timeout=LONG_S))
-        page = session._merge.attachments[0].reader._page
+        page = session._merge.attachments[0].reader.page
         while not page[layout.WAITING]:
             turns += 1
             await asyncio.sleep(0.001)
@@ -276,9 +276,9 @@ def test_a_sleep_that_was_given_up_does_not_end_the_next_one(name) -> None:
         reader.say_waiting(7, lambda: None)
         reader.say_waiting(8, lambda: None)
         reader.say_awake(7)
-        assert reader._page[layout.WAITING] == 8
+        assert reader.page[layout.WAITING] == 8
         reader.say_awake(8)
-        assert reader._page[layout.WAITING] == 0
+        assert reader.page[layout.WAITING] == 0
 
 
 def test_the_engine_stops_ringing_when_no_consumer_asks(name) -> None:

@@ -217,7 +217,7 @@ def test_a_write_through_the_readers_view_of_the_ring_is_refused(name) -> None:
             reader._data[layout.SLOTS : layout.SLOTS + 1] = b"x"
         with pytest.raises(TypeError, match="read-only"):
             reader._words[layout.TAIL] = 7
-        assert len(reader._page) * layout.WORD == layout.PAGE
+        assert len(reader.page) * layout.WORD == layout.PAGE
 
 
 # What fuzzing once found

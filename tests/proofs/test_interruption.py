@@ -163,8 +163,8 @@ def test_a_full_ring_drops_once(tap, name, throw, room) -> None:
             if not met:
                 break
         assert step > 100
-    looks = [] if room else [Watched.gather]
-    assert min(throw.bytecodes(*looks, Watched.commit, Writer.drop)) > 10
+    ways = [Watched.commit] if room else [Watched.drop_if_full]
+    assert min(throw.bytecodes(*ways, Writer.drop)) > 10
 
 
 @pytest.mark.parametrize("left_out", ["sampled_out", "shed"])
@@ -260,6 +260,25 @@ def test_each_of_several_sessions_is_offered_the_same(tap, name, throw) -> None:
     assert len({account.handle.offered for account in accounts}) == 1
     for account in accounts:
         account.settle(name)
+
+
+def test_several_full_rings_drop_the_same(tap, throw) -> None:
+    handles = [tap.register("raw", buffer_bytes=8 * 64) for _ in range(3)]
+    for _ in range(9):
+        offer(tap, [7])
+    assert [handle.dropped for handle in handles] == [1, 1, 1]
+    for step in itertools.count():
+        before = handles[0].dropped
+        met = throw.at(step, lambda: offer(tap, [1, 2, 3]))
+        next_batch_finds_the_gate_free(tap)
+        dropped = {handle.dropped for handle in handles}
+        assert dropped in ({before}, {before + 3})
+        if not met:
+            break
+    assert min(throw.bytecodes(Watched.drop_if_full, Writer.drop)) > 10
+    for handle in handles:
+        assert handle.offered == handle.captured + handle.dropped
+    assert not tap.faults
 
 
 @pytest.mark.parametrize("sampled", [False, True])

@@ -153,7 +153,7 @@ class Consumer:
             "account": Account(words, page),
             "_lane": "",
             "_words": words,
-            "_page": page,
+            "page": page,
             "_data": data,
             "_cutter": LINES,
             "_barrier": self._barrier(recorder),

@@ -48,7 +48,7 @@ class TrustsAStaleHead(Writer):
         self.limit = self.at[0] + self._slots
         return True
 
-    def has_moved(self) -> bool:
+    def may_have_room(self) -> bool:
         return True
 
 
@@ -62,7 +62,7 @@ class ReleasesFirst(Reader):
             return None
         start = layout.SLOTS + (self._end % self._slots << self._shift)
         length = self._data.unpack_header(start)[4]  # type: ignore[attr-defined]
-        self._page[layout.HEAD] = self._end + layout.slots_for(length, 1 << self._shift)
+        self.page[layout.HEAD] = self._end + layout.slots_for(length, 1 << self._shift)
         return super().take(keep=keep)
 
 

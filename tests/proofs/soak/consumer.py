@@ -170,7 +170,7 @@ def _position(source: Any) -> dict[str, Any]:
         "id": source.row.id,
         "released": reader.released,
         "missed": reader._missed,
-        "abandoned": reader._page[witness.layout.ABANDONED],
+        "abandoned": reader.page[witness.layout.ABANDONED],
     }
 
 
