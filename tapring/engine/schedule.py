@@ -37,8 +37,8 @@ Evict = Callable[[Watched], None]
 class Schedule:
     """What is watched in one lane, and what is due there.
 
-    ``watched``: each stage's sessions. ``current``: what a batch offers to; None if no session is
-    open. ``due_ns``: the time from which on a batch must call ``choose``, on CLOCK_MONOTONIC.
+    ``watched``: each stage's sessions. ``watching``: what a batch is offered to; None if no session
+    is open. ``due_ns``: the time from which on a batch must call ``choose``, on CLOCK_MONOTONIC.
     evict: what a snapshot calls (see ``Watching``). It is itself a call, so that no reference to
     a Tap is held while no session is open: a forgotten Tap then goes at once.
     """
@@ -49,15 +49,13 @@ class Schedule:
         "_evict",
         "_gate",
         "_registry",
-        "_resting",
         "_roster",
         "_shedding",
         "_stages",
-        "_watching",
-        "current",
         "due_ns",
         "meter",
         "watched",
+        "watching",
     )
 
     def __init__(
@@ -78,11 +76,9 @@ class Schedule:
         self._evict = evict
         self._shedding = Shedding()
         self._deadline_ns = NEVER_NS
-        self._watching: Watching | None = None
-        self._resting: Resting | None = None
         self.meter = meter
         self.watched: dict[str, Watched | None] = {}
-        self.current: Snapshot | None = None
+        self.watching: Watching | None = None
         self.due_ns = NEVER_NS
 
     def restart(self) -> None:
@@ -109,11 +105,9 @@ class Schedule:
         self._shedding.share_out(lives)
         evict = self._evict()
         if evict is not None and (lives or self._roster.leaving):
-            self._watching = watching = Watching(stages, self._gate, self._complaints, evict)
-            self._resting = Resting(watching)
-            self.current = Snapshot(watching)
+            self.watching = Watching(stages, self._gate, self._complaints, evict)
         else:
-            self._watching = self._resting = self.current = None
+            self.watching = None
 
     def pending(self, find: Callable[[str], Watched | None]) -> Snapshot | None:
         """What a batch is offered to while another thread brings the sessions up to date.
@@ -126,9 +120,8 @@ class Schedule:
         stages: dict[str, Watched | None] = {
             name: Pending(kind, partial(find, name), evict) for name, kind in self._stages.items()
         }
-        snapshot = Snapshot(Watching(stages, self._gate, self._complaints, evict))
-        snapshot.time_ns = monotonic_ns()
-        return snapshot
+        watching = Watching(stages, self._gate, self._complaints, evict)
+        return Snapshot(watching, monotonic_ns())
 
     def is_behind(self, now: int) -> bool:
         """Whether ``expired`` or ``catch_up`` have something to do."""
@@ -154,21 +147,19 @@ class Schedule:
 
     def choose(self, now: int) -> Snapshot | None:
         """The snapshot for the batch of ``now``: timed or not, skipped for all sessions or not."""
-        watching = self._watching
+        watching = self.watching
         if watching is None or not self._roster.live:
             self.set_due()
             return None
         meter = self.meter
         if self._shedding.active and not self._shedding.next_batch():
             if not meter.resting_is_due():
-                return self._resting
+                return Resting(watching, now)
             meter.note_look(now)
-            return TimedResting(watching, meter)
-        snapshot = Timed(watching, meter) if meter.is_due(now) else self.current
+            return TimedResting(watching, now, meter)
+        is_timed = meter.is_due(now)
         self.set_due()
-        if snapshot is not None:
-            snapshot.time_ns = now
-        return snapshot
+        return Timed(watching, now, meter) if is_timed else Snapshot(watching, now)
 
     def set_due(self) -> None:
         """Find out when the next batch is due."""

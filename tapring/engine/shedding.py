@@ -47,23 +47,21 @@ class Shedding(Turn):
         return now < self.most
 
 
-class Resting(Snapshot):
+class Resting(Snapshot, eq=False, gc=False):
     """The Snapshot of a batch that is skipped for all sessions."""
-
-    __slots__ = ()
 
     def offer(self, stage: str, batch: Any) -> None:
         """Count ``batch`` as skipped for the sessions of ``stage``."""
         try:
-            watched = self._stages[stage]
+            watched = self.watching.stages[stage]
         except (KeyError, TypeError):
-            self._complaints.unknown_stage(stage)
+            self.watching.complaints.unknown_stage(stage)
             return
         if watched is not None:
             try:
                 watched.resting.append(watched.kind.count(batch))
             except NotABatch as error:
-                self._complaints.misused(f"stage {stage!r}: {error}", error)
+                self.watching.complaints.misused(f"stage {stage!r}: {error}", error)
 
 
 def count_resting(stages: Iterable[Watched | None]) -> None:

@@ -48,7 +48,7 @@ from .process import cannot_be_tapped, exit_with_the_worker, watch
 from .roster import AGAIN
 from .schedule import NEVER_NS
 from .session import Live
-from .snapshot import Snapshot
+from .snapshot import Snapshot, Watching
 from .stages import describe, make_stages
 
 _NO_GENERATION: Final = memoryview(bytes(layout.WORD)).cast("Q")
@@ -96,7 +96,6 @@ class Tap:
         "__weakref__",
         "_closed",
         "_complaints",
-        "_current",
         "_due_ns",
         "_gate",
         "_generation",
@@ -105,6 +104,7 @@ class Tap:
         "_seen",
         "_slot_bytes",
         "_stages",
+        "_watching",
         "budget",
         "buffer_bytes",
         "max_buffer_bytes",
@@ -203,14 +203,13 @@ class Tap:
         """
         if self._generation[0] != self._seen:
             return self._refresh()
-        current = self._current
-        if current is None:
+        watching = self._watching
+        if watching is None:
             return None
         now = monotonic_ns()
         if now >= self._due_ns:
             return self._do_due(now)
-        current.time_ns = now
-        return current
+        return Snapshot(watching, now)
 
     def register(
         self,
@@ -286,7 +285,7 @@ class Tap:
         self._lane: Lane | None = None
         self._generation = _NO_GENERATION
         self._seen = 0  # a new table's generation: a fast consumer may change it before we look
-        self._current: Snapshot | None = None
+        self._watching: Watching | None = None
         self._due_ns = NEVER_NS
         self._complaints.enter(self._gate, None)
 
@@ -394,7 +393,7 @@ class Tap:
 
     def _adopt(self, lane: Lane) -> None:
         """Go by what ``lane`` watches now. Only inside the gate."""
-        self._current = lane.schedule.current
+        self._watching = lane.schedule.watching
         self._due_ns = lane.schedule.due_ns
         if lane.roster.has_rows_to_free:
             self._seen = AGAIN

@@ -7,22 +7,18 @@ from typing import Any
 
 from .meter import Meter
 from .shedding import Resting
-from .snapshot import Snapshot, Watching
+from .snapshot import Snapshot
 
 
-class Timed(Snapshot):
+class Timed(Snapshot, eq=False, gc=False):
     """The Snapshot of a batch whose offers are timed."""
 
-    __slots__ = ("_meter",)
-
-    def __init__(self, watching: Watching, meter: Meter) -> None:
-        super().__init__(watching)
-        self._meter = meter
+    meter: Meter
 
     def offer(self, stage: str, batch: Any) -> None:
         """As ``Snapshot.offer``, between two readings of the clock."""
         try:
-            watched = self._stages.get(stage)
+            watched = self.watching.stages.get(stage)
         except TypeError:  # Snapshot.offer says what is wrong
             watched = None
         if watched is None:
@@ -35,20 +31,16 @@ class Timed(Snapshot):
         moved = [
             live for live, at in zip(watched.lives, tails, strict=True) if live.writer.at is not at
         ]
-        self._meter.note(watched, moved, max(0, taken - self._meter.clock_ns))
+        self.meter.note(watched, moved, max(0, taken - self.meter.clock_ns))
 
 
-class TimedResting(Resting):
+class TimedResting(Resting, eq=False, gc=False):
     """The Snapshot of a batch that is skipped for all sessions, and whose offers are timed."""
 
-    __slots__ = ("_meter",)
-
-    def __init__(self, watching: Watching, meter: Meter) -> None:
-        super().__init__(watching)
-        self._meter = meter
+    meter: Meter
 
     def offer(self, stage: str, batch: Any) -> None:
         """As ``Resting.offer``, between two readings of the clock."""
         start = monotonic_ns()
         super().offer(stage, batch)
-        self._meter.note_resting(monotonic_ns() - start)
+        self.meter.note_resting(monotonic_ns() - start)

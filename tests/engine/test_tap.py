@@ -372,7 +372,7 @@ def test_a_session_that_ended_is_offered_nothing_even_if_the_table_breaks_meanwh
             patch.setattr(Roster, "follow", Mock(side_effect=OSError(5, "nonsense")))
             with pytest.warns(tapring.TapWarning, match="table could not be read"):
                 snapshot = tap.snapshot()
-        assert [live.row.id for live in snapshot._stages["raw"].lives] == [other.id]
+        assert [live.row.id for live in snapshot.watching.stages["raw"].lives] == [other.id]
         ended.close()
         offer(tap, "raw", LINES)
         assert (other.captured, tap.active_sessions) == (len(LINES), 1)

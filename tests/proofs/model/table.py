@@ -22,7 +22,7 @@ from tapring.engine.complaints import Complaints
 from tapring.engine.gate import Gate
 from tapring.engine.lane import Lane
 from tapring.engine.schedule import NEVER_NS, Schedule
-from tapring.engine.snapshot import Snapshot
+from tapring.engine.snapshot import Watching
 from tapring.engine.stages import make_stages
 from tapring.errors import SharedMemoryFull
 from tapring.shm import registry, rings, table
@@ -321,7 +321,7 @@ class ModelTap(tap.Tap):
             followed=roster._followed,
             paused=roster._paused,
             live=tuple(each.held for each in roster.live.values()),  # type: ignore[attr-defined]
-            swapped=_held(self._current),
+            swapped=_held(self._watching),
             to_free=tuple(roster._to_free),
             arriving=None if arriving is None else arriving.row,
             outdated=roster.outdated,
@@ -336,7 +336,7 @@ _UNMEASURED: Any = SimpleNamespace(
 )
 
 
-def _held(snapshot: Snapshot | None) -> tuple[Held, ...]:
-    stages = () if snapshot is None else snapshot._stages.values()
+def _held(watching: Watching | None) -> tuple[Held, ...]:
+    stages = () if watching is None else watching.stages.values()
     held = (live.held for watched in stages if watched for live in watched.lives)  # type: ignore[attr-defined]
     return tuple(sorted(held, key=lambda each: each.row.index))
