@@ -131,32 +131,27 @@ class Lane:
             return AGAIN
         return seen
 
-    def register(self, stage: int, *, slots: int, duration_ns: int, sample: int) -> Live | None:
+    def register(
+        self, stage: int, epoch: int, *, slots: int, duration_ns: int, sample: int
+    ) -> Live | None:
         """Open a session of the engine's own; None if there is no room for it, or no memory.
 
-        A strict Tap raises the error instead, unless another process just holds the table. Only
-        what changes the sessions is done inside the gate: the engine's other threads go on while
-        this one waits for the table and for the kernel to reserve a ring.
+        A strict Tap raises the error instead, unless another process just holds the table. After
+        any exception call ``give_up``. Only what changes the sessions is done inside the gate: the
+        engine's other threads go on while this one waits for the table and for the kernel to
+        reserve a ring.
         """
-        row = None
-        try:
-            claim = partial(
-                self._claim, stage=stage, slots=slots, duration_ns=duration_ns, sample=sample
-            )
+        asked = {"stage": stage, "slots": slots, "duration_ns": duration_ns, "sample": sample}
+        self._do(self.roster.free_rows)
+        row = self._claim(epoch=epoch, **asked)
+        if row is None and self.roster.has_rows_to_free:  # a consumer held the table just then
             self._do(self.roster.free_rows)
-            row = claim()
-            if row is None and self.roster.has_rows_to_free:  # a consumer held the table just then
-                self._do(self.roster.free_rows)
-                row = claim()
-            if row is None:
-                return None
-            taking = _Taking(self, row)
-            if not self._do(taking):  # this call has interrupted an offer
-                taking.unwanted = True
-        except BaseException:
-            if row is not None:
-                self._gate.post(partial(self._unless_closed, partial(self.give_up, row)))
-            raise
+            row = self._claim(epoch=epoch, **asked)
+        if row is None:
+            return None
+        taking = _Taking(self, row)
+        if not self._do(taking):  # this call has interrupted an offer
+            taking.unwanted = True
         if taking.refusal is not None and self._complaints.strict:
             raise taking.refusal
         return taking.live
@@ -199,13 +194,16 @@ class Lane:
             with self._complaints.guard("a session could not be registered"):
                 work()
 
-    def give_up(self, row: Row) -> None:
-        """End the session of a row that this engine has opened, but has no Handle for."""
-        live = self.roster.live.get(row.id)
-        if live is not None and live.row.epoch == row.epoch:
-            self.end([live], Ended.CLOSED)
-        else:
-            self.roster.leave(row)
+    def give_up(self, epoch: int) -> None:
+        """End the session that this engine has opened with ``epoch``, if it has. Only inside."""
+        for row in self.registry.table.rows():
+            if row.epoch != epoch or row.owner != Owner.ENGINE:
+                continue
+            live = self.roster.live.get(row.id)
+            if live is not None and live.row.epoch == epoch:
+                self.end([live], Ended.CLOSED)
+            else:
+                self.roster.leave(row)
 
     def end(self, lives: Iterable[Live], reason: Ended) -> None:
         """End sessions. Calling it again finishes what an exception has interrupted."""
@@ -284,7 +282,7 @@ class _Taking:
     def __call__(self) -> None:
         lane, row = self._lane, self._row
         if self.unwanted:
-            lane.give_up(row)
+            lane.give_up(row.epoch)
             return
         self.refusal = lane.roster.take_in(row)
         self.live = lane.roster.live.get(row.id)

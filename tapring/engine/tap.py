@@ -36,6 +36,7 @@ from ..shm.limits import (
     slots_in,
     stage_index,
 )
+from ..shm.names import new_epoch
 from ..wire import layout
 from ..wire.layout import Ended
 from .complaints import Complaints
@@ -238,14 +239,15 @@ class Tap:
         lane = self._lane
         if lane is None:
             return None
-        live = lane.register(index, slots=slots, duration_ns=duration_ns, sample=sample)
-        if live is None:
-            return None
+        epoch = new_epoch()
         try:
+            live = lane.register(index, epoch, slots=slots, duration_ns=duration_ns, sample=sample)
+            if live is None:
+                return None
             self._gate.do(partial(self._change, Lane.restart))
             return Handle(live, self._end)
         except BaseException:  # without a Handle, nothing closes it
-            self._end(live, Ended.CLOSED)
+            self._gate.do(partial(self._change, partial(Lane.give_up, epoch=epoch)))
             raise
 
     def close(self) -> None:
@@ -329,8 +331,7 @@ class Tap:
         had_a_lane = lane is not None or self._seen == _NEW_LANE
         self._gate = Gate()  # a thread that was inside is not here
         self._forget_lane()
-        if had_a_lane and not self._closed:
-            self._seen = _NEW_LANE
+        self._seen = _NEW_LANE if had_a_lane and not self._closed else 0
         if lane is not None:
             generation.release()
             lane.detach()

@@ -43,14 +43,18 @@ class Bell:
         except posix_ipc.ExistentialError:
             return cls.open(name, owner)
         except (posix_ipc.Error, OSError, ValueError) as error:
+            if type(error) is not OSError and is_of_a_handler(error):
+                raise
             raise _lack(name, error) from None
         bell = cls(name, semaphore)
         try:
             if owner != os.geteuid():
                 os.chown(_path(name), owner, -1)
-        except OSError:
+        except OSError as error:
             bell.close()
             bell.unlink()
+            if is_of_a_handler(error):
+                raise
             raise not_given(f"the doorbell {name}", owner) from None
         return bell
 

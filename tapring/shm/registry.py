@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import Final
 
 import msgspec
 
-from ..errors import EngineNotFound, SharedMemoryFull
+from ..errors import EngineNotFound, NotPermitted, SharedMemoryFull
 from ..wire import layout
 from ..wire.layout import EngineState, Owner, RowState, Verdict
 from .info import READY_TIMEOUT_S, LaneInfo, read_info, write_header
@@ -22,8 +21,6 @@ from .rings import create_ring, names_of_sessions, unlink_ring
 from .row import Row
 from .segment import Segment, unlink
 from .table import TABLE_TIMEOUT_S, Table
-
-_WORD_MASK: Final = (1 << 64) - 1
 
 
 class Registry:
@@ -111,15 +108,19 @@ class Registry:
         owner: Owner,
         sample: int = 1,
         timeout_s: float = TABLE_TIMEOUT_S,
+        epoch: int | None = None,
     ) -> Row:
         """Claim a row, make its ring, open it for the engine. A consumer then holds its lock.
+
+        epoch: a new one by default. A caller that gives one can find the row by it.
 
         Raises SessionLimit, SessionBusy (the table is held), SharedMemoryFull, NotPermitted (the
         ring's name is taken), RingCorrupt (the table is damaged), EngineNotFound (it closed).
         """
-        table, epoch = self.table, new_epoch()
+        table = self.table
         with table.held(timeout_s):
-            claimed = table.claim(owner, epoch)  # from here on a consumer's death is seen
+            # From here on a consumer's death is seen.
+            claimed = table.claim(owner, new_epoch() if epoch is None else epoch)
         row = msgspec.structs.replace(
             claimed,
             stage=stage,
@@ -128,20 +129,19 @@ class Registry:
             duration_ns=duration_ns,
             sample=sample,
         )
+        hold = table.held(timeout_s)
         try:
             create_ring(self.info, row, self.segment.owner)
-        except BaseException:
-            table.free(row, timeout_s, keep_ring=True)  # it does not exist, or is another's
-            raise
-        try:
-            with table.held(timeout_s):
+            with hold:
                 if self.engine_has_closed():
                     raise EngineNotFound(f"the engine {self.address} has just closed")
                 opened_ns = time.monotonic_ns()
                 row = msgspec.structs.replace(row, state=RowState.OPEN, opened_ns=opened_ns)
                 table.write(row)
-        except BaseException:
-            table.free(row, timeout_s)
+        except BaseException as error:
+            hold.give_back()  # else ``free`` would wait for the frame that holds it: one of these
+            # NotPermitted: the ring is another's.
+            table.free(row, timeout_s, keep_ring=isinstance(error, NotPermitted))
             raise
         return row
 
@@ -210,7 +210,7 @@ class Registry:
 
     def answer(self, row: Row, verdict: Verdict) -> None:
         """Store the engine's verdict on a session."""
-        word = (row.id << layout.VERDICT_ID_SHIFT | verdict) & _WORD_MASK
+        word = (row.id << layout.VERDICT_ID_SHIFT | verdict) & layout.MAX_WORD
         self._words[layout.verdict(row.index)] = word
 
     # ---- clocks, counts and costs ------------------------------------------------------

@@ -97,6 +97,8 @@ class Segment:
                 raise SharedMemoryFull(_no_memory(name, size, absent)) from None
             raise FileExistsError(errno.EEXIST, "that segment exists already", name) from None
         except (posix_ipc.Error, OSError, ValueError) as error:
+            if type(error) is not OSError and is_of_a_handler(error):
+                raise
             raise SharedMemoryFull(_no_memory(name, size, error)) from None
         segment = cls(name, shm.fd, size, os.geteuid())
         try:
@@ -110,7 +112,7 @@ class Segment:
             unlink(name)
             if isinstance(error, PermissionError):
                 raise not_given(name, owner) from None
-            if isinstance(error, OSError):
+            if isinstance(error, OSError) and not is_of_a_handler(error):
                 raise SharedMemoryFull(_no_memory(name, size, error)) from None
             raise
         return segment
@@ -188,8 +190,11 @@ class Segment:
         free: also give their memory back; every process that still maps them then reads zeros.
         Does nothing if the kernel refuses.
         """
-        with suppress(OSError):
+        try:
             self._maps[0].madvise(mmap.MADV_REMOVE if free else mmap.MADV_DONTNEED, offset, length)
+        except OSError as error:
+            if is_of_a_handler(error):
+                raise
 
     @property
     def is_mapped(self) -> bool:
@@ -273,7 +278,9 @@ def is_own(name: str) -> bool:
     """Return whether a file of that name is in /dev/shm and belongs to this process's user."""
     try:
         return os.lstat(f"{DIRECTORY}/{name}").st_uid == os.geteuid()
-    except OSError:
+    except OSError as error:
+        if is_of_a_handler(error):
+            raise
         return False
 
 
@@ -298,6 +305,8 @@ def names(prefix: str) -> list[str]:
     try:
         found = os.listdir(DIRECTORY)
     except OSError as error:
+        if is_of_a_handler(error):
+            raise
         if error.errno in _OUR_LACK:
             raise SharedMemoryFull(f"{DIRECTORY} cannot be read: {explain(error)}") from None
         return []

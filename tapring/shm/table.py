@@ -5,9 +5,8 @@ the changer holds the table's mutex, a byte lock that the kernel drops when its 
 Consumers wait for the mutex for a limited time; the engine only ever tries it. ``generation`` is
 made odd before a row is touched and even afterwards (GENERATION). The engine compares it once a
 batch and re-reads the table when it has moved and is even. If a process dies holding the mutex,
-it may leave the generation odd; the next holder makes it even again. Threads of one process share
-its descriptor and so its locks: a token of the process keeps them apart. A row's state word is
-written last, so a half-written row still reads as what it was before.
+it may leave the generation odd; the next holder makes it even again (``mutex``). A row's state
+word is written last, so a half-written row still reads as what it was before.
 
 The kernel says who is alive: the engine holds ``LOCK_ENGINE``, and a session's consumer holds
 ``LOCK_ROWS + row``. Rows whose consumer died are freed by the next process that looks.
@@ -16,26 +15,22 @@ The kernel says who is alive: the engine holds ``LOCK_ENGINE``, and a session's 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 from weakref import WeakValueDictionary
 
 from ..errors import RingCorrupt, SessionBusy, SessionLimit, SessionNotFound
-from ..token import Exclusion, Token
 from ..wire import layout
 from ..wire.layout import Owner, RowState
 from ..wire.ordering import publish_barrier
 from .info import LaneInfo
+from .mutex import Hold, Mutex
 from .rings import names_of, names_of_sessions, unlink_ring
 from .row import BellOf, Row, read_row, words_of, words_of_bell
 from .segment import Segment, unlink
 
 TABLE_TIMEOUT_S: Final = 5.0
-_OWN_TIMEOUT_S: Final = 1.0
-_POLL_S: Final = 0.001
-_WORD_MASK: Final = (1 << 64) - 1
 
 
 class Table:
@@ -46,8 +41,7 @@ class Table:
     """
 
     def __init__(self, segment: Segment, info: LaneInfo, words: memoryview) -> None:
-        # A lock does not keep out the threads that share its descriptor: this process's own.
-        self._mine = Exclusion()
+        self._mutex = Mutex(segment, words, info.address)
         # What ``claim`` returned, for as long as a caller refers to it.
         self._claims: WeakValueDictionary[int, Row] = WeakValueDictionary()
         self._segment = segment
@@ -159,44 +153,31 @@ class Table:
 
     # ---- the mutex ---------------------------------------------------------------------
 
-    @contextmanager
-    def held(self, timeout_s: float) -> Iterator[None]:
-        """Hold the table's mutex. Raises SessionBusy after ``timeout_s``."""
-        token = None
-        try:
-            token = self._take_mutex(timeout_s)
-            if token is None:
-                raise SessionBusy(
-                    f"the session table of {self._info.address} is held by another process "
-                    f"(stopped, perhaps); waited {timeout_s:g} s, try again"
-                )
-            yield
-        finally:
-            self._give_mutex_back(token)
+    def held(self, timeout_s: float) -> Hold:
+        """Hold the table's mutex: ``with table.held(5.0):``. Raises SessionBusy after that time."""
+        return self._mutex.hold(timeout_s)
 
     def free(self, row: Row, timeout_s: float = 0.0, *, keep_ring: bool = False) -> bool:
         """End a session: free its row and unlink its ring. False if the mutex stayed held."""
-        token = None
+        hold = self._mutex.hold(timeout_s)
         try:
-            token = self._take_mutex(timeout_s)
-            if token is None:
+            if not hold.take():
                 return False
             self._free_row(row)
             if not keep_ring:
                 unlink_ring(self._info, row)
         finally:
-            self._give_mutex_back(token)
+            hold.give_back()
         return True
 
     def repair(self) -> None:
         """Clean up after dead consumers: an odd generation, claims, sessions. Never waits."""
-        token = None
+        hold = self._mutex.hold(0.0)
         try:
-            token = self._take_mutex(0.0)
-            if token is not None:
+            if hold.take():
                 self.sweep_rows()
         finally:
-            self._give_mutex_back(token)
+            hold.give_back()
 
     def hang_bell(self, row: Row, bell: BellOf) -> None:
         """Make the engine post ``bell`` for a session, if the session is still open.
@@ -298,49 +279,9 @@ class Table:
 
     # ---- words -------------------------------------------------------------------------
 
-    def _take_mutex(self, timeout_s: float) -> Token | None:
-        """Take the mutex; None if it stayed held.
-
-        ``timeout_s`` is for another process, which may be stopped. A thread of this one goes on.
-        """
-        token = self._mine.take()
-        own_deadline = time.monotonic() + (_OWN_TIMEOUT_S if timeout_s else 0.0)
-        while token is None and time.monotonic() < own_deadline:
-            time.sleep(_POLL_S)
-            token = self._mine.take()
-        if token is None:
-            return None
-        deadline = time.monotonic() + timeout_s
-        while not self._lock_as_holder(token):
-            if time.monotonic() >= deadline:
-                token.home.append(token)
-                return None
-            time.sleep(_POLL_S)
-        return token
-
-    def _lock_as_holder(self, token: Token) -> bool:
-        try:  # around the locking, too: an exception may come right after it
-            if not self._segment.try_lock(layout.LOCK_TABLE):
-                return False
-            generation = self.generation
-            if generation & 1:  # who made it odd has died or was interrupted, or would hold it
-                self._set(layout.GENERATION, generation + 1 & _WORD_MASK)
-        except BaseException:
-            self._give_mutex_back(token)
-            raise
-        return True
-
-    def _give_mutex_back(self, token: Token | None) -> None:
-        if token is None:
-            return
-        try:
-            self._segment.unlock(layout.LOCK_TABLE)
-        finally:
-            token.home.append(token)
-
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        odd = self.generation + 1 & _WORD_MASK
+        odd = self.generation + 1 & layout.MAX_WORD
         self._set(layout.GENERATION, odd)
         if publish_barrier is not None:
             publish_barrier()
@@ -349,7 +290,7 @@ class Table:
         finally:
             if publish_barrier is not None:
                 publish_barrier()
-            self._set(layout.GENERATION, odd + 1 & _WORD_MASK)  # GENERATION
+            self._set(layout.GENERATION, odd + 1 & layout.MAX_WORD)  # GENERATION
 
     def _free_row(self, row: Row) -> None:
         first = layout.row(row.index)

@@ -66,6 +66,7 @@ from typing import Final
 VERSION: Final = 4
 PAGE: Final = 4096
 WORD: Final = 8
+MAX_WORD: Final = (1 << 64) - 1
 
 REGISTRY_MAGIC: Final = int.from_bytes(b"tapring\x01", "little")
 RING_MAGIC: Final = int.from_bytes(b"tapring\x02", "little")

@@ -92,8 +92,7 @@ def test_a_ring_is_mapped_read_only_but_for_the_consumers_page(tap, name) -> Non
         assert not reader.page.readonly
 
 
-def test_the_table_held_by_a_stopped_process_is_a_clear_error(tap, name, monkeypatch) -> None:
-    monkeypatch.setattr("tapring.shm.table.TABLE_TIMEOUT_S", 0.05)
+def test_the_table_held_by_a_stopped_process_is_a_clear_error(tap, name) -> None:
     with Registry.attach(name, tap.lane) as holder:
         assert holder.segment.try_lock(layout.LOCK_TABLE)
         with Registry.attach(name, tap.lane) as registry:

@@ -265,7 +265,8 @@ from tapring.wire import layout
 from tapring.shm.registry import Registry
 from tapring.wire.layout import Owner
 registry = Registry.attach(sys.argv[1], sys.argv[2])
-assert registry.table._take_mutex(0.0)
+hold = registry.table.held(0.0)
+assert hold.take()
 if sys.argv[3] == "odd":
     registry.table._set(layout.GENERATION, registry.table.generation + 1)
 if sys.argv[3] == "claimed":
@@ -318,9 +319,7 @@ def test_the_engine_itself_mends_a_half_changed_table(tap, name, holder) -> None
 def test_a_stopped_consumer_that_holds_the_table_costs_others_an_error_and_the_engine_nothing(
     tap, name, holder, monkeypatch
 ) -> None:
-    monkeypatch.setattr(
-        "tapring.shm.registry.Registry.register.__kwdefaults__", {"timeout_s": 0.05}
-    )
+    monkeypatch.setitem(Registry.register.__kwdefaults__, "timeout_s", 0.05)
     handle = tap.register("raw")
     process = holder("odd")
     process.send_signal(signal.SIGSTOP)
@@ -340,7 +339,7 @@ def test_a_stopped_consumer_that_holds_the_table_costs_others_an_error_and_the_e
 
 def test_a_claim_whose_ring_was_never_finished_is_freed_with_it(tap, name, spawn) -> None:
     """Killed while it made the ring: the row says CLAIMED, and the file has no magic word yet."""
-    source = HOLDER.replace("assert registry.table._take_mutex(0.0)", "row = None").replace(
+    source = HOLDER.replace("assert hold.take()", "row = None").replace(
         'print("ready", flush=True)',
         "registry.table.claim(Owner.CONSUMER, 7)\n"
         'os.close(os.open(f"/dev/shm/tapring.{sys.argv[1]}.{sys.argv[2]}.1",'

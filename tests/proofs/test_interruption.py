@@ -27,6 +27,7 @@ from tapring.shm.info import write_header
 from tapring.shm.registry import Registry
 from tapring.shm.segment import names
 from tapring.shm.sweep import sweep
+from tapring.wire.layout import Ended
 from tapring.wire.writer import Writer
 from tests.proofs.throwing import Thrower, thrower
 
@@ -357,6 +358,37 @@ def test_a_session_ends_when_it_is_closed_again(tap, name, throw, wait_for, requ
         if not met:
             break
     assert step > 100
+    assert len(forgotten_descriptors(name)) < step / 20
+
+
+def test_an_interrupted_register_leaves_no_session_that_nobody_can_close(
+    tap, name, throw, request, every
+) -> None:
+    lane = [f"tapring.{name}.{tap.lane}"]
+    lost = []
+    for step in shared_steps(request, 7 * every):
+        handles: list[tapring.Handle | None] = []
+        met = throw.at(
+            step, lambda handles=handles: handles.append(tap.register("raw", buffer_bytes=4096))
+        )
+        gc.collect()
+        next_batch_finds_the_gate_free(tap)
+        tap.snapshot()
+        if tap.active_sessions > len(handles):  # it came as the Handle was being returned
+            lost.append(step)
+            tap._lane.end(list(tap._lane.roster.live.values()), Ended.CLOSED)
+        for handle in handles:
+            handle.close()
+        # A row that was claimed just then is freed by the next that is opened.
+        with tap.register("raw", buffer_bytes=4096) as next_one:
+            offer(tap, [step])
+            assert next_one.captured == 1
+        assert names(f"tapring.{name}.") == lane
+        if not met:
+            break
+    assert step > 3000
+    assert len(lost) <= 1, lost
+    assert not tap.faults
     assert len(forgotten_descriptors(name)) < step / 20
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tapring.shm.info import LaneInfo, StageInfo
+from tapring.shm.registry import Registry
 
 
 @pytest.fixture
@@ -24,3 +25,25 @@ def describe_lane(name) -> Callable[..., LaneInfo]:
         )
 
     return describe
+
+
+@pytest.fixture
+def engine(describe_lane):
+    """The registry of a lane, as its engine has it."""
+    info = describe_lane(StageInfo("raw", "lines"))
+    with Registry.create(info) as made:
+        yield made
+        made.unlink()
+
+
+@pytest.fixture
+def consumer(engine):
+    """The same registry, as another process has it."""
+    with Registry.attach(engine.info.engine, engine.info.lane) as opened:
+        yield opened
+
+
+@pytest.fixture
+def other(engine):
+    with Registry.attach(engine.info.engine, engine.info.lane) as opened:
+        yield opened

@@ -1,11 +1,8 @@
 """The session table: its mutex, its generation, and which rows are freed."""
 
-import threading
-
 import pytest
 
 from tapring.errors import SessionBusy, SessionLimit, SessionNotFound
-from tapring.shm.info import StageInfo
 from tapring.shm.registry import Registry
 from tapring.shm.row import BellOf
 from tapring.shm.segment import names
@@ -13,28 +10,6 @@ from tapring.wire import layout
 from tapring.wire.layout import Owner, RowState
 
 ASKED = {"stage": 0, "slots": 4, "slot_bytes": 64, "duration_ns": 0}
-
-
-@pytest.fixture
-def engine(describe_lane):
-    """The registry of a lane, as its engine has it."""
-    info = describe_lane(StageInfo("raw", "lines"))
-    with Registry.create(info) as made:
-        yield made
-        made.unlink()
-
-
-@pytest.fixture
-def consumer(engine):
-    """The same registry, as another process has it."""
-    with Registry.attach(engine.info.engine, engine.info.lane) as opened:
-        yield opened
-
-
-@pytest.fixture
-def other(engine):
-    with Registry.attach(engine.info.engine, engine.info.lane) as opened:
-        yield opened
 
 
 def test_a_registered_row_is_read_as_it_was_asked_for(engine, consumer) -> None:
@@ -59,14 +34,6 @@ def test_an_odd_generation_is_unstable_until_the_next_holder_repairs_it(engine, 
     assert engine.table.stable_rows() is None
     consumer.table.repair()
     assert engine.table.stable_rows() == (8, [])
-
-
-def test_the_mutex_has_one_holder(engine, consumer, other) -> None:
-    with consumer.table.held(0.0):
-        with pytest.raises(SessionBusy, match="held by another process"), other.table.held(0.01):
-            pass
-    with other.table.held(0.0):
-        pass
 
 
 def test_a_full_table_refuses_and_says_how_many_it_allows(engine, consumer, other) -> None:
@@ -120,41 +87,6 @@ def test_an_unknown_session_is_an_error_that_names_the_open_ones(engine) -> None
     row = engine.register(**ASKED, owner=Owner.ENGINE)
     with pytest.raises(SessionNotFound, match=f"has no session 9; open sessions: {row.id}"):
         engine.table.row_of(9)
-
-
-def test_who_interrupts_a_holder_of_the_mutex_cannot_take_it_and_cannot_give_it_away(
-    engine, other
-) -> None:
-    """A lock does not keep out its own descriptor: a signal handler has the same one."""
-    row = engine.register(**ASKED, owner=Owner.ENGINE)
-    with engine.table.held(0.0):
-        generation = engine.table.generation
-        assert not engine.table.free(row)
-        engine.table.repair()
-        assert engine.table.generation == generation
-        with pytest.raises(SessionBusy), other.table.held(0.0):
-            pytest.fail("two hold it")
-    with other.table.held(0.0):
-        assert engine.table.is_open(row)
-    assert engine.table.free(row)
-
-
-def test_threads_of_one_process_hold_the_mutex_one_at_a_time(engine) -> None:
-    inside, most = [], []
-
-    def hold() -> None:
-        for turn in range(50):
-            with engine.table.held(5.0):
-                inside.append(turn)
-                most.append(len(inside))
-                inside.pop()
-
-    threads = [threading.Thread(target=hold) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert (max(most), len(most)) == (1, 150)
 
 
 def test_an_engine_frees_the_rows_that_it_claimed_and_never_opened(engine) -> None:

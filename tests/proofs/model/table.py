@@ -25,7 +25,7 @@ from tapring.engine.schedule import NEVER_NS, Schedule
 from tapring.engine.snapshot import Watching
 from tapring.engine.stages import make_stages
 from tapring.errors import SharedMemoryFull
-from tapring.shm import registry, rings, table
+from tapring.shm import mutex, registry, rings, table
 from tapring.shm.info import LaneInfo
 from tapring.shm.registry import Registry
 from tapring.shm.row import BellOf, Row, read_row
@@ -251,7 +251,7 @@ def world(
         (registry, "create_ring", lambda info, row, owner: None),  # ring_scenarios explores rings
         (registry, "new_epoch", lambda: 0),
         (registry, "time", time),
-        (table, "time", time),
+        (mutex, "time", time),
         (tap, "monotonic_ns", lambda: now),
         (roster, "Arriving", Arriving),
         (roster, "_BATCHES_BEFORE_REPAIR", 1),  # so that a repair happens within the bounds
