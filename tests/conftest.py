@@ -15,18 +15,20 @@ import gc
 import gzip
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 import hypothesis
 import psutil
 import pytest
 
+from tapring.shm.clocks import own_offset_ns
 from tapring.shm.sweep import lanes_of, sweep
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -224,11 +226,16 @@ def name() -> str:
 
 @pytest.fixture
 def spawn() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start Python source as a process of its own; it is ended with the test."""
+    """Start Python source as a process of its own; it is ended with the test.
+
+    within: a command that runs it, as in ``time_namespace``.
+    """
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(source: str, *args: str, **options: object) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", source, *args]
+    def start(
+        source: str, *args: str, within: Sequence[str] = (), **options: object
+    ) -> subprocess.Popen[bytes]:
+        command = [*within, sys.executable, "-c", source, *args]
         process = subprocess.Popen(command, **options)  # type: ignore[call-overload]
         started.append(process)
         return process
@@ -245,6 +252,24 @@ def spawn() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         engine for engine, _ in lanes_of(None) if engine.startswith(f"t-{os.getpid()}-")
     }:
         sweep(engine)
+
+
+@pytest.fixture
+def time_namespace() -> Callable[[int], list[str]]:
+    """A command that runs another one with a clock that is so many seconds ahead; or skip."""
+
+    def within(ahead_s: int) -> list[str]:
+        own = own_offset_ns()
+        if own is None or not shutil.which("unshare"):
+            pytest.skip("this needs unshare, and a /proc that tells the time namespace")
+        monotonic = own // 1_000_000_000 + ahead_s
+        command = ["unshare", "--time", "--monotonic", str(monotonic), "--fork", "--kill-child"]
+        tried = subprocess.run([*command, "true"], capture_output=True, check=False)
+        if tried.returncode:
+            pytest.skip(f"no time namespace can be made here: {tried.stderr.decode().strip()}")
+        return command
+
+    return within
 
 
 @pytest.fixture
@@ -277,10 +302,10 @@ def dead_lane(full_engine: subprocess.Popen[bytes]) -> str:
 
 @pytest.fixture
 def run_cli() -> Callable[..., subprocess.CompletedProcess[bytes]]:
-    """Run ``tapring`` with arguments to its end."""
+    """Run ``tapring`` with arguments to its end; ``within`` as for ``spawn``."""
 
-    def run(*args: str, timeout: float = 60, **options: object):
-        command = [sys.executable, "-m", "tapring", *args]
+    def run(*args: str, timeout: float = 60, within: Sequence[str] = (), **options: object):
+        command = [*within, sys.executable, "-m", "tapring", *args]
         return subprocess.run(command, capture_output=True, timeout=timeout, check=False, **options)
 
     return run

@@ -8,6 +8,7 @@ import click
 import msgspec
 from msgspec import UNSET
 
+from ..consumer.session import Session
 from ..consumer.stats import Stats
 from ..delivery.report import Report
 from ..errors import suggest
@@ -37,6 +38,7 @@ def _lines(report: Report) -> Iterator[str]:
         )
     yield from _skipped(report, stats)
     yield from _typos(report)
+    yield from _clocks(session)
     if stats.split:
         yield f"{counted(stats.split, 'line')} more than events: some events contain newlines"
     if sink.files:
@@ -101,6 +103,16 @@ def _skipped(report: Report, stats: Stats) -> Iterator[str]:
         )
     if stats.decode_errors:
         yield f"{counted(stats.decode_errors, 'event')} were left out: they are not valid JSON"
+
+
+def _clocks(session: Session) -> Iterator[str]:
+    """The lanes whose times are only as good as two clocks that could not be compared."""
+    if session.unknown_clocks:
+        order = ", and the order of events between lanes" if len(session.lanes) > 1 else ""
+        yield (
+            f"the times of {', '.join(session.unknown_clocks)}{order} may be wrong: /proc does not "
+            f"say which time namespace the engine or this command is in"
+        )
 
 
 def _typos(report: Report) -> Iterator[str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from time import monotonic_ns
 from typing import Final
 
 from ..ended_by import EndedBy
 from ..errors import BufferLimit, EngineNotFound, RingCorrupt
 from ..events.kinds import Kind, kind_from
+from ..frame import Frame
 from ..shm.names import lane_number, new_epoch
 from ..shm.registry import Registry
 from ..shm.rings import map_ring
@@ -35,7 +37,7 @@ class Attachment:
 
     ``owned``: the session ends with this consumer; it was neither registered by the engine nor
     opened to be kept. ``reason``: why the ring ended, once the session has found that it did.
-    ``to_wall_ns``: a frame's timestamp minus the engine's CLOCK_MONOTONIC.
+    ``clock``: how to read the engine's times, as of when this was opened.
     Closing twice is fine.
     """
 
@@ -50,7 +52,7 @@ class Attachment:
         self.row = row
         self.reason = EndedBy.CLOSED
         self.owned = owned
-        self.to_wall_ns = registry.to_wall_ns
+        self.clock = registry.clock
         self._dead = False
         try:
             stage = info.stages[row.stage]
@@ -81,17 +83,34 @@ class Attachment:
         """The name of this session's doorbell, as its semaphore is called."""
         return self.registry.info.segment_name(self.row.id)
 
+    def next_time_ns(self) -> int | None:
+        """The time of the oldest unread frame, by this process's clock; None if there is none.
+
+        Raises RingCorrupt.
+        """
+        time_ns = self.reader.next_time_ns()
+        return None if time_ns is None else time_ns - self.clock.ahead_ns
+
     def oldest_ns(self) -> int | None:
-        """The time of the oldest unread frame (CLOCK_MONOTONIC); None if none, or if corrupt."""
+        """As ``next_time_ns``, but None if the ring is corrupt."""
         try:
-            return self.reader.next_time_ns()
+            return self.next_time_ns()
         except RingCorrupt:
             return None
 
+    def time_ns(self, frame: Frame) -> int:
+        """When the engine began to offer a frame's batch, by this process's clock.
+
+        Unlike ``frame.timestamp``, it does not change when the wall clock is set.
+        """
+        return frame.timestamp - self.clock.to_wall_ns - self.clock.ahead_ns
+
     def ends_ns(self) -> int:
-        """The latest time at which the engine ends the session, by CLOCK_MONOTONIC."""
+        """The latest time at which the engine ends the session, by this process's clock."""
         longest = self.registry.info.max_duration_ns
-        return self.row.opened_ns + min(self.row.duration_ns or longest, longest)
+        # A session that was opened in the future was opened by another clock.
+        opened_ns = min(self.row.opened_ns - self.clock.ahead_ns, monotonic_ns())
+        return opened_ns + min(self.row.duration_ns or longest, longest)
 
     def ended_by(self) -> EndedBy | None:
         """Why no more frames will come, or None.
@@ -158,7 +177,7 @@ class Attachment:
             Shape(row.slots, row.slot_bytes, row.stage, self.kind.code, self.kind),
             publish_barrier,
             lane=registry.info.lane,
-            to_wall_ns=self.to_wall_ns,
+            to_wall_ns=self.clock.to_wall_ns,
         )
 
     def _was_closed_unseen(self) -> bool:

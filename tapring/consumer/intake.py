@@ -227,9 +227,7 @@ class Intake:
     def _sifted(self, sieve: Sieve, attachment: Attachment, frame: Frame) -> Cursor | None:
         """A cursor in what ``sieve`` leaves of a frame; None if it leaves nothing."""
         self._missed += frame.missed
-        # Lanes share the monotonic clock; between their wall clocks it may have been set.
-        time_ns = frame.timestamp - attachment.to_wall_ns
-        sifted = sieve.sift(frame.payload, frame.count, time_ns)
+        sifted = sieve.sift(frame.payload, frame.count, attachment.time_ns(frame))
         if sifted.count:
             missed, self._missed = self._missed, 0
             payload, count = sifted.payload, sifted.count

@@ -113,7 +113,7 @@ class Merge:
 
     def lag_ns(self) -> int:
         """The age of the oldest frame that is not taken yet, in ns; 0 if there is none."""
-        times = [time_ns for each in self.open if (time_ns := each.oldest_ns())]
+        times = [at_ns for each in self.open if (at_ns := each.oldest_ns()) is not None]
         return max(0, monotonic_ns() - min(times)) if times else 0
 
     def ends_ns(self) -> int:
@@ -142,7 +142,7 @@ class Merge:
         waiting = [
             (time_ns, index)
             for index, each in enumerate(self.open)
-            if (time_ns := each.reader.next_time_ns()) is not None
+            if (time_ns := each.next_time_ns()) is not None
         ]
         return self.open[min(waiting)[1]] if waiting else None
 

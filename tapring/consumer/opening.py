@@ -261,10 +261,11 @@ def _open_sessions(registries: list[Registry], asked: _Asked) -> list[Attachment
 
 def _wait_for_the_engine(attachments: list[Attachment]) -> None:
     """Wait until the engine offers every new batch to the session, and rings for it."""
-    opened_ns = max(attachment.row.opened_ns for attachment in attachments)
-    left_ns = opened_ns + layout.TAKE_UP_NS - monotonic_ns()
-    if 0 < left_ns <= layout.TAKE_UP_NS:  # else the engine is in another time namespace
-        time.sleep(left_ns / _NS)
+    left_ns = max(
+        each.row.opened_ns + layout.TAKE_UP_NS - each.clock.now_ns() for each in attachments
+    )
+    if left_ns > 0:
+        time.sleep(min(left_ns, layout.TAKE_UP_NS) / _NS)  # more is left only by an unknown clock
 
 
 def _check_alike(attachments: list[Attachment], stage: str) -> None:

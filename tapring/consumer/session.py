@@ -45,6 +45,10 @@ class Session:
     owner); ``evicted``; ``error``; the reason that was given to ``end``; or, in a forked child,
     ``fork``, because the session stays with the parent.
 
+    ``unknown_clocks`` names the lanes whose clocks cannot be compared with this process's, because
+    one of the two has no /proc that tells its time namespace. Their clocks are taken to be this
+    one, and their wall-clock times are as of the engine's start.
+
     If you set ``on_idle``, it is called before each sleep while no frame is there, and now and then
     while all events are filtered.
     """
@@ -74,6 +78,9 @@ class Session:
         self.sample = first.row.sample
         self.budget = first.registry.budget
         self.engine_redacts = stage.redact
+        self.unknown_clocks = tuple(
+            each.registry.info.lane for each in attachments if not each.clock.known
+        )
 
     @property
     def ended_by(self) -> str | None:

@@ -61,6 +61,7 @@ class Report:
             "duration_ms": round(self.seconds * 1000),
             "engine": session.engine,
             "lanes": list(session.lanes),
+            **({"unknown_clocks": list(session.unknown_clocks)} if session.unknown_clocks else {}),
             "stage": session.stage,
             "ended_by": session.ended_by,
         }

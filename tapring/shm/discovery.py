@@ -6,7 +6,6 @@ removed on the way (see ``sweep``), unless the caller only wants a list.
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from typing import Final
 
@@ -182,7 +181,7 @@ def _engine_info(registry: Registry) -> EngineInfo:
         name=info.engine,
         lane=info.lane,
         pid=registry.pid,
-        uptime_s=_age_s(registry.created_ns),
+        uptime_s=registry.clock.age_s(registry.created_ns),
         stages={stage.name: stage for stage in info.stages},
         sessions=tuple(sessions),
         max_sessions=info.max_sessions,
@@ -212,11 +211,6 @@ def _session_info(registry: Registry, row: Row) -> SessionInfo:
         cost_ns=account.cost_ns(),
         fill=fill,
         buffer_bytes=row.slots * row.slot_bytes,
-        age_s=_age_s(row.opened_ns),
+        age_s=registry.clock.age_s(row.opened_ns),
         **ledger.counters(),
     )
-
-
-def _age_s(since_ns: int) -> float:
-    """The seconds since then; 0 for a time that is still to come, as another clock may have it."""
-    return max(0, time.monotonic_ns() - since_ns) / 1e9

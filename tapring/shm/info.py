@@ -16,6 +16,7 @@ from ..errors import EngineNotFound, RingCorrupt, VersionMismatch
 from ..wire import layout
 from ..wire.layout import EngineState
 from ..wire.ordering import publish_barrier
+from .clocks import offset_word, own_offset_ns, read_pair
 from .names import new_epoch, segment_name
 from .segment import Segment
 
@@ -78,9 +79,9 @@ def write_header(words: memoryview, size: int, info: LaneInfo, described: bytes)
     words[layout.EPOCH] = new_epoch()
     words[layout.ROWS] = info.max_sessions
     words[layout.INFO_BYTES] = len(described)
-    words[layout.CLOCK_MONOTONIC_NS] = time.monotonic_ns()
-    words[layout.CLOCK_WALL_NS] = time.time_ns()
+    words[layout.CLOCK_MONOTONIC_NS], words[layout.CLOCK_WALL_NS] = read_pair()
     words[layout.PID] = os.getpid()
+    words[layout.CLOCK_OFFSET_NS] = offset_word(own_offset_ns())
     words[layout.ENGINE_STATE] = EngineState.RUNNING
     words[layout.NEXT_ID] = 1
     if publish_barrier is not None:

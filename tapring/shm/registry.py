@@ -7,14 +7,15 @@ loaded and stored here and nowhere else.
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
+from functools import cached_property
 
 import msgspec
 
 from ..errors import EngineNotFound, NotPermitted, SharedMemoryFull
 from ..wire import layout
 from ..wire.layout import EngineState, Owner, RowState, Verdict
+from .clocks import EngineClock, engine_clock
 from .info import READY_TIMEOUT_S, LaneInfo, read_info, write_header
 from .names import new_epoch, segment_name
 from .rings import create_ring, names_of_sessions, unlink_ring
@@ -118,6 +119,7 @@ class Registry:
         ring's name is taken), RingCorrupt (the table is damaged), EngineNotFound (it closed).
         """
         table = self.table
+        clock = self.clock  # reads files the first time, which nobody should wait for
         with table.held(timeout_s):
             # From here on a consumer's death is seen.
             claimed = table.claim(owner, new_epoch() if epoch is None else epoch)
@@ -135,8 +137,7 @@ class Registry:
             with hold:
                 if self.engine_has_closed():
                     raise EngineNotFound(f"the engine {self.address} has just closed")
-                opened_ns = time.monotonic_ns()
-                row = msgspec.structs.replace(row, state=RowState.OPEN, opened_ns=opened_ns)
+                row = msgspec.structs.replace(row, state=RowState.OPEN, opened_ns=clock.now_ns())
                 table.write(row)
         except BaseException as error:
             hold.give_back()  # else ``free`` would wait for the frame that holds it: one of these
@@ -222,14 +223,15 @@ class Registry:
 
     @property
     def created_ns(self) -> int:
-        """When the lane was made, by CLOCK_MONOTONIC."""
+        """When the lane was made, by the engine's CLOCK_MONOTONIC."""
         return self._words[layout.CLOCK_MONOTONIC_NS]
 
-    @property
-    def to_wall_ns(self) -> int:
-        """What to add to a time of CLOCK_MONOTONIC to get nanoseconds since the epoch."""
+    @cached_property
+    def clock(self) -> EngineClock:
+        """How to read the engine's times, as of when this was first asked for."""
         words = self._words
-        return words[layout.CLOCK_WALL_NS] - words[layout.CLOCK_MONOTONIC_NS]
+        pair = words[layout.CLOCK_MONOTONIC_NS], words[layout.CLOCK_WALL_NS]
+        return engine_clock(pair, words[layout.CLOCK_OFFSET_NS])
 
     @property
     def faults(self) -> int:

@@ -11,7 +11,7 @@ A new segment's magic word is 0. Its creator writes the magic last. ::
     REGISTRY  tapring.ENGINE.LANE                              written by
     +--------+----------------------------------------------+
     | page 0 | magic version bytes epoch rows info_bytes    |  engine, once
-    |        | monotonic_ns wall_ns pid                     |
+    |        | monotonic_ns wall_ns pid offset_ns           |
     |   +512 | state faults misuse                          |  engine
     |   +768 | idle_ns batch_ns share_ppm budget_ppm        |  engine
     |  +1024 | verdict[row]: id << 8 | Verdict              |  engine
@@ -46,7 +46,7 @@ A new segment's magic word is 0. Its creator writes the magic last. ::
     +-------+--------+---------+----------+-------+------+-------+------+-------+---------
 
 ``pos``      the slot position of this frame. A reader that finds another number is lost.
-``time_ns``  CLOCK_MONOTONIC when the engine took the batch's snapshot.
+``time_ns``  the engine's CLOCK_MONOTONIC when it took the batch's snapshot.
 ``offered``  events offered to this session before this frame, delivered or not.
 ``captured`` events in the frames before this one; ``RELEASED`` minus it are released of this one.
 ``length``   payload bytes; ``count`` events in it; ``flags`` is 0.
@@ -88,6 +88,9 @@ INFO_BYTES: Final = 5
 CLOCK_MONOTONIC_NS: Final = 6  # read together with the next word: converts a frame's time
 CLOCK_WALL_NS: Final = 7
 PID: Final = 8  # for people; never used to decide anything
+CLOCK_OFFSET_NS: Final = 9  # engine's time namespace: CLOCK_OFFSET_ZERO + its offset; 0: unknown
+CLOCK_OFFSET_ZERO: Final = 1 << 63  # CLOCK_MONOTONIC as in the initial time namespace
+CLOCK_OFFSET_LIMIT: Final = 1 << 62  # offsets are smaller, either way
 _ENGINE_LIVE: Final = 512 // WORD
 ENGINE_STATE: Final = _ENGINE_LIVE  # EngineState
 FAULTS: Final = _ENGINE_LIVE + 1  # sessions evicted or refused because of what they held
@@ -116,7 +119,7 @@ ROW_STAGE: Final = 3  # index into the info block's stages
 ROW_SLOTS: Final = 4
 ROW_SLOT_BYTES: Final = 5
 ROW_OWNER: Final = 6  # Owner
-ROW_OPENED_NS: Final = 7  # CLOCK_MONOTONIC
+ROW_OPENED_NS: Final = 7  # the engine's CLOCK_MONOTONIC
 ROW_DURATION_NS: Final = 8  # 0: as long as the engine allows
 ROW_PID: Final = 9  # the process that registered it; for people
 ROW_SAMPLE: Final = 10  # one batch in so many is offered; 0 and 1: every batch

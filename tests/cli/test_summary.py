@@ -24,13 +24,16 @@ def said(capsys):
         redact: Redactor | None = None,
         away: KeptAway | None = None,
         of_sink: dict | None = None,
+        lanes: tuple[str, ...] = ("0a0b0c0d",),
+        unknown_clocks: tuple[str, ...] = (),
         **stats,
     ) -> list[str]:
         session = SimpleNamespace(
             stats=Stats(**stats),
             away=away or KeptAway(),
             engine="shop",
-            lanes=("0a0b0c0d",),
+            lanes=lanes,
+            unknown_clocks=unknown_clocks,
             stage="decoded",
             budget=0.02,
             sample=4,
@@ -109,6 +112,13 @@ def test_a_path_that_no_event_had_is_named_with_the_likely_one(said) -> None:
     assert lines[0] == "--redact user.emial: no event had this field; did you mean 'user.email'?"
     assert "--fields nope: no event had this field" in lines
     assert lines[-1] == "--redact-regex matched nothing, so it hid nothing"
+
+
+@pytest.mark.parametrize("lanes", [("0a0b0c0d",), ("0a0b0c0d", "1a1b1c1d")])
+def test_a_lane_whose_clock_cannot_be_compared_is_named(said, lanes) -> None:
+    order = ", and the order of events between lanes" if len(lanes) > 1 else ""
+    (line,) = said(lanes=lanes, unknown_clocks=("0a0b0c0d",))[1:]
+    assert line.startswith(f"the times of 0a0b0c0d{order} may be wrong")
 
 
 def test_files_are_named_complete_and_incomplete(said) -> None:

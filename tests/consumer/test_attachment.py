@@ -1,8 +1,10 @@
 """One ring that a session reads: what ended it, and what remains of it afterwards."""
 
 import os
+import time
 import warnings
 
+import msgspec
 import pytest
 
 import tapring
@@ -134,6 +136,28 @@ def test_it_ends_at_its_own_duration_or_the_engines_whichever_is_shorter(tap, at
     short, longest = attach(tap.register("raw", duration=5)), attach(tap.register("raw"))
     assert short.ends_ns() - short.row.opened_ns == 5 * 10**9
     assert longest.ends_ns() - longest.row.opened_ns == 100 * 10**9
+
+
+def test_a_session_that_was_opened_in_the_future_does_not_last_longer_than_it_may(
+    tap, attach
+) -> None:
+    """As it looks if the clocks of who opened it and of this process cannot be compared."""
+    attachment = attach(tap.register("raw", duration=5))
+    future = attachment.row.opened_ns + 300 * 10**9
+    attachment.row = msgspec.structs.replace(attachment.row, opened_ns=future)
+    assert attachment.ends_ns() <= time.monotonic_ns() + 5 * 10**9
+
+
+@pytest.mark.parametrize("ahead_s", [0, 300, -300])
+def test_times_of_frames_are_by_this_processs_clock(tap, attach, ahead_s) -> None:
+    attachment = attach(tap.register("raw"))
+    snapshot = tap.snapshot()
+    snapshot.offer("raw", [b"one"])
+    attachment.clock = msgspec.structs.replace(attachment.clock, ahead_ns=ahead_s * 10**9)
+    own_ns = snapshot.time_ns - ahead_s * 10**9
+    assert attachment.next_time_ns() == attachment.oldest_ns() == own_ns
+    assert attachment.time_ns(attachment.reader.take()) == own_ns
+    assert attachment.next_time_ns() is None
 
 
 def test_a_ring_that_is_missing_is_corrupt_while_its_engine_runs(tap, attach, name) -> None:

@@ -1,6 +1,7 @@
 """Opening a session: what is refused, and what its error says."""
 
 import os
+import time
 
 import pytest
 
@@ -196,3 +197,16 @@ def test_lanes_that_differ_keep_no_session_of_a_capture_that_was_refused(name, k
         with pytest.raises(ValueError, match="differs between the lanes"):
             tapring.capture(name, stage="s", keep=keep)
         assert [engine.sessions for engine in tapring.engines(name)] == [(), ()]
+
+
+def test_attaching_does_not_wait_for_a_time_that_only_another_clock_will_reach(tap, name) -> None:
+    handle = tap.register("raw")
+    registry = tap._lane.registry
+    (row,) = registry.table.rows()
+    registry._words[layout.CLOCK_OFFSET_NS] = 0
+    registry._words[layout.row(row.index) + layout.ROW_OPENED_NS] += 90 * 10**9
+    began = time.monotonic()
+    with tapring.attach_session(name, handle.id) as session:
+        assert time.monotonic() - began < 60
+        assert session.unknown_clocks == (tap.lane,)
+        assert session.remaining_s <= 300

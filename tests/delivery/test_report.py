@@ -20,6 +20,7 @@ def session(**changed) -> SimpleNamespace:
         "away": KeptAway(grep=1, where=2),
         "engine": "shop",
         "lanes": ("0a0b0c0d",),
+        "unknown_clocks": (),
         "stage": "decoded",
         "budget": None,
         "sample": 1,
@@ -61,6 +62,11 @@ def test_the_facts_are_json_and_the_reason_is_its_word() -> None:
     facts = json.loads(msgspec.json.encode(report().facts()))
     assert facts["ended_by"] == "limit"
     assert facts["lanes"] == ["0a0b0c0d"]
+
+
+def test_lanes_whose_clock_cannot_be_compared_are_named_with_the_lanes() -> None:
+    facts = report(unknown_clocks=("0a0b0c0d",)).facts()
+    assert facts["unknown_clocks"] == ["0a0b0c0d"]
 
 
 def test_which_part_of_the_events_was_seen_is_stamped_on_the_facts_and_the_meta() -> None:

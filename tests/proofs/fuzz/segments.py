@@ -44,6 +44,7 @@ HEADER_WORDS = (
     layout.CLOCK_MONOTONIC_NS,
     layout.CLOCK_WALL_NS,
     layout.PID,
+    layout.CLOCK_OFFSET_NS,
     layout.ENGINE_STATE,
     layout.FAULTS,
     layout.MISUSE,
