@@ -8,7 +8,6 @@ loaded and stored here and nowhere else.
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import cached_property
 
 import msgspec
 
@@ -37,6 +36,7 @@ class Registry:
         self.info = info
         self._words = words
         self.table = Table(segment, info, table)
+        self._clock: EngineClock | None = None
 
     @classmethod
     def create(cls, info: LaneInfo) -> Registry:
@@ -226,12 +226,15 @@ class Registry:
         """When the lane was made, by the engine's CLOCK_MONOTONIC."""
         return self._words[layout.CLOCK_MONOTONIC_NS]
 
-    @cached_property
+    @property
     def clock(self) -> EngineClock:
         """How to read the engine's times, as of when this was first asked for."""
-        words = self._words
-        pair = words[layout.CLOCK_MONOTONIC_NS], words[layout.CLOCK_WALL_NS]
-        return engine_clock(pair, words[layout.CLOCK_OFFSET_NS])
+        # Not a cached_property: up to CPython 3.11 it takes a lock, which a fork may leave held.
+        if self._clock is None:
+            words = self._words
+            pair = words[layout.CLOCK_MONOTONIC_NS], words[layout.CLOCK_WALL_NS]
+            self._clock = engine_clock(pair, words[layout.CLOCK_OFFSET_NS])
+        return self._clock
 
     @property
     def faults(self) -> int:

@@ -74,7 +74,7 @@ def test_how_long_a_session_lasts_depends_on_the_engines_clock_alone(
 ) -> None:
     """A consumer that cannot tell its time namespace may have another CLOCK_MONOTONIC."""
     with tapring.Tap(name, max_duration=60) as tap, Registry.attach(name, tap.lane) as registry:
-        registry.clock = msgspec.structs.replace(registry.clock, ahead_ns=ahead_s * 10**9)
+        registry._clock = msgspec.structs.replace(registry.clock, ahead_ns=ahead_s * 10**9)
         row = registry.register(**A_SESSION)
         tap.snapshot()
         opened = time.monotonic_ns()
