@@ -1,6 +1,10 @@
 """A snapshot: which sessions one batch is offered to, whatever happens to them meanwhile."""
 
+import signal
+from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -80,3 +84,63 @@ def test_its_repr_says_what_is_watched(tap) -> None:
     tap.register("raw")
     snapshot = tap.snapshot()
     assert repr(snapshot) == f"<Snapshot watched=raw time_ns={snapshot.time_ns}>"
+
+
+@pytest.mark.parametrize("stage", ["raw", "decoded"])
+@pytest.mark.parametrize("buffer_bytes", [1 << 13, 4 << 20], ids=["full", "with-room"])
+def test_an_offer_at_any_depth_of_recursion_costs_its_batch_at_most(
+    tap, stage, buffer_bytes
+) -> None:
+    """Where an offer begins to run out of frames, some of its calls still succeed.
+
+    It may raise there, as any call of the engine does. Its batch then counts whole or not at all.
+    """
+    handle = tap.register(stage, buffer_bytes=buffer_bytes)
+    batch = [b"x" * 50] * 100 if stage == "raw" else [{"a": "x" * 50}] * 100
+    tap.snapshot()
+    returned = 0
+
+    def down() -> None:
+        nonlocal returned
+        with suppress(RecursionError):  # there is no frame left
+            down()
+        try:
+            snapshot = tap.snapshot()
+        except RecursionError:
+            return
+        snapshot.offer(stage, batch)
+        returned += 1
+
+    with suppress(RecursionError):
+        down()
+    assert handle.open
+    assert returned > 100
+    assert handle.offered in range(100 * returned, 100 * (returned + 5), 100)
+    assert (tap.faults, tap.misuse) == (0, 0)
+
+
+@pytest.mark.parametrize("error", [MemoryError, ValueError, TimeoutError, KeyboardInterrupt])
+def test_what_a_handler_raises_while_a_batch_is_read_reaches_the_engine(tap, error) -> None:
+    def handler(*_: object) -> None:
+        raise error("a handler's")
+
+    class Slow(deque):
+        """While it is read for the first time, a signal comes."""
+
+        signal = signal.SIGUSR1
+
+        def __iter__(self) -> Iterator[object]:
+            if self.signal:
+                number, self.signal = self.signal, None
+                signal.raise_signal(number)
+            return super().__iter__()
+
+    handle = tap.register("decoded")
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        with pytest.raises(error, match="a handler's"):
+            tap.snapshot().offer("decoded", Slow([{"a": 1}]))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    tap.snapshot().offer("decoded", [{"a": 2}])
+    assert (handle.offered, handle.captured, tap.misuse) == (1, 1, 0)
