@@ -26,6 +26,7 @@ _MS_NS: Final = 1_000_000
 _TRIES: Final = 5
 _NAMESPACES: Final = "/proc/self/ns"
 _OFFSETS: Final = "/proc/self/timens_offsets"
+_OFFSETS_BYTES: Final = 4096  # two lines of 30 bytes
 _MONOTONIC: Final = re.compile(rb"^monotonic +(?P<s>-?\d+) +(?P<ns>\d+)$", re.MULTILINE)
 
 
@@ -88,8 +89,11 @@ def own_offset_ns() -> int | None:
         mine = os.readlink(f"{_NAMESPACES}/time")
         if os.readlink(f"{_NAMESPACES}/time_for_children") != mine:
             return None
-        with open(_OFFSETS, "rb", buffering=0) as file:
-            offsets = file.read()
+        fd = os.open(_OFFSETS, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            offsets = os.read(fd, _OFFSETS_BYTES)
+        finally:
+            os.close(fd)
     except OSError as error:
         if is_of_a_handler(error):
             raise

@@ -25,7 +25,8 @@ from tapring.engine.schedule import NEVER_NS, Schedule
 from tapring.engine.snapshot import Watching
 from tapring.engine.stages import make_stages
 from tapring.errors import SharedMemoryFull
-from tapring.shm import mutex, registry, rings, table
+from tapring.shm import clocks, mutex, registry, rings, table
+from tapring.shm.clocks import EngineClock
 from tapring.shm.info import LaneInfo
 from tapring.shm.registry import Registry
 from tapring.shm.row import BellOf, Row, read_row
@@ -129,6 +130,7 @@ class ModelRegistry(Registry):
         )
         self._words = Words(recorder, cells.words)  # type: ignore[assignment]
         self.table = self.table_class(segment, self.info, words)
+        self._clock = EngineClock(0, 0, True)
 
 
 class Bell:
@@ -238,11 +240,7 @@ def world(
     number: identifies a doorbell that is made. now: the engine's time; sessions are opened at 0.
     """
     clock = iter(range(1_000))
-    time = SimpleNamespace(
-        monotonic=lambda: 10.0 * next(clock),
-        monotonic_ns=lambda: 0,
-        sleep=lambda seconds: None,
-    )
+    time = SimpleNamespace(monotonic=lambda: 10.0 * next(clock), sleep=lambda seconds: None)
     bells = Bells(recorder, cells.bell, number)
     stand_ins = (
         (table, "publish_barrier", recorder.fence if fenced else None),
@@ -250,7 +248,7 @@ def world(
         (rings, "unlink", lambda name: None),
         (registry, "create_ring", lambda info, row, owner: None),  # ring_scenarios explores rings
         (registry, "new_epoch", lambda: 0),
-        (registry, "time", time),
+        (clocks, "monotonic_ns", lambda: 0),
         (mutex, "time", time),
         (tap, "monotonic_ns", lambda: now),
         (roster, "Arriving", Arriving),
