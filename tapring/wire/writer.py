@@ -131,21 +131,26 @@ class Writer(RingEnd):
             self._barrier()
         words[_TAIL] = end  # PUBLISH
 
+    # The next three raise ValueError if the session has ended. They store the word first, so that
+    # such a session counts nothing.
+
     def drop(self, count: int) -> None:
-        """Count ``count`` events that found no room. Raises ValueError if the session has ended."""
+        """Count ``count`` events that found no room."""
         dropped = self.dropped + count
-        self._words[_DROPPED] = dropped  # stored first, so that what has ended counts nothing
+        self._words[_DROPPED] = dropped
         self.dropped = dropped
 
     def skip(self, count: int) -> None:
         """Count ``count`` events that sampling left out. They do not count as offered."""
-        self.sampled_out = sampled_out = self.sampled_out + count
+        sampled_out = self.sampled_out + count
         self._words[layout.SAMPLED_OUT] = sampled_out
+        self.sampled_out = sampled_out
 
     def leave_out(self, count: int) -> None:
         """Count ``count`` events that the budget left out. They do not count as offered."""
-        self.shed = shed = self.shed + count
+        shed = self.shed + count
         self._words[layout.SHED] = shed
+        self.shed = shed
 
     def note_cost(self, cost_ns: int, served_ppm: int) -> None:
         """Publish what a batch costs, and the share of the batches that is offered."""

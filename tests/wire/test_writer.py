@@ -116,3 +116,14 @@ def test_an_ended_ring_takes_nothing_and_its_first_reason_stands() -> None:
     ring.writer.end(layout.Ended.EVICTED)
     assert ring.reader.ended() == layout.Ended.CLOSED
     assert ring.writer.limit == 0
+
+
+@pytest.mark.parametrize("count", ["drop", "skip", "leave_out"])
+def test_an_ended_session_counts_nothing_more(count) -> None:
+    writer = Ring().writer
+    getattr(writer, count)(3)
+    writer.end(layout.Ended.CLOSED)
+    writer.close()
+    with pytest.raises(ValueError, match="released"):
+        getattr(writer, count)(4)
+    assert writer.dropped + writer.sampled_out + writer.shed == 3
