@@ -35,6 +35,7 @@ _MEMORY: Final = 32  # readings over which a mean is taken
 _OUTLIER: Final = 5.0
 _LEAST_ALLOWANCE: Final = 0.05  # of the budget, even if counting what is skipped uses up the rest
 _CALLS: Final = 64
+_ROUNDS: Final = 3  # of which the fastest counts
 _RESTING_PERIOD: Final = 16  # of this many batches that are skipped for all sessions, one is timed
 
 
@@ -69,16 +70,11 @@ class Meter:
         self.budget = budget
         self.idle_ns = 0.0
         self.clock_ns = 0.0
-        self.next_ns = 0
-        self.cost = Cost(0.0, budget=budget)
         self._resting = Readings()  # offers of batches that are skipped for all sessions
-        self._looking = Readings()  # snapshots of those batches
         self._rested = 0
         self._sessions: dict[int, Readings] = {}
         self._readings = 0
-        self._began_ns = 0
-        self._first_left = 0
-        self._counted: dict[str, int] = {}
+        self.restart({}, 0)
 
     def calibrate(self, snapshot: Callable[[], object]) -> None:
         """Measure, in some 20 us, what takes too little time to be timed during work.
@@ -96,7 +92,7 @@ class Meter:
         # Listed first, since another thread may be in the middle of an offer that is timed.
         known = list(self._sessions.items())
         self._sessions = {id_: each for id_, each in known if id_ in there}
-        self._looking = Readings()
+        self._looking = Readings()  # snapshots of batches that are skipped for all sessions
         self._first_left = _FIRST_READINGS
         self.next_ns = now
         self._open_window(stages, now)
@@ -229,10 +225,10 @@ def highest_limit(wanted: Iterable[float], allowance: float) -> float:
 
 
 def _nanoseconds(call: Callable[[], object]) -> float:
-    fastest = 1 << 62
-    for _ in range(3):
+    rounds = []
+    for _ in range(_ROUNDS):
         start = monotonic_ns()
         for _ in range(_CALLS):
             call()
-        fastest = min(fastest, monotonic_ns() - start)
-    return fastest / _CALLS
+        rounds.append(monotonic_ns() - start)
+    return min(rounds) / _CALLS

@@ -11,6 +11,7 @@ from pathlib import Path
 from .mutations import Mutant, Mutations
 
 PACKAGES = ("engine", "wire", "events", "consumer")
+GROUND = ("thrown_in", "token")
 TESTS = ("package", "promises", "all")
 
 
@@ -21,10 +22,12 @@ class Project:
     root: Path
 
     def modules(self, wanted: list[str]) -> dict[str, Path]:
-        """The modules of the packages, or those of them that are ``wanted``, by name."""
+        """The modules that are tried, or those of them that are ``wanted``, by name."""
         package = self.root / "tapring"
+        paths = [package / f"{each}.py" for each in GROUND]
+        paths += sorted(path for each in PACKAGES for path in (package / each).glob("*.py"))
         found = {}
-        for path in sorted(path for each in PACKAGES for path in (package / each).glob("*.py")):
+        for path in filter(Path.exists, paths):
             name = ".".join(path.relative_to(package).with_suffix("").parts)
             found[name.removesuffix(".__init__")] = path
         unknown = [
@@ -64,6 +67,8 @@ class Project:
         tests = self.root / "tests"
         package, _, name = module.partition(".")
         paired = tests / package / f"test_{name or 'init'}.py"
+        if module in GROUND:  # the engine relies on it most
+            package, paired = "engine", tests / f"test_{module}.py"
         if elsewhere := self._tested_elsewhere().get(module):
             paired = tests / elsewhere
         files = [paired] if paired.exists() else []
