@@ -8,8 +8,10 @@ A suspend leaves the same trace.
 import itertools
 import json
 import os
+import signal
 import time
 
+import psutil
 import pytest
 
 import tapring
@@ -198,12 +200,14 @@ def test_a_capture_has_the_right_times_in_its_files_and_so_has_its_replay(
         assert abs(ns - wall_ns) < SOON_S * NS
 
     played, recorded = f"{name}-replay", str(tmp_path / "events.ndjson")
-    options = ("--name", played, "--fast", "--wait")
+    options = ("--name", played, "--fast", "--wait", "--loop")  # it lasts until it is interrupted
     player = spawn(REPLAY, "replay", recorded, *options, within=time_namespace(300))
     with tapring.capture(played, wait=SOON_S) as session:
-        (frame,) = session.frames()
+        (frame,) = session.frames(limit=1)
         assert frame.events()[0]["n"] == 1
         assert abs(frame.timestamp - time.time_ns()) < SOON_S * NS
+    (replay,) = psutil.Process(player.pid).children()
+    replay.send_signal(signal.SIGINT)
     assert player.wait(SOON_S) == 0
 
 
