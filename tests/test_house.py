@@ -153,7 +153,6 @@ def test_no_test_file_is_longer_than_600_lines() -> None:
 TESTED_ELSEWHERE = {
     "engine.lane": "engine/test_tap.py",
     "engine.session": "engine/test_mapping.py",
-    "engine.timed": "engine/test_cost.py",
 }
 
 

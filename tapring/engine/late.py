@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..events.kinds import Kind, Packed
+from ..wire.writer import Writer
 from .fanout import NO_ROOM, Watched
 
 
@@ -37,31 +38,32 @@ class Late:
             gathered = NO_ROOM, self._events, 0
         elif type(payload) is memoryview:  # of an array, which the engine may change meanwhile
             gathered = memoryview(bytes(payload)), count, errors
-        self._watched: Watched | None = watched
+        self._watched = watched
         self._gathered = gathered
         self._time_ns = time_ns
         self._evict = evict
-        self._targets: list[int] | None = None  # what each writer has seen when it is done
+        # Each writer, and what it has seen when this is done. None: not begun.
+        self._targets: list[tuple[Writer, int]] | None = None
 
     def __call__(self) -> None:
         """Publish the batch, and count what does not fit. Only inside the gate."""
-        if self._targets is None:
-            self._watched = watched = self._watched and self._watched.settled()
-            if watched is None:
-                return
-            self._targets = [writer.seen + self._events for writer in watched.writers]
-            try:
-                watched.commit(self._gathered, self._time_ns)
-            except BaseException:
-                self._finish(watched)
-                raise
-            if watched.broken:
-                self._evict(watched)
-        elif self._watched is not None:
-            self._finish(self._watched)
+        if self._targets is not None:
+            self._finish()
+            return
+        watched = self._watched.settled()
+        if watched is None:
+            return
+        self._targets = [(writer, writer.seen + self._events) for writer in watched.writers]
+        try:
+            watched.commit(self._gathered, self._time_ns)
+        except BaseException:
+            self._finish()
+            raise
+        if watched.broken:
+            self._evict(watched)
 
-    def _finish(self, watched: Watched) -> None:
-        for writer, target in zip(watched.writers, self._targets or (), strict=False):
+    def _finish(self) -> None:
+        for writer, target in self._targets or ():
             with suppress(ValueError):  # the session has ended
                 writer.drop(max(0, target - writer.seen))
 

@@ -1,16 +1,23 @@
 """Batches that found the gate taken: the thread inside publishes or counts each exactly once."""
 
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 import tapring
 from tapring.engine import gate
+from tapring.engine.fanout import NO_ROOM, Watched
+from tapring.engine.late import Late
+from tapring.shm.names import segment_name
+from tapring.shm.segment import Segment
+from tapring.wire import layout
 from tapring.wire.writer import Writer
 from tests.helpers import closes, offer
 
@@ -21,6 +28,17 @@ POINT = np.dtype([("n", "i8")])
 def tap(name) -> Iterator[tapring.Tap]:
     with tapring.Tap(name, stages={"points": tapring.array(POINT)}) as tap:
         yield tap
+
+
+@pytest.fixture
+def left(tap) -> Callable[..., Late]:
+    """A batch that was gathered for the sessions of ``raw``, and is to be committed."""
+
+    def make(gathered: tuple[Any, int, int], *, has_room: bool = True) -> Late:
+        watched = tap.snapshot().watching.stages["raw"]
+        return Late(watched, gathered, 1, tap._evict, has_room=has_room)
+
+    return make
 
 
 @pytest.fixture
@@ -97,6 +115,84 @@ def test_very_many_that_wait_are_counted_as_dropped(tap, inside, monkeypatch) ->
     offer(tap, "raw", [b"one"])
     assert handle.offered == 201
     assert (handle.captured, handle.dropped) == (129, 72)
+
+
+def test_a_batch_that_may_not_wait_is_dropped_with_its_events_that_cannot_be_serialized(
+    tap, left
+) -> None:
+    handle = tap.register("raw")
+    left((b"one\ntwo\n", 2, 3), has_room=False)()
+    assert (handle.captured, handle.dropped, handle.offered) == (0, 5, 5)
+
+
+def test_a_batch_that_was_counted_but_not_serialized_is_dropped(tap, left) -> None:
+    handle = tap.register("raw")
+    left((NO_ROOM, 2, 0))()
+    assert (handle.captured, handle.dropped) == (0, 2)
+
+
+def test_one_whose_sessions_have_gone_meanwhile_is_offered_to_none(tap, left) -> None:
+    handle, other = tap.register("raw"), tap.register("decoded")
+    late = left((b"one\n", 1, 0))
+    handle.close()
+    for _ in range(2):
+        late()
+    assert (handle.offered, other.offered, tap.faults) == (0, 0, 0)
+
+
+def test_a_broken_session_that_it_finds_is_evicted_and_the_others_get_it(tap, left, name) -> None:
+    broken, whole = tap.register("raw", buffer_bytes=512), tap.register("raw")
+    offer(tap, "raw", [b"x" * 300])
+    with Segment.attach(segment_name(name, tap.lane, broken.id)) as ring:
+        os.pwrite(ring.fd, b"\xff" * layout.WORD, layout.CONSUMER_PAGE)
+    with pytest.warns(tapring.TapWarning, match="is evicted"):
+        left((b"one\n", 1, 0))()
+    assert (broken.open, whole.captured, tap.faults) == (False, 2, 1)
+
+
+def test_a_batch_that_an_exception_interrupts_is_counted_at_once_and_once(
+    tap, left, monkeypatch
+) -> None:
+    first, other = tap.register("raw"), tap.register("raw")
+    late = left((b"one\ntwo\n", 2, 1))
+    with monkeypatch.context() as patch:
+        patch.setattr(Watched, "commit", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            late()
+    assert [each.dropped for each in (first, other)] == [3, 3]
+    late()
+    assert [each.offered for each in (first, other)] == [3, 3]
+
+
+def test_one_that_an_exception_interrupts_harms_no_session_that_ended_meanwhile(
+    tap, left, monkeypatch
+) -> None:
+    ended, other = tap.register("raw"), tap.register("raw")
+    late = left((b"one\n", 1, 0))
+    ended.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(Watched, "commit", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            late()
+    assert (ended.offered, other.dropped) == (0, 1)
+
+
+def test_while_another_thread_changes_the_sessions_a_batch_goes_to_those_that_come_of_it(
+    tap, name
+) -> None:
+    watched: dict[str, Watched | None] = {"raw": None, "decoded": None}
+    pending = tap._lane.schedule.pending(watched.get)
+    if pending is None:
+        pytest.fail("the Tap is there")
+    pending.offer("raw", [b"nobody's"])
+    handle, broken = tap.register("raw"), tap.register("raw", buffer_bytes=512)
+    offer(tap, "raw", [b"x" * 300])
+    watched |= tap._lane.schedule.watched
+    with Segment.attach(segment_name(name, tap.lane, broken.id)) as ring:
+        os.pwrite(ring.fd, b"\xff" * layout.WORD, layout.CONSUMER_PAGE)
+    with pytest.warns(tapring.TapWarning, match="is evicted"):
+        pending.offer("raw", [b"one"])
+    assert (handle.captured, broken.open, tap.faults) == (2, False, 1)
 
 
 def test_misuse_from_inside_an_offer_is_counted_once(tap, inside) -> None:

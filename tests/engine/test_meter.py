@@ -253,6 +253,18 @@ def test_each_window_has_its_own_batches_and_time(engine) -> None:
     assert second.share == pytest.approx(60 * 1_000 / (2 * WINDOW_NS))
 
 
+def test_a_stage_whose_first_session_came_in_mid_window_counts_from_its_first_batch(engine) -> None:
+    """A session is taken in by one batch, and snapshots of it may be made before it is measured."""
+    engine.open("raw")
+    engine.restart()
+    engine.time_first()
+    late = engine.open("decoded")
+    engine.note(late, 1_000)
+    engine.count("decoded", 50)
+    share = engine.sum_up(BEGAN + WINDOW_NS).share
+    assert share == pytest.approx(50 * 1_000 / WINDOW_NS)
+
+
 def test_a_window_that_took_no_time_by_a_coarse_clock_counts_as_a_nanosecond(engine) -> None:
     live = engine.open()
     engine.restart()
