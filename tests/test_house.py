@@ -151,7 +151,6 @@ def test_no_test_file_is_longer_than_600_lines() -> None:
 
 # Modules without a test file of their own, and the test file that tests them.
 TESTED_ELSEWHERE = {
-    "engine.lane": "engine/test_tap.py",
     "engine.session": "engine/test_mapping.py",
 }
 
