@@ -29,7 +29,7 @@ from tapring.shm.segment import names
 from tapring.shm.sweep import sweep
 from tapring.wire.layout import Ended
 from tapring.wire.writer import Writer
-from tests.proofs.throwing import Thrower, thrower
+from tests.proofs.throwing import Thrower
 
 
 def ctrl_c() -> None:
@@ -57,7 +57,7 @@ def throw(request, monkeypatch) -> Iterator[Thrower]:
     else:
         monkeypatch.setattr(meter.Meter, "is_due", lambda *_: False)
     before = signal.signal(signal.SIGUSR1, timed_out)
-    with closing(thrower(throws, KeyboardInterrupt, TimeoutError)) as throw:
+    with closing(Thrower(throws, KeyboardInterrupt, TimeoutError)) as throw:
         yield throw
     signal.signal(signal.SIGUSR1, before)
 
