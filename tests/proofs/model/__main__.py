@@ -7,7 +7,7 @@ the exit code is 1.
 import sys
 import time
 
-from . import bell_scenarios, ring_scenarios, table_scenarios
+from . import bell_scenarios, gate_scenarios, ring_scenarios, schedules, table_scenarios
 from .explorer import explore
 
 
@@ -15,10 +15,12 @@ def main() -> int:
     """Explore and print; return the exit code."""
     modules = ring_scenarios, bell_scenarios, table_scenarios
     scenarios = [scenario for module in modules for scenario in module.SHORT]
+    scheduled = list(gate_scenarios.SHORT)
     if "--long" in sys.argv[1:]:
         scenarios += [scenario for module in modules for scenario in module.LONG]
+        scheduled += gate_scenarios.LONG
     began = time.perf_counter()
-    states = broken = 0
+    states = runs = broken = 0
     for scenario in scenarios:
         for model in scenario.models:
             result = explore(scenario, model)
@@ -27,8 +29,16 @@ def main() -> int:
             for trace in result.traces.values():
                 broken += 1
                 print(trace, flush=True)
+    for each in scheduled:
+        played = schedules.explore(each)
+        print(played, flush=True)
+        runs += played.runs
+        for trace in played.traces.values():
+            broken += 1
+            print(trace, flush=True)
     seconds = time.perf_counter() - began
-    print(f"model: {states:,} states in {seconds:.1f} s, {broken} properties broken")
+    counts = f"{states:,} states, {runs:,} schedules"
+    print(f"model: {counts} in {seconds:.1f} s, {broken} properties broken")
     return 1 if broken else 0
 
 

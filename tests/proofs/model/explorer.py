@@ -45,7 +45,7 @@ class Scenario(Protocol):
 
 @dataclass
 class Trace:
-    """The steps that break a property."""
+    """The steps that break a property. ``model`` is empty if real threads took them."""
 
     scenario: str
     model: str
@@ -53,7 +53,8 @@ class Trace:
     lines: list[str]
 
     def __str__(self) -> str:
-        head = f"{self.scenario} under {self.model}: {self.broken.property} does not hold"
+        under = f" under {self.model}" if self.model else ""
+        head = f"{self.scenario}{under}: {self.broken.property} does not hold"
         return "\n".join([head, *self.lines, f"=> {self.broken.message}"])
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tapring.shm.row import BellOf
+from tapring.token import Exclusion
 from tapring.wire.ledger import Ledger
 
 
@@ -122,3 +123,67 @@ def the_bell_that_is_posted_hangs(hung: BellOf, posted: int, there: int) -> str 
     if session and there and posted != there:
         return f"the engine posts semaphore {posted}, the consumer sleeps on {there}"
     return None
+
+
+def one_thread_is_inside(comes: str, there: str) -> str | None:
+    """Nobody changes the sessions or writes to a ring while another thread does."""
+    return f"{comes} comes in while {there} is inside" if there else None
+
+
+def a_batch_is_counted_once(number: int, counted: int, times: range) -> str | None:
+    """Each session counts a batch once, and whole, if its offer returned; else once or never."""
+    if counted in times:
+        return None
+    return f"batch {number} is counted {counted} times, not {' or '.join(map(str, times))}"
+
+
+def a_thread_keeps_its_order(read: Sequence[tuple[str, int]]) -> str | None:
+    """A session has the batches of a thread in the order in which that thread offered them."""
+    for thread in sorted({name for name, _ in read}):
+        numbers = [number for name, number in read if name == thread]
+        if numbers != sorted(numbers):
+            return f"{thread} offered {sorted(numbers)}, and they come as {numbers}"
+    return None
+
+
+def what_is_asked_is_done_once(done: int, times: range) -> str | None:
+    """Work that a thread asked for is done when the thread is told so, and never twice."""
+    if done in times:
+        return None
+    return f"work that a thread asked for is done {done} times, not {' or '.join(map(str, times))}"
+
+
+def nothing_stays_behind(left: int) -> str | None:
+    """Once no thread is inside or on its way to look, nothing is left to do."""
+    return f"{left} batches are left, and nobody will come for them" if left else None
+
+
+def one_token_is_left(exclusion: Exclusion) -> str | None:
+    """Once no thread is inside, one gets in, and only one."""
+    token = exclusion.take()
+    if token is None:
+        return "nobody gets in, though nobody is inside"
+    if exclusion.take() is not None:
+        return "two get in at once"
+    token.home.append(token)
+    return None
+
+
+def every_thread_ends(ended: bool) -> str | None:
+    """No thread waits without a bound."""
+    return None if ended else "a thread goes on and on"
+
+
+def nothing_is_raised(who: str, error: object) -> str | None:
+    """An offer raises nothing but what came from outside, and evicts nobody."""
+    return f"{who} meets {error!r}" if error else None
+
+
+def each_open_session_has_an_owner(active: int, owned: int) -> str | None:
+    """The engine writes to the sessions that it has a Handle for, and to no other."""
+    return None if active == owned else f"{active} sessions are open, {owned} have a Handle"
+
+
+def what_is_captured_can_be_read(captured: int, read: int) -> str | None:
+    """The events that the engine counts as captured are in frames that a consumer can read."""
+    return None if captured == read else f"{captured} events are captured, {read} can be read"
