@@ -242,7 +242,7 @@ class Lane:
 
     def close(self) -> None:
         """Close the registry, and with it give up the lock that says that the lane lives."""
-        self.registry.close()
+        self.registry.detach()  # a thread that compares generations just now has a view
         if self._sweeps:
             with suppress(TapError):
                 sweep(self.registry.info.engine, own=True)

@@ -515,3 +515,13 @@ def test_memory_and_descriptors_stay_flat_with_sessions_coming_and_going(name) -
 
         assert rounds(5) == rounds(200)
         assert tap.active_sessions == 0
+
+
+def test_a_thread_that_compares_generations_keeps_no_lane_from_closing(name) -> None:
+    tap = tapring.Tap(name)
+    lane = tap._lane
+    view = tap._generation  # as on the stack of a thread that is inside ``snapshot``
+    tap.close()
+    assert tap.faults == 0
+    assert lane.registry.segment.fd == -1  # and with it the lock that says that the lane lives
+    assert view[0] == 0
