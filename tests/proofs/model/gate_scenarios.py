@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from time import monotonic_ns
 from types import SimpleNamespace
 from typing import Any
 
 from tapring import token
-from tapring.engine import fanout, gate, late, snapshot, tap
+from tapring.engine import fanout, gate, lane, late, snapshot, tap
 from tapring.engine.fanout import Watched
 from tapring.engine.meter import Meter
 from tapring.engine.session import Live
@@ -72,11 +73,12 @@ class GateScenario:
     def played(self, turns: Turns) -> Iterator[Callable[[], World]]:
         """Gives what makes the world of a run. Time passes only while a thread sleeps."""
         world: World
+        began_ns = monotonic_ns()
         seconds = 0.0
 
         def new_world() -> World:
-            nonlocal world
-            world = self.new_world(turns)
+            nonlocal world, seconds
+            world, seconds = self.new_world(turns), 0.0
             world.begin()
             return world
 
@@ -95,13 +97,19 @@ class GateScenario:
                 (Live, "end", alone(Live.end)),
                 (gate, "sleep", sleep),
                 (gate, "monotonic", lambda: seconds),
+                # Nothing is due, no session has just opened, and no batch is timed.
+                (tap, "monotonic_ns", lambda: began_ns),
+                (Meter, "is_due", lambda *_: False),
+                (Meter, "window_is_over", lambda *_: False),
+                (lane, "sleep", sleep),
+                (lane, "monotonic", lambda: seconds),
+                (lane, "_REGISTER_TIMEOUT_S", 1.5 * table._POLL_S),
+                (lane, "_CLAIMS_TIMEOUT_S", 1.5 * lane._CLAIMS_POLL_S),
                 (table, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: seconds)),
                 (table, "_OWN_TIMEOUT_S", 1.5 * table._POLL_S),
                 (gate, "_PATIENCE_S", 1.5 * gate._POLL_S),
                 (gate, "_MANY", 1 if self.crowded else gate._MANY),
                 (gate, "_MOST", 1 if self.crowded else gate._MOST),
-                (Meter, "is_due", lambda *_: False),
-                (Meter, "window_is_over", lambda *_: False),
             ):
                 yield new_world
 
@@ -110,11 +118,13 @@ class GateScenario:
 class TapScenario(GateScenario):
     """The same with a real Tap (see ``TapWorld``)."""
 
+    before: str = ""
+
     def code(self) -> Code:
         return Code(_MODULES, every=self.every, spared=(tap,))
 
     def new_world(self, turns: Turns) -> World:
-        return TapWorld(turns, self.scripts, self.handler)
+        return TapWorld(turns, self.scripts, self.handler, self.before)
 
 
 _TWO = ("offer", "offer")
@@ -140,8 +150,11 @@ SHORT = [
     GateScenario("work to attempt", ("offer", "attempt"), Bounds(stops=1)),
     TapScenario("a session closes", ("offer", "close"), Bounds(stops=1)),
     TapScenario("a session closes, an exception", ("offer", "close"), Bounds(throws=1)),
-    TapScenario("a session closes in an offer", ("offer offer",), Bounds(calls=1), handler="close"),
-    TapScenario("a session opens in an offer", ("offer",), Bounds(calls=1), handler="register"),
+    TapScenario("a session closes in an offer", ("offer offer",), Bounds(calls=1), "close"),
+    TapScenario("a session opens in an offer", ("offer",), Bounds(calls=1), "register"),
+    TapScenario("a session is captured", ("offer",), Bounds(throws=1), before="capture"),
+    TapScenario("the Tap closes", ("offer", "end"), Bounds(stops=1)),
+    TapScenario("the Tap closes in an offer", ("offer offer",), Bounds(calls=1), "end"),
 ]
 
 LONG = [
@@ -169,7 +182,13 @@ LONG = [
     GateScenario("work to attempt, an exception", ("offer", "attempt"), Bounds(1, 1)),
     TapScenario("a session opens", ("offer", "register offer"), Bounds(stops=1)),
     TapScenario("a session opens, an exception", ("offer", "register offer"), Bounds(throws=1)),
-    TapScenario("a session closes beside two", ("offer", "offer", "close"), Bounds(stops=1)),
-    TapScenario("both close it", ("close", "close"), Bounds(stops=1)),
     TapScenario("a session opens as one closes", ("close", "register offer"), Bounds(stops=1)),
+    TapScenario("a session closes beside two", ("offer", "offer", "close"), Bounds(stops=1)),
+    TapScenario("two threads close a session", ("close", "close"), Bounds(stops=1)),
+    TapScenario("a session is captured beside two", _TWO, Bounds(stops=1), before="capture"),
+    TapScenario(
+        "a session is captured, an offer in one", _TWO, Bounds(0, 0, 1), "offer", before="capture"
+    ),
+    TapScenario("the Tap closes, an exception", ("offer", "end"), Bounds(throws=1)),
+    TapScenario("the Tap closes as a session opens", ("end", "register"), Bounds(stops=1)),
 ]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import count
 from mmap import mmap
 from pathlib import Path
 
 import tapring
+from tapring.engine.session import Live
 from tapring.engine.snapshot import Snapshot
 from tapring.shm.names import segment_name
 from tapring.wire.geometry import Buffers, Shape
@@ -24,15 +26,21 @@ _numbers = count()
 
 
 class TapWorld(World):
-    """A Tap with one session. Words of scripts: "offer", "close" that session, "register"."""
+    """A Tap with one session.
+
+    Words of scripts: "offer", "close" that session, "register" another one, "end" the Tap, and
+    "capture": a consumer opens a session, which the engine has not seen yet.
+    """
 
     next = "attempt offer"  # if no session is left, an offer has no reason to come to the gate
 
-    def __init__(self, turns: Turns, scripts: Sequence[str], handler: str) -> None:
+    def __init__(self, turns: Turns, scripts: Sequence[str], handler: str, before: str) -> None:
         super().__init__(turns, scripts, handler)
+        self.before = before
         self.tap = tapring.Tap(f"t-{os.getpid()}-turns{next(_numbers)}", slot_bytes=SLOT_BYTES)
         self.gate = self.tap._gate
         self._handles: list[tapring.Handle] = []
+        self._captures: list[tuple[tapring.Session, tuple[int, int]]] = []
         self._register("")()
         self.tap.snapshot()
 
@@ -45,8 +53,12 @@ class TapWorld(World):
             yield from broken(nothing_is_raised, "a session", self.tap.faults)
             still = [each for each in self._handles if each.open]
             active = self.tap.active_sessions
-            yield from broken(each_open_session_has_an_owner, active, len(still))
+            yield from broken(
+                each_open_session_has_an_owner, active, len(still) + len(self._captures)
+            )
         finally:
+            for capture, _ in self._captures:
+                capture.close()
             self.tap.close()
             for session in self.sessions:
                 session.reader.close()
@@ -57,7 +69,8 @@ class TapWorld(World):
             handle = self.tap.register("raw", buffer_bytes=SLOTS * SLOT_BYTES)
             if handle is not None:
                 self._handles.append(handle)
-                self.sessions.append(self._session(handle, (began, self.tick())))
+                with suppress(FileNotFoundError):  # another thread has closed the Tap since
+                    self.sessions.append(self._session(handle._live, (began, self.tick())))
 
         return register
 
@@ -71,9 +84,41 @@ class TapWorld(World):
 
         return close
 
-    def _session(self, handle: tapring.Handle, opened: tuple[int, int]) -> Session:
-        name = segment_name(self.tap.name, self.tap.lane, handle.id)
+    def _end(self, thread: str) -> Callable[[], None]:
+        def end() -> None:
+            began = self.tick()
+            for session in self.sessions:
+                session.closed = min(session.closed, (began, LATER))
+            self.tap.close()
+            if self.tap.lane is None:
+                ended = self.tick()
+                for session in self.sessions:
+                    session.closed = session.closed[0], min(session.closed[1], ended)
+
+        return end
+
+    def _capture(self, thread: str) -> Callable[[], None]:
+        def capture() -> None:
+            began = self.tick()
+            session = tapring.capture(self.tap.name, stage="raw", buffer_bytes=SLOTS * SLOT_BYTES)
+            self._captures.append((session, (began, self.tick())))
+
+        return capture
+
+    def come_next(self) -> Callable[[], None]:
+        come = super().come_next()
+
+        def come_and_see() -> None:
+            come()
+            for capture, opened in self._captures:
+                live = self.tap._lane.roster.live[capture.ids[0]]
+                self.sessions.append(self._session(live, opened))
+
+        return come_and_see
+
+    def _session(self, live: Live, opened: tuple[int, int]) -> Session:
+        name = segment_name(self.tap.name, live._registry.info.lane, live.row.id)
         with Path("/dev/shm", name).open("r+b") as file:
             ring = mmap(file.fileno(), 0)
         shape = Shape(SLOTS, SLOT_BYTES, 0, LINES.code, LINES)
-        return Session(handle._live.writer, Reader(Buffers.of(ring), shape), opened)
+        return Session(live.writer, Reader(Buffers.of(ring), shape), opened)
