@@ -1,4 +1,4 @@
-"""The kinds of stages: how each packs a batch into a payload, cuts a payload, and unpacks it.
+"""The kinds of stages: how each packs a batch into a payload, and unpacks it.
 
 Each kind is an object with the same few methods. numpy is loaded only when an ``array`` stage is
 made, so that ``import tapring`` stays light.
@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import io
 import struct
-from bisect import bisect_right
-from collections import deque
 from functools import partial
-from itertools import accumulate, islice, pairwise
+from itertools import pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -19,6 +17,15 @@ import msgspec
 
 from ..thrown_in import comes_of
 from .batches import NotABatch, sequence, type_of, unreadable
+from .cutting import (
+    BlobParts,
+    Parts,
+    RecordParts,
+    TextParts,
+    ends_of_blobs,
+    split_blobs,
+    split_text,
+)
 from .decoding import NOT_DECODED as NOT_DECODED
 from .decoding import decode_lines
 from .one_by_one import EncHook, Report, encode_each, ignore, pack_each
@@ -51,8 +58,8 @@ class Kind(Protocol):
     def pack(self, batch: Any) -> Packed:
         """Serialize ``batch``. An event that fails is left out and counted. Raises NotABatch."""
 
-    def fit(self, payload: Any, count: int, room: int) -> int:
-        """How many leading events, at most ``count - 1``, fit into ``room`` bytes."""
+    def parts(self, payload: Any, count: int) -> Parts:
+        """The payload, to be taken in parts that fit where they go."""
 
     def split(self, payload: Any, count: int, at: int) -> tuple[Any, Any]:
         """The payload of the first ``at`` events, and that of the others."""
@@ -67,15 +74,11 @@ class Kind(Protocol):
 class _Text:
     """What ``lines`` and ``json`` share: events that end with a newline."""
 
-    def fit(self, payload: bytes, count: int, room: int) -> int:
-        end = payload.rfind(_NEWLINE, 0, max(room, 0)) + 1
-        return min(payload.count(_NEWLINE, 0, end), count - 1)
+    def parts(self, payload: bytes, count: int) -> TextParts:
+        return TextParts(payload, count)
 
     def split(self, payload: bytes, count: int, at: int) -> tuple[bytes, bytes]:
-        lines = io.BytesIO(payload)  # finds newlines in C; at the end if there are fewer lines
-        deque(islice(lines, at), maxlen=0)
-        end = lines.tell()
-        return payload[:end], payload[end:]
+        return split_text(payload, at)
 
     def describe(self) -> str:
         return ""
@@ -201,35 +204,21 @@ class Blobs:
             blobs, errors = pack_each(blobs, _blob, self.report)
         return self._join(blobs), len(blobs), errors
 
-    def fit(self, payload: bytes, count: int, room: int) -> int:
-        ends = list(accumulate(self._lengths(payload, count)))
-        fitting = bisect_right(range(count), room, key=lambda i: ends[i] + 4 * (i + 1))
-        return min(fitting, count - 1)
+    def parts(self, payload: bytes, count: int) -> BlobParts:
+        return BlobParts(payload, count)
 
     def split(self, payload: bytes, count: int, at: int) -> tuple[bytes, bytes]:
-        first = 4 * count
-        lengths = self._lengths(payload, count) if first <= len(payload) else ()
-        if first + sum(lengths) != len(payload):
-            return b"", b""  # as ``unpack`` finds no event in it
-        table, cut = 4 * at, first + sum(lengths[:at])
-        return payload[:table] + payload[first:cut], payload[table:first] + payload[cut:]
+        return split_blobs(payload, count, at)
 
     def unpack(self, payload: bytes, count: int) -> tuple[list[bytes], int]:
-        if 4 * count > len(payload):
-            return [], -count
-        starts = list(accumulate(self._lengths(payload, count), initial=4 * count))
-        if starts[-1] != len(payload):
-            return [], -count
-        return [payload[a:b] for a, b in pairwise(starts)], 0
+        ends = ends_of_blobs(payload, count)
+        return [payload[a:b] for a, b in pairwise(ends)], len(ends) - 1 - count
 
     def describe(self) -> str:
         return ""
 
     def _join(self, events: list[bytes]) -> bytes:
         return b"".join((struct.pack(f"={len(events)}I", *map(len, events)), *events))
-
-    def _lengths(self, payload: bytes, count: int) -> tuple[int, ...]:
-        return struct.unpack_from(f"={count}I", payload)
 
 
 class Array:
@@ -278,8 +267,8 @@ class Array:
             records = records.copy()
         return memoryview(records.view(self._bytes)), len(records), 0
 
-    def fit(self, payload: memoryview, count: int, room: int) -> int:
-        return min(max(room, 0) // self.dtype.itemsize, count - 1)
+    def parts(self, payload: memoryview, count: int) -> RecordParts:
+        return RecordParts(payload, count, self.dtype.itemsize)
 
     def split(self, payload: memoryview, count: int, at: int) -> tuple[memoryview, memoryview]:
         end = at * self.dtype.itemsize

@@ -35,7 +35,7 @@ class Removing:
         self.takes_any_list = kind.takes_any_list
         self.report = kind.report
         self.count = kind.count
-        self.fit = kind.fit
+        self.parts = kind.parts
         self.split = kind.split
         self.unpack = kind.unpack
         self.describe = kind.describe

@@ -12,7 +12,7 @@ from typing import Final
 from ..errors import RingCorrupt
 from ..thrown_in import was_thrown_in
 from . import layout
-from .frame import pack_header
+from .frame import Payload, pack_header
 from .geometry import Barrier, Buffers, RingEnd, Shape
 from .ledger import COUNTER_WORDS
 
@@ -86,7 +86,7 @@ class Writer(RingEnd):
         """Events that could not be serialized."""
         return self.apart[1]
 
-    def publish(self, payload: bytes, count: int, time_ns: int) -> None:
+    def publish(self, payload: Payload, count: int, time_ns: int) -> None:
         """Write ``count`` events, packed in ``payload``, as one frame if they fit.
 
         If they do not, write the first events that fit, and count the others as dropped, or as
@@ -240,35 +240,25 @@ class Writer(RingEnd):
         self.blocked_head = head
         return False
 
-    def _publish_parts(self, payload: bytes, count: int, time_ns: int) -> None:
+    def _publish_parts(self, payload: Payload, count: int, time_ns: int) -> None:
         """Publish what fits of a batch that does not fit whole, and count the rest."""
         whole_ring = (self._slots << self._shift) - _FRAME_BYTES
-        while count:
+        left = self._cutter.parts(payload, count)
+        while left.count:
             room = ((self.limit - self.at[0]) << self._shift) - _FRAME_BYTES
-            if len(payload) <= room:
-                self.publish(payload, count, time_ns)
-                return
-            at = self._cutter.fit(payload, count, room)
-            if at:
-                part, payload = self._cutter.split(payload, count, at)
-                self.publish(part, at, time_ns)
-            elif self._first_is_oversize(payload, count, whole_ring):
-                at = 1
-                self._count_oversize()
-                payload = self._cutter.split(payload, count, 1)[1] if count > 1 else b""
-            else:
+            part, taken = left.take(room)
+            if taken:
+                self.publish(part, taken, time_ns)
+            elif left.fits(whole_ring):
                 self.blocked_head = self.limit - self._slots
                 self.limit = self.at[0]
-                self.drop(count)
+                self.drop(left.count)
                 return
-            count -= at
+            else:
+                self._count_oversize()
+                left.skip()
 
     def _count_oversize(self) -> None:
         apart, errors = self.apart
         self.apart = apart + 1, errors
         self._words[layout.OVERSIZE] = self.oversize
-
-    def _first_is_oversize(self, payload: bytes, count: int, whole_ring: int) -> bool:
-        if count == 1:
-            return len(payload) > whole_ring
-        return self._cutter.fit(payload, count, whole_ring) == 0

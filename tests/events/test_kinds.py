@@ -212,45 +212,6 @@ def test_any_sized_collection_is_a_batch() -> None:
     assert back(Json(), {"k": 1}.values()) == ([1], 0)
 
 
-@pytest.mark.parametrize("kind", [Lines(), Json(), Blobs(), Array("u2,u4")], ids=lambda k: k.name)
-@given(sizes=st.lists(st.integers(0, 9), min_size=2, max_size=9), data=st.data())
-def test_a_payload_is_cut_where_the_room_ends(kind, sizes, data) -> None:
-    batch = [b"x" * size for size in sizes]
-    if kind.name == "json":
-        batch = [event.decode() for event in batch]
-    elif kind.name == "array":
-        batch = np.arange(len(sizes)).astype("u2,u4")
-    payload, count, _ = kind.pack(batch)
-    room = data.draw(st.integers(-1, len(payload) - 1))
-    at = kind.fit(payload, count, room)
-    assert 0 <= at < count
-    first, rest = kind.split(payload, count, at)
-    assert at == 0 or len(first) <= room
-    if at + 1 < count:
-        assert len(kind.split(payload, count, at + 1)[0]) > room
-    both = kind.unpack(bytes(first), at)[0], kind.unpack(bytes(rest), count - at)[0]
-    if kind.name == "array":
-        assert [*both[0][0], *both[1][0]] == list(batch)
-    else:
-        assert [*both[0], *both[1]] == batch
-
-
-@pytest.mark.parametrize("kind", [Lines(), Blobs()], ids=lambda kind: kind.name)
-def test_a_payload_that_is_cut_behind_its_last_event_is_left_whole(kind) -> None:
-    """Also if it has fewer lines than its header says."""
-    payload, count, _ = kind.pack([b"one", b"two"])
-    assert kind.split(payload, count, 2) == (payload, b"")
-    assert kind.split(payload[:-1], count, 2)[1] == b""
-    if kind.name == "lines":
-        assert kind.split(payload, 9, 7) == (payload, b"")
-
-
-def test_lengths_that_do_not_make_the_payload_have_no_events_to_cut() -> None:
-    payload, count, _ = Blobs().pack([b"one", b"two"])
-    for wrong in (payload[:-1], payload + b"x", payload[:6]):
-        assert Blobs().split(wrong, count, 1) == (b"", b"")
-
-
 def test_a_kind_travels_through_its_description() -> None:
     for kind in (Lines(), Json(), Blobs(), array(POINT)):
         again = kind_from(kind.name, kind.describe())

@@ -1,8 +1,12 @@
 """The producer's end of a ring: what fits is written, what does not is counted."""
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tapring.errors import RingCorrupt
+from tapring.events.kinds import Array, Blobs, Json, Lines
 from tapring.wire import layout
 from tapring.wire.ledger import Ledger
 from tests.wire.ring import Ring
@@ -26,6 +30,66 @@ def test_a_batch_that_does_not_fit_whole_is_cut_at_an_event() -> None:
     ring.offer([b"x" * 50] * 10)
     assert ring.drain() == [b"x" * 50] * 4
     assert (ring.writer.captured, ring.writer.dropped) == (4, 6)
+
+
+def cut_plainly(kind, batch, slots: int, free: int) -> tuple[list[bytes], int, int]:
+    """The frames of a batch in a ring with ``free`` slots, then what is oversize and dropped.
+
+    Each frame is found by packing one event more until it does not fit.
+    """
+
+    def packed(n: int) -> bytes:
+        return bytes(kind.pack(batch[:n])[0])
+
+    frames, oversize = [], 0
+    while len(batch):
+        needs = [layout.slots_for(len(packed(n)), 64) for n in range(1, len(batch) + 1)]
+        n = sum(each <= free for each in needs)
+        if n:
+            frames.append(packed(n))
+            free -= needs[n - 1]
+        elif needs[0] > slots:
+            oversize += 1
+            n = 1
+        else:
+            break
+        batch = batch[n:]
+    return frames, oversize, len(batch)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [Lines(), Json(), Blobs(), Array("S33"), Array("S400")],
+    ids=["lines", "json", "bytes", "records", "large records"],
+)
+@given(
+    sizes=st.lists(st.integers(0, 90) | st.integers(180, 500), min_size=1, max_size=25),
+    slots=st.integers(2, 20),
+    read=st.integers(0, 20),
+    data=st.data(),
+)
+def test_frames_are_those_that_a_plain_loop_over_the_events_would_cut(
+    kind, sizes, slots, read, data
+) -> None:
+    unread = data.draw(st.integers(0, slots - 1))
+    ring = Ring(slots, kind=kind)
+    for i in range(read + unread):
+        ring.writer.publish(b"\n", 1, 1)  # a slot
+        if i < read:
+            ring.reader.take()
+    batch = [f"{i}".ljust(size, "x").encode() for i, size in enumerate(sizes)]
+    if kind.name == "array":
+        batch = np.array(batch, kind.dtype)
+    elif kind.name == "json":
+        batch = [event.decode() for event in batch]
+    ring.offer(batch)
+    frames, oversize, dropped = cut_plainly(kind, batch, slots, slots - unread)
+    found = [ring.reader.take() for _ in range(unread + len(frames))][unread:]
+    assert [frame.payload for frame in found] == frames
+    assert ring.reader.take() is None
+    assert sum(frame.count for frame in found) == len(batch) - oversize - dropped
+    assert ring.writer.captured == read + unread + len(batch) - oversize - dropped
+    assert (ring.writer.oversize, ring.writer.dropped) == (oversize, dropped)
 
 
 def test_an_event_larger_than_the_ring_is_oversize_and_costs_itself_alone() -> None:

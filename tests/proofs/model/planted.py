@@ -13,6 +13,7 @@ from tapring.engine.fanout import Attended, Watched
 from tapring.events.kinds import Packed
 from tapring.shm.row import BellOf, Row
 from tapring.wire import layout
+from tapring.wire.frame import Payload
 from tapring.wire.geometry import Barrier
 from tapring.wire.reader import Reader
 from tapring.wire.writer import Writer
@@ -26,7 +27,7 @@ class PublishesFirst(Writer):
 
     __slots__ = ()
 
-    def publish(self, payload: bytes, count: int, time_ns: int) -> None:
+    def publish(self, payload: Payload, count: int, time_ns: int) -> None:
         tail = self.at[0]
         slots = layout.slots_for(len(payload), 1 << self._shift)
         if tail + slots <= self.limit:
