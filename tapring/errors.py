@@ -14,7 +14,6 @@
     +-- RingCorrupt          shared memory holds impossible values
     +-- VersionMismatch      a segment uses another version of the protocol
     +-- NotPermitted         a segment belongs to another user
-    +-- NotRedactable        the events do not have the form that redaction needs
     +-- RecordingError       a file cannot be read as a recording
 
 A message says what happened, what is true, and what to do. Wrong arguments, which only the caller
@@ -73,10 +72,6 @@ class VersionMismatch(TapError):
 
 class NotPermitted(TapError):
     """A segment belongs to another user, or may not be opened by this one."""
-
-
-class NotRedactable(TapError):
-    """Redaction by paths was requested, but the events are lines that are not JSON."""
 
 
 class RecordingError(TapError):

@@ -47,6 +47,9 @@ class Options:
     fields: str | None
     redact: tuple[str, ...]
     redact_regex: str | None
+    redact_pass_text: bool
+    redact_ignore_case: bool
+    redact_in_strings: bool
     format_: str | None
     expand: bool
     color: bool
@@ -80,7 +83,13 @@ class Options:
         """What to redact; None if no option asks for it."""
         if not self.redact and self.redact_regex is None:
             return None
-        return Redactor(self.redact, regex=self.redact_regex)
+        return Redactor(
+            self.redact,
+            regex=self.redact_regex,
+            pass_text=self.redact_pass_text,
+            ignore_case=self.redact_ignore_case,
+            in_strings=self.redact_in_strings,
+        )
 
     def check(self, address: str) -> None:
         """Raise click.UsageError if options contradict each other, or the address."""
@@ -99,6 +108,10 @@ class Options:
                     )
         if self.by is not None and self.sample == 1:
             raise click.UsageError(f"--by needs --sample N. Try --sample 10 --by {self.by}")
+        for name in ("pass_text", "ignore_case", "in_strings"):
+            if getattr(self, f"redact_{name}") and not self.redact:
+                option = f"--redact-{name.replace('_', '-')}"
+                raise click.UsageError(f"{option} needs --redact. Try --redact password {option}")
         if self.expand and self.format_ not in (None, "pretty"):
             raise click.UsageError(
                 f"--expand works only with --format pretty, not with --format {self.format_}."
@@ -152,6 +165,22 @@ _OPTIONS: Final = (
         type=REGEX,
         help="Replace what this matches (or only its groups) by tokens, in lines and in all "
         "strings.",
+    ),
+    click.option(
+        "--redact-ignore-case",
+        is_flag=True,
+        help="With --redact: a field's name may differ in case.",
+    ),
+    click.option(
+        "--redact-in-strings",
+        is_flag=True,
+        help="With --redact: a field may be in JSON inside a string.",
+    ),
+    click.option(
+        "--redact-pass-text",
+        is_flag=True,
+        help="With --redact: let lines through that are not JSON. Only --redact-regex redacts "
+        "them. By default they are withheld and counted.",
     ),
     click.option(
         "--format",

@@ -99,7 +99,8 @@ def _skipped(report: Report, stats: Stats) -> Iterator[str]:
     if stats.redaction_dropped:
         yield (
             f"{counted(stats.redaction_dropped, 'event')} were withheld: "
-            f"they are not valid JSON, so they cannot be redacted"
+            f"they are not valid JSON, so --redact cannot find fields in them. "
+            f"--redact-pass-text lets such lines through"
         )
     if stats.decode_errors:
         yield f"{counted(stats.decode_errors, 'event')} were left out: they are not valid JSON"

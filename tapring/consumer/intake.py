@@ -88,10 +88,7 @@ class Intake:
         return got
 
     def next(self, until: int | None, keep: bool = False) -> Cursor | None:
-        """A cursor in the next frame of which the sieve leaves something; None as from ``take``.
-
-        Raises NotRedactable too.
-        """
+        """A cursor in the next frame of which the sieve leaves something; None as from ``take``."""
         while (got := self.take(until, keep)) is not None:
             attachment, frame = got
             cursor = (

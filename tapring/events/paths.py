@@ -14,6 +14,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
+import msgspec
+
+from .decoding import NOT_DECODED
+
 ANY: Final = None  # the segment ``*``
 NOTHING: Final = object()
 Segments = tuple[str | None, ...]
@@ -63,32 +67,55 @@ def parse_paths(paths: str | Iterable[str]) -> tuple[Path, ...]:
 class Tree:
     """A set of paths that are followed together, so that each value is visited once.
 
-    A path that leads to a value covers the paths that go on below it.
+    A path that leads to a value covers the paths that go on below it. ignore_case: paths lead
+    through keys that differ from them in case. in_strings: ``replace`` follows paths that go on
+    below a string into the JSON in it.
     """
 
-    __slots__ = ("_below", "_each", "_ends", "_indices", "_keys", "_other")
+    __slots__ = (
+        "_below",
+        "_each",
+        "_ends",
+        "_ignore_case",
+        "_in_strings",
+        "_indices",
+        "_keys",
+        "_other",
+    )
 
-    def __init__(self, rests: Iterable[tuple[Path, Segments]]) -> None:
+    def __init__(
+        self, rests: Iterable[tuple[Path, Segments]], ignore_case: bool, in_strings: bool
+    ) -> None:
+        self._ignore_case = ignore_case
+        self._in_strings = in_strings
         self._ends: list[Path] = []
         self._below: dict[str | None, list[tuple[Path, Segments]]] = {}
         for path, rest in rests:
             if rest:
-                self._below.setdefault(rest[0], []).append((path, rest[1:]))
+                name = rest[0].casefold() if ignore_case and rest[0] is not ANY else rest[0]
+                self._below.setdefault(name, []).append((path, rest[1:]))
             else:
                 self._ends.append(path)
         wild = self._below.get(ANY, [])
-        self._other = Tree(wild) if wild else None  # where every other key leads
+        self._other = self._below_by(wild) if wild else None  # where every other key leads
         self._keys = {
-            name: Tree(rests + wild) for name, rests in self._below.items() if name is not ANY
+            name: self._below_by(rests + wild)
+            for name, rests in self._below.items()
+            if name is not ANY
         }
         # For arrays. Made on the first one, since an element may be an array again.
         self._each: Tree | None = None
         self._indices: dict[int, Tree] | None = None
 
     @classmethod
-    def of(cls, paths: Iterable[Path]) -> Tree:
+    def of(
+        cls, paths: Iterable[Path], *, ignore_case: bool = False, in_strings: bool = False
+    ) -> Tree:
         """The tree of ``paths``."""
-        return cls((path, path.segments) for path in paths)
+        return cls([(path, path.segments) for path in paths], ignore_case, in_strings)
+
+    def _below_by(self, rests: Iterable[tuple[Path, Segments]]) -> Tree:
+        return Tree(rests, self._ignore_case, self._in_strings)
 
     def keep(self, value: Any) -> Any:
         """The part of ``value`` that the paths lead to, in its structure; NOTHING if none does.
@@ -109,9 +136,21 @@ class Tree:
         if self._ends:
             self.mark(value)
             return make(value)
+        if self._in_strings and self._below and type(value) is str:
+            return self._replace_in(value, make)
         for key, node in self._of(value):
             value[key] = node.replace(value[key], make)
         return value
+
+    def _replace_in(self, text: str, make: Callable[[Any], Any]) -> Any:
+        """As ``replace``, in the JSON in ``text``; all of it if it only begins like JSON."""
+        if not text.lstrip().startswith(("{", "[")):
+            return text
+        try:
+            value = msgspec.json.decode(text)
+        except NOT_DECODED:
+            return make(text)
+        return msgspec.json.encode(self.replace(value, make)).decode()
 
     def remove(self, value: Any) -> None:
         """Remove the values that the paths lead to from ``value``.
@@ -129,6 +168,9 @@ class Tree:
     def _of(self, value: Any) -> list[tuple[Any, Tree]]:
         """The keys or indices of ``value`` that paths go through, each with the tree below it."""
         if isinstance(value, dict):
+            if self._ignore_case:
+                nodes = [(key, self._keys.get(key.casefold(), self._other)) for key in value]
+                return [(key, node) for key, node in nodes if node is not None]
             if self._other is not None:
                 return [(key, self._keys.get(key, self._other)) for key in value]
             return [(key, node) for key, node in self._keys.items() if key in value]
@@ -161,9 +203,9 @@ class Tree:
             for path, rest in rests
         ]
         each = wild + fanned
-        self._each = Tree(each) if each else None
+        self._each = self._below_by(each) if each else None
         self._indices = {
-            int(name): Tree(rests + each)
+            int(name): self._below_by(rests + each)
             for name, rests in self._below.items()
             if name is not ANY and _is_index(name)
         }

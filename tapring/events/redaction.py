@@ -21,6 +21,7 @@ import msgspec
 from .paths import Tree, parse_paths
 
 PREFIX: Final = "tapring:redacted:"
+_TOKEN: Final = re.compile(f"({PREFIX}[0-9a-f]{{16}})")
 _canonical: Final = msgspec.json.Encoder(order="sorted").encode
 # A token takes 600 ns to make and 60 ns to look up. Values repeat; long ones seldom do.
 _REMEMBERED: Final = 1 << 14
@@ -32,8 +33,14 @@ class Redactor:
     """Replaces the values at ``paths``, and the text that ``regex`` matches, with tokens.
 
     paths: ``"src_ip,user.email"``, or several such texts. regex: each match in a line, or in any
-    string of a JSON event, becomes a token; if the regex has groups, only the groups do. Use one
-    Redactor for each capture: its key keeps the tokens of two captures apart.
+    string of a JSON event, becomes a token; if the regex has groups, only the groups do. It never
+    looks into a token. Use one Redactor for each capture: its key keeps the tokens of two captures
+    apart.
+
+    Lines in which ``paths`` cannot be found, because they are not JSON, are withheld and counted.
+    pass_text: let them through instead, as far as ``regex`` redacts them. ignore_case: a path also
+    leads through keys that differ from it in case. in_strings: a path that goes on below a string
+    looks for JSON in it; if the string only begins like JSON, all of it becomes a token.
 
     Raises ValueError for an invalid path or regex, and if neither is given.
     """
@@ -43,12 +50,16 @@ class Redactor:
         paths: str | Iterable[str] = (),
         *,
         regex: str | re.Pattern[str] | None = None,
+        pass_text: bool = False,
+        ignore_case: bool = False,
+        in_strings: bool = False,
     ) -> None:
         self._paths = parse_paths(paths) if paths else ()
+        self.pass_text = pass_text
         self.regex = None if regex is None else compile_regex(regex)
         if not self._paths and self.regex is None:
             raise ValueError("Nothing to redact. Name paths ('src_ip,user.email') or a regex.")
-        self._tree = Tree.of(self._paths)
+        self._tree = Tree.of(self._paths, ignore_case=ignore_case, in_strings=in_strings)
         self._regex_found = False
         from hashlib import blake2b  # loads OpenSSL: 5 ms that no engine needs
 
@@ -93,7 +104,12 @@ class Redactor:
         """``text`` with tokens in place of the regex's matches."""
         if self.regex is None:
             return text
-        redacted = self.regex.sub(self._replaced, text)
+        if PREFIX in text:  # tokens stand between the parts
+            parts = _TOKEN.split(text)
+            parts[::2] = [self.regex.sub(self._replaced, part) for part in parts[::2]]
+            redacted = "".join(parts)
+        else:
+            redacted = self.regex.sub(self._replaced, text)
         self._regex_found = self._regex_found or redacted != text
         return redacted
 

@@ -33,7 +33,7 @@ class Sieve(Protocol):
         """The kind of what is left; of an array, it has only the fields that were asked for."""
 
     def sift(self, payload: bytes, count: int, time_ns: int) -> Sifted:
-        """What is left of a frame's payload. Raises NotRedactable."""
+        """What is left of a frame's payload."""
 
 
 def make_sieve(

@@ -13,8 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ..errors import NotRedactable
-from .decoding import decode_each, decode_lines
+from .decoding import NOT_DECODED, decode_each, decode_lines
 from .kinds import Kind, Lines
 from .redaction import Redactor
 from .selection import Select
@@ -22,6 +21,7 @@ from .steps import NONE_LEFT, Sifted, Steps
 from .typed import Typed
 
 _NEWLINE: Final = b"\n"
+_WITHHELD: Final = object()
 
 
 class TextSieve(Steps):
@@ -40,15 +40,20 @@ class TextSieve(Steps):
         self._decodes = (
             select.needs_decoding or by_path or (redact is not None and not self._of_lines)
         )
-        # Whether a line that is not JSON may pass: a regex can redact it as text.
-        self._text_will_do = by_regex and self._of_lines and not select.needs_decoding
-        self._seen_json = not (self._of_lines and by_path) or self._text_will_do
+        # Whether a line that is not JSON may pass. A regex can redact it as text, but nobody can
+        # find the fields in it that paths name.
+        self._text_will_do = (
+            redact is not None
+            and (redact.pass_text if by_path else by_regex)
+            and self._of_lines
+            and not select.needs_decoding
+        )
         self._changes = redact is not None or select.fields is not None
         self._decoder = msgspec.json.Decoder()
         self._encoder = msgspec.json.Encoder()
 
     def sift(self, payload: bytes, count: int, time_ns: int) -> Sifted:
-        """What is left of a frame. Raises NotRedactable."""
+        """What is left of a frame."""
         grep, where = self.select.grep, self.select.where
         if grep is not None and grep.certainly_not(payload):
             self.away.grep += count
@@ -105,9 +110,7 @@ class TextSieve(Steps):
         if len(events) != len(wanted):  # a blank line is not JSON
             events, failed = decode_each(self._decoder, wanted)
         if failed or (self._of_lines and not all(map(_is_nested, events))):
-            at, events = self._without_bad(wanted, at, events, failed)
-        if not self._seen_json and at:
-            self._seen_json = True
+            return self._without_bad(wanted, at, events, failed)
         return at, events
 
     def _without_bad(
@@ -119,11 +122,6 @@ class TextSieve(Steps):
             for i in bad:
                 events[i] = wanted[i].removesuffix(_NEWLINE)
             return at, events
-        if len(bad) == len(events) and not self._seen_json:
-            raise NotRedactable(
-                f"none of the first {len(bad)} lines is a JSON object, but redact names paths in "
-                f"JSON; use redact_regex (--redact-regex) to redact lines, or capture a json stage"
-            )
         if self._redact is None:
             self.away.decoding += len(bad)
         else:
@@ -142,6 +140,11 @@ class TextSieve(Steps):
             events = [lines[i].removesuffix(_NEWLINE) for i in at]
         if redact is not None:
             events = [self._redacted(redact, event) for event in events]
+            withheld = {i for i, event in enumerate(events) if event is _WITHHELD}
+            if withheld:
+                self.away.redaction += len(withheld)
+                at = [index for i, index in enumerate(at) if i not in withheld]
+                events = [event for event in events if event is not _WITHHELD]
         if fields is not None:
             events = [fields(event) for event in events]
         if self._text_will_do:
@@ -150,12 +153,27 @@ class TextSieve(Steps):
             return Sifted(_NEWLINE.join([*texts, b""]), len(events), at)
         return Sifted(self._encoder.encode_lines(events), len(events), at)
 
-    @staticmethod
-    def _redacted(redact: Redactor, event: Any) -> Any:
+    def _redacted(self, redact: Redactor, event: Any) -> Any:
+        """A decoded event, or a line as bytes, redacted; _WITHHELD if that cannot be done."""
         if type(event) is not bytes:
             return redact.redact(event)
         text = redact.redact_text(event.decode("utf-8", "surrogateescape"))
-        return text.encode("utf-8", "surrogateescape")
+        redacted = text.encode("utf-8", "surrogateescape")
+        if b"\\" not in redacted or not self._is_json(event):
+            return redacted
+        # What a person reads in a string of JSON may be written with escapes.
+        if not self._is_json(redacted):
+            return _WITHHELD
+        before = self._decoder.decode(redacted)
+        after = redact.redact(self._decoder.decode(redacted))
+        return redacted if after == before else self._encoder.encode(after)
+
+    def _is_json(self, line: bytes) -> bool:
+        try:
+            self._decoder.decode(line)
+        except NOT_DECODED:
+            return False
+        return True
 
 
 def _is_nested(event: Any) -> bool:

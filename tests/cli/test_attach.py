@@ -121,11 +121,16 @@ def test_redacted_values_are_tokens_and_typos_are_told(attach, tmp_path) -> None
     )
 
 
-def test_paths_into_lines_that_are_not_json_are_refused_with_the_reason(attach) -> None:
-    result = attach("--stage", "raw", "--redact", "user", "--limit", "4", code=3)
-    assert b"--redact-regex" in result.stderr
+def test_paths_into_lines_that_are_not_json_withhold_them_with_the_reason(attach) -> None:
+    result = attach("--stage", "raw", "--redact", "user", "--duration", "1s")
+    assert b"--redact-pass-text" in result.stderr
     assert result.stdout == b""
-    assert summary_of(result)["ended_by"] == "error"
+
+
+@pytest.mark.parametrize("option", ["pass-text", "ignore-case", "in-strings"])
+def test_an_option_of_redact_needs_redact(attach, option) -> None:
+    result = attach(f"--redact-{option}", "--redact-regex", "x", code=2)
+    assert f"--redact-{option} needs --redact" in result.stderr.decode()
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,10 @@ def test_events_that_the_engine_skipped_are_said_with_the_reason(said) -> None:
 
 def test_events_that_cannot_be_decoded_are_withheld_or_left_out(said) -> None:
     withheld, left_out = said(redaction_dropped=2, decode_errors=5)[1:]
-    assert withheld == "2 events were withheld: they are not valid JSON, so they cannot be redacted"
+    assert withheld == (
+        "2 events were withheld: they are not valid JSON, so --redact cannot find fields in them. "
+        "--redact-pass-text lets such lines through"
+    )
     assert left_out == "5 events were left out: they are not valid JSON"
 
 

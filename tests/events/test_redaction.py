@@ -170,3 +170,39 @@ def test_an_escaped_star_is_the_key_of_that_name_and_no_other() -> None:
     event = redacted("\\*", {"*": 1, "a": 2})
     assert TOKEN.fullmatch(event["*"])
     assert event["a"] == 2
+
+
+def test_a_regex_does_not_look_into_a_token() -> None:
+    redact = Redactor(regex=r"[0-9a-f]+")
+    once = redact.redact_text("id beef")
+    assert once.startswith("i")
+    assert redact.redact_text(once) == once
+
+
+@pytest.mark.parametrize("key", ["password", "Password", "PASSWORD", "pa\u017f\u017fword"])
+def test_a_path_may_ignore_case(key) -> None:
+    redact = Redactor("a.password,B.*.c", ignore_case=True)
+    event = redact.redact({"A": [{key: "raw"}], "b": {"x": {"C": "raw"}}, "c": 1})
+    assert "raw" not in str(event)
+    assert event["c"] == 1
+    assert redact.unmatched == ()
+    assert Redactor("password").redact({"Password": 1}) == {"Password": 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"user":"raw"}',
+        ' [{"user":"raw"}]',
+        '{"user":"{\\"n\\":\\"raw\\"}"}',
+        '{"user":"raw',
+        "[raw",
+    ],
+)
+def test_a_path_reaches_into_a_string(text) -> None:
+    redact = Redactor("body.user", in_strings=True)
+    event = redact.redact({"body": text, "other": text, "n": "raw"})
+    assert "raw" not in event["body"]
+    assert event["other"] == text
+    assert redact.redact({"body": "plain"}) == {"body": "plain"}
+    assert Redactor("body.user").redact({"body": text}) == {"body": text}

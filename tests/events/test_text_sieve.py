@@ -1,10 +1,10 @@
 """The sieve for lines and JSON: unchanged events keep their bytes, and bad JSON leaks nothing."""
 
+import json
 import re
 
 import pytest
 
-from tapring.errors import NotRedactable
 from tapring.events.kinds import Json, Lines
 from tapring.events.redaction import Redactor
 from tapring.events.selection import Select
@@ -44,20 +44,78 @@ def test_a_line_without_fields_is_withheld_if_paths_are_redacted(bad) -> None:
     assert (sifted.places, sieve.away) == ([0, 2], KeptAway(redaction=1))
 
 
-def test_a_line_without_fields_passes_as_text_if_a_regex_redacts_it() -> None:
-    sieve = make_sieve(Lines(), redact=Redactor("a", regex=r"\d+"))
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b'{"a":"raw","x":NaN}',
+        b'{"a":"raw","x":1e999}',
+        b'{"a":"raw","x":"\\ud83d"}',
+        b'{"a":"raw","cut":',
+        b'2024-01-01T00:00:00Z {"a":"raw"}',
+        b'\xef\xbb\xbf{"a":"raw"}',
+        b'{"a":"raw"} {"a":"raw"}',
+        b'"{\\"a\\":\\"raw\\"}"',
+        b"a=raw",
+    ],
+)
+@pytest.mark.parametrize("regex", [None, "ada", "\\d+"])
+def test_a_line_in_which_a_path_cannot_be_found_is_withheld_though_a_regex_is_given(
+    bad, regex
+) -> None:
+    sieve = make_sieve(Lines(), redact=Redactor("a", regex=regex))
+    sifted = sieve.sift(bad + b'\n{"b":true}\n' + bad + b"\n", 3, 0)
+    assert (sifted.payload, sifted.places) == (b'{"b":true}\n', [1])
+    assert sieve.away == KeptAway(redaction=2)
+
+
+def test_a_line_without_fields_passes_as_text_if_that_is_asked_for() -> None:
+    sieve = make_sieve(Lines(), redact=Redactor("a", regex=r"\d+", pass_text=True))
     sifted = sieve.sift(b'{"a":1}\nport 22\n7\n', 3, 0)
     assert re.fullmatch(rb'{"a":"%b"}\nport %b\n%b\n' % (TOKEN, TOKEN, TOKEN), sifted.payload)
     assert sieve.away == KeptAway()
 
 
-def test_lines_that_never_hold_the_paths_are_an_error_and_later_bad_ones_are_not() -> None:
-    with pytest.raises(NotRedactable, match="none of the first 2 lines is a JSON object"):
-        make_sieve(Lines(), redact=Redactor("a")).sift(b"plain\ntext\n", 2, 0)
+def test_first_lines_that_are_no_json_are_withheld_and_the_next_ones_come() -> None:
     sieve = make_sieve(Lines(), redact=Redactor("a"))
-    sieve.sift(b'{"b":1}\nplain\n', 2, 0)
-    assert sieve.sift(b"plain\ntext\n", 2, 0).count == 0
-    assert sieve.away.redaction == 3
+    assert sieve.sift(b"Starting\nup\n", 2, 0).count == 0
+    assert sieve.sift(b'{"b":1}\nplain\n', 2, 0).payload == b'{"b":1}\n'
+    assert sieve.away == KeptAway(redaction=3)
+
+
+@pytest.mark.parametrize(
+    ("regex", "line"),
+    [
+        ("café", rb'{"m":"to caf\u00e9"}'),
+        ("ada@x", rb'{"m":"to ada\u0040x"}'),
+        ("a/b", rb'{"m":"to a\/b"}'),
+        (r"C:\\Users", rb'{"m":"to C:\\Users"}'),
+        ("one\ttwo", rb'{"m":"to one\ttwo"}'),
+        ('say "x"', rb'["to say \"x\""]'),
+        ("käse", rb'{"k\u00e4se":1}'),
+        ("😀", rb'"to \ud83d\ude00"'),
+    ],
+)
+@pytest.mark.parametrize("kind", [Lines(), Json()], ids=["lines", "json"])
+def test_a_regex_sees_what_a_person_reads_in_a_string(kind, regex, line) -> None:
+    sieve = make_sieve(kind, redact=Redactor(regex=regex))
+    (redacted,) = sieve.sift(line + b"\n", 1, 0).payload.splitlines()
+    assert re.search(TOKEN, redacted)
+    assert not re.search(regex, str(json.loads(redacted)))
+
+
+def test_a_regex_on_lines_also_sees_the_text_around_strings() -> None:
+    sieve = make_sieve(Lines(), redact=Redactor(regex=r'"key": "[^"]*"'))
+    line = b'{"key": "x", "m": "caf\\u00e9"}\n'
+    assert sieve.sift(line, 1, 0).count == 0
+    assert sieve.away == KeptAway(redaction=1)  # it is no JSON any more: who knows what it says?
+    line = b'{"key": "x", "m": "cafe"}\n'
+    assert re.fullmatch(rb'{%b, "m": "cafe"}\n' % TOKEN, sieve.sift(line, 1, 0).payload)
+
+
+def test_a_line_whose_strings_are_clean_keeps_its_bytes() -> None:
+    sieve = make_sieve(Lines(), redact=Redactor(regex="ada"))
+    line = b'{"m" : "caf\\u00e9 \\ud83d\\ude00"}\nC:\\Users {\n'
+    assert sieve.sift(line, 2, 0).payload == line
 
 
 def test_without_redaction_a_bad_line_counts_as_not_decoded() -> None:
