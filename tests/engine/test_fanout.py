@@ -4,13 +4,17 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain, repeat
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import DEFAULT, Mock
 
 import pytest
 
 import tapring
-from tapring.events.kinds import Json
+from tapring.engine.fanout import NO_ROOM, Attended, Turn, Watched, instead_of, is_outdated, watch
+from tapring.events.batches import NotABatch
+from tapring.events.kinds import Json, Lines
 from tapring.shm.names import segment_name
 from tapring.shm.segment import Segment
 from tapring.wire import layout
@@ -177,3 +181,318 @@ def test_a_batch_that_is_left_out_for_a_session_that_ended_meanwhile_does_nothin
     handle.close()
     snapshot.offer("decoded", [2])
     assert (other.captured, tap.faults, tap.active_sessions) == (2, 0, 1)
+
+
+# ---- one batch, and an exception at any session's turn ---------------------------------------
+
+BATCH = (b"1\n2\n3\n", 3, 2)  # three events, and two that could not be serialized
+
+
+@pytest.fixture
+def three(tap) -> SimpleNamespace:
+    """Three sessions of a stage with room for more."""
+    handles = [tap.register("decoded") for _ in range(3)]
+    return SimpleNamespace(handles=handles, watched=tap._lane.schedule.watched["decoded"])
+
+
+@pytest.fixture
+def full(tap) -> SimpleNamespace:
+    """Three sessions of a stage whose rings are full."""
+    handles = [tap.register("decoded", buffer_bytes=128) for _ in range(3)]
+    offer(tap, *([n] for n in range(3)))
+    return SimpleNamespace(handles=handles, watched=tap._lane.schedule.watched["decoded"])
+
+
+def replace(monkeypatch, method: str, *outcomes: object) -> None:
+    """Let a Writer's method raise in some of its calls.
+
+    Not by a function of this file: what that raises is taken for a signal handler's.
+    """
+    mock = Mock(wraps=getattr(Writer, method), side_effect=outcomes)
+    monkeypatch.setattr(Writer, method, property(lambda self: partial(mock, self)))
+
+
+def words(handle: tapring.Handle, word: int) -> int:
+    return handle._live.writer._words[word]
+
+
+def test_a_full_stage_counts_a_batch_in_each_ring(full) -> None:
+    before = full.watched.batches
+    assert full.watched.drop_if_full(5)
+    assert [each.dropped for each in full.handles] == [6, 6, 6]
+    assert full.watched.batches == before + 1
+    assert full.watched.broken == []
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_it_counts_nothing_if_a_ring_may_have_room_or_its_session_has_ended(
+    tap, name, full, which
+) -> None:
+    before = full.watched.batches
+    with tapring.attach_session(name, full.handles[which].id) as session:
+        session.read(1, timeout=0)
+        assert not full.watched.drop_if_full(5)
+    full.handles[which].close()
+    assert not full.watched.drop_if_full(5)
+    assert [each.dropped for each in full.handles] == [1, 1, 1]
+    assert full.watched.batches == before
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, TimeoutError])
+@pytest.mark.parametrize("counted", [False, True])
+def test_an_exception_while_it_counts_reaches_the_engine_and_each_ring_counts_once(
+    full, monkeypatch, error, counted
+) -> None:
+    drop, calls = Writer.drop, []
+
+    def interrupted(writer: Writer, events: int) -> None:
+        calls.append(writer)
+        if len(calls) != 2:
+            drop(writer, events)
+            return
+        if counted:
+            drop(writer, events)
+        raise error
+
+    monkeypatch.setattr(Writer, "drop", interrupted)
+    with pytest.raises(error):
+        full.watched.drop_if_full(5)
+    assert [each.dropped for each in full.handles] == [6, 6, 6]
+    assert full.watched.broken == []
+
+
+def test_an_exception_before_it_counts_offers_the_batch_to_none(full, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "dropped", property(Mock(side_effect=KeyboardInterrupt)))
+        with pytest.raises(KeyboardInterrupt):
+            full.watched.drop_if_full(5)
+    assert [each.offered for each in full.handles] == [3, 3, 3]
+
+
+def test_one_between_two_rings_is_made_up_for_in_those_that_come_after(full, monkeypatch) -> None:
+    first, *others = [each._live.writer for each in full.handles]
+    slot: Any = Writer.dropped
+
+    def dropped(writer: Writer) -> int:
+        if writer is others[0] and slot.__get__(first) == 6:
+            monkeypatch.setattr(Writer, "dropped", slot)
+            raise KeyboardInterrupt
+        return slot.__get__(writer)
+
+    monkeypatch.setattr(Writer, "dropped", property(dropped, slot.__set__))
+    with pytest.raises(KeyboardInterrupt):
+        full.watched.drop_if_full(5)
+    assert [each.dropped for each in full.handles] == [6, 6, 6]
+
+
+@pytest.mark.parametrize("error", [MemoryError, RecursionError])
+def test_memory_that_runs_out_while_it_counts_is_no_sessions_fault(
+    full, monkeypatch, error
+) -> None:
+    replace(monkeypatch, "drop", DEFAULT, error, DEFAULT, DEFAULT)
+    assert full.watched.drop_if_full(5)
+    assert [each.dropped for each in full.handles] == [6, 6, 6]
+    assert full.watched.broken == []
+
+
+def test_a_ring_that_cannot_count_is_found_broken(full, monkeypatch) -> None:
+    odd = ValueError("odd")
+    replace(monkeypatch, "drop", DEFAULT, odd, DEFAULT, DEFAULT)
+    assert full.watched.drop_if_full(5)
+    assert full.watched.broken == [(full.handles[1]._live.writer, odd)]
+    assert [full.handles[n].dropped for n in (0, 2)] == [6, 6]
+
+
+def test_ctrl_c_before_a_frame_is_written_drops_it_there_and_in_those_that_come_after(
+    three, monkeypatch
+) -> None:
+    replace(monkeypatch, "publish", DEFAULT, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        three.watched.commit(BATCH, 1)
+    assert [each.captured for each in three.handles] == [3, 0, 0]
+    assert [each.dropped for each in three.handles] == [0, 3, 5]
+    assert [each.offered for each in three.handles] == [5, 5, 5]
+
+
+def test_a_frame_that_is_written_when_ctrl_c_comes_is_published(three) -> None:
+    """It comes before the word that publishes the frame."""
+    writer = three.handles[1]._live.writer
+    writer._barrier = Mock(side_effect=chain([KeyboardInterrupt], repeat(None)))
+    with pytest.raises(KeyboardInterrupt):
+        three.watched.commit(BATCH, 1)
+    assert [each.captured for each in three.handles] == [3, 3, 0]
+    assert [each.offered for each in three.handles] == [5, 5, 5]
+    assert words(three.handles[1], layout.TAIL) == writer.at[0] > 0
+
+
+@pytest.mark.parametrize("error", [RuntimeError, TimeoutError])
+def test_a_handlers_exception_while_a_frame_is_written_reaches_the_engine(
+    three, monkeypatch, error
+) -> None:
+    replace(monkeypatch, "publish", DEFAULT, error)
+    with pytest.raises(error):
+        three.watched.commit(BATCH, 1)
+    assert [each.offered for each in three.handles] == [5, 5, 5]
+    assert three.watched.broken == []
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_an_exception_between_two_rings_offers_it_to_none_or_to_all(three, monkeypatch, at) -> None:
+    writer = three.handles[at]._live.writer
+    slot: Any = Writer.apart
+
+    def apart(each: Writer) -> tuple[int, int]:
+        if each is writer:
+            monkeypatch.setattr(Writer, "apart", slot)
+            raise KeyboardInterrupt
+        return slot.__get__(each)
+
+    monkeypatch.setattr(Writer, "apart", property(apart, slot.__set__))
+    with pytest.raises(KeyboardInterrupt):
+        three.watched.commit(BATCH, 1)
+    assert [each.offered for each in three.handles] == [0 if at == 0 else 5] * 3
+
+
+def test_a_ring_that_cannot_be_written_is_found_broken_and_the_next_one_goes_on(
+    three, monkeypatch
+) -> None:
+    odd = ValueError("odd")
+    replace(monkeypatch, "publish", DEFAULT, odd, DEFAULT)
+    three.watched.commit(BATCH, 1)
+    assert three.watched.broken == [(three.handles[1]._live.writer, odd)]
+    assert [three.handles[n].captured for n in (0, 2)] == [3, 3]
+
+
+def test_a_batch_of_events_that_cannot_be_serialized_at_all_publishes_no_frame(three) -> None:
+    three.watched.commit((b"", 0, 2), 1)
+    assert [each.offered for each in three.handles] == [2, 2, 2]
+    assert [words(each, layout.ERRORS) for each in three.handles] == [2, 2, 2]
+    assert [words(each, layout.TAIL) for each in three.handles] == [0, 0, 0]
+
+
+# ---- sessions that want only some of the batches ---------------------------------------------
+
+
+def attended(tap, *samples: int) -> tuple[list[tapring.Handle], Attended, Turn]:
+    handles = [tap.register("decoded", sample=sample) for sample in samples]
+    lives = tuple(tap._lane.roster.live[each.id] for each in handles)
+    turn = Turn()
+    return handles, Attended(Json(), lives, turn), turn
+
+
+def test_a_batch_is_serialized_only_if_a_session_that_is_due_has_room(tap) -> None:
+    (handle, other), stage, turn = attended(tap, 1, 2)
+    handle._live.served = 0.5
+    assert stage.gather([1])[0] == b"1\n"
+    stage.commit(stage.gather([1]), 1)
+    turn.now = 0.7  # above the share of the first, and not the turn of the second
+    payload, count, errors = stage.gather([2, 3])
+    assert (count, errors) == (2, 0)
+    assert not isinstance(payload, bytes)
+    assert payload is not NO_ROOM
+    stage.commit((payload, count, errors), 1)
+    assert (handle.captured, handle.shed, handle.sampled_out) == (1, 2, 0)
+    assert (other.captured, other.shed, other.sampled_out) == (1, 0, 2)
+    assert stage.due == ()
+
+
+@pytest.mark.parametrize(("sample", "left_out"), [(1, "shed"), (2, "sampled_out")])
+def test_a_session_whose_turn_came_after_the_batch_was_gathered_gets_the_next_one(
+    tap, sample, left_out
+) -> None:
+    """Another thread's batch came between."""
+    (handle,), stage, turn = attended(tap, sample)
+    live = handle._live
+    live.served, turn.now = 0.5, 0.7
+    if sample == 2:
+        live.turn = 1
+    gathered = stage.gather([1, 2])
+    live.turn, turn.now = 0, 0.2
+    stage.commit(gathered, 1)
+    assert (handle.offered, getattr(handle, left_out)) == (0, 2)
+    assert live.turn == 0
+    stage.commit(stage.gather([3]), 1)
+    assert (handle.captured, handle.shed + handle.sampled_out) == (1, 2)
+
+
+def test_a_sampled_session_over_the_budget_gets_a_share_of_its_sample(tap) -> None:
+    (handle,), stage, turn = attended(tap, 3)
+    handle._live.served = 0.5
+    for now in (0.7, 0.1, 0.1, 0.1, 0.7, 0.7):
+        turn.now = now
+        stage.commit(stage.gather([1]), 1)
+    assert (handle.captured, handle.shed, handle.sampled_out) == (1, 1, 4)
+
+
+def test_a_stage_where_none_that_is_due_has_room_counts_a_batch_as_dropped(tap) -> None:
+    handle = tap.register("decoded", sample=2, buffer_bytes=128)
+    offer(tap, *([n] for n in range(5)))
+    watched = tap._lane.schedule.watched["decoded"]
+    assert (handle.captured, handle.dropped, handle.sampled_out) == (2, 1, 2)
+    watched.commit(watched.gather([5, 6]), 1)
+    assert watched.gather([7, 8]) == (NO_ROOM, 2, 0)
+    watched.commit((NO_ROOM, 2, 0), 1)
+    assert (handle.captured, handle.dropped, handle.sampled_out) == (2, 3, 4)
+
+
+def test_a_stage_attends_only_to_sessions_that_ask_for_it(tap) -> None:
+    kind, turn = Json(), Turn()
+    assert watch(kind, (), turn) is None
+    live = tap.register("decoded")._live
+    sampled = tap.register("decoded", sample=2)._live
+    plain = watch(kind, (live,), turn)
+    assert type(plain) is Watched
+    assert not is_outdated(plain)
+    assert type(watch(kind, (live, sampled), turn)) is Attended
+    live.served = 0.9
+    assert is_outdated(plain)
+    cut = watch(kind, (live,), turn)
+    assert type(cut) is Attended
+    assert not is_outdated(cut)
+    live.served = 1.0
+    assert is_outdated(cut)
+
+
+# ---- a batch that cannot be read -------------------------------------------------------------
+
+
+class Failing(bytes):
+    """A block of lines that raises one error after another when it is read, the last for ever."""
+
+    errors: list[Exception]
+
+    def __bytes__(self) -> bytes:
+        raise self.errors.pop(0) if len(self.errors) > 1 else self.errors[0]
+
+
+def failing(*errors: Exception) -> tuple[Failing, Exception]:
+    """Such a block, and the error with which it was first read."""
+    block = Failing(b"one\ntwo\n")
+    block.errors = list(errors)
+    with pytest.raises(type(errors[0])) as raised:
+        Lines().pack(block)
+    return block, raised.value
+
+
+def test_a_batch_that_cannot_be_read_for_lack_of_memory_is_misuse_that_says_so() -> None:
+    found = instead_of(Lines(), *failing(MemoryError()))
+    assert isinstance(found, NotABatch)
+    assert "there is no memory" in str(found)
+
+
+def test_one_that_then_cannot_be_counted_for_another_reason_says_that() -> None:
+    found = instead_of(Lines(), *failing(*[MemoryError()] * 4, ZeroDivisionError("gone")))
+    assert isinstance(found, NotABatch)
+    assert "gone" in str(found)
+
+
+def test_one_that_can_be_counted_is_events_that_cannot_be_serialized() -> None:
+    events = [1, 2, 3]
+    kind = Json()
+    kind._encoder = SimpleNamespace(encode_lines=Mock(side_effect=MemoryError))
+    kind.report = Mock()
+    assert instead_of(kind, events, MemoryError()) == (b"", 0, 3)
+
+
+def test_a_memory_error_that_was_thrown_in_goes_on() -> None:
+    assert instead_of(Lines(), *failing(MemoryError(), ZeroDivisionError("another"))) is None

@@ -122,6 +122,7 @@ def test_an_id_that_another_lane_has_is_not_taken(name, engine, monkeypatch) -> 
 def test_it_shows_what_an_idle_batch_costs_and_the_budget(engine) -> None:
     engine.lane.calibrate(lambda: None)
     registry = engine.lane.registry
+    assert registry.idle_ns > 0
     assert registry.idle_ns == round(engine.lane.schedule.meter.idle_ns)
     assert registry.budget == 0.02
 
@@ -313,12 +314,20 @@ def test_a_handlers_timeout_while_the_table_is_read_reaches_the_engine(engine, m
     assert engine.complaints.faults == 0
 
 
-def test_a_table_that_cannot_be_read_is_read_again_when_it_changes(engine, monkeypatch) -> None:
-    before = engine.lane.registry.table.generation
+@pytest.mark.parametrize("outdated", [True, False])
+def test_a_table_that_cannot_be_read_is_read_again_when_it_changes(
+    engine, outdated, monkeypatch
+) -> None:
+    """Until then the sessions stay as they are by now, half-way through a change or not."""
+    engine.register()
+    before, watching = engine.lane.registry.table.generation, engine.lane.schedule.watching
+    engine.lane.roster.outdated = outdated
     monkeypatch.setattr(Roster, "follow", Mock(side_effect=OSError(5, "nonsense")))
     with pytest.warns(tapring.TapWarning, match="nonsense"):
         assert engine.lane.follow(0) == before
     assert engine.complaints.faults == 1
+    assert (engine.lane.schedule.watching is not watching) is outdated
+    assert not engine.lane.roster.outdated
 
 
 def test_sessions_whose_time_is_over_are_ended_and_the_others_go_on(engine) -> None:
