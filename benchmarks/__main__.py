@@ -1,6 +1,6 @@
 """Run figures: ``python -m benchmarks [NAME ...] [--quick] [--json PATH]``.
 
-Without names, it runs all but the last four, as ``make bench`` does: those are for tuning a tap or
+Without names, it runs all but the last five, as ``make bench`` does: those are for tuning a tap or
 its captures.
 """
 
@@ -10,6 +10,7 @@ from . import (
     capture,
     compare,
     consumers,
+    cutting,
     decoded,
     end_to_end,
     engine,
@@ -49,6 +50,7 @@ USUAL: dict[str, Measure] = {
 OTHERS: dict[str, Measure] = {
     "sampled": sampled.measure,
     "capture": capture.measure,
+    "cutting": cutting.measure,
     "anatomy": anatomy.measure,
     "instructions": instructions.measure,
 }

@@ -101,6 +101,8 @@ class BlobParts:
 
     def take(self, room: int) -> tuple[bytes, int]:
         """Take as many events as fit, with a table of their own."""
+        if not self.fits(room):
+            return b"", 0
         payload, ends, first = self._payload, self._ends, self._at
         before = ends[first]
         taken = bisect_right(
