@@ -188,19 +188,42 @@ def test_a_batch_that_is_left_out_for_a_session_that_ended_meanwhile_does_nothin
 BATCH = (b"1\n2\n3\n", 3, 2)  # three events, and two that could not be serialized
 
 
-@pytest.fixture
-def three(tap) -> SimpleNamespace:
-    """Three sessions of a stage with room for more."""
-    handles = [tap.register("decoded") for _ in range(3)]
-    return SimpleNamespace(handles=handles, watched=tap._lane.schedule.watched["decoded"])
+class Stage:
+    """Three sessions of a stage that have captured, dropped and failed to serialize events."""
+
+    def __init__(self, tap: tapring.Tap, **asked: int) -> None:
+        self.handles = [tap.register("decoded", **asked) for _ in range(3)]
+        self.watched = tap._lane.schedule.watched["decoded"]
+        offer(tap, [1, object()], [2, 3])
+        for handle in self.handles:
+            handle._live.writer.drop(7)
+            handle._live.writer.apart = 4, 1  # three events were larger than the ring
+        self.before = {word: self.counts(word) for word in ("captured", "dropped", "offered")}
+        self.batches = self.watched.batches
+
+    def counts(self, word: str) -> list[int]:
+        return [getattr(handle, word) for handle in self.handles]
+
+    def more(self, word: str) -> list[int]:
+        """How many events more than at the beginning, by session."""
+        pairs = zip(self.counts(word), self.before[word], strict=True)
+        return [now - before for now, before in pairs]
 
 
 @pytest.fixture
-def full(tap) -> SimpleNamespace:
-    """Three sessions of a stage whose rings are full."""
-    handles = [tap.register("decoded", buffer_bytes=128) for _ in range(3)]
-    offer(tap, *([n] for n in range(3)))
-    return SimpleNamespace(handles=handles, watched=tap._lane.schedule.watched["decoded"])
+def three(tap) -> Stage:
+    """Sessions with room for more."""
+    return Stage(tap)
+
+
+@pytest.fixture
+def full(tap) -> Stage:
+    """Sessions whose rings are full, and known to be."""
+    stage = Stage(tap, buffer_bytes=128)
+    offer(tap, [4])
+    stage.before = {word: stage.counts(word) for word in stage.before}
+    stage.batches = stage.watched.batches
+    return stage
 
 
 def replace(monkeypatch, method: str, *outcomes: object) -> None:
@@ -217,25 +240,27 @@ def words(handle: tapring.Handle, word: int) -> int:
 
 
 def test_a_full_stage_counts_a_batch_in_each_ring(full) -> None:
-    before = full.watched.batches
     assert full.watched.drop_if_full(5)
-    assert [each.dropped for each in full.handles] == [6, 6, 6]
-    assert full.watched.batches == before + 1
+    assert full.more("dropped") == [5, 5, 5]
+    assert full.watched.batches == full.batches + 1
     assert full.watched.broken == []
+
+
+def test_a_full_stage_counts_the_events_of_a_batch_and_serializes_none(full) -> None:
+    assert full.watched.gather([object(), 2]) == (NO_ROOM, 2, 0)
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
 def test_it_counts_nothing_if_a_ring_may_have_room_or_its_session_has_ended(
     tap, name, full, which
 ) -> None:
-    before = full.watched.batches
     with tapring.attach_session(name, full.handles[which].id) as session:
         session.read(1, timeout=0)
         assert not full.watched.drop_if_full(5)
     full.handles[which].close()
     assert not full.watched.drop_if_full(5)
-    assert [each.dropped for each in full.handles] == [1, 1, 1]
-    assert full.watched.batches == before
+    assert full.more("dropped") == [0, 0, 0]
+    assert full.watched.batches == full.batches
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, TimeoutError])
@@ -257,7 +282,7 @@ def test_an_exception_while_it_counts_reaches_the_engine_and_each_ring_counts_on
     monkeypatch.setattr(Writer, "drop", interrupted)
     with pytest.raises(error):
         full.watched.drop_if_full(5)
-    assert [each.dropped for each in full.handles] == [6, 6, 6]
+    assert full.more("dropped") == [5, 5, 5]
     assert full.watched.broken == []
 
 
@@ -266,7 +291,7 @@ def test_an_exception_before_it_counts_offers_the_batch_to_none(full, monkeypatc
         patch.setattr(Writer, "dropped", property(Mock(side_effect=KeyboardInterrupt)))
         with pytest.raises(KeyboardInterrupt):
             full.watched.drop_if_full(5)
-    assert [each.offered for each in full.handles] == [3, 3, 3]
+    assert full.more("offered") == [0, 0, 0]
 
 
 def test_one_between_two_rings_is_made_up_for_in_those_that_come_after(full, monkeypatch) -> None:
@@ -274,7 +299,7 @@ def test_one_between_two_rings_is_made_up_for_in_those_that_come_after(full, mon
     slot: Any = Writer.dropped
 
     def dropped(writer: Writer) -> int:
-        if writer is others[0] and slot.__get__(first) == 6:
+        if writer is others[0] and slot.__get__(first) == full.before["dropped"][0] + 5:
             monkeypatch.setattr(Writer, "dropped", slot)
             raise KeyboardInterrupt
         return slot.__get__(writer)
@@ -282,7 +307,7 @@ def test_one_between_two_rings_is_made_up_for_in_those_that_come_after(full, mon
     monkeypatch.setattr(Writer, "dropped", property(dropped, slot.__set__))
     with pytest.raises(KeyboardInterrupt):
         full.watched.drop_if_full(5)
-    assert [each.dropped for each in full.handles] == [6, 6, 6]
+    assert full.more("dropped") == [5, 5, 5]
 
 
 @pytest.mark.parametrize("error", [MemoryError, RecursionError])
@@ -291,7 +316,7 @@ def test_memory_that_runs_out_while_it_counts_is_no_sessions_fault(
 ) -> None:
     replace(monkeypatch, "drop", DEFAULT, error, DEFAULT, DEFAULT)
     assert full.watched.drop_if_full(5)
-    assert [each.dropped for each in full.handles] == [6, 6, 6]
+    assert full.more("dropped") == [5, 5, 5]
     assert full.watched.broken == []
 
 
@@ -300,7 +325,7 @@ def test_a_ring_that_cannot_count_is_found_broken(full, monkeypatch) -> None:
     replace(monkeypatch, "drop", DEFAULT, odd, DEFAULT, DEFAULT)
     assert full.watched.drop_if_full(5)
     assert full.watched.broken == [(full.handles[1]._live.writer, odd)]
-    assert [full.handles[n].dropped for n in (0, 2)] == [6, 6]
+    assert full.more("dropped")[::2] == [5, 5]
 
 
 def test_ctrl_c_before_a_frame_is_written_drops_it_there_and_in_those_that_come_after(
@@ -309,9 +334,9 @@ def test_ctrl_c_before_a_frame_is_written_drops_it_there_and_in_those_that_come_
     replace(monkeypatch, "publish", DEFAULT, KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
         three.watched.commit(BATCH, 1)
-    assert [each.captured for each in three.handles] == [3, 0, 0]
-    assert [each.dropped for each in three.handles] == [0, 3, 5]
-    assert [each.offered for each in three.handles] == [5, 5, 5]
+    assert three.more("captured") == [3, 0, 0]
+    assert three.more("dropped") == [0, 3, 5]
+    assert three.more("offered") == [5, 5, 5]
 
 
 def test_a_frame_that_is_written_when_ctrl_c_comes_is_published(three) -> None:
@@ -320,8 +345,8 @@ def test_a_frame_that_is_written_when_ctrl_c_comes_is_published(three) -> None:
     writer._barrier = Mock(side_effect=chain([KeyboardInterrupt], repeat(None)))
     with pytest.raises(KeyboardInterrupt):
         three.watched.commit(BATCH, 1)
-    assert [each.captured for each in three.handles] == [3, 3, 0]
-    assert [each.offered for each in three.handles] == [5, 5, 5]
+    assert three.more("captured") == [3, 3, 0]
+    assert three.more("offered") == [5, 5, 5]
     assert words(three.handles[1], layout.TAIL) == writer.at[0] > 0
 
 
@@ -332,7 +357,7 @@ def test_a_handlers_exception_while_a_frame_is_written_reaches_the_engine(
     replace(monkeypatch, "publish", DEFAULT, error)
     with pytest.raises(error):
         three.watched.commit(BATCH, 1)
-    assert [each.offered for each in three.handles] == [5, 5, 5]
+    assert three.more("offered") == [5, 5, 5]
     assert three.watched.broken == []
 
 
@@ -350,7 +375,7 @@ def test_an_exception_between_two_rings_offers_it_to_none_or_to_all(three, monke
     monkeypatch.setattr(Writer, "apart", property(apart, slot.__set__))
     with pytest.raises(KeyboardInterrupt):
         three.watched.commit(BATCH, 1)
-    assert [each.offered for each in three.handles] == [0 if at == 0 else 5] * 3
+    assert three.more("offered") == [0 if at == 0 else 5] * 3
 
 
 def test_a_ring_that_cannot_be_written_is_found_broken_and_the_next_one_goes_on(
@@ -360,14 +385,22 @@ def test_a_ring_that_cannot_be_written_is_found_broken_and_the_next_one_goes_on(
     replace(monkeypatch, "publish", DEFAULT, odd, DEFAULT)
     three.watched.commit(BATCH, 1)
     assert three.watched.broken == [(three.handles[1]._live.writer, odd)]
-    assert [three.handles[n].captured for n in (0, 2)] == [3, 3]
+    assert three.more("captured")[::2] == [3, 3]
+
+
+def test_a_batch_that_was_not_serialized_is_dropped_though_there_is_room_by_now(three) -> None:
+    three.watched.commit((NO_ROOM, 2, 0), 1)
+    assert three.more("dropped") == [2, 2, 2]
+    assert three.watched.broken == []
 
 
 def test_a_batch_of_events_that_cannot_be_serialized_at_all_publishes_no_frame(three) -> None:
+    tails = [words(each, layout.TAIL) for each in three.handles]
     three.watched.commit((b"", 0, 2), 1)
-    assert [each.offered for each in three.handles] == [2, 2, 2]
-    assert [words(each, layout.ERRORS) for each in three.handles] == [2, 2, 2]
-    assert [words(each, layout.TAIL) for each in three.handles] == [0, 0, 0]
+    assert three.watched.batches == three.batches + 1
+    assert three.more("offered") == [2, 2, 2]
+    assert [words(each, layout.ERRORS) for each in three.handles] == [3, 3, 3]
+    assert [words(each, layout.TAIL) for each in three.handles] == tails
 
 
 # ---- sessions that want only some of the batches ---------------------------------------------
@@ -413,6 +446,23 @@ def test_a_session_whose_turn_came_after_the_batch_was_gathered_gets_the_next_on
     assert live.turn == 0
     stage.commit(stage.gather([3]), 1)
     assert (handle.captured, handle.shed + handle.sampled_out) == (1, 2)
+
+
+def test_a_batch_that_is_left_out_counts_its_events_that_cannot_be_serialized_too(tap) -> None:
+    (handle, _), stage, _ = attended(tap, 2, 1)
+    for _ in range(2):
+        stage.commit(BATCH, 1)
+    assert (handle.offered, handle.sampled_out) == (5, 5)
+
+
+def test_a_session_that_an_exception_has_half_closed_is_found_broken(tap) -> None:
+    (handle, other), stage, turn = attended(tap, 1, 1)
+    handle._live.served, turn.now = 0.5, 0.7
+    handle._live.open = False
+    handle._live.writer.close()
+    stage.commit(stage.gather([1]), 1)
+    assert [writer for writer, _ in stage.broken] == [handle._live.writer]
+    assert other.captured == 1
 
 
 def test_a_sampled_session_over_the_budget_gets_a_share_of_its_sample(tap) -> None:

@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 from unittest.mock import Mock
 
 import msgspec
@@ -28,6 +29,7 @@ from tapring.wire.layout import Ended, Owner
 LINES = [b"one", b"two"]
 STAGES = make_stages({})
 EPOCH = 7
+ASKED = {"slots": 16, "duration_ns": 0, "sample": 1}
 
 
 def template(name: str) -> LaneInfo:
@@ -202,9 +204,12 @@ def test_a_ring_that_cannot_be_mapped_raises_in_a_strict_lane_and_leaves_nothing
     assert engine.register() is not None
 
 
-def test_a_row_that_could_not_be_freed_a_moment_ago_makes_room(name, engine, monkeypatch) -> None:
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_row_that_could_not_be_freed_a_moment_ago_costs_no_room(
+    name, engine, others, monkeypatch
+) -> None:
     """Its session ended while a consumer held the table, which it lets go during the call."""
-    ended, _ = (engine.register(epoch=each) for each in (1, 2))
+    ended, *lives = (engine.register(epoch=each) for each in range(1 + others))
     free_rows = Roster.free_rows
     with Registry.attach(name, engine.lane.registry.info.lane) as consumer:
         hold = consumer.table.held(1.0)
@@ -218,7 +223,10 @@ def test_a_row_that_could_not_be_freed_a_moment_ago_makes_room(name, engine, mon
         engine.lane.end([ended], Ended.CLOSED)
         assert engine.lane.roster.has_rows_to_free
         monkeypatch.setattr(Roster, "free_rows", let_go)
-        assert engine.register(epoch=3) is not None
+        lives.append(engine.register(epoch=3))
+        assert engine.lane.roster.live == {live.row.id: live for live in lives}
+    engine.lane.roster.free_rows()
+    assert {row.id for row in engine.lane.registry.table.rows()} == engine.lane.roster.live.keys()
 
 
 def test_a_timeout_of_a_handlers_reaches_who_registers(engine, monkeypatch) -> None:
@@ -229,9 +237,13 @@ def test_a_timeout_of_a_handlers_reaches_who_registers(engine, monkeypatch) -> N
     assert engine.register() is not None
 
 
-def test_none_is_opened_in_a_lane_that_is_closed(engine) -> None:
+def test_no_ring_is_made_in_a_lane_that_is_closed(engine, monkeypatch) -> None:
     engine.lane.end_all()
-    assert engine.lane.register(0, EPOCH, slots=16, duration_ns=0, sample=1) is None
+    with monkeypatch.context() as patch:
+        made = Mock()
+        patch.setattr("tapring.shm.registry.create_ring", made)
+        assert engine.lane.register(0, EPOCH, **ASKED) is None
+        assert not made.called
     engine.lane.close()
 
 
@@ -305,6 +317,19 @@ def session_of(tap: tapring.Tap):
     while tap._lane.roster.outdated or tap._seen == AGAIN:
         tap.snapshot()
     return tap._lane.schedule.watched["raw"]
+
+
+def test_a_change_of_the_sessions_makes_new_snapshots_and_is_looked_at_again(name, engine) -> None:
+    with Registry.attach(name, engine.lane.registry.info.lane) as consumer:
+        row = consumer.register(
+            stage=0, slots=16, slot_bytes=256, duration_ns=0, owner=Owner.CONSUMER
+        )
+        now = row.opened_ns + layout.TAKE_UP_NS
+        assert engine.lane.follow(now) == AGAIN
+        (live,) = engine.lane.schedule.watched["raw"].lives
+        assert live.row.id == row.id
+        assert engine.lane.follow(now) == consumer.table.generation
+        consumer.table.free(row, 1.0)
 
 
 def test_a_handlers_timeout_while_the_table_is_read_reaches_the_engine(engine, monkeypatch) -> None:
@@ -383,24 +408,38 @@ def test_a_lane_that_ends_says_so_and_leaves_no_name(name, engine) -> None:
         assert not consumer.engine_is_alive()
 
 
-def test_a_lane_waits_no_longer_than_its_bound_for_a_ring_that_is_never_made(
-    engine, monkeypatch
+@pytest.mark.parametrize("bound_s", [0.0, 30.0])
+def test_a_lane_that_ends_waits_for_a_ring_that_is_being_made_but_not_for_ever(
+    name, engine, bound_s, monkeypatch
 ) -> None:
-    monkeypatch.setattr(module, "_CLAIMS_TIMEOUT_S", 0.0)
+    """Else the ring would stay behind."""
+    monkeypatch.setattr(module, "_CLAIMS_TIMEOUT_S", bound_s)
     reached, go = threading.Event(), threading.Event()
 
-    def stuck(*args: object) -> None:
+    def slow(*args: Any) -> None:
         reached.set()
         assert go.wait(30)
         create_ring(*args)
 
-    monkeypatch.setattr("tapring.shm.registry.create_ring", stuck)
-    thread = threading.Thread(target=engine.register)
+    monkeypatch.setattr("tapring.shm.registry.create_ring", slow)
+    thread = threading.Thread(target=engine.lane.register, args=(0, EPOCH), kwargs=ASKED)
     thread.start()
     assert reached.wait(30)
+    mark_closed = Registry.mark_closed
+
+    def mark_and_go(registry: Registry) -> None:
+        mark_closed(registry)
+        if bound_s:
+            go.set()
+
+    monkeypatch.setattr(Registry, "mark_closed", mark_and_go)
     engine.lane.end_all()
+    assert go.is_set() is bool(bound_s)
+    if bound_s:
+        assert not names(f"tapring.{name}.")
     go.set()
     thread.join()
+    assert not engine.complaints._warned  # that it closes is no surprise
     engine.lane.close()
 
 

@@ -7,6 +7,7 @@ is attached as a consumer's is: its locks exclude those of the engine.
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from unittest.mock import Mock
 
 import msgspec
@@ -177,16 +178,53 @@ def test_a_ring_may_be_as_large_as_the_engine_says_and_no_larger(lane, more) -> 
     assert lane.tap.faults == 0
 
 
-def test_a_refused_session_is_asked_for_once_though_its_row_cannot_be_freed_yet(lane) -> None:
+@pytest.mark.parametrize("in_parts", [True, False])
+def test_a_refused_session_is_asked_for_once_though_its_row_cannot_be_freed_yet(
+    lane, in_parts
+) -> None:
     row = lane.open(stage=99)
+    steps = [AGAIN] * 2 if in_parts else []
+    lane.now += 0 if in_parts else layout.TAKE_UP_NS
     with lane.consumer.table.held(1.0), pytest.warns(tapring.TapWarning, match="is refused"):
         found = [lane.follow() for _ in range(3 * PAUSE)]
-    assert found == [AGAIN, AGAIN, CHANGED, *[AGAIN] * (3 * PAUSE - 3)]
+    assert found == [*steps, CHANGED, *[AGAIN] * (3 * PAUSE - len(steps) - 1)]
     assert lane.tap.faults == 1
     assert lane.roster.has_rows_to_free
     lane.settle()
     assert not lane.roster.has_rows_to_free
     assert not lane.consumer.table.is_open(row)
+
+
+def test_one_that_ended_before_its_ring_was_opened_is_no_fault(lane) -> None:
+    row = lane.open()
+    lane.end(row)
+    assert isinstance(lane.roster.take_in(row), FileNotFoundError)
+    assert lane.tap.faults == 0
+    assert not lane.roster.has_rows_to_free
+
+
+def test_a_handlers_timeout_while_a_ring_is_mapped_reaches_the_engine_and_refuses_nobody(
+    lane, monkeypatch
+) -> None:
+    row = lane.open()
+    with monkeypatch.context() as patch:
+        patch.setattr("tapring.engine.mapping.map_ring", Mock(side_effect=TimeoutError))
+        assert lane.follow() == AGAIN
+        with pytest.raises(TimeoutError):
+            lane.follow()
+    lane.settle()
+    assert lane.live(row).open
+    assert lane.tap.faults == 0
+
+
+def test_sessions_that_are_there_hurry_no_new_one(lane) -> None:
+    lane.open()
+    lane.now += layout.TAKE_UP_NS
+    lane.settle()
+    new = lane.open()
+    lane.now = max(new.opened_ns, lane.now)
+    lane.consumer.table.write(msgspec.structs.replace(new, opened_ns=lane.now))
+    assert lane.settle() == [AGAIN, AGAIN, CHANGED, lane.consumer.table.generation]
 
 
 def test_taking_in_what_is_there_changes_nothing(lane) -> None:
@@ -283,6 +321,14 @@ def test_a_doorbell_that_may_be_half_written_stays_as_it_was(lane) -> None:
             assert live.bell is bell
             lane.consumer.table._set(first + layout.ROW_BELL_EPOCH, epoch)
             lane.consumer.table._set(layout.GENERATION, lane.consumer.table.generation + 1)
+
+
+def test_a_doorbell_of_a_session_that_has_just_opened_is_a_step_of_its_own(lane) -> None:
+    with tapring.capture(lane.tap.name, stage="raw", wake="doorbell"):
+        (row,) = lane.consumer.table.rows()
+        lane.now = row.opened_ns
+        assert lane.settle() == [*[AGAIN] * 3, CHANGED, lane.consumer.table.generation]
+        assert lane.live(row).bell
 
 
 def test_the_session_of_a_consumer_that_died_is_ended(lane, name) -> None:
@@ -398,7 +444,12 @@ def test_a_lane_that_closes_unmaps_what_lives_and_what_leaves(lane) -> None:
     _, live = handle_of(lane, LARGE)
     leaving, ended = handle_of(lane, LARGE)
     leaving.close()
+    roster, arriving = lane.roster, lane.open()
+    lane.follow()
+    assert arriving.id in open_rings(lane)
     lane.tap.close()
+    assert not open_rings(lane)
+    assert not roster.live[live.row.id].open
     assert live.reason == Ended.ENGINE_EXIT
     assert not live.open
     assert not live.segment.is_mapped
@@ -411,12 +462,19 @@ def test_a_child_lets_go_of_rings_that_live_leave_or_arrive_and_harms_none(lane)
     leaving.close()
     lane.open()
     lane.follow()
-    before = [live.segment.is_mapped, ended.segment.is_mapped, lane.roster._arriving is not None]
+    roster = lane.roster
     pid = os.fork()
     if pid == 0:
-        kept = [live.segment.is_mapped, ended.segment.is_mapped, live.open]
-        os._exit(0 if before == [True] * 3 and kept == [False] * 3 else 1)
+        kept = [live.segment.is_mapped, ended.segment.is_mapped, live.open, *open_rings(lane)]
+        os._exit(0 if kept == [False] * 3 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert live.open
     lane.settle()
-    assert len(lane.roster.live) == 2
+    assert len(roster.live) == 2
+
+
+def open_rings(lane: Lane) -> list[int]:
+    """The ids of the sessions whose ring's descriptor is open: those that arrive."""
+    links = [str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()]
+    ring = f"{lane.consumer.segment.name}."
+    return [int(link.rpartition(".")[2].split()[0]) for link in links if ring in link]
