@@ -263,6 +263,15 @@ def test_it_counts_nothing_if_a_ring_may_have_room_or_its_session_has_ended(
     assert full.watched.batches == full.batches
 
 
+def test_a_ring_that_was_full_takes_the_next_batch_once_it_was_read(tap, name, full) -> None:
+    with tapring.attach_session(name, full.handles[1].id) as session:
+        session.read(10, timeout=0)
+        offer(tap, [5])
+        assert session.read(10, timeout=0) == [5]
+    assert full.more("captured") == [0, 1, 0]
+    assert full.more("dropped") == [1, 0, 1]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, TimeoutError])
 @pytest.mark.parametrize("counted", [False, True])
 def test_an_exception_while_it_counts_reaches_the_engine_and_each_ring_counts_once(
@@ -418,7 +427,7 @@ def test_a_batch_is_serialized_only_if_a_session_that_is_due_has_room(tap) -> No
     handle._live.served = 0.5
     assert stage.gather([1])[0] == b"1\n"
     stage.commit(stage.gather([1]), 1)
-    turn.now = 0.7  # above the share of the first, and not the turn of the second
+    turn.now = 0.5  # not below the share of the first, and not the turn of the second
     payload, count, errors = stage.gather([2, 3])
     assert (count, errors) == (2, 0)
     assert not isinstance(payload, bytes)
@@ -483,6 +492,8 @@ def test_a_stage_where_none_that_is_due_has_room_counts_a_batch_as_dropped(tap) 
     assert watched.gather([7, 8]) == (NO_ROOM, 2, 0)
     watched.commit((NO_ROOM, 2, 0), 1)
     assert (handle.captured, handle.dropped, handle.sampled_out) == (2, 3, 4)
+    offer(tap, *([n] for n in range(6)))
+    assert (handle.captured, handle.dropped, handle.sampled_out) == (2, 6, 7)
 
 
 def test_a_stage_attends_only_to_sessions_that_ask_for_it(tap) -> None:

@@ -237,13 +237,15 @@ def test_a_timeout_of_a_handlers_reaches_who_registers(engine, monkeypatch) -> N
     assert engine.register() is not None
 
 
-def test_no_ring_is_made_in_a_lane_that_is_closed(engine, monkeypatch) -> None:
+def test_nothing_is_done_for_a_session_in_a_lane_that_is_closed(engine, monkeypatch) -> None:
     engine.lane.end_all()
     with monkeypatch.context() as patch:
-        made = Mock()
+        made, freed = Mock(), Mock()
         patch.setattr("tapring.shm.registry.create_ring", made)
+        patch.setattr(Roster, "free_rows", freed)
         assert engine.lane.register(0, EPOCH, **ASKED) is None
         assert not made.called
+        assert not freed.called
     engine.lane.close()
 
 
@@ -365,6 +367,23 @@ def test_sessions_whose_time_is_over_are_ended_and_the_others_go_on(engine) -> N
     assert (short.open, short.reason, long.open) == (False, Ended.EXPIRED, True)
     assert engine.lane.schedule.watched["raw"].lives == (long,)
     assert engine.lane.registry.table.rows() == [long.row]
+
+
+def test_a_batch_at_which_nothing_ends_leaves_the_snapshots_as_they_are(engine) -> None:
+    engine.register()
+    before = engine.lane.schedule.watching
+    engine.lane.catch_up(0)
+    assert engine.lane.schedule.watching is before
+
+
+def test_rings_that_leave_are_unmapped_while_the_others_go_on(engine) -> None:
+    large, _ = engine.register(epoch=1, slots=1 << 12), engine.register(epoch=2)
+    engine.lane.end([large], Ended.CLOSED)
+    steps = 0
+    while large.segment.is_mapped:
+        engine.lane.catch_up(0)
+        steps += 1
+    assert steps >= (1 << 20) // (64 << 10)
 
 
 def test_every_session_that_an_offer_found_broken_is_evicted_and_counted(engine) -> None:
