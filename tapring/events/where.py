@@ -14,6 +14,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from ..thrown_in import comes_of
+
 # In JSON text, each of these is written as itself, or as \u and four digits: printable ASCII
 # without " \ and /. (As a class of what they are not, this would take 5 ms to compile.)
 _VERBATIM: Final = re.compile(r"[ !#-.0-\[\]-~]+")
@@ -73,7 +75,10 @@ class Where:
         """Whether the expression is true for ``event`` (decoded JSON)."""
         try:
             return self._holds(event)
-        except (self._error, TypeError, ValueError, AttributeError, RecursionError):
+        except Exception as error:  # what a function of jmespath raises depends on the event
+            usual = isinstance(error, self._error)
+            if not usual and not comes_of(error, self._holds, event):
+                raise
             self.failed += 1
             return False
 

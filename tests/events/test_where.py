@@ -149,3 +149,42 @@ def test_of_two_alternatives_either_keeps_an_event_a_candidate() -> None:
 def test_true_is_not_1_and_has_no_order(expression, event, holds) -> None:
     assert Where(expression).holds(event) is holds
     assert bool(jmespath.search(expression, event)) is holds
+
+
+@pytest.mark.parametrize(
+    ("expression", "event"),
+    [
+        ("ceil(to_number(a)) > `3`", {"a": "inf"}),
+        ("floor(to_number(a)) > `3`", {"a": "nan"}),
+        ("abs(a) > `3`", {"a": "x"}),
+        ("sum(a) > `3`", {"a": ["x"]}),
+        ("avg(a) > `3`", {"a": ["x"]}),
+        ("max_by(a, &b).c", {"a": [{"b": 1}, {"b": "x"}]}),
+        ("join('', a)", {"a": [1]}),
+        ("sort_by(a, &b)", {"a": [{"b": {}}]}),
+        ("reverse(a)", {"a": 1}),
+        ("keys(a)", {"a": []}),
+    ],
+)
+def test_an_event_on_which_the_expression_fails_does_not_pass_and_is_counted(
+    expression, event
+) -> None:
+    where = Where(expression)
+    assert not where.holds(event)
+    assert where.failed == 1
+
+
+def test_what_a_handler_raises_meanwhile_is_no_failure_of_the_expression(monkeypatch) -> None:
+    where = Where("length(a) > `1`")
+    holds, raised = where._holds, []
+
+    def interrupted(event: object) -> bool:
+        if not raised:
+            raised.append(event)
+            raise TimeoutError
+        return holds(event)
+
+    monkeypatch.setattr(where, "_holds", interrupted)
+    with pytest.raises(TimeoutError):
+        where.holds({"a": "xyz"})
+    assert where.failed == 0
