@@ -7,7 +7,7 @@ from time import monotonic_ns
 from typing import Final
 
 from ..ended_by import EndedBy
-from ..errors import BufferLimit, EngineNotFound, RingCorrupt
+from ..errors import BufferLimit, EngineNotFound, RingCorrupt, SessionNotFound
 from ..events.kinds import Kind, kind_from
 from ..frame import Frame
 from ..shm.names import lane_number, new_epoch
@@ -44,8 +44,9 @@ class Attachment:
     def __init__(self, registry: Registry, row: Row, *, owned: bool) -> None:
         """Open and map the ring of ``row``.
 
-        Raises EngineNotFound if the engine has just ended; RingCorrupt and VersionMismatch if this
-        is not the ring that the row describes; and what ``Segment.attach`` and ``map`` raise.
+        Raises EngineNotFound if the engine has just ended, and SessionNotFound if the session has;
+        RingCorrupt and VersionMismatch if this is not the ring that the row describes; and what
+        ``Segment.attach`` and ``map`` raise.
         """
         info = registry.info
         self.registry = registry
@@ -65,9 +66,10 @@ class Attachment:
             if registry.engine_has_closed() or not registry.segment.is_linked():
                 raise EngineNotFound(f"the engine {registry.address} has just ended") from None
             self._raise_if_refused()  # then the engine has removed its ring
-            raise RingCorrupt(
-                f"the ring of session {registry.address}:{row.id} is missing"
-            ) from None
+            session = f"session {registry.address}:{row.id}"
+            if not registry.table.is_open(row):
+                raise SessionNotFound(f"{session} has just ended") from None
+            raise RingCorrupt(f"the ring of {session} is missing") from None
         try:
             self.reader = self._map()
         except BaseException:

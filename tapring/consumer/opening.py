@@ -78,8 +78,9 @@ def capture(
     error, to ``on_decode_error``.
 
     Raises EngineNotFound, StageNotFound, SessionLimit, SessionBusy, DurationLimit, BufferLimit,
-    SharedMemoryFull, RingCorrupt, VersionMismatch, NotPermitted; and ValueError for an invalid
-    argument, or for a filter that cannot apply to this kind of stage.
+    SharedMemoryFull, RingCorrupt, VersionMismatch, NotPermitted; SessionNotFound if the session is
+    over before this process could open it; and ValueError for an invalid argument, or for a filter
+    that cannot apply to this kind of stage.
     """
     engine, lane, session = split_address(address)
     if session is not None:

@@ -184,6 +184,15 @@ def test_a_ring_that_is_missing_because_its_engine_has_closed_is_not_corrupt(
         Attachment(registry, row, owned=False)
 
 
+def test_a_ring_that_is_missing_because_its_session_has_ended_is_not_corrupt(tap) -> None:
+    handle = tap.register("raw")
+    with Registry.attach(tap.name, tap.lane) as registry:
+        row = registry.table.row_of(handle.id)
+        handle.close()
+        with pytest.raises(tapring.SessionNotFound, match="has just ended"):
+            Attachment(registry, row, owned=False)
+
+
 @pytest.mark.parametrize("refusal", [tapring.RingCorrupt, tapring.BufferLimit])
 def test_a_ring_that_its_engine_has_refused_and_removed_already_is_said_to_be_refused(
     tap, name, refusal
