@@ -40,6 +40,17 @@ def close(fd: int, file: File | None) -> None:
         os.close(fd)
 
 
+def is_of_others(fd: int, file: File | None) -> bool:
+    """Return whether ``fd`` leads to another file than ``file`` by now."""
+    found = file_of(fd) if fd >= 0 else None
+    return found is not None and found != file and fd not in _replaced
+
+
+def forget(fd: int) -> None:
+    """Note that a number is closed."""
+    _replaced.discard(fd)
+
+
 def point_at_nothing(prefix: str) -> None:
     """In a forked child: give up its share in the locks of all files that begin so.
 

@@ -30,6 +30,7 @@ from typing import ClassVar, Final
 from ..errors import NotPermitted, RingCorrupt, SharedMemoryFull, TapError
 from ..thrown_in import is_of_a_handler
 from . import descriptor
+from .mapped import Mapped
 from .names import prefix as prefix_of
 from .platform import OPEN_FLAGS, after_fork_in_child, fcntl, posix_ipc, require, resource
 
@@ -72,7 +73,7 @@ class Segment:
     _file: descriptor.File | None = None
 
     def __init__(self, name: str, fd: int, size: int, owner: int) -> None:
-        self._maps: list[mmap.mmap] = []
+        self._maps: list[Mapped] = []
         self.fd = fd  # set first, because only this object closes it
         self.name = name
         self.size = size
@@ -161,13 +162,13 @@ class Segment:
         try:
             if status.st_blocks * _BLOCK_BYTES < status.st_size:
                 _reserve(self.fd, offset, length)
-            mapped = mmap.mmap(self.fd, length, mmap.MAP_SHARED, access, offset=offset)
+            mapped = Mapped(self.fd, self._file, length, access, offset)
         except (OSError, ValueError) as error:
             if is_of_a_handler(error):
                 raise
             raise SharedMemoryFull(_no_memory(self.name, length, error)) from None
         self._maps.append(mapped)
-        return mapped
+        return mapped.memory
 
     def read(self, offset: int, length: int) -> bytes:
         """Return a copy of ``length`` bytes from ``offset``, without mapping them.
@@ -190,11 +191,7 @@ class Segment:
         free: also give their memory back; every process that still maps them then reads zeros.
         Does nothing if the kernel refuses.
         """
-        try:
-            self._maps[0].madvise(mmap.MADV_REMOVE if free else mmap.MADV_DONTNEED, offset, length)
-        except OSError as error:
-            if is_of_a_handler(error):
-                raise
+        self._maps[0].drop_pages(offset, length, free=free)
 
     @property
     def is_mapped(self) -> bool:
