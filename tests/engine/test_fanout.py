@@ -503,6 +503,7 @@ def test_a_stage_attends_only_to_sessions_that_ask_for_it(tap) -> None:
     sampled = tap.register("decoded", sample=2)._live
     plain = watch(kind, (live,), turn)
     assert type(plain) is Watched
+    assert plain.batches == 0
     assert not is_outdated(plain)
     assert type(watch(kind, (live, sampled), turn)) is Attended
     live.served = 0.9

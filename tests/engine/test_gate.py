@@ -82,6 +82,30 @@ def test_who_asks_waits_until_another_thread_has_left(gate) -> None:
     assert done == ["work", True]
 
 
+def test_who_asks_does_it_if_the_one_inside_has_left_without_a_look(gate, monkeypatch) -> None:
+    """An exception came between the return of the token and the look at what is left."""
+    monkeypatch.setattr(module, "_PATIENCE_S", 30.0)
+    token, done = gate.take(), []
+    thread = in_thread(lambda: done.append(gate.do(lambda: done.append("work"))))
+    while not gate.late:
+        pass
+    token.home.append(token)
+    thread.join()
+    assert done == ["work", True]
+
+
+def test_1024_may_leave_work_for_one_that_cannot_go_on(gate) -> None:
+    token, done = gate.take(), []
+    for number in range(1024):
+        assert gate.has_room()
+        gate.post(partial(done.append, number))
+    assert not gate.has_room()
+    assert not done
+    token.home.append(token)
+    assert gate.has_room()  # it has done what was left
+    assert done == list(range(1024))
+
+
 def test_work_that_an_exception_interrupts_is_called_again(gate) -> None:
     calls = []
 

@@ -164,6 +164,37 @@ def test_a_batch_that_an_exception_interrupts_is_counted_at_once_and_once(
     assert [each.offered for each in (first, other)] == [3, 3]
 
 
+def test_the_count_of_one_that_is_interrupted_again_is_finished(tap, left, monkeypatch) -> None:
+    handles = [tap.register("raw") for _ in range(3)]
+    late = left((b"one\ntwo\n", 2, 1))
+    drop, calls = Writer.drop, []
+
+    def interrupted(writer: Writer, events: int) -> None:
+        calls.append(writer)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        drop(writer, events)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Watched, "commit", Mock(side_effect=KeyboardInterrupt))
+        patch.setattr(Writer, "drop", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            late()
+    assert [each.dropped for each in handles] == [3, 0, 0]
+    late()
+    assert [each.dropped for each in handles] == [3, 3, 3]
+
+
+def test_one_for_a_stage_that_turns_out_to_have_no_sessions_is_offered_to_none(tap) -> None:
+    other = tap.register("decoded")
+    pending = tap._lane.schedule.pending(lambda _: None)
+    if pending is None:
+        pytest.fail("the Tap is there")
+    stage = pending.watching.stages["raw"]
+    Late(stage, (b"one\n", 1, 0), 1, tap._evict, has_room=True)()
+    assert (other.offered, tap.faults) == (0, 0)
+
+
 def test_one_that_an_exception_interrupts_harms_no_session_that_ended_meanwhile(
     tap, left, monkeypatch
 ) -> None:

@@ -225,6 +225,7 @@ def test_batches_are_skipped_for_all_sessions_as_the_last_window_says(limited) -
     for ns, served in ((20_000, 0.5), (180_000, 0.1)):
         limited.work(1_000, {live: ns})
         assert live.served == pytest.approx(served, rel=0.05)
+        assert limited.schedule.due_ns == 0
         assert share_of_resting(limited) == pytest.approx(1 - live.served, abs=0.01)
         assert limited.schedule.due_ns == 0
 
@@ -274,11 +275,14 @@ def test_what_was_skipped_for_all_is_counted_whatever_happens_next(limited, then
     handle, live = limited.open()
     limited.work(1_000, {live: 20_000_000})
     resting = next(each for each in iter(limited.next_batch, None) if isinstance(each, Resting))
-    batches = limited.schedule.watched["raw"].batches
+    watched = limited.schedule.watched["raw"]
+    watched.batches += 1_000  # so that the next window leaves the session as it is
+    batches = watched.batches
     resting.offer("raw", LINES)
     assert handle.shed == 0
     if then == "a window":
         limited.work(0, {})
+        assert limited.schedule.watched["raw"] is watched
     else:
         getattr(limited.schedule, then)()
     assert handle.shed == 2
