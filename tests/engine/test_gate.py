@@ -106,15 +106,16 @@ def test_1024_may_leave_work_for_one_that_cannot_go_on(gate) -> None:
     assert done == list(range(1024))
 
 
-def test_work_that_an_exception_interrupts_is_called_again(gate) -> None:
+@pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError, RuntimeError])
+def test_work_that_an_exception_interrupts_is_called_again(gate, error) -> None:
     calls = []
 
     def work() -> None:
         calls.append(1)
         if len(calls) == 1:
-            raise KeyboardInterrupt
+            raise error
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(error):
         gate.post(work)
     gate.settle()
     gate.settle()
@@ -135,3 +136,12 @@ def test_a_token_that_was_lost_keeps_nobody_out(gate) -> None:
     for _ in range(3):
         gate.take()
         assert gate.attempt(lambda: None)
+
+
+def test_an_exception_that_is_kept_does_not_keep_the_token_of_its_frames(gate) -> None:
+    """Else a token that is lost later would look as if a frame still held it."""
+    with pytest.raises(ValueError, match="no number") as kept:
+        gate.attempt(partial(int, "no number"))
+    gate.take()
+    assert gate.attempt(lambda: None)
+    assert kept.tb

@@ -20,6 +20,7 @@ from tapring.wire.layout import Ended
 BEGAN = 5_000_000_000
 WINDOW_NS = 100_000_000
 FIRST = 16  # batches that are timed in a row
+STEP_NS = 10_000  # between two of these
 
 
 # ---- averages --------------------------------------------------------------------------------
@@ -93,7 +94,7 @@ class Engine:
     def time_first(self, *costs: tuple[Live, float], now: int = BEGAN) -> None:
         """Have the first readings, each of which finds that an offer to a session takes ``ns``."""
         for number in range(FIRST):
-            assert self.meter.is_due(now + number)
+            assert self.meter.is_due(now + number * STEP_NS)
             for live, ns in costs:
                 self.note(live, ns)
 
@@ -172,7 +173,7 @@ def test_readings_come_every_4_ms_in_the_mean_but_in_no_fixed_step(
     engine.restart()
     no_chance(chance)
     engine.time_first()
-    due = BEGAN + FIRST - 1 + wait_ns  # from the last of the first readings on
+    due = BEGAN + (FIRST - 1) * STEP_NS + wait_ns  # from the last of the first readings on
     assert engine.meter.next_ns == due
     assert not engine.meter.is_due(due - 1)
     assert engine.meter.is_due(due)
