@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ..events.sieve import KeptAway
+from ..wire.ledger import within_a_word
 from .attachment import Attachment
 
 
@@ -77,17 +78,17 @@ def account(
     """
     first, *others = [each.ledger() for each in attachments]
     ledger = sum(others, start=first)
-    delivered = ledger.delivered + unreleased
+    delivered = within_a_word(ledger.delivered + unreleased)
     readers = [each.reader for each in attachments]
     return Stats(
         **ledger.counters(),
         delivered=delivered,
-        unread=ledger.captured - delivered,
+        unread=within_a_word(ledger.captured - delivered),
         filtered=away.filtered,
         redaction_dropped=away.redaction,
         decode_errors=away.decoding,
         bytes=handed_out.bytes,
-        gaps=sum(reader.gaps for reader in readers),
+        gaps=within_a_word(sum(reader.gaps for reader in readers)),
         split=handed_out.split,
         lag_ns=lag_ns,
         served=min(reader.account.served() for reader in readers),

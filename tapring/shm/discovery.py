@@ -13,7 +13,7 @@ import msgspec
 
 from ..errors import EngineNotFound, SharedMemoryFull, TapError, suggest
 from ..wire.layout import Owner, RowState
-from ..wire.ledger import Counters
+from ..wire.ledger import Counters, within_a_word
 from .info import StageInfo
 from .registry import Registry
 from .rings import account_of
@@ -210,7 +210,7 @@ def _session_info(registry: Registry, row: Row) -> SessionInfo:
         served=account.served(),
         cost_ns=account.cost_ns(),
         fill=fill,
-        buffer_bytes=row.slots * row.slot_bytes,
+        buffer_bytes=within_a_word(row.slots * row.slot_bytes),
         age_s=registry.clock.age_s(row.opened_ns),
         **ledger.counters(),
     )

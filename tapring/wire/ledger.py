@@ -22,7 +22,6 @@ COUNTER_WORDS: Final = {
     "shed": layout.SHED,
 }
 """The word of the producer's page in which each counter is stored."""
-_LARGEST: Final = (1 << 64) - 1
 _OFFERED: Final = ("captured", "dropped", "oversize", "errors")
 _LOST: Final = ("dropped", "oversize", "errors")
 
@@ -69,12 +68,21 @@ class Ledger(Counters, frozen=True, kw_only=True):
 
     def with_captured(self, captured: int) -> Ledger:
         """Return this account with another number of captured events."""
-        offered = self.offered - self.captured + captured
+        offered = within_a_word(self.offered - self.captured + captured)
         return msgspec.structs.replace(self, captured=captured, offered=offered)
 
     def __add__(self, other: Ledger) -> Ledger:
-        mine = msgspec.structs.asdict(self)
-        return Ledger(**{name: count + getattr(other, name) for name, count in mine.items()})
+        mine = msgspec.structs.asdict(self).items()
+        return Ledger(**{name: within_a_word(n + getattr(other, name)) for name, n in mine})
+
+
+def within_a_word(count: int) -> int:
+    """Return ``count``, or the number nearest to it that a word can hold.
+
+    Only sums of damaged words need it. MessagePack has no larger numbers, and most readers of JSON
+    lose or refuse them.
+    """
+    return min(max(0, count), layout.MAX_WORD)
 
 
 class Account:
@@ -98,9 +106,8 @@ class Account:
         words, page = self._words, self._page
         counted: dict[str, int] = {name: words[word] for name, word in COUNTER_WORDS.items()}
         return Ledger(
-            # Kept to a word's size: where words are damaged, the sum has no form in JSON.
-            offered=min(_LARGEST, sum([counted[name] for name in _OFFERED])),
-            delivered=max(0, page[layout.RELEASED] - page[layout.ABANDONED]),
+            offered=within_a_word(sum([counted[name] for name in _OFFERED])),
+            delivered=within_a_word(page[layout.RELEASED] - page[layout.ABANDONED]),
             **counted,
         )
 

@@ -6,6 +6,7 @@ import msgspec
 
 from tapring.consumer.stats import HandedOut, Stats, account
 from tapring.events.sieve import KeptAway
+from tapring.wire import layout
 from tapring.wire.ledger import Counters, Ledger
 
 ONE = Ledger(offered=20, captured=12, dropped=5, oversize=2, errors=1, shed=7, delivered=10)
@@ -42,6 +43,14 @@ def test_the_account_closes_whatever_is_handed_out_and_not_released() -> None:
         assert stats.delivered == 10 + unreleased
         parts = stats.delivered + stats.unread + stats.dropped + stats.oversize + stats.errors
         assert stats.offered == parts
+
+
+def test_sums_of_damaged_counts_are_what_a_word_can_hold() -> None:
+    most = layout.MAX_WORD
+    full = Ledger(offered=most, captured=3, dropped=most, delivered=most)
+    stats = of(ring(full, most, 1.0, 0, 0.0), ring(full, 1, 1.0, 0, 0.0), unreleased=1)
+    assert (stats.offered, stats.dropped, stats.gaps) == (most, most, most)
+    assert (stats.delivered, stats.unread) == (most, 0)
 
 
 def test_each_counter_of_a_ring_is_shown() -> None:

@@ -9,7 +9,6 @@ import itertools
 import re
 from enum import IntEnum
 from itertools import pairwise
-from pathlib import Path
 from struct import calcsize
 from types import ModuleType, SimpleNamespace
 
@@ -20,8 +19,8 @@ from tapring.events.kinds import Array, Blobs, Json, Kind, Lines
 from tapring.shm.info import LaneInfo, StageInfo
 from tapring.shm.names import bell_file, segment_name
 from tapring.wire import layout
+from tests.wire.protocol import TEXT, rows, tables
 
-TEXT = (Path(__file__).resolve().parents[2] / "docs" / "protocol.md").read_text()
 TYPES = {"Q": "u64", "I": "u32", "H": "u16"}
 # layout has these in words, the document in bytes.
 IN_WORDS = {"row", "verdict"}
@@ -37,34 +36,7 @@ FOREIGN = {
     *("PUBLISH", "RELEASE", "END", "WAIT", "ENGINE", "LANE", "JSON", "UTC", "UTF", "POSIX"),
 }
 
-Table = tuple[str, list[str], list[list[str]]]
 Layout = ModuleType | SimpleNamespace
-
-
-def tables(text: str) -> list[Table]:
-    """Return each table: the heading above it, its columns, its rows without backticks."""
-    found: list[Table] = []
-    heading = ""
-    for block in re.split(r"\n\n+", text):
-        if block.startswith("#"):
-            heading = block.lstrip("# ")
-        elif block.startswith("|"):
-            lines = [re.split(r"(?<!\\)\|", line)[1:-1] for line in block.splitlines()]
-            cells = [[cell.strip().strip("`") for cell in line] for line in lines]
-            found.append((heading, cells[0], cells[2:]))
-    return found
-
-
-def rows(text: str, *columns: str) -> list[tuple[str, list[str]]]:
-    """Return (heading, cells) of every row of the tables whose columns start like this."""
-    found = [
-        (heading, cells)
-        for heading, header, lines in tables(text)
-        if tuple(header[: len(columns)]) == columns
-        for cells in lines
-    ]
-    assert found, f"the document has no table of {columns}"
-    return found
 
 
 def differences(text: str, lay: Layout) -> list[str]:

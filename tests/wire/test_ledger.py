@@ -1,10 +1,11 @@
 """The account of a ring, from its words."""
 
+import msgspec
 import pytest
 
 from tapring.wire import layout
 from tapring.wire.geometry import Buffers
-from tapring.wire.ledger import COUNTER_WORDS, Account, Counters, Ledger
+from tapring.wire.ledger import COUNTER_WORDS, Account, Counters, Ledger, within_a_word
 
 
 @pytest.fixture
@@ -48,6 +49,25 @@ def test_ledgers_add_up_field_by_field() -> None:
 def test_events_that_were_counted_and_never_published_were_not_offered_either() -> None:
     ledger = Ledger(offered=5, captured=4, dropped=1, delivered=2).with_captured(3)
     assert ledger == Ledger(offered=4, captured=3, dropped=1, delivered=2)
+
+
+def test_numbers_that_no_word_can_hold_are_the_nearest_that_one_can() -> None:
+    full = Ledger(offered=layout.MAX_WORD, captured=0, shed=layout.MAX_WORD, delivered=1)
+    assert full + full == Ledger(offered=layout.MAX_WORD, shed=layout.MAX_WORD, delivered=2)
+    assert full.with_captured(9).offered == layout.MAX_WORD
+    assert Ledger(captured=9).with_captured(0).offered == 0
+    assert [within_a_word(n) for n in (-1, 0, layout.MAX_WORD, layout.MAX_WORD + 1)] == [
+        0, 0, layout.MAX_WORD, layout.MAX_WORD,
+    ]  # fmt: skip
+
+
+def test_full_counters_have_a_sum_that_a_word_can_hold(buffers, account) -> None:
+    for word in COUNTER_WORDS.values():
+        buffers.words[word] = layout.MAX_WORD
+    buffers.page[layout.ABANDONED] = layout.MAX_WORD
+    ledger = account.ledger()
+    assert (ledger.offered, ledger.delivered) == (layout.MAX_WORD, 0)
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(ledger), type=Ledger) == ledger
 
 
 @pytest.mark.parametrize(
