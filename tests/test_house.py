@@ -150,9 +150,7 @@ def test_no_test_file_is_longer_than_600_lines() -> None:
 
 
 # Modules without a test file of their own, and the test file that tests them.
-TESTED_ELSEWHERE = {
-    "engine.session": "engine/test_mapping.py",
-}
+TESTED_ELSEWHERE = {}
 
 
 def test_each_module_of_a_package_has_its_test_file_and_each_test_file_its_module() -> None:

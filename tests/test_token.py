@@ -1,12 +1,13 @@
 """A token: one thread holds it, no thread waits for it, and one that was lost is replaced once."""
 
+import gc
 import sys
 import threading
 from collections.abc import Callable
 
 import pytest
 
-from tapring.token import Exclusion
+from tapring.token import Exclusion, Token
 
 
 def test_nobody_else_gets_it_until_it_is_returned() -> None:
@@ -46,6 +47,29 @@ def test_an_exception_just_after_it_was_taken_loses_it_for_no_longer_than_the_ex
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert exclusion.take() is not None
+
+
+def test_tokens_that_were_lost_do_not_pile_up() -> None:
+    exclusion = Exclusion()
+    before = sum(isinstance(each, Token) for each in gc.get_objects())
+    for _ in range(20):
+        exclusion.take()
+    assert sum(isinstance(each, Token) for each in gc.get_objects()) <= before + 1
+
+
+class Interrupted(list[Token]):
+    """Where a token lies; a signal handler raises while it is taken."""
+
+    def pop(self, *_: object) -> Token:
+        raise IndexError("a handler's")
+
+
+def test_a_handlers_index_error_is_not_taken_for_a_token_that_a_thread_holds() -> None:
+    exclusion = Exclusion()
+    place = exclusion._place
+    place.token.home = Interrupted(place.token.home)
+    with pytest.raises(IndexError, match="a handler's"):
+        exclusion.take()
 
 
 def test_who_took_a_token_returns_it_to_where_others_look() -> None:

@@ -47,6 +47,12 @@ def test_it_is_active_only_if_a_session_is_offered_less_than_all(shares, active)
     assert all(shedding.next_batch() for _ in range(100))
 
 
+def test_it_begins_with_all_batches_offered_to_all() -> None:
+    shedding = Shedding()
+    assert not shedding.active
+    assert shedding.now < shedding.most == 1.0
+
+
 def resting(tap: tapring.Tap, session: int) -> Snapshot:
     """The snapshot of a batch that is skipped for the only session."""
     tap._lane.roster.live[session].served = 0.0
