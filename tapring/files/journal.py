@@ -26,6 +26,8 @@ REST: Final = "tapring_rest"
 Row = tuple[int | None, Any]
 """The time of an event (nanoseconds since the epoch, None if unknown), and the decoded event."""
 
+_EARLIEST: Final = -(1 << 63)  # what Parquet's column for times can hold
+_LATEST: Final = (1 << 63) - 1
 _decode: Final = msgspec.json.Decoder().decode
 _TIME: Final = TIME.encode()
 _REST: Final = REST.encode()
@@ -34,8 +36,10 @@ _REST: Final = REST.encode()
 def row_of(time_ns: int, text: bytes) -> tuple[bytes, dict[str, Any] | None]:
     """A row of the journal for a JSON text, and the event if it is an object for columns.
 
-    A text that cannot be decoded becomes a row with a line.
+    A text that cannot be decoded becomes a row with a line. A time that Parquet has no number for,
+    as of a damaged frame, becomes the nearest one that it has.
     """
+    time_ns = min(max(time_ns, _EARLIEST), _LATEST)
     try:
         event = _decode(text)
     except NOT_DECODED:

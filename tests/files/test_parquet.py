@@ -46,6 +46,16 @@ def written(path: Path, events: list) -> pa.Table:  # type: ignore[name-defined]
     return pq.read_table(path)
 
 
+@pytest.mark.parametrize("at", [2**63, 2**65, -(2**65)])
+def test_a_time_that_a_column_cannot_hold_costs_no_event(tmp_path, at) -> None:
+    """The time of a damaged frame, or by a damaged clock."""
+    path = tmp_path / "x.parquet"
+    capture(path, frame(Json(), [{"a": 1}]), frame(Json(), [{"a": 2}], at))
+    (first, _), (last, event) = rows(path)
+    assert (first, event) == (NS, {"a": 2})
+    assert last == (2**63 - 1 if at > 0 else -(2**63))
+
+
 def assert_equal(found, wanted) -> None:
     """Equal as JSON values: 1 is 1.0, and neither is true."""
     assert found == wanted
