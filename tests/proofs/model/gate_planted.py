@@ -148,7 +148,7 @@ PLANTED = [
     ),
     Planted(
         "what an exception interrupted is done again from the beginning",
-        Bug(Late, "__call__", "if self._targets is None:", "if True:"),
+        Bug(Late, "__call__", "if self._targets is not None:", "if False:"),
         _INTERRUPTED,
         "a_batch_is_counted_once",
     ),
