@@ -43,3 +43,12 @@ def test_no_two_sessions_of_a_lane_have_the_same_id(tap) -> None:
             ids.append(handle.id)
     assert ids == sorted(set(ids))
     assert ids[0] > 0
+
+
+def test_its_repr_says_whether_it_is_open_and_what_it_counted(tap) -> None:
+    handle = tap.register("raw", buffer_bytes=128)
+    for _ in range(3):
+        tap.snapshot().offer("raw", [b"one"])
+    assert repr(handle) == f"<Handle {handle.id} open captured=2 dropped=1>"
+    handle.close()
+    assert repr(handle) == f"<Handle {handle.id} closed captured=2 dropped=1>"

@@ -9,6 +9,7 @@ import pytest
 
 import tapring
 from tapring.engine import roster
+from tapring.engine.mapping import Arriving, Leaving
 from tapring.shm.names import segment_name
 from tapring.shm.registry import Registry
 from tapring.shm.segment import Segment, names, unlink
@@ -235,3 +236,74 @@ def test_rings_of_sessions_that_come_and_go_between_two_batches_do_not_pile_up(n
         for _ in range(200):
             tap.snapshot()
         assert mapped_rings(name) == before
+
+
+def parts(monkeypatch, size: int, reads: list[bool]) -> list[tuple[int, int, bool]]:
+    """The parts in which a ring leaves; ``reads``: whether it is read each time that is asked."""
+    dropped: list[tuple[int, int, bool]] = []
+    segment = Segment.create(f"tapring.t-{os.getpid()}-leaving.0a1b2c3d.1", size)
+    unlink(segment.name)
+    segment.map(0, size, writable=True)
+    monkeypatch.setattr(
+        Segment,
+        "drop_pages",
+        lambda _, offset, length, *, free: dropped.append((offset, length, free)),
+    )
+    leaving = Leaving(segment, lambda: reads.pop(0) if len(reads) > 1 else reads[0])
+    while not leaving.step():
+        assert segment.is_mapped
+        assert len(dropped) < 100
+    assert not segment.is_mapped
+    return dropped
+
+
+PART = 64 << 10
+WHOLE = [(layout.SLOTS, PART), (layout.SLOTS + PART, PART), (layout.SLOTS + 2 * PART, 4096)]
+SIZE = layout.SLOTS + 2 * PART + 4096
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_each_part_leaves_once_and_its_memory_is_freed_if_nobody_reads(
+    monkeypatch, is_read
+) -> None:
+    assert parts(monkeypatch, SIZE, [is_read]) == [(*each, not is_read) for each in WHOLE]
+
+
+def test_the_memory_is_freed_from_the_start_if_the_consumer_goes_meanwhile(monkeypatch) -> None:
+    kept, freed = [(*each, False) for each in WHOLE], [(*each, True) for each in WHOLE]
+    assert parts(monkeypatch, SIZE, [True, False]) == kept + freed
+
+
+def test_a_session_lasts_as_long_as_it_asks_but_no_longer_than_the_engine_allows(name) -> None:
+    with tapring.Tap(name, max_duration=60) as tap, Registry.attach(name, tap.lane) as registry:
+        for asked_s, given_s in ((10, 10), (60, 60), (90, 60), (0, 60)):
+            row = registry.register(**A_SESSION | {"duration_ns": asked_s * 10**9})
+            before = time.monotonic_ns()
+            live = Arriving(tap._lane.registry, tap._stages, row).map()
+            after = time.monotonic_ns()
+            assert before <= live.deadline_ns - given_s * 10**9 <= after
+            assert live.segment.fd == -1  # the mapping is enough
+            live.detach()
+            registry.table.free(row)
+
+
+def test_a_ring_that_is_refused_is_let_go_of_though_the_error_is_kept(name) -> None:
+    with tapring.Tap(name) as tap, Registry.attach(name, tap.lane) as registry:
+        row = registry.register(**A_SESSION)
+        with Segment.attach(segment_name(name, tap.lane, row.id)) as segment:
+            os.pwrite(segment.fd, b"nonsense", 0)
+        descriptors, mapped = len(os.listdir("/proc/self/fd")), mapped_rings(name)
+        with pytest.raises(tapring.RingCorrupt) as kept:
+            Arriving(tap._lane.registry, tap._stages, row).map()
+        assert len(os.listdir("/proc/self/fd")) == descriptors
+        assert mapped_rings(name) == mapped
+        assert kept.tb
+        registry.table.free(row)
+
+
+def test_a_stage_that_the_engine_does_not_have_is_named(name) -> None:
+    with tapring.Tap(name) as tap, Registry.attach(name, tap.lane) as registry:
+        row = registry.register(**A_SESSION | {"stage": 2})
+        with pytest.raises(tapring.RingCorrupt, match="stage 2, but the engine has only 2"):
+            Arriving(tap._lane.registry, tap._stages, row).map()
+        registry.table.free(row)

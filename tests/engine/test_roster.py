@@ -14,7 +14,6 @@ import msgspec
 import pytest
 
 import tapring
-from tapring.engine.mapping import WHOLE_BYTES
 from tapring.engine.roster import AGAIN, CHANGED, Roster
 from tapring.engine.session import Live
 from tapring.shm.registry import Registry
@@ -24,6 +23,7 @@ from tapring.wire import layout
 from tapring.wire.layout import Ended, Owner, Verdict
 
 LARGE = 1 << 20  # a ring of this size is unmapped in parts
+WHOLE_BYTES = 128 << 10  # one of this size at once, which takes 40 us
 LINES = [b"one", b"two"]
 PAUSE = 64  # batches between two tries of the table's lock
 

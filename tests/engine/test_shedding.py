@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -112,3 +113,27 @@ def test_a_count_of_skipped_batches_that_an_exception_interrupts_is_finished(
         count_resting([watched])
         assert [handle.shed for handle in handles] == [7, 7]
         assert watched.batches == before + 2
+
+
+class Interrupted(list[int]):
+    """Sizes of skipped batches; Ctrl-C comes just before they are taken out for the first time."""
+
+    interrupted = False
+
+    def __delitem__(self, index: Any) -> None:
+        if not self.interrupted:
+            self.interrupted = True
+            raise KeyboardInterrupt
+        super().__delitem__(index)
+
+
+def test_one_that_is_interrupted_before_it_began_counts_them_once(name) -> None:
+    with tapring.Tap(name) as tap:
+        handle = tap.register("raw")
+        watched = tap._lane.schedule.watched["raw"]
+        before = watched.batches
+        watched.resting = Interrupted([3, 4])
+        with pytest.raises(KeyboardInterrupt):
+            count_resting([watched])
+        count_resting([watched])
+        assert (handle.shed, watched.batches) == (7, before + 2)

@@ -5,10 +5,12 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from unittest.mock import Mock
 
 import pytest
 
 import tapring
+from tapring.events.kinds import Json
 
 
 @pytest.fixture
@@ -144,3 +146,20 @@ def test_what_a_handler_raises_while_a_batch_is_read_reaches_the_engine(tap, err
         signal.signal(signal.SIGUSR1, before)
     tap.snapshot().offer("decoded", [{"a": 2}])
     assert (handle.offered, handle.captured, tap.misuse) == (1, 1, 0)
+
+
+def test_a_batch_that_there_is_no_memory_to_serialize_is_events_that_are_errors(
+    tap, monkeypatch
+) -> None:
+    handle = tap.register("decoded")
+    monkeypatch.setattr(Json, "pack", Mock(side_effect=MemoryError))
+    tap.snapshot().offer("decoded", [1, 2, 3])
+    assert (handle.offered, handle.captured, handle.dropped, tap.misuse) == (3, 0, 0, 0)
+
+
+def test_an_event_that_cannot_be_serialized_is_told_with_its_stage(tap) -> None:
+    tap.register("decoded")
+    assert tap.last_error is None
+    with pytest.warns(tapring.TapWarning, match="stage 'decoded'.*cannot be serialized"):
+        tap.snapshot().offer("decoded", [1, object()])
+    assert "stage 'decoded'" in tap.last_error

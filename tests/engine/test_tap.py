@@ -78,6 +78,19 @@ def test_a_session_delivers_until_it_is_full_and_then_drops(tap, name) -> None:
     assert read_all(name, handle.id) == [b"event %d" % i for i in range(4)]
 
 
+def test_its_limits_are_those_of_the_documentation_and_shown_to_consumers(name) -> None:
+    with tapring.Tap(name) as tap, Registry.attach(name, tap.lane) as registry:
+        info = registry.info
+        assert (tap.max_sessions, info.max_sessions) == (8, 8)
+        assert (tap.max_duration, info.max_duration_ns) == (300.0, 300 * 10**9)
+        assert (tap.buffer_bytes, info.buffer_bytes) == (4 << 20, 4 << 20)
+        assert (tap.max_buffer_bytes, info.max_buffer_bytes) == (64 << 20, 64 << 20)
+        assert info.slot_bytes == 256
+        assert (tap.budget, tap.strict) == (None, False)
+        row = tap.register("decoded")._live.row
+        assert (row.slots * row.slot_bytes, row.sample, row.stage) == (4 << 20, 1, 1)
+
+
 # What is offered
 
 
