@@ -64,3 +64,43 @@ def test_a_warning_points_at_the_line_of_the_engine(name) -> None:
             snapshot.offer("rw", [b"one"])
     (only,) = said
     assert (only.filename, only.lineno) == (__file__, here)
+
+
+def test_what_is_remembered_of_mistakes_is_bounded(complaints) -> None:
+    places = iter(range(100))
+    with pytest.warns(tapring.TapWarning) as said:
+        for number in range(100):
+            complaints.unknown_stage(f"stage-{number}")
+            complaints.unserializable("raw", f"reason {number}", lambda: str(next(places)))
+    assert len(said) == 32
+    assert len(complaints._typos) == len(complaints._places) == next(places) == 32
+    assert complaints.last_error == "stage 'raw': an event cannot be serialized: reason 99"
+
+
+def test_an_event_that_cannot_be_serialized_is_looked_for_once(complaints) -> None:
+    """To find where in a batch it is takes long."""
+    places = ["[0].user", "[7].user"]
+    with pytest.warns(tapring.TapWarning, match=r"no encoder \(at \[0\]\.user\)") as said:
+        for _ in range(2):
+            complaints.unserializable("decoded", "no encoder", lambda: places.pop(0))
+    assert len(said) == 1
+    assert places == ["[7].user"]
+    assert complaints.last_error.endswith("(at [0].user)")
+
+
+def test_the_counts_are_shown_in_the_registry_of_the_lane(name) -> None:
+    with tapring.Tap(name) as tap, tap.register("raw"):
+        registry = tap._lane.registry
+        with pytest.warns(tapring.TapWarning):
+            for _ in range(2):
+                tap.snapshot().offer("rw", [b"one"])
+            tap._complaints.fault("the ring is odd")
+        assert (registry.misuse, registry.faults) == (2, 1)
+        assert (tap.misuse, tap.faults) == (2, 1)
+
+
+def test_counts_of_threads_never_go_back(complaints) -> None:
+    """They may come to the gate in another order than they were drawn in."""
+    complaints._show_misuse(5)
+    complaints._show_misuse(4)
+    assert complaints.misuse == 5
