@@ -14,6 +14,7 @@ from tapring.engine import tap as engine_tap
 from tapring.engine.complaints import Complaints
 from tapring.engine.lane import create_registry
 from tapring.engine.roster import Roster
+from tapring.engine.schedule import Schedule
 from tapring.shm.names import segment_name
 from tapring.shm.registry import Registry
 from tapring.shm.segment import Segment, names
@@ -346,6 +347,22 @@ def test_a_time_that_no_clock_showed_keeps_nobody_waiting(name) -> None:
             at = (layout.row(0) + layout.ROW_OPENED_NS) * layout.WORD
             os.pwrite(registry.fd, b"\xff" * layout.WORD, at)
         assert read_all(name, handle.id) == LINES
+
+
+def test_a_session_ends_in_time_though_ctrl_c_came_as_its_first_batch_began(
+    name, monkeypatch
+) -> None:
+    with tapring.Tap(name, max_duration=0.001) as tap:
+        handle = tap.register("raw")
+        with monkeypatch.context() as patch:
+            patch.setattr(Schedule, "is_behind", Mock(side_effect=KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                tap.snapshot()
+        deadline = handle._live.deadline_ns
+        while time.monotonic_ns() <= deadline:
+            pass
+        assert tap.snapshot() is None
+        assert not handle.open
 
 
 def test_an_impossible_position_evicts_that_session_alone(name) -> None:
