@@ -66,17 +66,33 @@ def is_of_a_handler(error: BaseException) -> bool:
 def comes_of(error: Exception, function: Callable[[Any], object], argument: Any) -> bool:
     """Return whether ``function`` raised ``error`` because of ``argument``, whose code it may run.
 
-    In doubt it is called three times more, because a handler may raise again, and must fail each
-    time with an exception of that type.
+    In doubt it is called again, because a handler may raise again, too: it must fail three times
+    more with an exception of that type. Raises another one, if such came just once in between: a
+    handler has thrown it into this.
     """
     if not was_thrown_in(error):
         return True
-    for _ in range(_TRIES):
-        try:
-            function(argument)
-        except Exception as again:
-            if type(again) is not type(error):
+    other: Exception | None = None
+    alike = others = 0
+    try:
+        for _ in range(2 * _TRIES):  # it may fail in another way each time: a handler does not
+            try:
+                function(argument)
+            except Exception as again:
+                if type(again) is type(error):
+                    alike += 1
+                elif type(again) is type(other):
+                    others += 1
+                else:
+                    other, others = again, 1
+            else:
                 return False
-        else:
-            return False
-    return True
+            if others == _TRIES:
+                return False
+            if alike == _TRIES:
+                break
+        if other is not None and alike == _TRIES:
+            raise other
+        return True
+    finally:
+        other = None  # its traceback keeps this frame

@@ -1,7 +1,10 @@
 """Whose exception it is: one of tapring's own work, of an event, or of a signal handler."""
 
 import functools
+import gc
+import itertools
 import json
+import weakref
 from collections.abc import Callable
 
 import msgspec
@@ -147,6 +150,46 @@ def test_one_that_can_be_read_after_all_is_not(again) -> None:
 
 
 @pytest.mark.parametrize("again", [0, 1, 2])
-def test_one_that_fails_otherwise_then_is_not(again) -> None:
-    event = Event(JobTimeout(), *[JobTimeout()] * again, LookupError(), *[JobTimeout()] * 3)
+def test_one_that_fails_otherwise_each_time_then_is_not(again) -> None:
+    event = Event(JobTimeout(), *[JobTimeout()] * again, *[LookupError()] * 3, None)
     assert not comes_of(first_error(event), Event.read, event)
+    assert event.outcomes == [None]
+
+
+@pytest.mark.parametrize("again", [0, 1, 2])
+def test_an_exception_that_is_thrown_into_another_try_reaches_the_engine(again) -> None:
+    limit = JobTimeout()
+    event = Event(LookupError(), *[LookupError()] * again, limit, *[LookupError()] * (3 - again))
+    error = first_error(event)
+    with pytest.raises(JobTimeout) as caught:
+        comes_of(error, Event.read, event)
+    assert caught.value is limit
+    assert event.outcomes == []
+
+
+def test_an_event_that_fails_in_another_way_each_time_is_at_fault() -> None:
+    kinds = LookupError, RuntimeError, EOFError, NameError, AssertionError, SyntaxError
+    event = Event(JobTimeout(), *[kind() for kind in kinds])
+    assert comes_of(first_error(event), Event.read, event)
+
+
+def test_no_exception_of_another_try_outlives_the_question() -> None:
+    tries = itertools.count()
+
+    def read(_: object) -> None:
+        raise [JobTimeout, Limit, JobTimeout, JobTimeout, JobTimeout][next(tries)]
+
+    class Limit(JobTimeout):
+        pass
+
+    limit = None
+    gc.disable()
+    try:
+        try:
+            comes_of(raised(functools.partial(read, 0)), read, 0)
+        except Limit as caught:
+            limit = weakref.ref(caught)
+        assert limit is not None
+        assert limit() is None
+    finally:
+        gc.enable()

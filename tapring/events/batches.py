@@ -42,7 +42,9 @@ def unreadable(error: Exception, read: Callable[[Any], object], batch: Any) -> N
 def _shown(error: Exception) -> str:
     try:
         return repr(error)
-    except Exception:  # its own code runs here
+    except Exception as again:  # its own code runs here
+        if not comes_of(again, repr, error):
+            raise
         return "an exception that cannot be shown"
 
 

@@ -110,7 +110,9 @@ def reason_of(error: BaseException) -> str:
     """Return what an exception says, whatever its own code does."""
     try:
         return str(error) or type(error).__name__
-    except Exception:
+    except Exception as again:
+        if not comes_of(again, str, error):
+            raise
         return type(error).__name__
 
 
@@ -121,6 +123,8 @@ def _step(key: Any) -> str:
 def _encodes(value: Any, encode: Callable[[Any], bytes]) -> bool:
     try:
         encode(value)
-    except Exception:
+    except Exception as error:
+        if not comes_of(error, encode, value):
+            raise
         return False
     return True

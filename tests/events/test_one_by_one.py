@@ -6,11 +6,28 @@ from typing import Any
 import msgspec
 import pytest
 
+from tapring.events.batches import _shown
 from tapring.events.one_by_one import encode_each, ignore, pack_each, place_of, reason_of
 
 
 class Thing:
     pass
+
+
+class Limit(Exception):
+    """A signal handler's own."""
+
+
+class RaisingOnce(Exception):
+    """A handler raises while the text of this is made, which has none."""
+
+    def __init__(self) -> None:
+        self.thrown: list[Exception] = [Limit()]
+
+    def __str__(self) -> str:
+        raise self.thrown.pop() if self.thrown else LookupError
+
+    __repr__ = __str__
 
 
 class Reports:
@@ -81,3 +98,24 @@ def test_an_exception_whose_text_raises_has_a_reason_too() -> None:
 
     assert reason_of(Odd()) == "Odd"
     assert reason_of(KeyError()) == "KeyError"
+
+
+def test_what_is_thrown_in_while_a_place_is_looked_for_reaches_the_engine() -> None:
+    thrown = [Limit()]
+
+    def encode(value: Any) -> bytes:
+        if value == 1 and thrown:
+            raise thrown.pop()
+        return msgspec.json.encode(value)
+
+    with pytest.raises(Limit):
+        place_of({"one": 1, "thing": Thing()}, encode)
+    assert place_of({"one": 1, "thing": Thing()}, encode) == "thing"
+
+
+@pytest.mark.parametrize("text_of", [reason_of, _shown], ids=["text", "repr"])
+def test_what_is_thrown_in_while_an_exception_is_shown_reaches_the_engine(text_of) -> None:
+    error = RaisingOnce()
+    with pytest.raises(Limit):
+        text_of(error)
+    assert text_of(error)
