@@ -517,6 +517,7 @@ def test_closing_twice_is_fine_and_leaves_nothing(name) -> None:
     snapshot.offer("raw", LINES)
     assert tap.snapshot() is None
     assert tap.register("raw") is None
+    assert repr(tap) == f"<Tap {name!r} closed sessions=0>"
     assert not names(f"tapring.{name}")
 
 
