@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from unittest.mock import Mock
@@ -444,14 +445,12 @@ def test_a_lane_that_ends_waits_for_a_ring_that_is_being_made_but_not_for_ever(
     thread = threading.Thread(target=engine.lane.register, args=(0, EPOCH), kwargs=ASKED)
     thread.start()
     assert reached.wait(30)
-    mark_closed = Registry.mark_closed
 
-    def mark_and_go(registry: Registry) -> None:
-        mark_closed(registry)
-        if bound_s:
-            go.set()
+    def let_go(seconds: float) -> None:
+        go.set()
+        time.sleep(seconds)
 
-    monkeypatch.setattr(Registry, "mark_closed", mark_and_go)
+    monkeypatch.setattr(module, "sleep", let_go)  # between two looks whether it is made
     engine.lane.end_all()
     assert go.is_set() is bool(bound_s)
     if bound_s:
