@@ -360,7 +360,9 @@ def _joined(lines: list[bytes], errors: int) -> Packed:
 
 
 def _line(event: Any) -> bytes:
-    return event.encode("utf-8", "surrogateescape") if isinstance(event, str) else _blob(event)
+    if isinstance(event, str):
+        return str.encode(event, "utf-8", "surrogateescape")  # not the code of a subclass
+    return _blob(event)
 
 
 def _blob(event: Any) -> bytes:

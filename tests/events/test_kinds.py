@@ -226,3 +226,16 @@ def test_a_kind_travels_through_its_description() -> None:
 def test_a_dtype_that_cannot_be_shared_is_refused(dtype) -> None:
     with pytest.raises(ValueError, match="dtype"):
         array(dtype)
+
+
+class Liar(str):
+    """Text whose own code makes something else of it."""
+
+    def encode(self, *_: object) -> None:  # type: ignore[override]
+        return None
+
+
+@pytest.mark.parametrize("batch", [[b"one", Liar("two"), 7], [Liar("\ud800"), Liar("two"), b"one"]])
+def test_text_that_encodes_itself_to_anything_costs_no_other_line(batch) -> None:
+    payload, count, errors = Lines().pack(batch)
+    assert (sorted(payload.split()), count, errors) == ([b"one", b"two"], 2, 1)
