@@ -4,16 +4,23 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
 import tapring
+from tapring.shm.segment import Segment, names, unlink
 from tests.conftest import ROOT
 from tests.proofs.soak import events
 from tests.proofs.soak.accountant import Difference, check
+from tests.proofs.soak.besieged import SiegeOrders
 from tests.proofs.soak.evidence import Lane, Part, Position
+from tests.proofs.soak.inspection import ordeals_met
 from tests.proofs.soak.plan import draw
+from tests.proofs.soak.players import Engine
+from tests.proofs.soak.refusals import ERRORS, POSSIBLE, Refusals, refuse
 
 
 def test_a_short_soak_closes_every_ledger() -> None:
@@ -26,6 +33,7 @@ def test_a_short_soak_closes_every_ledger() -> None:
     assert "all ledgers closed" in done.stdout
     for what in (r"(\d+) were killed", r"(\d+) engines killed", r"= ([\d,]+) delivered"):
         assert int(re.search(what, done.stdout)[1].replace(",", "")) > 0, done.stdout
+    assert re.search(r"in the middle of offers: [1-9]", done.stdout), done.stdout
 
 
 def test_a_seed_makes_the_same_plan_again() -> None:
@@ -135,3 +143,84 @@ def test_a_killed_consumer_may_have_had_one_frame_in_hand_and_no_more(
             account(evidence)
     else:
         account(evidence)
+
+
+def test_a_batch_that_was_counted_in_part_is_found(evidence) -> None:
+    evidence[2].unit = 7
+    with pytest.raises(Difference, match="batches that were counted in part: 5, not 0"):
+        account(evidence)
+
+
+def test_a_batch_whose_offer_returned_and_that_was_not_counted_is_found(evidence) -> None:
+    (down,) = evidence[2].downs.values()
+    down |= {"least": 13, "most": 20}
+    with pytest.raises(Difference, match="events offered or left out: 12, not 13 to 20"):
+        account(evidence)
+
+
+# What happens to a besieged engine
+
+
+def besieged(**endured) -> tuple[Engine, Lane]:
+    """An engine that was to meet two ordeals and was not killed, as the inspection sees it."""
+    orders = next(
+        orders
+        for number in range(20)
+        for orders in draw("1", number).engines.values()
+        if isinstance(orders, SiegeOrders)
+    )
+    orders = msgspec.structs.replace(orders, groups=(("lists", "hooks"),))
+    facts = {"pid": 1, "lane": "0" * 8, "threads": 6, "batch": 70, "descriptors": 0, "memory": 0}
+    facts |= {"ups": {}, "downs": {}, "handles": [], "vanished": False, "workers": {}, "words": []}
+    endured = {"met": {"lists": 3, "hooks": 9}, "swallowed": [], "wrong": []} | endured
+    return SimpleNamespace(name="it", orders=orders), Lane(**facts, end={}, endured=endured)
+
+
+def test_what_a_besieged_engine_met_is_counted() -> None:
+    assert ordeals_met(*besieged()) == {"lists": 3, "hooks": 9}
+
+
+@pytest.mark.parametrize(
+    ("endured", "what"),
+    [
+        ({"met": {"lists": 3, "hooks": 0}}, "it never met hooks"),
+        ({"met": {}}, "it never met hooks, lists"),
+        ({"swallowed": ["Limit()"]}, "it lost exceptions or files"),
+        ({"wrong": ["7 is another file"]}, "it lost exceptions or files"),
+    ],
+)
+def test_what_it_never_met_or_has_lost_is_found(endured, what) -> None:
+    with pytest.raises(Difference, match=what):
+        ordeals_met(*besieged(**endured))
+
+
+@pytest.mark.skipif(not POSSIBLE, reason="this machine's system calls are not known")
+@pytest.mark.parametrize(
+    ("what", "use"),
+    [
+        ("locks", lambda segment: segment.try_lock(0)),
+        ("maps", lambda segment: segment.map(0, 4096, writable=True)),
+        ("reserves", lambda segment: Segment.create(f"{segment.name}.1", 4096).close()),
+    ],
+)
+def test_the_kernel_refuses_something_to_one_thread_alone(name, what, use) -> None:
+    refusals, refused = Refusals(), []
+    with Segment.create(f"tapring.{name}", 4096) as segment:
+
+        def suffer() -> None:
+            refuse(what, ERRORS[what][0])
+            sys.setprofile(refusals.note)
+            try:
+                use(segment)
+            except (OSError, tapring.SharedMemoryFull) as error:
+                refused.append(error)
+            sys.setprofile(None)
+
+        thread = Thread(target=suffer)
+        thread.start()
+        thread.join()
+        assert refused
+        assert refusals.met == 1
+        use(segment)
+    for each in names(f"tapring.{name}"):
+        unlink(each)

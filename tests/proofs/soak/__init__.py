@@ -1,4 +1,4 @@
-"""Engines and consumers of all kinds, killed, stopped, starved and forked from a seed.
+"""Engines and consumers of all kinds, killed, stopped, starved, forked and besieged from a seed.
 
 ``python -m tests.proofs.soak --minutes 10`` starts them. After each round it checks the ledger of
 every session to the event, what is left in /dev/shm, and the memory and descriptors of the engines.
@@ -12,6 +12,9 @@ The plan of each round is drawn from a seed; how the kernel schedules it differs
     players     the engines and consumers of a round
     processes   forking, killing, stopping, limits
     engine      the program of an engine and of its workers
+    besieged    the program of an engine to which things happen inside while it offers
+    ordeals     what happens to it: signals, finalizers, hooks, changing batches, lost descriptors
+    refusals    system calls that the kernel refuses to one thread
     consumer    the programs of consumers
     events      events that name their lane, thread and number, for each kind of stage
     witness     logs, words and rings that survive the process that wrote them

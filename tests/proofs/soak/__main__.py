@@ -123,6 +123,7 @@ def _enough(field: Field, options: argparse.Namespace, seconds: float) -> bool:
 
 def _summarize(field: Field, seconds: float) -> None:
     counts, totals = field.counts, field.totals
+    met = ", ".join(f"{times:,} {each}" for each, times in sorted(counts.met.items()))
     kills = counts.consumer_kills + counts.engine_kills
     print(
         f"soak: {counts.rounds} rounds in {seconds:.1f} s, {kills / seconds:.1f} kills a second\n"
@@ -132,6 +133,7 @@ def _summarize(field: Field, seconds: float) -> None:
         f"soak: {totals.sessions} sessions, {totals.offered:,} events offered = "
         f"{totals.delivered:,} delivered + {totals.unread:,} unread + {totals.lost:,} dropped, "
         f"oversize or not serializable; {totals.left_out:,} sampled out or shed\n"
+        f"soak: in the middle of offers: {met or 'nothing'}\n"
         f"soak: largest growth of an engine {counts.growth_bytes / 2**20:.1f} MiB\n"
         f"soak: all ledgers closed"
     )

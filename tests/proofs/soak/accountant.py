@@ -9,6 +9,9 @@ A kill may blur this much and no more. A killed consumer that delivers at most o
 released its events in flight and not logged them; one that delivers at least once may have logged
 them and not released them. It may have stored RELEASED and not MISSED, or MISSED and not GAPS. A
 killed engine may have counted a frame in CAPTURED that it never published: the frames decide.
+
+An engine to which things happen inside (``besieged``) has batches of whole units, so one that is
+counted in part shows. Each whose offer returned is counted; one that was interrupted may be.
 """
 
 from __future__ import annotations
@@ -123,6 +126,10 @@ class _Session:
             if self.begun is not None:
                 passed = self.offered + self.left_out
                 self._same("events offered or left out", self.down["at"] - self.begun, passed)
+            if "least" in self.down:
+                passed = self.offered + self.left_out
+                least, most = self.down["least"], self.down["most"]
+                self._within("events offered or left out", passed, least, most)
         elif self.up is not None and self.lane is not None:
             if self.lane.end is not None:
                 self._differ("the engine closed and did not let it go")
@@ -135,8 +142,11 @@ class _Session:
                 # Batches that are skipped for all sessions are counted a little later.
                 least = done if self.up["whole"] else 0
                 self._within("offered or left out", self.offered + self.left_out, least, begun)
-        elif self.offered and not (self.lane and self.lane.threads > 1 and not self.lane.end):
+        elif self.offered and not (self.lane and self.lane.may_overlook):
             self._differ(f"{self.offered} events, and the engine never took it up")
+        if self.lane is not None and self.lane.end is not None:
+            part = (self.offered + self.left_out) % self.lane.unit
+            self._same("events of batches that were counted in part", part, 0)
 
     # ---- what consumers were given -------------------------------------------------------
 
@@ -213,7 +223,8 @@ class _Session:
 
     def _drain(self) -> Iterator[tuple[int, list[events.Run]]]:
         while self.reader is not None and (taken := self.reader.take()) is not None:
-            unpacked = self.kind.unpack(taken.payload, taken.count)[0]
+            unpacked, more = self.kind.unpack(taken.payload, taken.count)
+            self._same("events of a frame beyond the number in its header", more, 0)
             yield taken.missed, events.runs(self.kind.name, unpacked)
 
     def _check_gaps(self) -> None:

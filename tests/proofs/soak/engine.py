@@ -17,12 +17,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from threading import Thread
+from typing import Any
 
 import msgspec
 
 import tapring
 from tapring.engine.session import Live
 from tapring.engine.snapshot import Snapshot
+from tapring.wire.layout import NAME_PREFIX
 
 from . import events, processes, witness
 
@@ -47,18 +49,7 @@ class EngineOrders(msgspec.Struct, frozen=True):
 
 def run(name: str, orders: EngineOrders, place: Path) -> int:
     """Run as the engine ``name``."""
-    warnings.simplefilter("ignore", tapring.TapWarning)
-    witness.hold_rings(None)
-    control = witness.shared_words(place / f"{name}.control")
-    tap = tapring.Tap(
-        name,
-        stages=events.EXTRA_STAGES,
-        slot_bytes=orders.slot_bytes,
-        buffer_bytes=orders.buffer_bytes,
-        max_sessions=orders.max_sessions,
-        max_duration=orders.max_duration,
-        budget=orders.budget,
-    )
+    tap, control = prepare(name, orders, place)
     lane = Lane(tap, orders, control, place, orders.threads, (os.getppid(),))
     lane.introduce()
     threads = [
@@ -73,8 +64,29 @@ def run(name: str, orders: EngineOrders, place: Path) -> int:
     return 0
 
 
+def prepare(
+    name: str, orders: EngineOrders, place: Path, **more: Any
+) -> tuple[tapring.Tap, memoryview]:
+    """Make the tap of the engine ``name``, and find the words by which the soak commands it."""
+    warnings.simplefilter("ignore", tapring.TapWarning)
+    witness.hold_rings(None)
+    tap = tapring.Tap(
+        name,
+        stages=events.EXTRA_STAGES,
+        slot_bytes=orders.slot_bytes,
+        buffer_bytes=orders.buffer_bytes,
+        max_sessions=orders.max_sessions,
+        max_duration=orders.max_duration,
+        budget=orders.budget,
+        **more,
+    )
+    return tap, witness.shared_words(place / f"{name}.control")
+
+
 class Lane:
     """One process of an engine, and what it writes down."""
+
+    unit = 1  # the number of events in a batch is a multiple of this
 
     def __init__(
         self,
@@ -208,13 +220,16 @@ class Lane:
                 self._log.say("inert", reason=self._tap.reason)
         else:
             self._said = True
+            # A consumer that waited for the engine may have a session already.
+            rings = processes.descriptors_of(f"{NAME_PREFIX}.{self._tap.name}.{self._tap.lane}.")
             self._log.say(
                 "ready",
                 pid=os.getpid(),
                 lane=self._tap.lane,
                 threads=self._threads,
                 batch=self._orders.batch,
-                descriptors=processes.descriptors(os.getpid()) - 1,
+                unit=self.unit,
+                descriptors=processes.descriptors(os.getpid()) - 1 - len(rings),
                 memory=processes.memory_bytes(os.getpid()),
             )
 
@@ -229,9 +244,7 @@ class Lane:
             for session, each in live.items():
                 if session not in known:
                     known[session] = each
-                    at = self._next[0][each.row.stage]
-                    whole = each.row.sample == 1 and self._orders.budget is None
-                    self._log.say("up", id=session, stage=each.row.stage, at=at, whole=whole)
+                    self._note_up(session, each)
             for session in known.keys() - live.keys():
                 # Another thread may be in the middle of releasing it.
                 if not known[session].open:
@@ -239,7 +252,12 @@ class Lane:
         self._words[witness.ACTIVE] = len(known)
         self._words[witness.FAULTS] = self._tap.faults
 
-    def _note_down(self, session: int, live: Live) -> None:
+    def _note_up(self, session: int, live: Live) -> None:
+        stage = live.row.stage
+        whole = live.row.sample == 1 and self._orders.budget is None
+        self._log.say("up", id=session, stage=stage, at=self._next[0][stage], whole=whole)
+
+    def _note_down(self, session: int, live: Live, **more: int) -> None:
         writer = live.writer
         self._log.say(
             "down",
@@ -252,6 +270,7 @@ class Lane:
             errors=writer.errors,
             sampled_out=writer.sampled_out,
             shed=writer.shed,
+            **more,
         )
 
     def _offer(self, watched: Snapshot, thread: int, random: Random) -> None:

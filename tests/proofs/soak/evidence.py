@@ -34,6 +34,14 @@ class Lane(msgspec.Struct):
     vanished: bool
     workers: dict[int, int]  # how those that it forked have ended
     words: list[int]
+    unit: int = 1
+    blind: bool = False  # whether it has closed its descriptors, so that it looks dead
+    endured: dict[str, Any] | None = None  # how often it met each ordeal, and what went wrong
+
+    @property
+    def may_overlook(self) -> bool:
+        """Whether a session can have come and gone between two batches of its main thread."""
+        return self.threads > 1 and (self.unit > 1 or not self.end)
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -112,6 +120,9 @@ def _lane(path: Path) -> Lane | None:
             vanished="vanish" in said,
             workers={record["pid"]: record["status"] for record in said.get("worker", ())},
             words=list(words),
+            unit=ready["unit"],
+            blind="blind" in said,
+            endured=said["endured"][0] if "endured" in said else None,
         )
 
 

@@ -17,6 +17,7 @@ from tapring.wire.ledger import Account
 
 from . import evidence, processes, witness
 from .accountant import Difference, Totals, check
+from .besieged import SiegeOrders
 from .players import Consumer, Engine
 from .processes import Child
 
@@ -70,6 +71,16 @@ def is_quiet(engine: Engine, removed: list[Removed]) -> bool:
     return all(_is_idle(engine, lane) for lane in engine.living_lanes())
 
 
+def what_is_left(engine: Engine) -> list[str]:
+    """What keeps each living lane of ``engine`` from being idle."""
+    return [
+        f"{lane.lane}: heard {lane.words[witness.HEARD]}, {lane.words[witness.ACTIVE]} sessions, "
+        f"{processes.descriptors(lane.pid)} descriptors (at first {lane.descriptors}), "
+        f"{names(f'tapring.{engine.name}.{lane.lane}')}"
+        for lane in engine.living_lanes()
+    ]
+
+
 def growth(engine: Engine) -> int:
     """By how many bytes the processes of ``engine`` grew; also check that they had no faults.
 
@@ -94,14 +105,33 @@ def growth(engine: Engine) -> int:
 
 def _is_idle(engine: Engine, lane: evidence.Lane) -> bool:
     try:
+        if lane.blind:  # nothing that others do reaches it any more
+            return lane.words[witness.HEARD] == 1
         return (
             lane.words[witness.HEARD] == 1
             and lane.words[witness.ACTIVE] == 0
-            and processes.descriptors(lane.pid) == lane.descriptors
+            and 0 <= processes.descriptors(lane.pid) - lane.descriptors <= engine.losses
             and not names(f"tapring.{engine.name}.{lane.lane}.")
         )
     except (FileNotFoundError, ProcessLookupError):
         return True  # a worker that has just ended
+
+
+def ordeals_met(engine: Engine, lane: evidence.Lane) -> dict[str, int]:
+    """How often a besieged engine met each of its ordeals; also check that nothing came of them.
+
+    If it was not killed, it has met everything that was planned.
+    """
+    orders, endured = engine.orders, lane.endured
+    if not isinstance(orders, SiegeOrders) or (endured is None and lane.end is None):
+        return {}
+    met: dict[str, int] = endured["met"] if endured else {}
+    never = sorted({each for group in orders.groups for each in group if not met.get(each)})
+    if never:
+        raise Difference(f"{engine.name} never met {', '.join(never)}: {endured}")
+    if endured is None or endured["swallowed"] or endured["wrong"]:
+        raise Difference(f"{engine.name} lost exceptions or files: {endured}")
+    return met
 
 
 # ---- the account of one engine in a round ------------------------------------------------
@@ -115,6 +145,7 @@ class Inspection:
         self._lanes = {lane.lane: lane for lane in engine.lanes()}
         self._consumers = [consumer.evidence() for consumer in consumers]
         self._removed = [each for each in removed if f".{engine.name}." in each.name]
+        self.met: dict[str, int] = {}  # how often each ordeal
         self._rings = {(lane, id_): path for lane, id_, path in witness.held_rings(engine.name)}
 
     def check(self) -> Totals:
@@ -143,6 +174,8 @@ class Inspection:
             for pid, status in lane.workers.items():
                 if status and pid not in self._engine.killed_workers:
                     raise Difference(f"{self._engine.name}: worker {pid} ended with {status}")
+            for each, times in ordeals_met(self._engine, lane).items():
+                self.met[each] = self.met.get(each, 0) + times
         self._engine.accounted |= self._rings.keys()
 
     def _check_session(self, key: tuple[str, int]) -> Totals:
@@ -172,7 +205,10 @@ class Inspection:
         logged = sum(part.logged for part in parts)
         if all(part.clean for part in parts) and stats["delivered"] != before + logged:
             raise Difference(f"{one.name} was given {logged} events after {before}, not {stats}")
-        alive = all(lane in self._lanes and self._lanes[lane].end for lane in one.lanes())
+        alive = all(
+            lane in self._lanes and self._lanes[lane].end and not self._lanes[lane].blind
+            for lane in one.lanes()
+        )
         if by == "evicted" or (by == "engine-death" and alive):
             raise Difference(f"{one.name} ended by {by} on lanes {one.lanes()}, all of them closed")
 
@@ -203,7 +239,7 @@ class Inspection:
             if each.reason == "its consumer has died":
                 dead += 1
             elif each.reason == "its engine has died":
-                if lane is not None and lane.end is not None:
+                if lane is not None and lane.end is not None and not lane.blind:
                     raise Difference(f"{each} was removed, and its engine has closed it")
                 ring = self._rings.get((lane_id, int(session[0]))) if session else None
                 if ring is not None and each.account != _account_of(ring):

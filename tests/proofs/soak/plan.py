@@ -13,11 +13,14 @@ import msgspec
 from tapring.consumer.intake import AT_LEAST_ONCE, AT_MOST_ONCE
 from tapring.consumer.waiting import DOORBELL, POLL, SPIN
 
+from .besieged import SiegeOrders
 from .consumer import ConsumerOrders
 from .engine import EngineOrders
 from .events import STAGES
+from .ordeals import HOOKS, LAST, ORDEALS, SCARCE, STORMS
 
 VETERAN = "veteran"
+BESIEGED = "besieged"
 _LENGTH_S = (0.5, 1.4)  # of a round, without its end
 
 
@@ -72,6 +75,7 @@ class _Drawing:
 
     def plan(self) -> Plan:
         self._draw_engines()
+        self._draw_besieged()
         names = [*self.engines, *self.engines, VETERAN]
         for _ in range(self.random.randint(7, 13)):
             self._draw_consumer(self.random.choice(names))
@@ -117,6 +121,29 @@ class _Drawing:
             self._add(self._moment() / 3, verb, VETERAN)
         if self._chance(0.2):
             self._starve(VETERAN, 0.0)
+
+    def _draw_besieged(self) -> None:
+        """An engine to which things happen inside. It is rarely killed: it has to meet them all."""
+        hooked = self._chance(0.5)
+        groups = [self._mixed(hooked=hooked) for _ in range(2)]
+        if SCARCE and self._chance(0.6):
+            groups.append((self.random.choice(SCARCE),))
+        if self._chance(0.3):
+            groups.append((LAST,))
+        plain = _engine(self.random, f"{self.seed}/{BESIEGED}")
+        orders = msgspec.structs.asdict(plain) | {"batch": 70, "threads": 1, "budget": None}
+        self.engines[BESIEGED] = SiegeOrders(
+            **orders | {"pause_s": 0.0005, "max_sessions": 16}, groups=tuple(groups), hooked=hooked
+        )
+        self._add(0.0, "engine", BESIEGED)
+        if self._chance(0.1):
+            self._add(self._moment(), "kill", BESIEGED)
+
+    def _mixed(self, *, hooked: bool) -> tuple[str, ...]:
+        """Three that can happen at once."""
+        left_out = {*SCARCE, LAST, self.random.choice(STORMS), *(() if hooked else HOOKS)}
+        three = self.random.sample([each for each in ORDEALS if each not in left_out], 3)
+        return tuple(each for each in ORDEALS if each in three)
 
     def _starve(self, name: str, start: float) -> None:
         verb = self.random.choice(("few-files", "small-files"))

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import consumer, engine, evidence, processes, witness
+from . import besieged, consumer, engine, evidence, processes, witness
+from .ordeals import LAST, SCARCE
 from .plan import Reading
 from .processes import Child
 
@@ -20,7 +21,11 @@ class Engine:
         self.orders = orders
         self.place = place
         self.children: list[Child] = []
-        self.starved = False  # whether it was ever short of something in this round
+        siege = orders if isinstance(orders, besieged.SiegeOrders) else None
+        # Whether it was ever short of something in this round.
+        self.starved = siege is not None and siege.meets(*SCARCE, LAST)
+        # How many descriptors it may lose: an exception can come just after the kernel gave one.
+        self.losses = 3 if siege is not None and siege.meets("exceptions") else 0
         self.killed_workers: set[int] = set()
         self.accounted: set[tuple[str, int]] = set()  # sessions of rounds that are over
         self.faults: dict[int, int] = {}  # of each process, as last seen
@@ -30,8 +35,8 @@ class Engine:
 
     def start(self) -> None:
         """Start one more process of it."""
-        program = engine.run, self.name, self.orders, self.place
-        self.children.append(processes.start(self.place, *program))
+        run = besieged.run if isinstance(self.orders, besieged.SiegeOrders) else engine.run
+        self.children.append(processes.start(self.place, run, self.name, self.orders, self.place))
 
     def living(self) -> list[Child]:
         """Its running processes without workers, the oldest first."""

@@ -19,6 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from tapring.shm.segment import DIRECTORY
+
 PATIENCE_S: Final = 30.0
 _LONGEST_LIFE_S: Final = 600
 _SET_PDEATHSIG: Final = 1
@@ -144,6 +146,16 @@ def limit(pid: int, what: int, soft: int | None) -> None:
 def descriptors(pid: int) -> int:
     """The number of files that a process has open."""
     return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def descriptors_of(prefix: str) -> set[int]:
+    """The numbers of this process's descriptors that lead to segments whose names begin so."""
+    found = set()
+    for each in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # the listing's own
+            if os.readlink(f"/proc/self/fd/{each}").startswith(f"{DIRECTORY}/{prefix}"):
+                found.add(int(each))
+    return found
 
 
 def memory_bytes(pid: int) -> int:

@@ -23,7 +23,7 @@ from . import inspection, processes, witness
 from .accountant import Difference, Totals
 from .plan import VETERAN, Plan, Reading, Step
 from .players import Consumer, Engine
-from .processes import Child, wait_for, wait_for_end
+from .processes import Child, Hung, wait_for, wait_for_end
 
 # /dev/shm is really filled only if it is small (a container's or our own). Otherwise that would use
 # up the machine's memory, so a limit on the size of files takes its place.
@@ -45,6 +45,7 @@ class Counts(msgspec.Struct):
     shortages: int = 0
     refused: int = 0
     growth_bytes: int = 0
+    met: dict[str, int] = {}  # how often each ordeal
 
 
 class Round:
@@ -241,7 +242,10 @@ class Round:
             each.control[witness.CLOSE] = 1
         for each in self._engines.values():
             is_quiet = partial(inspection.is_quiet, each, self._removed)
-            wait_for(is_quiet, f"{each.name} to let all sessions go", _QUIET_POLL_S)
+            try:
+                wait_for(is_quiet, f"{each.name} to let all sessions go", _QUIET_POLL_S)
+            except Hung as hung:
+                raise Hung(f"{hung}; {inspection.what_is_left(each)}") from None
             self._counts.growth_bytes = max(self._counts.growth_bytes, inspection.growth(each))
         self._old.control[witness.CLOSE] = 0
 
@@ -276,4 +280,6 @@ class Round:
             found = inspection.Inspection(each, mine, self._removed)
             totals.add(found.check())
             self._counts.refused += found.refused()
+            for ordeal, times in found.met.items():
+                self._counts.met[ordeal] = self._counts.met.get(ordeal, 0) + times
         return totals

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic_ns
+from types import FunctionType
 from typing import Any, Final
 
 import msgspec
@@ -85,7 +86,11 @@ def hold_rings(log: Log | None) -> None:
         if log is not None:
             log.say("made", lane=info.lane, id=row.id)
 
-    registry.create_ring = create_and_hold
+    # An exception passes through its frame, which must not look like a handler's (``thrown_in``).
+    as_ours = {**globals(), "__name__": registry.__name__}
+    registry.create_ring = FunctionType(
+        create_and_hold.__code__, as_ours, closure=create_and_hold.__closure__
+    )
     Segment.drop_pages = drop_and_keep  # type: ignore[method-assign]
 
 
