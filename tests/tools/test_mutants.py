@@ -114,15 +114,6 @@ def test_the_narrowest_tests_come_first() -> None:
     assert {os.path.dirname(each) for each in narrow} == {"tests/wire"}
 
 
-def test_a_module_without_a_test_file_of_its_own_is_tried_by_the_one_that_the_house_names() -> None:
-    house = (ROOT / "tests" / "test_house.py").read_text()
-    _, _, table = house.partition("TESTED_ELSEWHERE = ")
-    elsewhere = ast.literal_eval(table.partition("}")[0] + "}")
-    assert elsewhere
-    for module, file in elsewhere.items():
-        assert Project(ROOT).test_files(module, "package")[0] == f"tests/{file}"
-
-
 def test_comparisons_constants_and_operators_change() -> None:
     assert changes("x = a < b") == {("a < b", "a <= b"), ("a < b", "a >= b")}
     assert changes("x = a and b") == {("a and b", "a or b")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import sys
 from dataclasses import dataclass
@@ -69,8 +68,6 @@ class Project:
         paired = tests / package / f"test_{name or 'init'}.py"
         if module in GROUND:  # the engine relies on it most
             package, paired = "engine", tests / f"test_{module}.py"
-        if elsewhere := self._tested_elsewhere().get(module):
-            paired = tests / elsewhere
         files = [paired] if paired.exists() else []
         files += sorted((tests / package).rglob("test_*.py"))
         if depth != "package":
@@ -78,10 +75,3 @@ class Project:
         if depth == "all":
             files += sorted(tests.rglob("test_*.py"))
         return [str(path.relative_to(self.root)) for path in dict.fromkeys(files)]
-
-    def _tested_elsewhere(self) -> dict[str, str]:
-        path = self.root / "tests" / "test_house.py"
-        for node in ast.parse(path.read_text()).body if path.exists() else ():
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "TESTED_ELSEWHERE":
-                return dict(ast.literal_eval(node.value))
-        return {}
