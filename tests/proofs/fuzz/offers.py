@@ -6,6 +6,7 @@ import os
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 
 import tapring
 from tapring.events.kinds import Kind
@@ -22,6 +23,7 @@ STAGES: Final[dict[str, Any]] = {"blobs": "bytes", "records": tapring.array(RECO
 NAMES: Final = ("raw", "decoded", "blobs", "records")
 SLOT_BYTES: Final = 64
 BUFFERS: Final = (64 << 10, 4 * SLOT_BYTES)
+ROOMS: Final = (0, 1, 7, 16, 40, 200)
 
 
 class Ring:
@@ -67,6 +69,7 @@ class Engine:
         )
         self.enc_hook = enc_hook
         self._buffer_bytes = choices.pick(BUFFERS)
+        self._room = choices.pick(ROOMS)
         self.rings: dict[str, Ring] = {}
         self.outcomes: set[str] = set()
 
@@ -80,6 +83,8 @@ class Engine:
         assert watched is not None
         watched.offer(stage, batch)
         frames = self.drain(stage)
+        for payload, in_it in frames:
+            cut(ring.kind, payload, in_it, self._room)
         after = ring.ledger()
         refused = self.tap.misuse - misuse
         count = after.offered - before.offered
@@ -151,6 +156,51 @@ class Engine:
 
     def outcome(self) -> str:
         return ", ".join(sorted(self.outcomes)) or "nothing to tell"
+
+
+def cut(kind: Kind, payload: bytes, count: int, room: int) -> None:
+    """Take ``payload`` in parts that fit into ``room``, and at each place: all events are there."""
+    # A line that holds newlines makes more lines than the header counts.
+    whole, more = kind.unpack(payload, count)
+    plain = [kind.unpack(each, 1)[0] for each in _singly(kind, payload, count)]
+    parts, left = kind.parts(memoryview(payload) if kind.name == "array" else payload, count), count
+    while left:
+        taken, events = parts.take(room)
+        assert (events > 0) == bool(len(taken)), "a part without events, or events without a part"
+        if events:
+            assert len(taken) <= room
+            if not more:
+                assert _shown(kind.unpack(bytes(taken), events)) == _shown(
+                    (_sum(kind, plain[count - left : count - left + events]), 0)
+                )
+        else:
+            assert not parts.fits(room)
+            parts.skip()
+        left -= events or 1
+        assert parts.count == left
+    if not more and kind.name != "array":
+        assert _shown(whole) == _shown([event for each in plain for event in each])
+
+
+def _singly(kind: Kind, payload: bytes, count: int) -> list[bytes]:
+    """The payload of each event, split off one after the other."""
+    found, rest = [], payload
+    for left in range(count, 0, -1):
+        first, rest = kind.split(rest, left, 1)
+        found.append(bytes(first))
+    return found
+
+
+def _sum(kind: Kind, events: list[list[Any]]) -> list[Any]:
+    """What these events, each unpacked by itself, are as one frame: one array, or a list."""
+    if kind.name == "array":
+        return [np.concatenate([each for (each,) in events])]
+    return [event for each in events for event in each]
+
+
+def _shown(value: Any) -> str:
+    """The text of a value: NaN equals NaN there."""
+    return repr(value)
 
 
 def _goes_by_its_neighbors(event: Any) -> bool:

@@ -170,7 +170,7 @@ def memory_bytes(pid: int) -> int:
 def highest_descriptor(pid: int) -> int:
     """The highest number of an open file of a process."""
     with suppress(FileNotFoundError, ProcessLookupError):
-        return max(int(fd) for fd in os.listdir(f"/proc/{pid}/fd"))
+        return max((int(fd) for fd in os.listdir(f"/proc/{pid}/fd")), default=64)  # it is ending
     return 64
 
 
