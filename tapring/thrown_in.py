@@ -67,32 +67,33 @@ def comes_of(error: Exception, function: Callable[[Any], object], argument: Any)
     """Return whether ``function`` raised ``error`` because of ``argument``, whose code it may run.
 
     In doubt it is called again, because a handler may raise again, too: it must fail three times
-    more with an exception of that type. Raises another one, if such came just once in between: a
-    handler has thrown it into this.
+    more with an exception of that type. Raises one of another type that came just once in between:
+    a handler has thrown it into this.
     """
     if not was_thrown_in(error):
         return True
-    other: Exception | None = None
-    alike = others = 0
+    alike = 0
+    others: list[Exception] = []
+    in_a_row = 0
     try:
         for _ in range(2 * _TRIES):  # it may fail in another way each time: a handler does not
             try:
                 function(argument)
             except Exception as again:
                 if type(again) is type(error):
-                    alike += 1
-                elif type(again) is type(other):
-                    others += 1
+                    alike, in_a_row = alike + 1, 0
                 else:
-                    other, others = again, 1
+                    same = in_a_row and type(again) is type(others[-1])
+                    in_a_row = in_a_row + 1 if same else 1
+                    others.append(again)
             else:
                 return False
-            if others == _TRIES:
+            if in_a_row == _TRIES:
                 return False
             if alike == _TRIES:
                 break
-        if other is not None and alike == _TRIES:
-            raise other
+        if len(others) == 1 and alike == _TRIES:
+            raise others[0]
         return True
     finally:
-        other = None  # its traceback keeps this frame
+        others.clear()  # a traceback keeps this frame

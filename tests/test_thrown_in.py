@@ -173,6 +173,13 @@ def test_an_event_that_fails_in_another_way_each_time_is_at_fault() -> None:
     assert comes_of(first_error(event), Event.read, event)
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_an_event_that_fails_in_two_ways_by_turns_is_at_fault(first) -> None:
+    turns = [JobTimeout() if turn % 2 == first else LookupError() for turn in range(8)]
+    event = Event(JobTimeout(), *turns)
+    assert comes_of(first_error(event), Event.read, event)
+
+
 def test_no_exception_of_another_try_outlives_the_question() -> None:
     tries = itertools.count()
 

@@ -89,11 +89,9 @@ def own_offset_ns() -> int | None:
         mine = os.readlink(f"{_NAMESPACES}/time")
         if os.readlink(f"{_NAMESPACES}/time_for_children") != mine:
             return None
-        fd = os.open(_OFFSETS, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            offsets = os.read(fd, _OFFSETS_BYTES)
-        finally:
-            os.close(fd)
+        # A file, and not a bare descriptor: it is closed even if an exception comes before ``with``.
+        with open(_OFFSETS, "rb", buffering=0) as file:
+            offsets = file.read(_OFFSETS_BYTES)
     except OSError as error:
         if is_of_a_handler(error):
             raise

@@ -21,6 +21,7 @@ from .segment import DIRECTORY, MODE, explain, not_given, unlink
 
 # The smallest sem_t of today's C libraries. Touching a shorter file would raise SIGBUS.
 _SMALLEST_BYTES: Final = 16
+_TRIES: Final = 100
 
 
 class Bell:
@@ -35,13 +36,38 @@ class Bell:
     def make(cls, name: str, owner: int) -> Bell:
         """Make the doorbell ``name`` for an engine of user ``owner``, or open one that exists.
 
+        One that exists may go meanwhile: the engine removes it when it ends the session. Then it is
+        made anew, and its maker removes it.
+
         Raises SharedMemoryFull if it cannot be made, and NotPermitted if it cannot be given to that
         user, or the one that exists belongs to another user.
         """
+        for _ in range(_TRIES):
+            bell = cls._new(name, owner) or cls._existing(name, owner)
+            if bell is not None:
+                return bell
+        raise SharedMemoryFull(f"the doorbell {name} is made and removed again and again; retry")
+
+    @classmethod
+    def open(cls, name: str, owner: int) -> Bell:
+        """Open a doorbell of user ``owner`` or of root.
+
+        The file is looked at first, as in ``Segment.attach``: another user could shorten it while
+        it is mapped, or block its opening with a lease. Raises NotPermitted if it is not a doorbell
+        of these users, and SharedMemoryFull if it is gone or cannot be opened.
+        """
+        bell = cls._existing(name, owner)
+        if bell is None:
+            raise SharedMemoryFull(f"the doorbell {name} is gone: its session has ended")
+        return bell
+
+    @classmethod
+    def _new(cls, name: str, owner: int) -> Bell | None:
+        """Make a doorbell; None if there is one."""
         try:
             semaphore = posix_ipc.Semaphore(f"/{name}", posix_ipc.O_CREX, mode=MODE)
         except posix_ipc.ExistentialError:
-            return cls.open(name, owner)
+            return None
         except (posix_ipc.Error, OSError, ValueError) as error:
             if type(error) is not OSError and is_of_a_handler(error):
                 raise
@@ -59,18 +85,15 @@ class Bell:
         return bell
 
     @classmethod
-    def open(cls, name: str, owner: int) -> Bell:
-        """Open a doorbell of user ``owner`` or of root.
-
-        The file is looked at first, as in ``Segment.attach``: another user could shorten it while
-        it is mapped, or block its opening with a lease. Raises NotPermitted if it is not a doorbell
-        of these users, and SharedMemoryFull if it cannot be opened.
-        """
+    def _existing(cls, name: str, owner: int) -> Bell | None:
+        """Open a doorbell; None if there is none."""
         try:
             status = os.lstat(_path(name))
         except OSError as error:
             if is_of_a_handler(error):
                 raise
+            if isinstance(error, FileNotFoundError):
+                return None
             raise _lack(name, error) from None
         if (
             not stat.S_ISREG(status.st_mode)
@@ -81,6 +104,8 @@ class Bell:
             raise NotPermitted(f"{_path(name)} is not a doorbell of user {owner}; remove it")
         try:
             return cls(name, posix_ipc.Semaphore(f"/{name}"))
+        except posix_ipc.ExistentialError:
+            return None
         except (posix_ipc.Error, OSError, ValueError) as error:
             # posix_ipc's own "too many open files" has no number either.
             if type(error) is not OSError and is_of_a_handler(error):

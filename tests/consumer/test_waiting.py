@@ -1,6 +1,7 @@
 """The ways of waiting: how long each one sleeps, and what ends it."""
 
 import asyncio
+import os
 from time import monotonic_ns
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import tapring
 from tapring.consumer import waiting
 from tapring.consumer.waiting import WAKES, Poll, Spin, make_waiter
 from tapring.shm.doorbell import Bell
+from tapring.shm.segment import names
 
 FOREVER = 1 << 62
 
@@ -121,3 +123,30 @@ def test_a_way_of_waiting_is_made_by_its_name(name, wake) -> None:
         finally:
             waiter.unlink()
             waiter.close()
+
+
+def test_a_session_that_ends_while_its_doorbell_is_opened_is_read_to_its_end(
+    name, monkeypatch
+) -> None:
+    """The engine removes the doorbell of the consumer before, as it does with the ring."""
+    with tapring.Tap(name) as tap:
+        handle = tap.register("raw")
+        tap.snapshot().offer("raw", [b"last"])
+        with tapring.attach_session(name, handle.id, wake="doorbell") as before:
+            look_at = os.lstat
+            before._intake.merge.waiter.unlink = lambda: None  # as if it were killed
+        assert names(f"sem.tapring.{name}.")
+
+        def ends_it(path):
+            if "/sem." in path:
+                monkeypatch.setattr(os, "lstat", look_at)
+                handle.close()
+                assert not names(f"sem.tapring.{name}.")
+            return look_at(path)
+
+        monkeypatch.setattr(os, "lstat", ends_it)
+        with tapring.attach_session(name, handle.id, wake="doorbell") as session:
+            assert os.lstat is look_at, "the doorbell was never looked at"
+            assert list(session) == [b"last"]
+            assert session.ended_by == "closed"
+        assert not names(f"sem.tapring.{name}.")

@@ -1,5 +1,6 @@
 """A doorbell: a semaphore that wakes a consumer, and that never keeps one waiting for ever."""
 
+import errno
 import os
 import threading
 import time
@@ -53,6 +54,40 @@ def test_one_that_exists_is_opened_and_not_made(bell) -> None:
     again.close()
 
 
+@pytest.mark.parametrize("goes_before", ["its file is looked at", "it is opened"])
+def test_one_that_goes_while_it_is_opened_is_made_anew(bell, goes_before, monkeypatch) -> None:
+    """An engine ends a session, and removes its doorbell, while a consumer attaches."""
+    look_at = os.lstat
+
+    def gone(path):
+        monkeypatch.setattr(os, "lstat", look_at)
+        if goes_before == "it is opened":
+            status = look_at(path)
+            bell.unlink()
+            return status
+        bell.unlink()
+        return look_at(path)
+
+    monkeypatch.setattr(os, "lstat", gone)
+    anew = Bell.make(bell.name, ME)
+    assert os.lstat is look_at, "the doorbell was never looked at"
+    anew.ring()
+    by_its_name = Bell.open(bell.name, ME)
+    by_its_name.wait(LONG_S)
+    by_its_name.close()
+    anew.unlink()
+    anew.close()
+
+
+def test_one_that_goes_each_time_it_is_made_is_a_clear_error(bell, monkeypatch) -> None:
+    def gone(path):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+    monkeypatch.setattr(os, "lstat", gone)
+    with pytest.raises(SharedMemoryFull, match="made and removed again and again"):
+        Bell.make(bell.name, ME)
+
+
 def test_closing_twice_is_fine_and_a_closed_one_neither_rings_nor_waits(bell) -> None:
     bell.close()
     bell.close()
@@ -64,7 +99,7 @@ def test_its_name_goes_and_those_who_have_it_open_go_on(bell) -> None:
     other = Bell.open(bell.name, ME)
     bell.unlink()
     assert names(bell_file(bell.name)) == []
-    with pytest.raises(SharedMemoryFull, match="cannot be opened"):
+    with pytest.raises(SharedMemoryFull, match="is gone: its session has ended"):
         Bell.open(bell.name, ME)
     other.ring()
     bell.wait(LONG_S)
