@@ -67,8 +67,8 @@ def comes_of(error: Exception, function: Callable[[Any], object], argument: Any)
     """Return whether ``function`` raised ``error`` because of ``argument``, whose code it may run.
 
     In doubt it is called again, because a handler may raise again, too: it must fail three times
-    more with an exception of that type. Raises one of another type that came just once in between:
-    a handler has thrown it into this.
+    more with an exception of that type, from code that is not ours. Raises one of another type that
+    came just once in between: a handler has thrown it into this.
     """
     if not was_thrown_in(error):
         return True
@@ -80,7 +80,7 @@ def comes_of(error: Exception, function: Callable[[Any], object], argument: Any)
             try:
                 function(argument)
             except Exception as again:
-                if type(again) is type(error):
+                if type(again) is type(error) and was_thrown_in(again):
                     alike, in_a_row = alike + 1, 0
                 else:
                     same = in_a_row and type(again) is type(others[-1])
@@ -92,7 +92,7 @@ def comes_of(error: Exception, function: Callable[[Any], object], argument: Any)
                 return False
             if alike == _TRIES:
                 break
-        if len(others) == 1 and alike == _TRIES:
+        if len(others) == 1 and alike == _TRIES and was_thrown_in(others[0]):
             raise others[0]
         return True
     finally:

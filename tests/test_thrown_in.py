@@ -6,6 +6,7 @@ import itertools
 import json
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
@@ -164,6 +165,17 @@ def test_an_exception_that_is_thrown_into_another_try_reaches_the_engine(again) 
     with pytest.raises(JobTimeout) as caught:
         comes_of(error, Event.read, event)
     assert caught.value is limit
+    assert event.outcomes == []
+
+
+@pytest.mark.parametrize("again", [0, 1, 2])
+def test_an_exception_of_the_type_of_our_own_reaches_the_engine(again) -> None:
+    """The event's own is raised by our code each time; the other came from elsewhere."""
+    ours: dict[str, Any] = {"__name__": "tapring.of_this_test"}
+    exec("def read(event):\n    event.read()\n    int(None)", ours)
+    event = Event(TypeError(), *[TypeError()] * again, None, None, None)
+    error = raised(functools.partial(ours["read"], event))
+    assert not comes_of(error, ours["read"], event)
     assert event.outcomes == []
 
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from ..events.batches import NotABatch
+from ..thrown_in import comes_of
 from .fanout import Turn, Watched
 from .session import Live
 from .snapshot import Snapshot
@@ -54,7 +55,9 @@ class Resting(Snapshot, eq=False, gc=False):
         """Count ``batch`` as skipped for the sessions of ``stage``."""
         try:
             watched = self.watching.stages[stage]
-        except (KeyError, TypeError):
+        except (KeyError, TypeError) as error:
+            if not comes_of(error, self.watching.stages.__getitem__, stage):
+                raise
             self.watching.complaints.unknown_stage(stage)
             return
         if watched is not None:

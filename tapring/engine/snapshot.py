@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ..events.batches import NotABatch
-from ..thrown_in import was_thrown_in
+from ..thrown_in import comes_of, was_thrown_in
 from .complaints import Complaints
 from .fanout import Watched, instead_of
 from .gate import Gate
@@ -60,7 +60,9 @@ class Snapshot(msgspec.Struct, eq=False, gc=False):
         watching = self.watching
         try:
             watched = watching.stages[stage]
-        except (KeyError, TypeError):
+        except (KeyError, TypeError) as error:
+            if not comes_of(error, watching.stages.__getitem__, stage):
+                raise
             watching.complaints.unknown_stage(stage)
             return
         if watched is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import monotonic_ns
 from typing import Any
 
+from ..thrown_in import comes_of
 from .meter import Meter
 from .shedding import Resting
 from .snapshot import Snapshot
@@ -19,7 +20,9 @@ class Timed(Snapshot, eq=False, gc=False):
         """As ``Snapshot.offer``, between two readings of the clock."""
         try:
             watched = self.watching.stages.get(stage)
-        except TypeError:  # Snapshot.offer says what is wrong
+        except TypeError as error:  # Snapshot.offer says what is wrong
+            if not comes_of(error, self.watching.stages.get, stage):
+                raise
             watched = None
         if watched is None:
             super().offer(stage, batch)

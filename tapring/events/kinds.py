@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
-from ..thrown_in import comes_of
+from ..thrown_in import comes_of, was_thrown_in
 from .batches import NotABatch, sequence, type_of, unreadable
 from .cutting import (
     BlobParts,
@@ -113,10 +113,15 @@ class Lines(_Text):
             # the joined text would copy it again (2 ns an event of 206 bytes). The copy is what is
             # counted: another thread may change the list meanwhile.
             lines = [*batch, b""]
-            try:
-                return _NEWLINE.join(lines), len(lines) - 1, 0
-            except (TypeError, ValueError, BufferError):  # text; a released memoryview
-                return self._pack_text(lines[:-1])
+            # join takes any buffer, also a numpy scalar's. Looking at each event's type would take
+            # 7 to 20 ns an event (a batch of 64 lines takes 50 ns an event altogether).
+            if type(lines[0]) is bytes or _BUFFERS.issuperset(map(type, lines)):
+                try:
+                    return _NEWLINE.join(lines), len(lines) - 1, 0
+                except (TypeError, ValueError, BufferError) as error:  # text; a released memoryview
+                    if was_thrown_in(error):
+                        raise
+            return self._pack_text(lines[:-1])
         if isinstance(batch, bytes | bytearray | memoryview | str):
             return self._pack_block(batch)
         return self.pack(sequence(batch, self.name))
@@ -130,7 +135,9 @@ class Lines(_Text):
     def _pack_text(self, batch: list[Any]) -> Packed:
         try:
             text = "\n".join([*batch, ""]).encode("utf-8", "surrogateescape")
-        except (TypeError, UnicodeEncodeError):
+        except (TypeError, UnicodeEncodeError) as error:
+            if was_thrown_in(error):
+                raise
             return _joined(*pack_each(batch, _line, self.report))
         return text, len(batch), 0
 
@@ -359,6 +366,9 @@ def _joined(lines: list[bytes], errors: int) -> Packed:
     return _NEWLINE.join([*lines, b""]), len(lines), errors
 
 
+_BUFFERS: Final = frozenset((bytes, bytearray, memoryview))
+
+
 def _line(event: Any) -> bytes:
     if isinstance(event, str):
         return str.encode(event, "utf-8", "surrogateescape")  # not the code of a subclass
@@ -366,6 +376,8 @@ def _line(event: Any) -> bytes:
 
 
 def _blob(event: Any) -> bytes:
+    if type(event) is bytes:
+        return event
     if isinstance(event, bytes | bytearray | memoryview):
-        return bytes(event)
+        return bytes(memoryview(event))  # not the code of a subclass
     raise TypeError(f"objects of type {type_of(event)} are neither text nor bytes")

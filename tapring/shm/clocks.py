@@ -89,7 +89,7 @@ def own_offset_ns() -> int | None:
         mine = os.readlink(f"{_NAMESPACES}/time")
         if os.readlink(f"{_NAMESPACES}/time_for_children") != mine:
             return None
-        # A file, and not a bare descriptor: it is closed even if an exception comes before ``with``.
+        # A file and not a bare descriptor: it is closed though an exception comes before ``with``.
         with open(_OFFSETS, "rb", buffering=0) as file:
             offsets = file.read(_OFFSETS_BYTES)
     except OSError as error:

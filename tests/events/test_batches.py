@@ -35,7 +35,7 @@ def test_what_raises_when_it_is_read_is_unreadable_and_says_why() -> None:
 
     with pytest.raises(ValueError, match="no number") as caught:
         read(None)
-    error = unreadable(caught.value, int, "no number")
+    error = unreadable(caught.value, read, None)
     assert isinstance(error, NotABatch)
     assert "could not be read: ValueError" in str(error)
 

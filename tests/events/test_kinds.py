@@ -1,7 +1,10 @@
 """Each kind of stage packs batches, cuts payloads and unpacks them again."""
 
+import ctypes
+from array import array as stdlib_array
 from collections import deque
 from datetime import datetime
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -19,6 +22,13 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
     max_leaves=8,
 )
+
+
+class Liar(str):
+    """Text whose own code makes something else of it."""
+
+    def encode(self, *_: object) -> None:  # type: ignore[override]
+        return None
 
 
 def back(kind, batch):
@@ -95,8 +105,53 @@ def test_blobs_come_back(batch: list[bytes]) -> None:
     assert back(Blobs(), batch) == (batch, 0)
 
 
-def test_blobs_take_any_buffer() -> None:
+def test_blobs_take_bytes_of_any_kind() -> None:
     assert back(Blobs(), [bytearray(b"a"), memoryview(b"b"), "no"]) == ([b"a", b"b"], 1)
+
+
+# Their buffers hold numbers, UTF-32, padding: no text, and nobody meant them to be bytes.
+OTHER_BUFFERS = [
+    np.float64(1.5),
+    np.zeros(1, np.dtype([("a", "i1"), ("b", "i8")], align=True))[0],
+    np.zeros(3, "i2"),
+    stdlib_array("d", [1.5]),
+    ctypes.c_int(7),
+]
+
+
+@pytest.mark.parametrize("event", OTHER_BUFFERS, ids=lambda event: type(event).__name__)
+@pytest.mark.parametrize("beside", [[], [b"x"], ["x"], [bytearray(b"x")], [7], [Path("x")]])
+@pytest.mark.parametrize("kind", [Lines(), Blobs()], ids=lambda kind: kind.name)
+def test_a_buffer_that_is_neither_text_nor_bytes_is_refused_whatever_is_beside_it(
+    kind, beside, event
+) -> None:
+    taken = [each for each in beside if isinstance(each, bytes | bytearray | str)]
+    taken = [] if kind.name == "bytes" and taken == ["x"] else taken
+    payload, count, errors = kind.pack([event, *beside])
+    assert (count, errors) == (len(taken), 1 + len(beside) - len(taken))
+    assert kind.unpack(payload, count) == ([b"x"] * count, 0)
+
+
+@pytest.mark.parametrize("of", [str, np.str_, Liar, bytes, np.bytes_], ids=lambda of: of.__name__)
+@pytest.mark.parametrize("beside", [[], [b"x"], ["x"], [bytearray(b"x")], [7]])
+def test_text_is_a_line_by_what_it_says_whatever_is_beside_it(beside, of) -> None:
+    text = of("\xe4") if issubclass(of, str) else of(b"\xc3\xa4")
+    others = [b"x"] * len(beside) if beside != [7] else []
+    assert Lines().pack([text, *beside])[0].split() == [b"\xc3\xa4", *others]
+
+
+class Rewritten(bytes):
+    """Bytes whose own code makes something else of them."""
+
+    def __bytes__(self) -> bytes:
+        return b"else"
+
+
+@pytest.mark.parametrize("kind", [Lines(), Blobs()], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("beside", [[], [bytearray(b"x")], [7]])
+def test_bytes_are_an_event_by_what_they_hold(kind, beside) -> None:
+    payload, count, _ = kind.pack([Rewritten(b"held"), *beside])
+    assert kind.unpack(payload, count)[0][0] == b"held"
 
 
 def test_records_come_back_as_one_array_without_a_copy() -> None:
@@ -226,13 +281,6 @@ def test_a_kind_travels_through_its_description() -> None:
 def test_a_dtype_that_cannot_be_shared_is_refused(dtype) -> None:
     with pytest.raises(ValueError, match="dtype"):
         array(dtype)
-
-
-class Liar(str):
-    """Text whose own code makes something else of it."""
-
-    def encode(self, *_: object) -> None:  # type: ignore[override]
-        return None
 
 
 @pytest.mark.parametrize("batch", [[b"one", Liar("two"), 7], [Liar("\ud800"), Liar("two"), b"one"]])

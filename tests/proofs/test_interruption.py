@@ -246,6 +246,53 @@ def test_an_event_that_cannot_be_serialized_is_counted_once(name, throw) -> None
             assert stats.offered == handle.offered
 
 
+BATCHES = {
+    "bytes": ("raw", [b"one", b"two"]),
+    "text": ("raw", ["one", "two"]),
+    "bytes and text": ("raw", [b"one", "two"]),
+    "text that is no Unicode": ("raw", ["one", "\ud800"]),
+    "a block of bytes": ("raw", bytearray(b"one\ntwo\n")),
+    "a block of text": ("raw", "one\ntwo\n"),
+    "neither": ("raw", [b"one", 2]),
+    "JSON": ("decoded", [{"n": 1}]),
+    "not JSON": ("decoded", [{"n": 1}, {"n": object()}]),
+    "blobs": ("blobs", [b"one", bytearray(b"two")]),
+    "no blobs": ("blobs", [b"one", 2]),
+    "JSON without a field": ("stripped", [{"n": 1}]),
+    "lines without a field": ("lines-stripped", [b'{"n": 1}', b"no JSON"]),
+}
+OF_OUR_TYPES = [
+    *(ValueError, TypeError, BufferError, MemoryError),
+    *(AttributeError, OverflowError, KeyError, IndexError),
+]
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("kind", OF_OUR_TYPES, ids=lambda kind: kind.__name__)
+def test_a_handlers_exception_arrives_though_ours_are_of_its_type(name, kind, batch, every) -> None:
+    """What a batch itself may raise is told from what a handler raises by where it was raised."""
+
+    def limit(*_: object) -> None:
+        raise kind
+
+    stage, events = BATCHES[batch]
+    before = signal.signal(signal.SIGUSR1, limit)
+    stages = {"raw": "lines", "decoded": "json", "blobs": "bytes", "stripped": "json"}
+    stages["lines-stripped"] = "lines"
+    with (
+        tapring.Tap(name, stages=stages, redact={"stripped": "n", "lines-stripped": "n"}) as tap,
+        closing(Thrower(time_limit, kind)) as throw,
+    ):
+        tap.register(stage, buffer_bytes=1 << 20)
+        assert tap.snapshot()
+        step = 0
+        while throw.at(step, lambda: tap.snapshot().offer(stage, events)):
+            step += every
+        assert step > 100
+        assert not tap.faults
+    signal.signal(signal.SIGUSR1, before)
+
+
 def test_each_of_several_sessions_is_offered_the_same(tap, name, throw) -> None:
     accounts = [Account(tap, tap.register("raw", buffer_bytes=1 << 20)) for _ in range(3)]
     numbers, *_ = [account.batch(1) for account in accounts]
