@@ -44,5 +44,7 @@ def decode_each(
             events.append(decoder.decode(line))
         except NOT_DECODED as error:
             events.append(line.removesuffix(_NEWLINE))
-            failed[i] = error
+            # With its traceback it would keep this frame, and so itself and all that offers or
+            # reads, until the next collection.
+            failed[i] = error.with_traceback(None)
     return events, failed

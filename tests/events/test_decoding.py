@@ -1,5 +1,7 @@
 """Newline-delimited JSON: a line that cannot be decoded costs only itself."""
 
+import gc
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -48,3 +50,17 @@ def test_a_line_too_deep_to_decode_is_a_failure_and_no_error() -> None:
     events, failed = decode_lines(DECODER, b"1\n" + deep + b"\n")
     assert events == [1, deep]
     assert isinstance(failed[1], RecursionError)
+
+
+@pytest.mark.parametrize("decode", [decode_lines, lambda *args: decode_each(args[0], [args[1]])])
+def test_a_line_that_fails_keeps_no_frames_until_the_next_collection(decode) -> None:
+    """They would hold what their callers hold: a batch, a token of the gate."""
+    gc.collect()
+    gc.disable()
+    try:
+        _, failed = decode(DECODER, b"no JSON\n")
+        assert failed
+        del failed, _
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -234,8 +234,9 @@ class Besieged(Lane):
         return [sum(each) for each in zip(*self._next, strict=True)]
 
     def _look(self) -> None:
+        begun = self._begun()  # first: a handler may take a session up while this looks
         super()._look()
-        self._earlier = self._begun()
+        self._earlier = begun
 
     def _note_up(self, session: int, live: Live) -> None:
         super()._note_up(session, live)
