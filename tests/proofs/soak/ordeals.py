@@ -77,8 +77,7 @@ class Beside(Ordeal):
     def __enter__(self) -> None:
         self._over = False
         self._changes = self._before = 0
-        self._target: Any = None
-        self._stage = ""
+        self._aimed: tuple[str, Any] = "", None
         self._interval = sys.getswitchinterval()
         sys.setswitchinterval(_OFTEN)
         self._thread = Thread(target=self._go_on)
@@ -91,26 +90,26 @@ class Beside(Ordeal):
 
     def look(self) -> None:
         self.met += self._changes != self._before
-        self._target = None
+        self._aimed = "", None
 
     def _aim(self, stage: str, batch: Any) -> Any:
-        self._stage, self._target = stage, batch
+        self._aimed = stage, batch  # at once: the other thread looks at any time
         self._before = self._changes
         return batch
 
     def _go_on(self) -> None:
         random = Random(self._random.random())
         while not self._over:
-            target = self._target
+            stage, target = self._aimed
             if target is not None and len(target):
                 try:
-                    self._change(target, random)
+                    self._change(stage, target, random)
                 except (BufferError, ValueError, LookupError):  # it is being read, or has shrunk
                     continue
                 self._changes += 1
             time.sleep(random.choice((0, 0, 1e-5)))
 
-    def _change(self, target: Any, random: Random) -> None:
+    def _change(self, stage: str, target: Any, random: Random) -> None:
         raise NotImplementedError
 
 
@@ -124,7 +123,7 @@ class Lists(Beside):
         self._more = [batch[at : at + UNIT] for at in range(half, len(batch), UNIT)][::-1]
         return self._aim(stage, batch[:half])
 
-    def _change(self, target: Any, random: Random) -> None:
+    def _change(self, stage: str, target: Any, random: Random) -> None:
         how = random.random()
         if how < 0.05:
             target.clear()
@@ -144,8 +143,8 @@ class Contents(Beside):
                     batch[at] = self._random.choice((bytes, bytearray, memoryview))(event)
         return self._aim(stage, batch)
 
-    def _change(self, target: Any, random: Random) -> None:
-        if self._stage == "grid":
+    def _change(self, stage: str, target: Any, random: Random) -> None:
+        if stage == "grid":
             target["pad"] = target["pad"][::-1].copy()
             return
         event = target[random.randrange(len(target))]
