@@ -234,9 +234,13 @@ class Besieged(Lane):
         return [sum(each) for each in zip(*self._next, strict=True)]
 
     def _look(self) -> None:
-        begun = self._begun()  # first: a handler may take a session up while this looks
+        # First: a handler may take a session up while this looks. A batch that was left to later is
+        # offered to the sessions of then.
+        left = bool(self._tap._gate.late)
+        begun = self._begun()
         super()._look()
-        self._earlier = begun
+        if not left:
+            self._earlier = begun
 
     def _note_up(self, session: int, live: Live) -> None:
         super()._note_up(session, live)
