@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import click
 import msgspec
@@ -99,11 +100,23 @@ def _skipped(report: Report, stats: Stats) -> Iterator[str]:
     if stats.redaction_dropped:
         yield (
             f"{counted(stats.redaction_dropped, 'event')} were withheld: "
-            f"they are not valid JSON, so --redact cannot find fields in them. "
-            f"--redact-pass-text lets such lines through"
+            f"they are not valid JSON, or could not be redacted, so --redact cannot find fields in "
+            f"them. --redact-pass-text lets lines through that are not JSON"
         )
     if stats.decode_errors:
-        yield f"{counted(stats.decode_errors, 'event')} were left out: they are not valid JSON"
+        yield (
+            f"{counted(stats.decode_errors, 'event')} were left out: they are not valid JSON, or "
+            f"could not be looked into"
+        )
+    for name, failure in report.session.away.failures.items():
+        yield (
+            f"{counted(failure.count, 'event')} raised {name}, the first of them in the batch of "
+            f"{_when(failure.timestamp)} of lane {failure.lane}"
+        )
+
+
+def _when(timestamp: int) -> str:
+    return datetime.fromtimestamp(timestamp / 1e9, UTC).isoformat(timespec="milliseconds")
 
 
 def _clocks(session: Session) -> Iterator[str]:

@@ -43,6 +43,7 @@ class Intake:
         "__weakref__",
         "_filtered_frames",
         "_final",
+        "_interrupted",
         "_made_in",
         "_missed",
         "_unreleased",
@@ -64,6 +65,7 @@ class Intake:
         self.cursor: Cursor | None = None
         self.failure: TapError | None = None
         self._unreleased: Attachment | None = None  # the last frame of its ring is not released
+        self._interrupted: tuple[Attachment, Frame] | None = None  # a frame in the sieve
         self._missed = 0  # events missing before the next frame that is handed out
         self._filtered_frames = 0
         self._final: Stats | None = None
@@ -89,7 +91,7 @@ class Intake:
 
     def next(self, until: int | None, keep: bool = False) -> Cursor | None:
         """A cursor in the next frame of which the sieve leaves something; None as from ``take``."""
-        while (got := self.take(until, keep)) is not None:
+        while (got := self._interrupted or self.take(until, keep)) is not None:
             attachment, frame = got
             cursor = (
                 Cursor(attachment, frame, frame.count)
@@ -187,7 +189,7 @@ class Intake:
         self._made_in = os.getpid()
         if self._final is None:
             self._final, self.merge.ended_by = Stats(), EndedBy.FORK
-            self._unreleased = self.cursor = None
+            self._unreleased = self.cursor = self._interrupted = None
             self.merge.detach()
 
     def _settle(self, handled: bool) -> bool:
@@ -197,11 +199,15 @@ class Intake:
         if self.keep and handled:
             self.release()
         rest = self._rest()
-        if rest and self.cursor is not None:
+        of: Attachment | None = None
+        if self._interrupted is not None:
+            of = self._interrupted[0]
+        elif rest and self.cursor is not None:
+            of = self.cursor.attachment
             self.handed_out.bytes -= len(self.cursor.rest().payload)
-            if self._unreleased is None and not self.keep:  # iterating released it already
-                self.cursor.attachment.reader.note_abandoned(rest)
-        self._unreleased = self.cursor = None
+        if of is not None and self._unreleased is None and not self.keep:
+            of.reader.note_abandoned(rest)  # iterating released it already
+        self._unreleased = self.cursor = self._interrupted = None
         self._final = self._account()
         self.merge.settle()
         return True
@@ -219,12 +225,18 @@ class Intake:
 
     def _rest(self) -> int:
         """Events of the last frame in its ring that were not handed out."""
+        if self._interrupted is not None:
+            return self._interrupted[1].count
         return 0 if self.cursor is None else self.cursor.unreleased()
 
     def _sifted(self, sieve: Sieve, attachment: Attachment, frame: Frame) -> Cursor | None:
         """A cursor in what ``sieve`` leaves of a frame; None if it leaves nothing."""
-        self._missed += frame.missed
+        self._interrupted = attachment, frame  # if an exception comes, the next read begins with it
         sifted = sieve.sift(frame.payload, frame.count, attachment.time_ns(frame))
+        self._interrupted = None
+        self._missed += frame.missed
+        if self.away.failures:
+            self.away.place(frame.lane, frame.timestamp)
         if sifted.count:
             missed, self._missed = self._missed, 0
             payload, count = sifted.payload, sifted.count

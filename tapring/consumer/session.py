@@ -14,7 +14,7 @@ from time import monotonic_ns
 from typing import Any, Final
 
 from ..errors import TapError
-from ..events.sieve import Sieve
+from ..events.sieve import Failure, Sieve
 from ..frame import Frame
 from .attachment import Attachment
 from .intake import AT_LEAST_ONCE, AT_MOST_ONCE, Intake
@@ -120,6 +120,15 @@ class Session:
     def stats(self) -> Stats:
         """The account so far; after ``close``, the final one."""
         return self._intake.stats
+
+    @property
+    def failures(self) -> dict[str, Failure]:
+        """What raised an exception for an event, by the exception's type: how often, where first.
+
+        Such an event is left out, and the others of its frame are handed out. It is counted in
+        ``stats.redaction_dropped`` if there is a ``redact``, otherwise in ``stats.decode_errors``.
+        """
+        return dict(self.away.failures)
 
     @property
     def fill(self) -> float:

@@ -52,6 +52,11 @@ class Report:
         return {
             **stats,
             "filtered_by": {step: count for step, count in self.filtered_by().items() if count},
+            **(
+                {"failures": msgspec.to_builtins(session.away.failures)}
+                if session.away.failures
+                else {}
+            ),
             "written": sink.events,
             "bytes_written": sink.bytes,
             **({"files": list(sink.files)} if sink.files else {}),

@@ -26,8 +26,7 @@ class ArraySieve(Steps):
             self.kind = Array([(name, kind.dtype[name]) for name in self._names])
         self._encode = msgspec.json.Encoder().encode
 
-    def sift(self, payload: bytes, count: int, time_ns: int) -> Sifted:
-        """What is left of a frame."""
+    def _sift(self, payload: bytes, count: int, time_ns: int) -> Sifted:
         (records,) = self._full.unpack(payload, count)[0]
         at: Sequence[int] = range(len(records))
         grep = self.select.grep
@@ -42,6 +41,10 @@ class ArraySieve(Steps):
         if self._names is not None:
             kept = kept[self._names].astype(self.kind.dtype)
         return Sifted(bytes(self.kind.pack(kept)[0]), len(at), at)
+
+    def _apart(self, payload: bytes, count: int) -> list[bytes]:
+        (records,) = self._full.unpack(payload, count)[0]
+        return [each.tobytes() for each in records]
 
     def _looked_into(self, dicts: list[Any]) -> Sequence[int]:
         grep = self.select.grep

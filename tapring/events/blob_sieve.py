@@ -21,8 +21,7 @@ class BlobSieve(Steps):
         super().__init__(select)
         self.kind = kind
 
-    def sift(self, payload: bytes, count: int, time_ns: int) -> Sifted:
-        """What is left of a frame."""
+    def _sift(self, payload: bytes, count: int, time_ns: int) -> Sifted:
         blobs = self.kind.unpack(payload, count)[0]
         at: Sequence[int] = range(len(blobs))
         grep = self.select.grep
@@ -34,3 +33,10 @@ class BlobSieve(Steps):
         if not at:
             return NONE_LEFT
         return Sifted(self.kind.pack([blobs[i] for i in at])[0], len(at), at)
+
+    def _together(self, payloads: list[bytes]) -> bytes:
+        blobs = [blob for each in payloads for blob in self.kind.unpack(each, 1)[0]]
+        return bytes(self.kind.pack(blobs)[0])
+
+    def _apart(self, payload: bytes, count: int) -> list[bytes]:
+        return [self.kind.pack([blob])[0] for blob in self.kind.unpack(payload, count)[0]]

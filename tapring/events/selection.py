@@ -25,6 +25,7 @@ _canonical: Final = msgspec.json.Encoder(order="sorted").encode
 _SPECIAL: Final = frozenset(".^$*+?{}[]\\|()")
 _PERIODS_NS: Final = {"s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _SLICES: Final = 10  # a rate is spread over so many parts of its period
+Turns = tuple[int, int, int, int]
 _RATE: Final = re.compile(r"(\d+)/(s|m|h|sec|min|hour)")
 
 
@@ -73,6 +74,26 @@ class Select:
     def empty(self) -> bool:
         """Whether every event is kept, unchanged."""
         return not any((self.grep, self.where, self.sample, self.rate, self.fields))
+
+    def turns(self) -> Turns:
+        """How far the steps have come that count events."""
+        where, sample, rate = self.where, self.sample, self.rate
+        return (
+            0 if where is None else where.failed,
+            0 if sample is None else sample.turn,
+            0 if rate is None else rate.period,
+            0 if rate is None else rate.taken,
+        )
+
+    def go_back(self, turns: Turns) -> None:
+        """Forget what was counted since ``turns`` returned this."""
+        failed, turn, period, taken = turns
+        if self.where is not None:
+            self.where.failed = failed
+        if self.sample is not None:
+            self.sample.turn = turn
+        if self.rate is not None:
+            self.rate.period, self.rate.taken = period, taken
 
     def describe(self) -> dict[str, Any]:
         """What was asked for, as in a file's metadata."""
@@ -130,12 +151,12 @@ class Sample:
             from hashlib import blake2b  # loads OpenSSL: 5 ms that no engine needs
 
             self._hash = blake2b
-        self._turn = 0
+        self.turn = 0
 
     def takes_next(self) -> bool:
         """Whether the next event is taken."""
-        turn = self._turn
-        self._turn = (turn + 1) % self.one_in
+        turn = self.turn
+        self.turn = (turn + 1) % self.one_in
         return turn == 0
 
     def takes(self, event: Any) -> bool:
@@ -163,18 +184,18 @@ class Rate:
         self.text = text
         self._most = int(match[1])
         self._period_ns = _PERIODS_NS[match[2][0]]
-        self._period = -1
-        self._taken = 0
+        self.period = -1
+        self.taken = 0
 
     def takes(self, time_ns: int, count: int) -> int:
         """How many of ``count`` events are taken at ``time_ns``."""
         period, into = divmod(time_ns, self._period_ns)
-        if period > self._period:  # with several lanes, times can go back a little
-            self._period, self._taken = period, 0
+        if period > self.period:  # with several lanes, times can go back a little
+            self.period, self.taken = period, 0
         elapsed = into * _SLICES // self._period_ns + 1
         allowed = -(-self._most * elapsed // _SLICES)
-        taken = min(count, max(0, allowed - self._taken))
-        self._taken += taken
+        taken = min(count, max(0, allowed - self.taken))
+        self.taken += taken
         return taken
 
 

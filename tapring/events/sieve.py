@@ -15,11 +15,11 @@ from .blob_sieve import BlobSieve
 from .kinds import Array, Blobs, Kind
 from .redaction import Redactor
 from .selection import Select
-from .steps import KeptAway, Sifted, described
+from .steps import Failure, KeptAway, Sifted, described
 from .text_sieve import TextSieve
 from .typed import OnDecodeError, Typed
 
-__all__ = ["KeptAway", "OnDecodeError", "Sieve", "Sifted", "make_sieve"]
+__all__ = ["Failure", "KeptAway", "OnDecodeError", "Sieve", "Sifted", "make_sieve"]
 
 
 class Sieve(Protocol):

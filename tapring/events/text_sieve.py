@@ -33,6 +33,7 @@ class TextSieve(Steps):
         super().__init__(select)
         self.kind = kind
         self._redact = redact
+        self.withholds = redact is not None
         self._typed = typed
         self._of_lines = isinstance(kind, Lines)
         by_path = redact is not None and bool(redact.paths)
@@ -52,15 +53,18 @@ class TextSieve(Steps):
         self._decoder = msgspec.json.Decoder()
         self._encoder = msgspec.json.Encoder()
 
-    def sift(self, payload: bytes, count: int, time_ns: int) -> Sifted:
-        """What is left of a frame."""
+    def _rules_out(self, payload: bytes, count: int) -> bool:
         grep, where = self.select.grep, self.select.where
         if grep is not None and grep.certainly_not(payload):
             self.away.grep += count
-            return NONE_LEFT
-        if where is not None and where.certainly_not(payload):
+        elif where is not None and where.certainly_not(payload):
             self.away.where += count
-            return NONE_LEFT
+        else:
+            return False
+        return True
+
+    def _sift(self, payload: bytes, count: int, time_ns: int) -> Sifted:
+        grep = self.select.grep
         lines = io.BytesIO(payload).readlines()
         at: Sequence[int] = range(len(lines))
         if grep is not None:
@@ -80,6 +84,9 @@ class TextSieve(Steps):
         else:
             sifted = Sifted(b"".join([lines[i] for i in at]), len(at), at)
         return sifted if self._typed is None else self._typed.sift(sifted, self.away)
+
+    def _apart(self, payload: bytes, count: int) -> list[bytes]:
+        return io.BytesIO(payload).readlines()
 
     def _look_into(self, lines: list[bytes], at: Sequence[int]) -> tuple[Sequence[int], list[Any]]:
         """Decode, and apply the steps that look into events."""

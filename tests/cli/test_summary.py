@@ -11,7 +11,7 @@ from tapring.consumer.stats import Stats
 from tapring.delivery.report import Report
 from tapring.events.redaction import Redactor
 from tapring.events.selection import Select
-from tapring.events.sieve import KeptAway
+from tapring.events.sieve import Failure, KeptAway
 
 
 @pytest.fixture
@@ -104,10 +104,12 @@ def test_events_that_the_engine_skipped_are_said_with_the_reason(said) -> None:
 def test_events_that_cannot_be_decoded_are_withheld_or_left_out(said) -> None:
     withheld, left_out = said(redaction_dropped=2, decode_errors=5)[1:]
     assert withheld == (
-        "2 events were withheld: they are not valid JSON, so --redact cannot find fields in them. "
-        "--redact-pass-text lets such lines through"
+        "2 events were withheld: they are not valid JSON, or could not be redacted, so --redact "
+        "cannot find fields in them. --redact-pass-text lets lines through that are not JSON"
     )
-    assert left_out == "5 events were left out: they are not valid JSON"
+    assert left_out == (
+        "5 events were left out: they are not valid JSON, or could not be looked into"
+    )
 
 
 def test_a_path_that_no_event_had_is_named_with_the_likely_one(said) -> None:
@@ -142,3 +144,12 @@ def test_as_json_it_is_the_facts_on_one_line(said) -> None:
 
 def test_it_can_be_silent(said) -> None:
     assert said("none", offered=3, dropped=3) == []
+
+
+def test_what_raised_is_named_with_its_first_batch(said) -> None:
+    away = KeptAway(failures={"RecursionError": Failure(3, "0a0b0c0d", 1_700_000_000_123_456_789)})
+    (line,) = said(away=away)[1:]
+    assert line == (
+        "3 events raised RecursionError, the first of them in the batch of "
+        "2023-11-14T22:13:20.123+00:00 of lane 0a0b0c0d"
+    )

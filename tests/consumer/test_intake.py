@@ -1,5 +1,8 @@
 """When a frame is released: before it is handed out, or once the next one is asked for."""
 
+import asyncio
+import time
+
 import pytest
 
 import tapring
@@ -151,3 +154,96 @@ def test_a_session_that_selects_iterates_no_frame_of_which_nothing_is_left(tap, 
             tap.snapshot().offer("raw", batch)
         tap.close()
         assert [frame.events() for frame in session.frames()] == [[b"wanted"]]
+
+
+# ---- an exception in the sieve ----------------------------------------------------------------
+
+
+class CtrlC(TextSieve):
+    """A sieve that a Ctrl-C interrupts half-way in its second frame."""
+
+    frames = 0
+
+    def _look_into(self, lines, at):
+        self.frames += 1
+        if self.frames == 2:
+            self.away.where += 1
+            raise KeyboardInterrupt
+        return super()._look_into(lines, at)
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    monkeypatch.setattr("tapring.events.sieve.TextSieve", CtrlC)
+    return tapring.Select(where="@ != `4`")
+
+
+DELIVERY = pytest.mark.parametrize("delivery", ["at-most-once", "at-least-once"])
+
+
+def offer_two_frames(tap) -> None:
+    for first in (0, 3):
+        tap.snapshot().offer("decoded", [first, first + 1, first + 2])
+
+
+@DELIVERY
+@pytest.mark.parametrize("way", ["iterate", "read", "frames", "aread"])
+def test_a_frame_in_whose_sieve_an_exception_came_is_handed_out_afterwards(
+    tap, name, interrupted, delivery, way
+) -> None:
+    with tapring.capture(name, select=interrupted, delivery=delivery) as session:
+        offer_two_frames(tap)
+        got = []
+
+        def all_of_them() -> None:
+            if way == "read":
+                while events := session.read(3, timeout=0):
+                    got.extend(events)
+            elif way == "aread":
+                while events := asyncio.run(session.aread(3, timeout=0)):
+                    got.extend(events)
+            elif way == "frames":
+                for frame in session.frames():
+                    got.extend(frame.events())
+            else:
+                got.extend(iter(session))
+
+        session.on_idle = lambda: session.end("signal")
+        with pytest.raises(KeyboardInterrupt):
+            if way == "iterate":
+                for event in session:
+                    got.append(event)
+            else:
+                all_of_them()
+        assert (session.stats.delivered, session.stats.unread) == (3, 3)
+        all_of_them()
+    assert got == [0, 1, 2, 3, 5]
+    stats = session.stats
+    assert (stats.delivered, stats.filtered, stats.unread, stats.offered) == (6, 1, 0, 6)
+
+
+@DELIVERY
+def test_a_frame_in_whose_sieve_an_exception_came_last_is_unread(
+    tap, name, interrupted, delivery
+) -> None:
+    with tapring.capture(name, select=interrupted, delivery=delivery) as session:
+        offer_two_frames(tap)
+        with pytest.raises(KeyboardInterrupt):
+            session.read(6, timeout=0) and session.read(6, timeout=0)
+    stats = session.stats
+    assert (stats.delivered, stats.filtered, stats.unread, stats.offered) == (3, 0, 3, 6)
+
+
+def test_a_failure_is_named_with_its_frame(tap, name) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("the callback's own")
+
+    with tapring.capture(name, type=int, on_decode_error=fails) as session:
+        tap.snapshot().offer("decoded", [1, "two", 3])
+        tap.snapshot().offer("decoded", [4, "five", "six"])
+        assert session.read(9, timeout=0) == [1, 3, 4]
+    assert session.stats.decode_errors == session.stats.delivered - 3 == 3
+    (failure,) = session.failures.values()
+    assert list(session.failures) == ["RuntimeError of on_decode_error"]
+    assert (failure.count, failure.lane) == (3, tap.lane)
+    assert abs(failure.timestamp - time.time_ns()) < 60 * 10**9

@@ -1,11 +1,26 @@
 """The steps that all kinds share: each counts what it leaves out."""
 
+import itertools
+import sys
+from collections.abc import Collection
+from contextlib import closing
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from tapring.events.kinds import Array, Json, Lines
+from tapring.events.redaction import Redactor
 from tapring.events.selection import Select
-from tapring.events.steps import KeptAway, Steps
+from tapring.events.sieve import make_sieve
+from tapring.events.steps import Failure, KeptAway
+from tapring.events.text_sieve import TextSieve
+from tests.proofs.throwing import Thrower
 
 
 def test_each_step_counts_its_own_events() -> None:
-    steps = Steps(Select(where="n > `1`", sample=2, rate="10/s"))
+    steps = TextSieve(Json(), Select(where="n > `1`", sample=2, rate="10/s"), None, None)
     passing = steps.passing([{"n": n} for n in range(60)])
     assert passing == list(range(2, 60))
     sampled = steps.sampled(passing)
@@ -16,7 +31,7 @@ def test_each_step_counts_its_own_events() -> None:
 
 
 def test_sampling_by_value_is_part_of_looking_into_events() -> None:
-    steps = Steps(Select(sample=3, by="user"))
+    steps = TextSieve(Json(), Select(sample=3, by="user"), None, None)
     events = [{"user": n % 30} for n in range(300)]
     passing = steps.passing(events)
     assert 0 < len(passing) < 300
@@ -25,8 +40,106 @@ def test_sampling_by_value_is_part_of_looking_into_events() -> None:
 
 
 def test_the_keys_of_events_are_remembered_up_to_a_bound_for_typos() -> None:
-    steps = Steps(Select(where="a"))
+    steps = TextSieve(Json(), Select(where="a"), None, None)
     steps.passing([{"user": {"name": 1}, "ips": [{"v4": 1}], "plain": 1}])
     assert list(steps.seen_keys) == ["user", "user.name", "ips", "ips.v4", "plain"]
     steps.passing([{f"key{n}": n for n in range(1_000)}])
     assert len(steps.seen_keys) == 200
+
+
+# ---- events that raise ----------------------------------------------------------------------
+
+
+def deep(levels: int) -> bytes:
+    return b'{"a":' * levels + b'"secret"' + b"}" * levels + b"\n"
+
+
+DEEP = deep(600)  # msgspec reads it; a function that calls itself does not reach its end
+PLAIN = [b'{"n":%d,"a":"secret"}\n' % n for n in range(5)]
+
+
+@pytest.fixture(autouse=True)
+def few_levels():
+    """A stack that one kilobyte of JSON can exhaust, on every version of Python."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(900)
+    yield
+    sys.setrecursionlimit(before)
+
+
+@pytest.mark.parametrize("at", range(4))
+@pytest.mark.parametrize("kind", [Lines(), Json()], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("regex", ["sec[r]et", None], ids=["regex", "paths"])
+def test_an_event_that_cannot_be_redacted_is_withheld_alone(regex, kind, at) -> None:
+    redactor = Redactor("a" if regex is None else "b", regex=regex)
+    sieve = make_sieve(kind, None, redactor)
+    lines = [*PLAIN[:at], DEEP, *PLAIN[at:]]
+    sifted = sieve.sift(b"".join(lines), len(lines), 0)
+    assert sifted.places == [i for i in range(6) if i != at]
+    left = kind.unpack(sifted.payload, sifted.count)[0]
+    events = [each if isinstance(each, dict) else msgspec.json.decode(each) for each in left]
+    assert events == [{"n": n, "a": redactor.token("secret")} for n in range(5)]
+    assert b"secret" not in sifted.payload
+    assert sieve.away == KeptAway(redaction=1, failures={"RecursionError": Failure(1)})
+
+
+def failing(at: Collection[int]) -> Any:
+    """A step that raises for some events, as if it were of the package."""
+    ours: dict[str, Any] = {"__name__": "tapring.of_this_test", "at": at}
+    exec("def takes(event):\n    return not (event['n'] in at and 1 / 0)", ours)
+    return SimpleNamespace(takes=ours["takes"], one_in=1, by="n", turn=0)
+
+
+@pytest.mark.parametrize(
+    "kind", [Lines(), Json(), Array([("n", "i8"), ("a", "S6")])], ids=lambda k: k.name
+)
+@pytest.mark.parametrize("at", [(0,), (4,), (1, 2), range(5)])
+def test_an_event_that_makes_the_selection_raise_is_left_out_alone(kind, at) -> None:
+    select = Select()
+    select.sample = failing(at)
+    sieve = make_sieve(kind, select)
+    payload = (
+        b"".join(PLAIN) if kind.name != "array" else kind.pack([(n, b"x") for n in range(5)])[0]
+    )
+    sifted = sieve.sift(bytes(payload), 5, 0)
+    assert sifted.count == 5 - len(at)
+    assert list(sifted.places) == [n for n in range(5) if n not in at]
+    assert len(kind.unpack(sifted.payload, sifted.count)[0]) == (
+        sifted.count if kind.name != "array" else 1
+    )
+    assert sieve.away == KeptAway(
+        decoding=len(at), failures={"ZeroDivisionError": Failure(len(at))}
+    )
+
+
+def test_what_counts_events_goes_on_from_the_frame_before() -> None:
+    """Trying the events one by one takes no turn twice."""
+    sieve = make_sieve(Json(), Select(where="n > `-1`", sample=2, rate="20/s"), Redactor("a"))
+    lines = [*PLAIN, DEEP, *PLAIN]
+    for frame in range(3):
+        sifted = sieve.sift(b"".join(lines), len(lines), 0)
+        assert sifted.count == (2 if not frame else 0)  # a rate's first tenth
+    assert sieve.away.where == 3  # DEEP has no n
+    assert sieve.away.sample + sieve.away.rate + 2 == 30
+
+
+@pytest.mark.parametrize("kind", [Lines(), Json()], ids=lambda kind: kind.name)
+def test_a_frame_that_an_exception_interrupts_is_not_counted(kind, every) -> None:
+    """Thrown at any bytecode of the sieve: the frame can be sifted again as if it were new."""
+
+    def ctrl_c() -> None:
+        raise KeyboardInterrupt
+
+    lines = [*PLAIN, b"no JSON\n", *PLAIN]
+    sieve = make_sieve(
+        kind, Select(grep='["n]', where="n > `1`", sample=2, rate="100/s"), Redactor("a")
+    )
+    late = 0
+    with closing(Thrower(ctrl_c, KeyboardInterrupt)) as throw:
+        for step in itertools.count(0, every):
+            before = sieve.away.counts(), sieve.select.turns()
+            if not throw.at(step, lambda: sieve.sift(b"".join(lines), len(lines), 0)):
+                break
+            late += (sieve.away.counts(), sieve.select.turns()) != before
+    assert step > 500
+    assert late < 5  # between the last count and its return lie a few bytecodes

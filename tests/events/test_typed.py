@@ -1,8 +1,9 @@
 """Decoding into a type: a line that does not fit is counted, handed over and left out."""
 
 import msgspec
+import pytest
 
-from tapring.events.steps import KeptAway, Sifted
+from tapring.events.steps import Failure, KeptAway, Sifted
 from tapring.events.typed import Typed
 
 
@@ -31,3 +32,48 @@ def test_events_that_do_not_fit_are_left_out_and_the_places_of_the_others_stay()
 def test_a_value_that_decodes_to_bytes_is_no_failure() -> None:
     sifted = Typed(bytes, None).sift(Sifted(b'"YQ=="\n1\n', 2), away := KeptAway())
     assert (sifted.events, sifted.places, away.decoding) == ([b"a"], [0], 1)
+
+
+class Even(msgspec.Struct):
+    x: int
+
+    def __post_init__(self) -> None:
+        if self.x % 2:
+            raise KeyError(self.x)
+
+
+def test_what_the_code_of_a_type_raises_costs_that_event_alone() -> None:
+    refused = []
+    typed = Typed(Even, lambda line, error: refused.append((line, type(error))))
+    sifted = typed.sift(Sifted(b'{"x":2}\n{"x":3}\n{"x":4}\n', 3), away := KeptAway())
+    assert sifted == Sifted(b'{"x":2}\n{"x":4}\n', 2, [0, 2], [Even(2), Even(4)])
+    assert refused == [(b'{"x":3}', KeyError)]
+    assert away == KeptAway(decoding=1, failures={"KeyError": Failure(1)})
+
+
+def test_what_the_callback_raises_is_named_and_goes_no_further() -> None:
+    def fails(line: bytes, error: Exception) -> None:
+        raise RuntimeError(line)
+
+    payload = b'{"x":"no"}\n{"x":2}\n{"x":"nor"}\n'
+    sifted = Typed(Point, fails).sift(Sifted(payload, 3), away := KeptAway())
+    assert sifted.events == [Point(2)]
+    assert away == KeptAway(decoding=2, failures={"RuntimeError of on_decode_error": Failure(2)})
+
+
+def test_a_handlers_exception_comes_out_of_the_code_of_a_type() -> None:
+    """It does not come again when the line is decoded once more."""
+    came = []
+
+    class Slow(msgspec.Struct):
+        x: int
+
+        def __post_init__(self) -> None:
+            if not came:
+                came.append(True)
+                raise TimeoutError
+
+    typed = Typed(Slow, None)
+    with pytest.raises(TimeoutError):
+        typed.sift(Sifted(b'{"x":2}\n', 1), KeptAway())
+    assert typed.sift(Sifted(b'{"x":2}\n', 1), KeptAway()).events == [Slow(2)]
