@@ -30,17 +30,20 @@ from .events.kinds import array
 from .events.redaction import Redactor
 from .events.selection import Select
 from .frame import Frame
-from .shm.discovery import EngineInfo, SessionInfo, engines
+from .shm.discovery import EngineInfo, EngineList, SessionInfo, engines
 from .shm.info import StageInfo
+from .shm.refusals import LaneRefused
 
 __all__ = [
     "BufferLimit",
     "Cost",
     "DurationLimit",
     "EngineInfo",
+    "EngineList",
     "EngineNotFound",
     "Frame",
     "Handle",
+    "LaneRefused",
     "NotPermitted",
     "Redactor",
     "RingCorrupt",

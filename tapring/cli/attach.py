@@ -44,7 +44,8 @@ def command(address: str, **given: Any) -> None:
 
     ADDRESS is ENGINE (all its processes), ENGINE.LANE (one of them), or ENGINE:ID for a session
     that exists already: one that the engine registered, or that tapring open made. Otherwise a
-    new session is opened on every lane.
+    new session is opened on every lane. Lanes that cannot be read are named at the end, with
+    the reason.
 
     The engine never waits for this command. Events that do not fit into the ring are dropped and
     counted.

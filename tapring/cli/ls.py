@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from ..errors import TapError
-from ..shm.discovery import NOTHING_RUNS, EngineInfo, SessionInfo, engines, not_found
-from .messages import age_in_words, counted, fail, note
+from ..shm.discovery import (
+    NOTHING_RUNS,
+    EngineInfo,
+    EngineList,
+    SessionInfo,
+    engines,
+    not_found,
+)
+from ..shm.refusals import LaneRefused, alike, error_for, in_words
+from .messages import age_in_words, counted, fail, note, printable
 
 if TYPE_CHECKING:
     from rich.console import JustifyMethod
@@ -31,7 +40,9 @@ if TYPE_CHECKING:
 def command(name: str | None, as_json: bool, interval: float) -> None:
     """Show the engines that can be tapped, and their sessions.
 
-    With NAME, show one engine only. A stage has a rate only while a session watches it.
+    With NAME, show one engine only. A stage has a rate only while a session watches it. Lanes that
+    cannot be read (of other users, or of another version of the protocol) come last, with the
+    reason.
     """
     try:
         first = engines(name)
@@ -45,13 +56,15 @@ def command(name: str | None, as_json: bool, interval: float) -> None:
     rates = _rates(first, second, seconds)
     if as_json or not sys.stdout.isatty():
         listed = [_listed(engine, rates) for engine in second]
+        listed += map(_listed_as_refused, second.refused)
         click.echo(msgspec.json.format(msgspec.json.encode(listed), indent=2))
-    elif second:
+    elif second or name is None:
         _print_table(second, rates)
     if not second:
         if name is not None:
-            fail(not_found(name))
-        note(NOTHING_RUNS)
+            fail(error_for(second.refused) if second.refused else not_found(name))
+        if not second.refused:
+            note(NOTHING_RUNS)
 
 
 Rates = dict[tuple[str, int], float | None]
@@ -82,6 +95,7 @@ def _stage_rates(engine: EngineInfo, rates: Rates) -> dict[str, float | None]:
 def _listed(engine: EngineInfo, rates: Rates) -> dict[str, Any]:
     stage_rates = _stage_rates(engine, rates)
     fields: dict[str, Any] = msgspec.to_builtins(engine)
+    fields["refused"] = None
     fields["stages"] = [
         {
             "name": stage.name,
@@ -96,11 +110,24 @@ def _listed(engine: EngineInfo, rates: Rates) -> dict[str, Any]:
     return fields
 
 
-def _print_table(running: list[EngineInfo], rates: Rates) -> None:
+def _listed_as_refused(lane: LaneRefused) -> dict[str, Any]:
+    """A lane that cannot be read, with the keys that scripts look for in every lane."""
+    refused = {"reason": lane.reason, "text": lane.text}
+    return {
+        "name": lane.engine,
+        "lane": lane.lane,
+        "stages": [],
+        "sessions": [],
+        "refused": refused,
+    }
+
+
+def _print_table(running: EngineList, rates: Rates) -> None:
     from rich.console import Console
 
     console = Console()
-    console.print(_engine_table(running, rates))
+    if running:
+        console.print(_engine_table(running, rates))
     if any(engine.sessions for engine in running):
         console.print()
         console.print(_session_table(running, rates))
@@ -112,6 +139,19 @@ def _print_table(running: list[EngineInfo], rates: Rates) -> None:
                 f"standard error",
                 style="yellow",
             )
+    for group in alike(running.refused):
+        console.print(_refused(group), style="yellow", markup=False, highlight=False)
+
+
+def _refused(group: Sequence[LaneRefused]) -> str:
+    """Why the lanes of one group cannot be read."""
+    first = group[0]
+    who = (
+        f"{first.engine}.{first.lane}"
+        if len(group) == 1
+        else f"{len(group)} lanes of {first.engine}"
+    )
+    return printable(f"{who} cannot be read: {in_words(group)}")
 
 
 def _engine_table(running: list[EngineInfo], rates: Rates) -> Table:

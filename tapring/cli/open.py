@@ -9,8 +9,9 @@ import click
 from ..consumer.opening import capture
 from ..errors import TapError
 from .arguments import ADDRESS, Duration
-from .messages import fail
+from .messages import fail, note
 from .options import BUFFER, SAMPLE_BATCHES, WAIT
+from .summary import lanes_refused
 
 
 @click.command("open")
@@ -35,6 +36,8 @@ def command(
 ) -> None:
     """Open a session on each lane of ADDRESS that outlives its consumers; print its address.
 
+    If no session can be opened on some of the lanes, standard error says on which and why.
+
     The engine writes to its ring from its next batch on, and tapring attach reads it. If that
     consumer ends or is killed, the next one continues at the next event. The session ends with
     its duration, with its engine, or with tapring close.
@@ -57,3 +60,5 @@ def command(
         fail("interrupted before the session was open")
     with session:
         click.echo("\n".join(session.addresses))
+        for line in lanes_refused(session.lanes_refused):
+            note(line)

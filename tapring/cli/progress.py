@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..consumer.session import Session
 from ..files.writing import Sink
-from .messages import countdown
+from .messages import countdown, counted
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -69,6 +69,8 @@ class _Line:
             parts.append(f"{stats.filtered:,} filtered")
         if stats.shed:
             parts.append(f"{stats.shed:,} over budget")
+        if stats.lanes_refused:
+            parts.append(f"{counted(len(stats.lanes_refused), 'lane')} not read")
         parts.append(f"ring {self._session.fill:.0%}")
         parts.append(f"{countdown(self._session.remaining_s)} left")
         return ", ".join(parts)  # fits into 80 columns

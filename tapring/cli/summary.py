@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import click
@@ -13,6 +13,7 @@ from ..consumer.session import Session
 from ..consumer.stats import Stats
 from ..delivery.report import Report
 from ..errors import suggest
+from ..shm.refusals import LaneRefused, alike, in_words
 from .messages import counted, note
 
 
@@ -30,8 +31,10 @@ def _lines(report: Report) -> Iterator[str]:
     session, sink, stats = report.session, report.sink, report.session.stats
     yield (
         f"{counted(sink.events, 'event')} of {session.engine}/{session.stage} "
-        f"in {report.seconds:.1f} s, ended by {session.ended_by}; {_losses(stats)}"
+        f"in {report.seconds:.1f} s, ended by {session.ended_by}; "
+        f"{_losses(stats, len(session.lanes))}"
     )
+    yield from lanes_refused(stats.lanes_refused)
     if stats.dropped:
         yield (
             "the consumer read too slowly, so events were dropped. "
@@ -50,8 +53,24 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"the .meta.json could not be written: {sink.meta_error.strerror}"
 
 
-def _losses(stats: Stats) -> str:
-    """The events that are missing, and why."""
+def lanes_refused(refused: Sequence[LaneRefused]) -> Iterator[str]:
+    """A line for each reason why lanes are not read."""
+    for group in alike(refused):
+        lanes = f"lane {group[0].lane} was" if len(group) == 1 else f"{len(group)} lanes were"
+        yield f"{lanes} not read: {in_words(group)}"
+
+
+def _losses(stats: Stats, lanes: int) -> str:
+    """The events that are missing, and why; and how many lanes nobody can tell this of."""
+    refused = len(stats.lanes_refused)
+    if not refused:
+        return _losses_in_lanes(stats, "")
+    were = "was" if refused == 1 else "were"
+    of = f" in the {lanes} lanes that were read" if lanes > 1 else " in the lane that was read"
+    return f"{_losses_in_lanes(stats, of)}; {counted(refused, 'lane')} {were} not read"
+
+
+def _losses_in_lanes(stats: Stats, of: str) -> str:
     parts = [
         (stats.dropped, "dropped"),
         (stats.oversize, "larger than the ring"),
@@ -60,12 +79,12 @@ def _losses(stats: Stats) -> str:
     unread = f"; {stats.unread:,} more were left unread in the ring" if stats.unread else ""
     lost = sum(count for count, _ in parts)
     if not lost:
-        return "nothing was lost" + unread
+        return "nothing was lost" + of + unread
     reasons = ", ".join(f"{count:,} {reason}" for count, reason in parts if count)
     places = f" in {counted(stats.gaps, 'place')}" if stats.gaps else ""
     return (
         f"{lost:,} of {stats.offered:,} ({100 * lost / stats.offered:.1f} %) were lost"
-        f"{places}: {reasons}{unread}"
+        f"{places}{of}: {reasons}{unread}"
     )
 
 

@@ -55,11 +55,7 @@ class Attachment:
         self.owned = owned
         self.clock = registry.clock
         self._dead = False
-        try:
-            stage = info.stages[row.stage]
-            self.kind: Kind = kind_from(stage.kind, stage.dtype)
-        except (IndexError, ValueError) as error:
-            raise RingCorrupt(f"session {registry.address}:{row.id}: {error}") from None
+        self.kind = kind_of(registry, row.stage)
         try:
             self._segment = Segment.attach(info.segment_name(row.id))
         except FileNotFoundError:
@@ -205,3 +201,12 @@ class Attachment:
                 f"{self.row.id}; its standard error says why"
             )
         return verdict
+
+
+def kind_of(registry: Registry, stage: int) -> Kind:
+    """What a stage of a lane carries. Raises RingCorrupt if the lane says what cannot be."""
+    try:
+        described = registry.info.stages[stage]
+        return kind_from(described.kind, described.dtype)
+    except (IndexError, ValueError) as error:
+        raise RingCorrupt(f"stage {stage} of {registry.address}: {error}") from None

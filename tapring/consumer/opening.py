@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import suppress
 from time import monotonic_ns
 from typing import Any, Final
 
@@ -13,20 +14,23 @@ from ..errors import (
     EngineNotFound,
     NotPermitted,
     SessionBusy,
+    SessionNotFound,
+    StageNotFound,
     TapError,
 )
 from ..events.redaction import Redactor
 from ..events.selection import Select
 from ..events.sieve import OnDecodeError, make_sieve
-from ..shm.discovery import find
+from ..shm.discovery import Lanes, find
 from ..shm.limits import check_sample, duration_in_ns, slots_in, stage_index
 from ..shm.names import split_address
+from ..shm.refusals import LaneRefused, alike, error_for, in_words, refusal
 from ..shm.registry import Registry
 from ..shm.row import Row
 from ..shm.table import TABLE_TIMEOUT_S
 from ..wire import layout
 from ..wire.layout import Owner
-from .attachment import CLOSE_TIMEOUT_S, Attachment
+from .attachment import CLOSE_TIMEOUT_S, Attachment, kind_of
 from .intake import AT_MOST_ONCE, DELIVERIES
 from .session import Session
 from .waiting import POLL, WAKES, make_waiter
@@ -55,6 +59,10 @@ def capture(
 
     You receive every batch that starts after this call returns. The call takes 2 ms: the engine
     maps a new ring in small steps, so batches that start before may be missing.
+
+    If some lanes cannot be read, the others are: ``lanes_refused`` of the session, and of its
+    stats, says which and why. The errors below are raised if no lane can be read, or if the one
+    that ``address`` names cannot.
 
     address: ``ENGINE`` or ``ENGINE.LANE``.
     stage: the stage to read.
@@ -93,9 +101,9 @@ def capture(
     _check_wake(wake)
     check_sample(sample)
     asked = _Asked(stage, duration, buffer_bytes, Owner.NOBODY if keep else Owner.CONSUMER, sample)
-    attachments = _open_sessions(_find(engine, lane, wait), asked)
+    lanes = _find(engine, lane, wait)
+    attachments = _open_sessions(lanes, asked)
     try:
-        _check_alike(attachments, stage)
         sieve = make_sieve(attachments[0].kind, select, redact, type, on_decode_error)
         waiter = make_waiter(wake, attachments)
         _wait_for_the_engine(attachments)
@@ -104,7 +112,14 @@ def capture(
         raise
     # The engine ends a kept session: each consumer's own deadline would begin anew.
     deadline = None if duration is None or keep else monotonic_ns() + round(duration * _NS)
-    return Session(attachments, deadline_ns=deadline, delivery=delivery, sieve=sieve, waiter=waiter)
+    return Session(
+        attachments,
+        deadline_ns=deadline,
+        delivery=delivery,
+        sieve=sieve,
+        waiter=waiter,
+        lanes_refused=tuple(lanes.refused),
+    )
 
 
 def attach_session(
@@ -195,9 +210,9 @@ def _check_delivery(delivery: str) -> None:
 
 
 def _find_session(engine: str, lane: str | None, session: int, wait: float) -> tuple[Registry, Row]:
-    registries = _find(engine, lane, wait, session)
+    registries, refused = _find(engine, lane, wait, session)
     try:
-        registry, row = _row_of(registries, session)
+        registry, row = _row_of(registries, session, refused)
     except BaseException:
         for registry in registries:
             registry.detach()
@@ -208,7 +223,7 @@ def _find_session(engine: str, lane: str | None, session: int, wait: float) -> t
     return registry, row
 
 
-def _find(engine: str, lane: str | None, wait: float, session: int | None = None) -> list[Registry]:
+def _find(engine: str, lane: str | None, wait: float, session: int | None = None) -> Lanes:
     deadline = time.monotonic() + wait
     while True:
         try:
@@ -219,13 +234,20 @@ def _find(engine: str, lane: str | None, wait: float, session: int | None = None
         time.sleep(_FIND_POLL_S)
 
 
-def _row_of(registries: list[Registry], session: int) -> tuple[Registry, Row]:
+def _row_of(
+    registries: list[Registry], session: int, refused: list[LaneRefused]
+) -> tuple[Registry, Row]:
+    """The first row of that id. Raises SessionNotFound, which says what lanes may also have it."""
     for registry in registries[:-1]:
-        try:
+        with suppress(SessionNotFound):
             return registry, registry.table.row_of(session)
-        except TapError:
-            continue
-    return registries[-1], registries[-1].table.row_of(session)
+    try:
+        return registries[-1], registries[-1].table.row_of(session)
+    except SessionNotFound as error:
+        if not refused:
+            raise
+        others = ". ".join(map(in_words, alike(refused)))
+        raise SessionNotFound(f"{error}. Lanes that cannot be read: {others}") from None
 
 
 class _Asked(msgspec.Struct, frozen=True):
@@ -238,18 +260,30 @@ class _Asked(msgspec.Struct, frozen=True):
     sample: int
 
 
-def _open_sessions(registries: list[Registry], asked: _Asked) -> list[Attachment]:
-    """Open a session on each lane; skip a lane that closes meanwhile, unless it is the last."""
+def _open_sessions(lanes: Lanes, asked: _Asked) -> list[Attachment]:
+    """Open a session on each lane; move those that cannot be read to ``lanes.refused``.
+
+    A lane that closes meanwhile is skipped. Raises if no lane can be read.
+    """
+    registries, refused = lanes
+    # A table that is held is waited for before any ring is there that could fill meanwhile.
+    registries.sort(key=lambda each: not each.segment.is_locked(layout.LOCK_TABLE))
     attachments: list[Attachment] = []
     gone: EngineNotFound | None = None
     try:
         while registries:
+            registry = registries[0]
             try:
-                attachments.append(_open_session(registries[0], asked))
+                attachments.append(_open_session(registry, asked, attachments))
             except EngineNotFound as error:
                 gone = error
-                registries[0].close()
+                registry.close()
+            except TapError as error:
+                refused.append(refusal(registry.info.engine, registry.info.lane, error))
+                registry.detach()
             del registries[0]
+        if not attachments and refused:
+            raise error_for(refused)
         if not attachments and gone:
             raise gone
     except BaseException:
@@ -269,32 +303,21 @@ def _wait_for_the_engine(attachments: list[Attachment]) -> None:
         time.sleep(min(left_ns, layout.TAKE_UP_NS) / _NS)  # more is left only by an unknown clock
 
 
-def _check_alike(attachments: list[Attachment], stage: str) -> None:
-    """Raise ValueError if the stage differs between lanes: a Session reads one kind."""
-    kinds = {
-        (attachment.kind.name, attachment.kind.describe()): attachment.registry.address
-        for attachment in attachments
-    }
-    if len(kinds) > 1:
-        said = ", ".join(f"{kind} {of}".strip() + f" in {at}" for (kind, of), at in kinds.items())
-        raise ValueError(
-            f"stage {stage!r} differs between the lanes ({said}); capture one lane at a time: "
-            f"ENGINE.LANE"
-        )
-
-
 def _close_all(attachments: list[Attachment]) -> None:
     for attachment in attachments:
         attachment.registry.table.free(attachment.row, CLOSE_TIMEOUT_S)
         attachment.close()
 
 
-def _open_session(registry: Registry, asked: _Asked) -> Attachment:
-    info = registry.info
-    stage = stage_index(info.engine, asked.stage, [each.name for each in info.stages])
-    duration_ns = duration_in_ns(info.engine, asked.duration, info.max_duration_ns)
+def _open_session(registry: Registry, asked: _Asked, others: list[Attachment]) -> Attachment:
+    """Open a session on one lane, unless its stage is not like that of ``others``."""
+    info, address = registry.info, registry.address
+    stage = stage_index(address, asked.stage, [each.name for each in info.stages])
+    if others:
+        _check_alike(registry, stage, others[0])
+    duration_ns = duration_in_ns(address, asked.duration, info.max_duration_ns)
     size = info.buffer_bytes if asked.buffer_bytes is None else asked.buffer_bytes
-    slots = slots_in(info.engine, size, info.slot_bytes, info.max_buffer_bytes)
+    slots = slots_in(address, size, info.slot_bytes, info.max_buffer_bytes)
     row = registry.register(
         stage=stage,
         slots=slots,
@@ -302,9 +325,23 @@ def _open_session(registry: Registry, asked: _Asked) -> Attachment:
         duration_ns=duration_ns,
         owner=asked.owner,
         sample=asked.sample,
+        timeout_s=TABLE_TIMEOUT_S,
     )
     try:
         return Attachment(registry, row, owned=asked.owner == Owner.CONSUMER)
     except BaseException:
         registry.table.free(row, CLOSE_TIMEOUT_S)
         raise
+
+
+def _check_alike(registry: Registry, stage: int, first: Attachment) -> None:
+    """Raise StageNotFound if a stage is not like that of the lane ``first``: one kind is read."""
+    kinds = [kind_of(registry, stage), first.kind]
+    here, there = (f"{kind.name} {kind.describe()}".strip() for kind in kinds)
+    if here != there:
+        name = registry.info.stages[stage].name
+        raise StageNotFound(
+            f"the stage {name!r} of {registry.address} carries {here}, but that of "
+            f"{first.registry.address}, which is read, carries {there}; capture one lane at a "
+            f"time: ENGINE.LANE"
+        )

@@ -13,9 +13,12 @@ from itertools import chain
 from time import monotonic_ns
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from ..errors import TapError
 from ..events.sieve import Failure, Sieve
 from ..frame import Frame
+from ..shm.refusals import LaneRefused
 from .attachment import Attachment
 from .intake import AT_LEAST_ONCE, AT_MOST_ONCE, Intake
 from .merge import Merge
@@ -49,6 +52,9 @@ class Session:
     one of the two has no /proc that tells its time namespace. Their clocks are taken to be this
     one, and their wall-clock times are as of the engine's start.
 
+    ``lanes_refused`` says which lanes of the engine could not be read when the session was opened,
+    and why.
+
     If you set ``on_idle``, it is called before each sleep while no frame is there, and now and then
     while all events are filtered.
     """
@@ -61,6 +67,7 @@ class Session:
         delivery: str = AT_MOST_ONCE,
         sieve: Sieve | None = None,
         waiter: Waiter | None = None,
+        lanes_refused: tuple[LaneRefused, ...] = (),
     ) -> None:
         self._merge = Merge(attachments, deadline_ns, waiter or Poll())
         self._intake = Intake(self._merge, sieve, keep=delivery == AT_LEAST_ONCE)
@@ -71,6 +78,7 @@ class Session:
         self.engine = info.engine
         self.lanes = tuple(each.registry.info.lane for each in attachments)
         self.ids = tuple(each.row.id for each in attachments)
+        self.lanes_refused = lanes_refused
         self.stage = stage.name
         kind = first.kind if sieve is None else sieve.kind
         self.kind = kind.name
@@ -119,7 +127,7 @@ class Session:
     @property
     def stats(self) -> Stats:
         """The account so far; after ``close``, the final one."""
-        return self._intake.stats
+        return replace(self._intake.stats, lanes_refused=self.lanes_refused)
 
     @property
     def failures(self) -> dict[str, Failure]:

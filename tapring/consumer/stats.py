@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ..events.sieve import KeptAway
+from ..shm.refusals import LaneRefused
 from ..wire.ledger import within_a_word
 from .attachment import Attachment
 
@@ -33,6 +34,9 @@ class Stats(msgspec.Struct, frozen=True):
     being skipped for the budget. cost_ns: engine time per batch offered to the session, in ns.
     engine_share: share of the engine's time that all its sessions take. With several lanes,
     ``served``, ``cost_ns`` and ``engine_share`` are those of the lane that is worst off.
+
+    lanes_refused: the engine's lanes that could not be read when the session was opened, with the
+    reasons. No count above includes their events.
     """
 
     offered: int = 0
@@ -54,6 +58,7 @@ class Stats(msgspec.Struct, frozen=True):
     served: float = 1.0
     cost_ns: int = 0
     engine_share: float = 0.0
+    lanes_refused: tuple[LaneRefused, ...] = ()
 
 
 class HandedOut(msgspec.Struct):

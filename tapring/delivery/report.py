@@ -49,6 +49,7 @@ class Report:
         session, sink = self.session, self.sink
         stats = msgspec.structs.asdict(session.stats)
         del stats["lag_ns"]
+        refused = stats.pop("lanes_refused")
         return {
             **stats,
             "filtered_by": {step: count for step, count in self.filtered_by().items() if count},
@@ -66,6 +67,7 @@ class Report:
             "duration_ms": round(self.seconds * 1000),
             "engine": session.engine,
             "lanes": list(session.lanes),
+            "lanes_refused": [msgspec.to_builtins(lane) for lane in refused],
             **({"unknown_clocks": list(session.unknown_clocks)} if session.unknown_clocks else {}),
             "stage": session.stage,
             "ended_by": session.ended_by,

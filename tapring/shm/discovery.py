@@ -6,8 +6,9 @@ removed on the way (see ``sweep``), unless the caller only wants a list.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -15,6 +16,7 @@ from ..errors import EngineNotFound, SharedMemoryFull, TapError, suggest
 from ..wire.layout import Owner, RowState
 from ..wire.ledger import Counters, within_a_word
 from .info import StageInfo
+from .refusals import LaneRefused, error_for, may_live, refusal
 from .registry import Registry
 from .rings import account_of
 from .row import Row
@@ -87,15 +89,38 @@ class EngineInfo(msgspec.Struct, frozen=True):
     budget: float | None
 
 
-def find(engine: str, lane: str | None = None, session: int | None = None) -> list[Registry]:
+class EngineList(list[EngineInfo]):
+    """The lanes that can be tapped, as a list, and those that cannot.
+
+    refused: the lanes of which nothing can be read, each with the reason. Their engines live, or
+    belong to other users, so that this process cannot see whether they do.
+    """
+
+    __slots__ = ("refused",)
+
+    def __init__(
+        self, lanes: Iterable[EngineInfo] = (), refused: Iterable[LaneRefused] = ()
+    ) -> None:
+        super().__init__(lanes)
+        self.refused = tuple(refused)
+
+
+class Lanes(NamedTuple):
+    """The lanes of one engine: the open registries of those that can be read, and the others."""
+
+    registries: list[Registry]
+    refused: list[LaneRefused]
+
+
+def find(engine: str, lane: str | None = None, session: int | None = None) -> Lanes:
     """Open the registries of all running lanes of ``engine``, or of the lane ``lane``.
 
     With ``session``, also those of dead lanes that still have that session's ring. Raises
     EngineNotFound, which suggests similar names, and, if no lane could be opened, NotPermitted and
     the other errors of ``Registry.attach``.
     """
-    found: list[Registry] = []
-    refused: TapError | None = None
+    found = Lanes([], [])
+    not_living: list[LaneRefused] = []
     for _, lane_id in lanes_of(engine):
         if lane not in (None, lane_id):
             continue
@@ -105,44 +130,50 @@ def find(engine: str, lane: str | None = None, session: int | None = None) -> li
             sweep_lane(engine, lane_id, own=True)  # removes one that was never finished
             continue
         except TapError as error:
-            refused = error
+            refused = found.refused if may_live(engine, lane_id) else not_living
+            refused.append(refusal(engine, lane_id, error))
             continue
         if _runs(registry) or _has_ring(registry, session):
-            found.append(registry)
+            found.registries.append(registry)
         else:
             registry.close()
             sweep_lane(engine, lane_id)
-    if found:
+    if found.registries:
         return found
-    raise refused or not_found(engine, lane)
+    refused = found.refused or not_living
+    raise error_for(refused) if refused else not_found(engine, lane)
 
 
-def engines(name: str | None = None, *, sweep: bool = True) -> list[EngineInfo]:
+def engines(name: str | None = None, *, sweep: bool = True) -> EngineList:
     """List what can be tapped on this machine, one entry a lane, and who is tapping it.
 
     name: of one engine; None for all. sweep: also remove what dead processes left behind, in the
     lanes that are looked at. With ``sweep=False`` nothing is removed, which suits a program that
     calls this every second; dead lanes are not listed either way.
 
-    Lanes of other users are left out. Raises SharedMemoryFull if this process cannot look at any
-    lane because it lacks something: open files, say.
+    Lanes that cannot be read (of other users, or of another version of the protocol) are in the
+    list's ``refused``. Raises SharedMemoryFull if this process cannot look at any lane because it
+    lacks something: open files, say.
     """
     if sweep:
         sweep_all(name)
-    seen = []
+    seen, refused = [], []
     lack: SharedMemoryFull | None = None
     for engine, lane in lanes_of(name):
         try:
             with Registry.attach(engine, lane, to_look=True) as registry:
                 if registry.engine_is_alive():
                     seen.append(_engine_info(registry))
-        except SharedMemoryFull as error:
-            lack = error
-        except TapError:
+        except EngineNotFound:
             continue
+        except TapError as error:
+            if isinstance(error, SharedMemoryFull):
+                lack = error
+            if may_live(engine, lane):
+                refused.append(refusal(engine, lane, error))
     if lack is not None and not seen:
         raise lack
-    return seen
+    return EngineList(seen, refused)
 
 
 def _runs(registry: Registry) -> bool:

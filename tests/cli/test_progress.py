@@ -9,6 +9,7 @@ import pytest
 from tapring.cli import progress
 from tapring.cli.progress import show_progress
 from tapring.consumer.stats import Stats
+from tapring.shm.refusals import LaneRefused
 
 
 class Terminal(io.StringIO):
@@ -45,6 +46,14 @@ def test_it_tells_events_losses_fill_and_the_time_left_within_80_columns(
     line = next(x for x in terminal.getvalue().splitlines() if "1,234 of 5,000 events" in x)
     for part in ("1,234/s", "7 dropped", said, "ring 42%", "1:30 left"):
         assert part in line
+
+
+def test_lanes_that_are_not_read_are_counted(terminal) -> None:
+    refused = (LaneRefused("shop", "0a0b0c0d", "full", "full"),) * 2
+    shown = show_progress(session(lanes_refused=refused), sink(), None)
+    with redirect_stderr(terminal), shown as update:
+        update()
+    assert "2 lanes not read, ring 42%" in terminal.getvalue()
 
 
 def test_it_is_drawn_at_most_five_times_a_second(terminal, monkeypatch) -> None:

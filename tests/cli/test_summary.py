@@ -12,6 +12,7 @@ from tapring.delivery.report import Report
 from tapring.events.redaction import Redactor
 from tapring.events.selection import Select
 from tapring.events.sieve import Failure, KeptAway
+from tapring.shm.refusals import LaneRefused
 
 
 @pytest.fixture
@@ -124,6 +125,30 @@ def test_a_lane_whose_clock_cannot_be_compared_is_named(said, lanes) -> None:
     order = ", and the order of events between lanes" if len(lanes) > 1 else ""
     (line,) = said(lanes=lanes, unknown_clocks=("0a0b0c0d",))[1:]
     assert line.startswith(f"the times of 0a0b0c0d{order} may be wrong")
+
+
+def full(lane: str) -> LaneRefused:
+    return LaneRefused("shop", lane, "full", f"the engine shop.{lane} has 8 sessions")
+
+
+def test_nothing_was_lost_is_said_only_of_the_lanes_that_were_read(said) -> None:
+    first, line = said(offered=9, captured=9, delivered=9, lanes_refused=(full("1a1b1c1d"),))
+    assert first.endswith("; nothing was lost in the lane that was read; 1 lane was not read")
+    assert line == "lane 1a1b1c1d was not read: the engine shop.1a1b1c1d has 8 sessions"
+    first, *_ = said(
+        lanes=("0a0b0c0d", "1a1b1c1d"), dropped=1, offered=2, lanes_refused=(full("2" * 8),)
+    )
+    assert "50.0 %) were lost in the 2 lanes that were read: 1 dropped; 1 lane was not" in first
+
+
+def test_lanes_that_were_not_read_have_a_line_for_each_reason(said) -> None:
+    old = LaneRefused("shop", "2a2b2c2d", "version", "shop.2a2b2c2d uses version 3\x1b[2J")
+    first, *lines = said(lanes_refused=(old, full("3a3b3c3d"), full("4a4b4c4d")))
+    assert first.endswith("; 3 lanes were not read")
+    assert lines == [
+        "2 lanes were not read: the engine shop.3a3b3c3d has 8 sessions; likewise 4a4b4c4d",
+        "lane 2a2b2c2d was not read: shop.2a2b2c2d uses version 3\\x1b[2J",
+    ]
 
 
 def test_files_are_named_complete_and_incomplete(said) -> None:

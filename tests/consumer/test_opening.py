@@ -191,14 +191,6 @@ def test_waiting_for_an_engine_ends_when_it_is_there(tap, name, monkeypatch) -> 
     assert next(looks, None) is None
 
 
-@pytest.mark.parametrize("keep", [False, True])
-def test_lanes_that_differ_keep_no_session_of_a_capture_that_was_refused(name, keep) -> None:
-    with tapring.Tap(name, stages={"s": "json"}), tapring.Tap(name, stages={"s": "lines"}):
-        with pytest.raises(ValueError, match="differs between the lanes"):
-            tapring.capture(name, stage="s", keep=keep)
-        assert [engine.sessions for engine in tapring.engines(name)] == [(), ()]
-
-
 def test_attaching_does_not_wait_for_a_time_that_only_another_clock_will_reach(tap, name) -> None:
     handle = tap.register("raw")
     registry = tap._lane.registry

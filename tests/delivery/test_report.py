@@ -12,6 +12,7 @@ from tapring.ended_by import EndedBy
 from tapring.events.redaction import Redactor
 from tapring.events.selection import Select
 from tapring.events.sieve import KeptAway
+from tapring.shm.refusals import LaneRefused
 
 
 def session(**changed) -> SimpleNamespace:
@@ -43,7 +44,7 @@ def report(select: Select | None = None, redact: Redactor | None = None, **more)
 
 def test_the_account_comes_first_and_the_reason_last() -> None:
     facts = report().facts()
-    counters = [name for name in Stats.__struct_fields__ if name != "lag_ns"]
+    counters = [name for name in Stats.__struct_fields__ if name not in ("lag_ns", "lanes_refused")]
     assert list(facts)[: len(counters)] == counters
     assert list(facts)[len(counters) :] == [
         "filtered_by",
@@ -52,6 +53,7 @@ def test_the_account_comes_first_and_the_reason_last() -> None:
         "duration_ms",
         "engine",
         "lanes",
+        "lanes_refused",
         "stage",
         "ended_by",
     ]
@@ -62,6 +64,17 @@ def test_the_facts_are_json_and_the_reason_is_its_word() -> None:
     facts = json.loads(msgspec.json.encode(report().facts()))
     assert facts["ended_by"] == "limit"
     assert facts["lanes"] == ["0a0b0c0d"]
+
+
+def test_lanes_that_were_not_read_are_named_with_the_reason() -> None:
+    refused = LaneRefused("shop", "1a1b1c1d", "full", "already has 8 sessions")
+    made = report(stats=Stats(lanes_refused=(refused,)))
+    expected = [
+        {"engine": "shop", "lane": "1a1b1c1d", "reason": "full", "text": "already has 8 sessions"}
+    ]
+    assert made.facts()["lanes_refused"] == expected
+    assert made.meta().summary["lanes_refused"] == expected
+    assert report().facts()["lanes_refused"] == []
 
 
 def test_lanes_whose_clock_cannot_be_compared_are_named_with_the_lanes() -> None:

@@ -48,6 +48,18 @@ def test_listing_without_a_sweep_removes_nothing(tap, name) -> None:
     assert ring not in names(f"tapring.{name}.")
 
 
+def test_a_living_lane_that_cannot_be_read_is_not_listed_but_named(tap, name) -> None:
+    assert tapring.engines(name).refused == ()
+    with tapring.Tap(name) as other:
+        with Segment.attach(segment_name(name, other.lane)) as registry:
+            os.pwrite(registry.fd, (99).to_bytes(8, "little"), layout.FORMAT * layout.WORD)
+        listing = tapring.engines(name)
+        assert [info.lane for info in listing] == [tap.lane]
+        (refused,) = listing.refused
+        assert (refused.engine, refused.lane, refused.reason) == (name, other.lane, "version")
+        assert msgspec.json.encode(listing) == msgspec.json.encode(list(listing))
+
+
 def test_a_session_shows_every_counter_of_the_ledger() -> None:
     assert set(Ledger.__struct_fields__) - set(tapring.SessionInfo.__struct_fields__) == {
         "delivered"

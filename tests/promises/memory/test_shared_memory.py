@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 
@@ -66,6 +67,18 @@ def test_a_ring_larger_than_the_memory_is_refused_and_a_smaller_one_is_not(machi
     assert not small.rings()
     goes_on(engine, small.consumer("--buffer", "64k"))
     assert not list(small.shm.iterdir())
+
+
+def test_a_lane_whose_ring_has_no_room_is_named_and_the_other_lane_is_read(machine) -> None:
+    room = machine(tmpfs("size=1m"))
+    room.engine(buffer_bytes=64 << 10)
+    room.engine(buffer_bytes=16 * MIB)
+    result = room.tapring("attach", "engine", "--stage", "raw", "--limit", "1")
+    assert (result.returncode, result.stdout) == (0, b"an event\n")
+    said = result.stderr.decode()
+    assert "in the lane that was read" in said
+    assert re.search("1 lane was not read\ntapring: lane .* was not read: cannot reserve", said)
+    assert not room.rings()
 
 
 def test_a_consumer_that_comes_when_it_is_full_costs_the_others_nothing(machine) -> None:
@@ -178,7 +191,7 @@ def test_a_ring_whose_memory_was_taken_away_is_refused_before_it_is_touched(mach
 import os, sys, time
 from tapring.shm.discovery import find
 from tapring.wire.layout import Owner, Verdict
-(registry,) = find("engine")
+((registry,), _) = find("engine")
 row = registry.register(
     stage=0, slots=4096, slot_bytes=256, duration_ns=0, owner=Owner.CONSUMER
 )

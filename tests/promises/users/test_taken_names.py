@@ -29,6 +29,7 @@ from tests.promises.users.three_users import (
     path_of,
     plausible_registry,
     put_bytes,
+    refused,
 )
 
 pytestmark = [
@@ -99,7 +100,9 @@ def test_an_engine_starts_and_is_tapped_among_names_that_are_not_segments(
     result = command(uid, "attach", name, "--stage", "raw", "--limit", "2")
     assert (result.returncode, result.stdout) == (0, b"seen\nseen\n")
     assert b"Traceback" not in result.stderr
-    assert lanes(command(uid, "ls"), name) == [engine.lane]
+    assert b"nothing was lost\n" in result.stderr  # none of these names can be a lane
+    shown = command(uid, "ls")
+    assert (lanes(shown, name), refused(shown, name)) == ([engine.lane], {})
 
 
 def test_an_engine_is_tapped_among_segments_of_a_stranger(
@@ -111,7 +114,12 @@ def test_an_engine_is_tapped_among_segments_of_a_stranger(
         generation = last.table.generation
         result = command(OPERATOR, "attach", name, "--stage", "raw", "--limit", "2")
         assert (result.returncode, result.stdout) == (0, b"seen\nseen\n")
-        assert lanes(command(OPERATOR, "ls"), name) == [engine.lane]
+        assert b"3 lanes were not read: the segment tapring." in result.stderr
+        shown = command(OPERATOR, "ls")
+        assert lanes(shown, name) == [engine.lane]
+        assert refused(shown, name) == dict.fromkeys(
+            (lane_of(1), lane_of(2), "f" * 8), "not-permitted"
+        )
         assert last.table.generation == generation
 
 
@@ -186,6 +194,18 @@ def test_a_ring_whose_name_is_taken_is_refused_and_the_next_id_works(
             (lane,) = tapring.engines(name)
             assert ([each.id for each in lane.sessions], lane.faults) == ([session.id], 0)
     assert ours(name) == sorted([engine.path, *taken, path_of(name, "target")])
+
+
+def test_a_lane_whose_rings_name_is_taken_is_named_and_the_other_lane_is_read(
+    name, targets, start_engine
+) -> None:
+    engine, other = start_engine(OPERATOR), start_engine(OPERATOR)
+    taken = put_bytes(path_of(name, engine.lane, 1))
+    with acting_as(OPERATOR), tapring.capture(name, stage="raw", buffer_bytes=SMALL) as session:
+        assert session.lanes == (other.lane,)
+        (refusal,) = session.lanes_refused
+        assert (refusal.lane, refusal.reason) == (engine.lane, "not-permitted")
+        assert f"another process made {taken.name} first" in refusal.text
 
 
 def test_a_command_whose_rings_name_is_taken_says_so_on_one_line(

@@ -10,6 +10,7 @@ import pytest
 import tapring
 from tapring.shm.segment import Segment
 from tapring.shm.sweep import sweep
+from tapring.wire import layout
 from tests.promises.users.three_users import (
     CONSUMER,
     OPERATOR,
@@ -22,6 +23,7 @@ from tests.promises.users.three_users import (
     ours,
     path_of,
     permissions,
+    refused,
 )
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")
@@ -61,11 +63,40 @@ def test_only_root_taps_an_engine_of_root(start_engine, command, name) -> None:
     # The engine exists already, so --wait has nothing to wait for.
     for address in (name, f"{name}.{engine.lane}:1"):
         assert "belongs to another user" in error_of(command(OPERATOR, "attach", address, "--wait"))
-    assert lanes(command(OPERATOR, "ls"), name) == []
-    assert name in error_of(command(OPERATOR, "ls", name))
+    assert refused(command(OPERATOR, "ls"), name) == {engine.lane: "not-permitted"}
+    assert f"{engine.path.name} belongs to another user" in error_of(command(OPERATOR, "ls", name))
     with acting_as(OPERATOR):
         assert sweep(name) == []
     assert ours(name) == [engine.path, path_of(name, engine.lane, 1)]
+
+
+def test_a_lane_of_another_user_is_named_beside_those_that_are_read(
+    start_engine, command, name
+) -> None:
+    mine, roots = start_engine(OPERATOR), start_engine(ROOT)
+    result = command(OPERATOR, "attach", name, "--stage", "raw", "--limit", "2")
+    assert (result.returncode, result.stdout) == (0, b"seen\nseen\n")
+    first, line = result.stderr.decode().splitlines()
+    assert "nothing was lost in the lane that was read" in first
+    assert first.endswith("1 lane was not read")
+    assert line.startswith(f"tapring: lane {roots.lane} was not read: the segment ")
+    shown = command(OPERATOR, "ls", name)
+    assert lanes(shown, name) == [mine.lane]
+    assert refused(shown, name) == {roots.lane: "not-permitted"}
+
+
+def test_root_is_told_of_another_users_lane_of_another_version_and_maps_nothing_of_it(
+    start_engine, name, monkeypatch
+) -> None:
+    engine = start_engine(OPERATOR)
+    with engine.path.open("r+b") as registry:
+        os.pwrite(registry.fileno(), (99).to_bytes(8, "little"), layout.FORMAT * layout.WORD)
+    mapped = []
+    monkeypatch.setattr(Segment, "map", lambda segment, *_, **__: mapped.append(segment.name))
+    assert [each.reason for each in tapring.engines(name).refused] == ["version"]
+    with pytest.raises(tapring.VersionMismatch, match="version 99"):
+        tapring.capture(name)
+    assert mapped == []
 
 
 @pytest.mark.parametrize("umask", [0, 0o777], ids=oct)

@@ -192,10 +192,10 @@ def permissions(path: Path) -> tuple[int, int]:
 
 
 def error_of(result: subprocess.CompletedProcess[bytes]) -> str:
-    """The single line of error from a command that showed no event."""
+    """The single line of error from a command that showed no event, and no lane it could read."""
     assert b"Traceback" not in result.stderr, result.stderr.decode()
     assert result.returncode == 3, result.stderr
-    assert result.stdout in (b"", b"[]\n")
+    assert all(lane["refused"] for lane in json.loads(result.stdout or b"[]"))
     (line,) = result.stderr.decode().splitlines()
     return line
 
@@ -208,7 +208,14 @@ def listed(result: subprocess.CompletedProcess[bytes], name: str) -> list[dict]:
 
 
 def lanes(result: subprocess.CompletedProcess[bytes], name: str) -> list[str]:
-    return [engine["lane"] for engine in listed(result, name)]
+    """The lanes that ``ls`` could read."""
+    return [lane["lane"] for lane in listed(result, name) if not lane["refused"]]
+
+
+def refused(result: subprocess.CompletedProcess[bytes], name: str) -> dict[str, str]:
+    """The lanes that ``ls`` could not read, and the reasons."""
+    there = {lane["lane"]: lane["refused"] for lane in listed(result, name)}
+    return {lane: why["reason"] for lane, why in there.items() if why}
 
 
 def crowd(name: str, put: Callable[..., Path]) -> None:
