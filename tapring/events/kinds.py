@@ -28,6 +28,7 @@ from .cutting import (
 )
 from .decoding import NOT_DECODED as NOT_DECODED
 from .decoding import decode_lines
+from .dtypes import check, check_described
 from .one_by_one import EncHook, Report, encode_each, ignore, pack_each
 from .padding import copy_solid, solid
 
@@ -240,11 +241,7 @@ class Array:
 
         self.report: Report = ignore
         self.dtype: np.dtype[Any] = np.dtype(dtype)
-        if self.dtype.hasobject or not self.dtype.itemsize or self.dtype.subdtype:
-            raise ValueError(
-                f"invalid dtype {self.dtype}: an array stage needs fields of fixed size, without "
-                f"Python objects"
-            )
+        check(self.dtype)
         self._asarray = np.asarray
         self._bytes = np.dtype(np.uint8)
         self._record = np.void
@@ -333,9 +330,11 @@ def array(dtype: DTypeLike) -> Array:
     """A stage of records of a numpy structured ``dtype``: ``Tap(stages={"s": array(dtype)})``.
 
     The padding of an aligned dtype is zeroed: it never enters shared memory as it is. Raises
-    ValueError for a dtype that holds Python objects or has no size.
+    ValueError for a dtype that holds Python objects or has no size, whose fields overlap or are out
+    of order, whose names are not text, or whose times have no unit.
     """
     kind = Array(dtype)
+    check_described(kind.dtype)
     kind.prepare()
     return kind
 

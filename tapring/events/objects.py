@@ -7,6 +7,7 @@ the objects in a format.
 from __future__ import annotations
 
 import binascii
+import sys
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +17,8 @@ from .decoding import NOT_DECODED
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
 _json_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_LAST_POINT: Final = sys.maxunicode
+_SURROGATES: Final = 0xD800 >> 11
 _WRAPPERS: Final = ({"line"}, {"line_base64"})
 
 
@@ -91,7 +94,8 @@ def record_dicts(array: Any) -> list[dict[str, Any]]:
     """The records of a numpy array as dictionaries that JSON can hold.
 
     Times become ISO 8601, complex numbers pairs, and bytes text, or ``{"base64": ...}`` if they
-    are not UTF-8. NaN stays a float, which JSON writes as null. An element without fields becomes
+    are not UTF-8; text that holds characters which do not exist becomes ``{"base64": ...}`` of its
+    UTF-32. NaN stays a float, which JSON writes as null. An element without fields becomes
     ``{"value": ...}``.
     """
     if array.dtype.names is None:
@@ -110,6 +114,8 @@ def _column(values: Any) -> list[Any]:
         return [None if text == "NaT" else text for text in values.astype(str).tolist()]
     if kind == "S":
         return [_text(value) for value in values.tolist()]
+    if kind == "U" and values.nbytes and not _is_unicode(values):
+        return [_unicode(values[i : i + 1]) for i in range(len(values))]
     if kind == "V":
         return [_base64(value.tobytes()) for value in values]
     if kind == "c":
@@ -125,6 +131,21 @@ def _text(value: bytes) -> Any:
         return value.decode()
     except UnicodeDecodeError:
         return {"base64": _base64(value)}
+
+
+def _is_unicode(values: Any) -> bool:
+    """Whether all characters of a column exist: no surrogates, and none above U+10FFFF.
+
+    numpy makes strings of any numbers, and such a string breaks what is done with it.
+    """
+    points = values.astype(values.dtype.newbyteorder("=")).view("u4")
+    return not ((points > _LAST_POINT) | (points >> 11 == _SURROGATES)).any()
+
+
+def _unicode(cell: Any) -> Any:
+    if _is_unicode(cell):
+        return cell.tolist()[0]
+    return {"base64": _base64(cell.astype(cell.dtype.newbyteorder("<")).tobytes())}
 
 
 def _base64(value: bytes) -> str:

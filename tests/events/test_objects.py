@@ -1,5 +1,6 @@
 """Events as JSON objects: what is wrapped can be unwrapped, and nothing else is."""
 
+import base64
 import json
 
 import msgspec
@@ -81,3 +82,22 @@ def test_records_become_what_json_can_hold() -> None:
 def test_a_frame_of_records_is_flattened_and_others_are_not() -> None:
     assert flat([np.array([1, 2])]) == [{"value": 1}, {"value": 2}]
     assert flat([{"a": 1}]) == [{"a": 1}]
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("point", [0xD800, 0xDFFF, 0x110000, 0xFFFFFFFF])
+def test_text_of_an_array_that_holds_no_character_is_shown_as_its_bytes(point, order) -> None:
+    """numpy makes a str of it all the same, which breaks what encodes it."""
+    dtype = np.dtype([("n", "i4"), ("s", f"{order}U2")])
+    records = np.zeros(3, dtype)
+    records["s"] = ["ab", "", "\U0010ffff"]
+    records["s"][1:2].view(f"{order}u4")[0] = point
+    first, second, third = record_dicts(records)
+    assert (first["s"], third["s"]) == ("ab", "\U0010ffff")
+    utf_32 = base64.b64decode(second["s"]["base64"])
+    assert utf_32 == point.to_bytes(4, "little") + bytes(4)
+    msgspec.json.decode(msgspec.json.encode([first, second, third]))
+
+
+def test_text_of_no_length_is_empty() -> None:
+    assert record_dicts(np.zeros(2, [("s", "U0"), ("n", "i1")])) == [{"s": "", "n": 0}] * 2
