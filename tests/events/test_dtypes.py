@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tapring.events.dtypes import check, check_described
-from tapring.events.kinds import array, kind_from
+from tapring.events.kinds import Array, array, kind_from
 
 
 @pytest.mark.parametrize(
@@ -56,4 +56,6 @@ def test_fields_that_no_consumer_would_read_as_they_are_are_refused_with_advice(
 )
 def test_others_travel_through_their_description(dtype) -> None:
     kind = array(dtype)
-    assert kind_from("array", kind.describe()).dtype == dtype
+    again = kind_from("array", kind.describe())
+    assert isinstance(again, Array)
+    assert again.dtype == dtype
