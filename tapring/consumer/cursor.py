@@ -20,7 +20,8 @@ class Cursor:
     ``frame`` is what selection and redaction left of the frame in the ring, which had ``published``
     events. ``sifted`` is the sieve's answer; None if there is no sieve. Nothing is decoded before
     ``unpack``. ``split`` then says by how many the events differ from the number in the frame's
-    header: a line with a newline inside becomes two.
+    header: a line with a newline inside becomes two. No number of events is then a place in the
+    ring, and the frame is ``uneven``: it can only be released whole.
     """
 
     __slots__ = (
@@ -32,6 +33,7 @@ class Cursor:
         "attachment",
         "frame",
         "split",
+        "uneven",
     )
 
     def __init__(
@@ -39,7 +41,8 @@ class Cursor:
     ) -> None:
         self.attachment = attachment
         self.frame = frame
-        self.split = 0
+        self.split = 0 if sifted is None else sifted.split
+        self.uneven = bool(self.split)
         self._published = published
         self._total = frame.count
         self._is_array = frame.kind.name == "array"
@@ -54,7 +57,9 @@ class Cursor:
         """The events that are left: objects, or for an ``array`` one array of the records."""
         if self._events is None:
             frame = self.frame
-            events, self.split = frame.kind.unpack(frame.payload, frame.count)
+            events, split = frame.kind.unpack(frame.payload, frame.count)
+            if split:
+                self.split, self.uneven = split, True
             return self._begin(events)
         return self._events
 
@@ -82,10 +87,14 @@ class Cursor:
     def unreleased(self) -> int:
         """Events of the frame in the ring behind the last one that was handed out.
 
+        All of them until the last event of an uneven frame is handed out.
+
         Filtered events count too, except those behind the last event of ``frame``: once that is
         handed out, nothing is left.
         """
         remaining = self.remaining()
+        if self.uneven:
+            return self._published if remaining else 0
         if not remaining or self._places is None:
             return min(remaining, self._published)
         handed_out = self._total - remaining

@@ -122,10 +122,15 @@ class Intake:
     def unpack(self, cursor: Cursor) -> Iterator[Any]:
         """The events that are left of a frame, to be handed out one by one."""
         events = cursor.unpack()
-        if cursor.split:
-            self.handed_out.split += abs(cursor.split)
-            cursor.split = 0
+        if cursor.uneven:
+            self._begin_uneven(cursor)
         return events
+
+    def _begin_uneven(self, cursor: Cursor) -> None:
+        """At most once: release a frame whole whose parts cannot be released."""
+        self.handed_out.split += abs(cursor.split)
+        cursor.split = 0
+        self.release_rest()
 
     def frame(self, cursor: Cursor, left: float) -> Frame:
         """The rest of a frame, to be handed out whole, or cut to ``left`` events.
@@ -137,6 +142,8 @@ class Intake:
         if frame.count > left:
             cursor.take(int(left))
             cursor.split = 0  # counted only for events that are handed out one by one
+            if cursor.uneven:
+                self.release_rest()
             self.cursor = cursor
             frame = frame.take(int(left))
         if left < math.inf:
@@ -227,7 +234,10 @@ class Intake:
         """Events of the last frame in its ring that were not handed out."""
         if self._interrupted is not None:
             return self._interrupted[1].count
-        return 0 if self.cursor is None else self.cursor.unreleased()
+        cursor = self.cursor
+        if cursor is None or (cursor.uneven and not self.keep):
+            return 0
+        return cursor.unreleased()
 
     def _sifted(self, sieve: Sieve, attachment: Attachment, frame: Frame) -> Cursor | None:
         """A cursor in what ``sieve`` leaves of a frame; None if it leaves nothing."""

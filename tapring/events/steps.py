@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -74,13 +74,15 @@ class Sifted(msgspec.Struct, gc=False):
     """What is left of a frame.
 
     ``places`` are the events' indices in their frame; None if all are left. ``events`` are the
-    decoded events, if they had to be decoded anyway.
+    decoded events, if they had to be decoded anyway. ``split``: how many more events the frame had
+    than its header says.
     """
 
     payload: bytes
     count: int
     places: Sequence[int] | None = None
     events: list[Any] | None = None
+    split: int = 0
 
 
 NONE_LEFT: Final = Sifted(b"", 0, ())
@@ -129,7 +131,7 @@ class Steps:
         """As ``sift``, but an exception may come half-way."""
 
     @abstractmethod
-    def _apart(self, payload: bytes, count: int) -> Iterable[bytes]:
+    def _apart(self, payload: bytes, count: int) -> Sequence[bytes]:
         """The payload of each event of a frame."""
 
     def _together(self, payloads: list[bytes]) -> bytes:
@@ -140,7 +142,8 @@ class Steps:
         """Sift each event of a frame as a frame of its own."""
         left: list[Sifted] = []
         places: list[int] = []
-        for i, event in enumerate(self._apart(payload, count)):
+        apart = self._apart(payload, count)
+        for i, event in enumerate(apart):
             before = self.away.counts(), self.select.turns()
             try:
                 sifted = self._sift(event, 1, time_ns)
@@ -156,7 +159,9 @@ class Steps:
         payload = self._together([each.payload for each in left])
         decoded = [each.events for each in left if each.events is not None]
         events = [event for each in decoded for event in each] if decoded else None
-        return Sifted(payload, len(left), places, events) if left else NONE_LEFT
+        if not left:
+            return NONE_LEFT
+        return Sifted(payload, len(left), places, events, len(apart) - count)
 
     def _leave_out(self, error: Exception) -> None:
         if self.withholds:

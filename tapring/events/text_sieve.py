@@ -83,7 +83,10 @@ class TextSieve(Steps):
             sifted = Sifted(payload, count)
         else:
             sifted = Sifted(b"".join([lines[i] for i in at]), len(at), at)
-        return sifted if self._typed is None else self._typed.sift(sifted, self.away)
+        if self._typed is not None:
+            sifted = self._typed.sift(sifted, self.away)
+        sifted.split = len(lines) - count
+        return sifted
 
     def _apart(self, payload: bytes, count: int) -> list[bytes]:
         return io.BytesIO(payload).readlines()

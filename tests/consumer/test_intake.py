@@ -247,3 +247,37 @@ def test_a_failure_is_named_with_its_frame(tap, name) -> None:
     assert list(session.failures) == ["RuntimeError of on_decode_error"]
     assert (failure.count, failure.lane) == (3, tap.lane)
     assert abs(failure.timestamp - time.time_ns()) < 60 * 10**9
+
+
+# ---- frames of more lines than events ---------------------------------------------------------
+
+
+SPLIT = [b"0\n1\n2", b"3", b"4\n5\n6\n7\n8\n9"]
+UNEVEN = [
+    ({}, [b"%d" % n for n in range(10)]),
+    ({"select": tapring.Select(grep="[^5]")}, [b"%d" % n for n in range(10) if n != 5]),
+    ({"redact": tapring.Redactor(regex="zzz")}, [b"%d" % n for n in range(10)]),
+]
+
+
+@DELIVERY
+@pytest.mark.parametrize(("options", "lines"), UNEVEN, ids=["all", "selected", "redacted"])
+@pytest.mark.parametrize("taken", range(1, 10))
+def test_a_frame_whose_lines_are_more_than_its_events_is_released_whole(
+    tap, name, taken, options, lines, delivery
+) -> None:
+    """Part of its lines is no number of events: it goes at once, or after its last line."""
+    handle = tap.register("raw")
+    tap.snapshot().offer("raw", SPLIT)
+    tap.snapshot().offer("raw", [b"next"])
+    with tapring.attach_session(name, handle.id, delivery=delivery, **options) as first:
+        got = first.read(taken, timeout=0)
+        assert got == lines[:taken]
+        first.close(handled=True)
+    assert first.stats.offered == first.stats.delivered + first.stats.unread == 4
+    with tapring.attach_session(name, handle.id, delivery=delivery, **options) as second:
+        left = second.read(20, timeout=0) + second.read(20, timeout=0)
+    whole = delivery == "at-most-once" or taken == len(lines)
+    assert left == ([b"next"] if whole else [*lines, b"next"])
+    assert second.stats.delivered == second.stats.captured == 4
+    assert not second.stats.unread
