@@ -3,7 +3,9 @@
 import msgspec
 import pytest
 
+import tapring
 from tapring.errors import EngineNotFound, RingCorrupt
+from tapring.shm import segment
 from tapring.shm.info import LaneInfo, StageInfo
 from tapring.shm.registry import Registry
 from tapring.shm.segment import Segment, names, unlink
@@ -45,20 +47,47 @@ def test_a_lane_that_is_not_there_is_named(name) -> None:
         Registry.attach(name, LANE)
 
 
-def test_a_lane_that_was_swept_while_it_was_made_is_refused_and_leaves_nothing(
-    info, monkeypatch
-) -> None:
-    create = Segment.create
+@pytest.fixture(params=["before it has a size", "before it is locked"])
+def swept(request, name, monkeypatch) -> list[str]:
+    """The first lane that is made is swept meanwhile."""
+    found: list[str] = []
+
+    def sweep_it() -> None:
+        if not found:
+            found.extend(each.name for each in sweep(name))
+
+    create, reserve = Segment.create, segment._reserve
 
     def create_and_sweep(*args, **options) -> Segment:
         made = create(*args, **options)
-        assert sweep(info.engine)
+        sweep_it()
         return made
 
-    monkeypatch.setattr(Segment, "create", create_and_sweep)
+    def sweep_and_reserve(*args) -> None:
+        sweep_it()
+        reserve(*args)
+
+    if request.param == "before it is locked":
+        monkeypatch.setattr(Segment, "create", create_and_sweep)
+    else:
+        monkeypatch.setattr(segment, "_reserve", sweep_and_reserve)
+    return found
+
+
+def test_a_lane_that_was_swept_while_it_was_made_is_refused_and_leaves_nothing(info, swept) -> None:
+    """Nothing tells it from what a killed engine left, before it is locked."""
     with pytest.raises(FileExistsError, match="was swept while it was made"):
         Registry.create(info)
+    assert len(swept) == 1
     assert names(f"tapring.{info.engine}.") == []
+
+
+def test_an_engine_makes_another_lane_in_place_of_one_that_was_swept(name, swept) -> None:
+    with tapring.Tap(name) as tap:
+        lane = f"tapring.{name}.{tap.lane}"
+        assert names(f"tapring.{name}.") == [lane]
+        assert len(swept) == 1
+        assert lane not in swept
 
 
 def test_a_lane_is_made_once(engine, info) -> None:
