@@ -239,6 +239,7 @@ def test_fill_and_lag_are_those_of_the_lane_that_is_worst_off() -> None:
     assert merge.fill() == 0.5
     assert 10**9 <= merge.lag_ns() < 60 * 10**9
     assert merged(Lane([])).lag_ns() == 0
+    assert merged(Lane([now + 60 * 10**9])).lag_ns() == 0  # of an engine whose clock is unknown
 
 
 def test_its_doorbell_goes_before_its_rings_are_closed() -> None:
