@@ -52,7 +52,7 @@ def test_threads_offer_to_several_stages_and_each_keeps_its_order(tap, name) -> 
     ):
 
         def work(thread: int) -> None:
-            for i in range(80):  # fewer batches in all than may be left to a thread that has no core
+            for i in range(80):  # in all fewer than may be left to a thread that gets no core
                 watched = tap.snapshot()
                 watched.offer("raw", [b"%d %d" % (thread, i)])
                 watched.offer("decoded", [[thread, i]])
