@@ -41,7 +41,7 @@ class Lane(msgspec.Struct):
     @property
     def may_overlook(self) -> bool:
         """Whether a session can have come and gone between two batches of its main thread."""
-        return self.threads > 1 and (self.unit > 1 or not self.end)
+        return self.threads > 1
 
 
 class Position(msgspec.Struct, frozen=True):
