@@ -266,11 +266,11 @@ def _open_sessions(lanes: Lanes, asked: _Asked) -> list[Attachment]:
     A lane that closes meanwhile is skipped. Raises if no lane can be read.
     """
     registries, refused = lanes
-    # A table that is held is waited for before any ring is there that could fill meanwhile.
-    registries.sort(key=lambda each: not each.segment.is_locked(layout.LOCK_TABLE))
     attachments: list[Attachment] = []
     gone: EngineNotFound | None = None
     try:
+        # Wait for a table that is held first: rings that were open already could fill meanwhile.
+        registries.sort(key=lambda each: not each.segment.is_locked(layout.LOCK_TABLE))
         while registries:
             registry = registries[0]
             try:

@@ -245,19 +245,6 @@ def test_a_filter_that_cannot_apply_to_a_kind_is_refused_and_leaves_no_session(
     assert [engine.sessions for engine in tapring.engines(name)] == [()]
 
 
-def test_lanes_that_differ_in_a_stage_are_captured_one_at_a_time(name) -> None:
-    with (
-        tapring.Tap(name, stages={"x": "json"}) as one,
-        tapring.Tap(name, stages={"x": "bytes"}),
-    ):
-        with pytest.raises(ValueError, match="stage 'x' differs between the lanes .*json in"):
-            tapring.capture(name, stage="x")
-        assert [engine.sessions for engine in tapring.engines(name)] == [(), ()]
-        with tapring.capture(f"{name}.{one.lane}", stage="x", select=Select(grep="a")) as session:
-            one.snapshot().offer("x", ["a", "b"])
-            assert session.read(2, timeout=5) == ["a"]
-
-
 def test_fields_of_an_array_make_a_thinner_array(tap, name) -> None:
     select = Select(fields="name,t", where="t > `17`")
     with tapring.capture(name, stage="points", select=select) as session:
