@@ -185,6 +185,15 @@ def untraced() -> Iterator[None]:
     sys.settrace(tracer)
 
 
+@pytest.fixture
+def fast_switching() -> Iterator[None]:
+    """Threads take the interpreter from each other every 10 us instead of every 5 ms."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
     """No segment, process or descriptor outlives the test that made it."""

@@ -90,11 +90,9 @@ class Attachment:
         return None if time_ns is None else time_ns - self.clock.ahead_ns
 
     def oldest_ns(self) -> int | None:
-        """As ``next_time_ns``, but None if the ring is corrupt."""
-        try:
-            return self.next_time_ns()
-        except RingCorrupt:
-            return None
+        """As ``next_time_ns``, for any thread: None if the frame is taken meanwhile, or corrupt."""
+        time_ns = self.reader.glimpse_time_ns()
+        return None if time_ns is None else time_ns - self.clock.ahead_ns
 
     def time_ns(self, frame: Frame) -> int:
         """When the engine began to offer a frame's batch, by this process's clock.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from operator import length_hint
 from typing import Any
 
 import msgspec
@@ -18,20 +17,22 @@ class Cursor:
     """A position in a frame, in events.
 
     ``frame`` is what selection and redaction left of the frame in the ring, which had ``published``
-    events. ``sifted`` is the sieve's answer; None if there is no sieve. Nothing is decoded before
-    ``unpack``. ``split`` then says by how many the events differ from the number in the frame's
-    header: a line with a newline inside becomes two. No number of events is then a place in the
-    ring, and the frame is ``uneven``: it can only be released whole.
+    events. ``is_array``: its events are records. ``sifted`` is the sieve's answer; None if there is
+    no sieve. Nothing is decoded before ``unpack``. ``split`` then says by how many the events
+    differ from the number in the frame's header: a line with a newline inside becomes two. No
+    number of events is then a place in the ring, and the frame is ``uneven``: it can only be
+    released whole.
     """
 
     __slots__ = (
-        "_events",
-        "_is_array",
+        "_left",
         "_places",
         "_published",
         "_total",
         "attachment",
+        "events",
         "frame",
+        "is_array",
         "split",
         "uneven",
     )
@@ -45,44 +46,55 @@ class Cursor:
         self.uneven = bool(self.split)
         self._published = published
         self._total = frame.count
-        self._is_array = frame.kind.name == "array"
-        self._events: Iterator[Any] | None = None
+        self.is_array = frame.kind.name == "array"
+        self._left = frame.count  # records of the array that is left
+        self.events: Any = None  # a list's iterator
         self._places: Sequence[int] | None = None
         if sifted is not None:
             self._places = sifted.places
             if sifted.events is not None:
-                self._begin(sifted.events)
+                if not self.is_array:
+                    self._total = len(sifted.events)
+                self.events = iter(sifted.events)
 
     def unpack(self) -> Iterator[Any]:
         """The events that are left: objects, or for an ``array`` one array of the records."""
-        if self._events is None:
+        if self.events is None:
             frame = self.frame
             events, split = frame.kind.unpack(frame.payload, frame.count)
             if split:
                 self.split, self.uneven = split, True
-            return self._begin(events)
-        return self._events
+            if not self.is_array:
+                self._total = len(events)
+            # Keep an iterator and not the list: at its end the iterator drops the list, so that the
+            # next frame's list takes its place in the CPU cache (4 % of iterating).
+            self.events = iter(events)
+        iterator: Iterator[Any] = self.events
+        return iterator
 
     def take(self, n: int) -> list[Any]:
         """At most ``n`` of the events that are left; of an ``array``, one array of them."""
         events = self.unpack()
-        if not self._is_array:
+        if not self.is_array:
             return list(islice(events, n))
         for records in events:
-            if len(records) > n:
-                self._events = iter([records[n:]])
+            self._left = max(0, len(records) - n)
+            if self._left:
+                self.events = iter([records[n:]])
             return [records[:n]]
         return []
 
     def remaining(self) -> int:
-        """How many events are left to hand out."""
-        if self._events is None:
+        """How many events are left to hand out. Any thread may ask."""
+        if self.events is None:
             return self._total
-        if not self._is_array:
-            return length_hint(self._events)
-        records = list(self._events)
-        self._events = iter(records)
-        return sum(map(len, records))
+        left = self.events.__length_hint__()
+        return self._left if left and self.is_array else left
+
+    def withdraw(self) -> None:
+        """Hand out no more, whoever iterates: what is left stays left."""
+        if self.events is not None:
+            self.events = iter(list(self.events))  # one step, which no other thread comes between
 
     def unreleased(self) -> int:
         """Events of the frame in the ring behind the last one that was handed out.
@@ -110,11 +122,3 @@ class Cursor:
             return frame
         payload = frame.kind.split(frame.payload, self._total, handed_out)[1]
         return msgspec.structs.replace(frame, payload=bytes(payload), count=remaining, missed=0)
-
-    def _begin(self, events: list[Any]) -> Iterator[Any]:
-        if not self._is_array:
-            self._total = len(events)
-        # Keep an iterator and not the list: at its end the iterator drops the list, so that the
-        # next frame's list takes its place in the CPU cache (4 % of iterating).
-        self._events = iter(events)
-        return self._events

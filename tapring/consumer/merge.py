@@ -8,6 +8,8 @@ deadline, or when it is told to.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from threading import get_native_id
 from time import monotonic_ns
 from typing import Final
 
@@ -15,9 +17,11 @@ from ..ended_by import EndedBy
 from ..errors import TapError
 from ..frame import Frame
 from .attachment import Attachment
+from .turn import Turn
 from .waiting import Waiter
 
 _NEVER_NS: Final = 1 << 63  # later than any clock
+_ASYNC_TURN_NS: Final = 50_000_000  # as long as a waiter waits
 
 
 class Merge:
@@ -25,10 +29,19 @@ class Merge:
 
     ``attachments`` are all of them, ``open`` those that may still have frames. ``deadline_ns``
     (CLOCK_MONOTONIC) is when the whole ends, None if only the lanes end it. ``ended_by`` is why it
-    ended; None before. ``on_idle`` is called before each wait.
+    ended; None before. ``on_idle`` is called before each wait. ``sleeper``: see ``turn.Shared``.
     """
 
-    __slots__ = ("_stop", "attachments", "deadline_ns", "ended_by", "on_idle", "open", "waiter")
+    __slots__ = (
+        "_stop",
+        "attachments",
+        "deadline_ns",
+        "ended_by",
+        "on_idle",
+        "open",
+        "sleeper",
+        "waiter",
+    )
 
     def __init__(
         self, attachments: Sequence[Attachment], deadline_ns: int | None, waiter: Waiter
@@ -40,6 +53,7 @@ class Merge:
         self.ended_by: str | None = None
         self.on_idle: Callable[[], object] | None = None
         self._stop: str | None = None
+        self.sleeper = 0
 
     def take(self, until: int | None, *, keep: bool) -> tuple[Attachment, Frame] | None:
         """The next frame, and its ring. None once the whole has ended, or at ``until``.
@@ -48,7 +62,12 @@ class Merge:
         Raises RingCorrupt, and BufferLimit if the engine refused the session.
         """
         since = 0
-        while self._goes_on():
+        while True:
+            # What ``goes_on`` says, without a call.
+            if (
+                self.ended_by is not None or self._stop is not None or self.deadline_ns is not None
+            ) and not self.goes_on():
+                return None
             try:
                 open_ = self.open
                 attachment = open_[0] if len(open_) == 1 else self._furthest_behind()
@@ -66,18 +85,19 @@ class Merge:
             if self.on_idle is not None:
                 self.on_idle()
             since = since or now
-            self.waiter.wait(self.open, since, self._wait_until(until))
-        return None
+            self._sleep(since, self._wait_until(until))
 
-    async def ready(self, until: int | None = None) -> None:
+    async def ready(self, turn: Turn, until: int | None = None) -> None:
         """Let other tasks run until ``take`` would return at once, or until ``until``."""
         since = monotonic_ns()
-        while self._goes_on() and not self._has_news():
+        while self.goes_on() and not turn.do(self._has_news, 0):
             if until is not None and monotonic_ns() >= until:
                 return
             if self.on_idle is not None:
                 self.on_idle()
-            await self.waiter.wait_async(self.open, since, self._wait_until(until))
+            wait_until = self._wait_until(until)
+            wait = partial(self._wait, turn, since, wait_until)
+            await self.waiter.wait_async(wait, since, wait_until)
 
     def end(self, reason: str) -> None:
         """End soon, for this reason. A signal handler may call it."""
@@ -108,12 +128,16 @@ class Merge:
             each.detach()
 
     def fill(self) -> float:
-        """How full the fullest ring is, 0.0 to 1.0."""
-        return max((each.reader.account.fill(each.row.slots) for each in self.open), default=0.0)
+        """How full the fullest ring is, 0.0 to 1.0. Any thread may ask."""
+        fills = [each.reader.account.fill(each.row.slots) for each in tuple(self.open)]
+        return max(fills, default=0.0)
 
     def lag_ns(self) -> int:
-        """The age of the oldest frame that is not taken yet, in ns; 0 if there is none."""
-        times = [at_ns for each in self.open if (at_ns := each.oldest_ns()) is not None]
+        """The age of the oldest frame that is not taken yet, in ns; 0 if there is none.
+
+        Any thread may ask.
+        """
+        times = [at_ns for each in tuple(self.open) if (at_ns := each.oldest_ns()) is not None]
         return max(0, monotonic_ns() - min(times)) if times else 0
 
     def ends_ns(self) -> int:
@@ -121,13 +145,30 @@ class Merge:
         ends = [each.ends_ns() for each in self.attachments]
         return min(ends if self.deadline_ns is None else [*ends, self.deadline_ns])
 
-    def _goes_on(self) -> bool:
+    def goes_on(self) -> bool:
+        """Whether it goes on. If it does not, ``ended_by`` says why."""
         if self.ended_by is None:
             if self._stop is not None:
                 self.ended_by = self._stop
             elif self.deadline_ns is not None and monotonic_ns() >= self.deadline_ns:
                 self.ended_by = EndedBy.DURATION
         return self.ended_by is None
+
+    def _wait(self, turn: Turn, since: int, until: int) -> None:
+        """Wait for a frame in a turn, as a thread does that an event loop has sent."""
+
+        def wait() -> None:
+            if self.goes_on():
+                self._sleep(since, until)
+
+        turn.do(wait, min(until, monotonic_ns() + _ASYNC_TURN_NS))
+
+    def _sleep(self, since: int, until: int) -> None:
+        self.sleeper = get_native_id()
+        try:
+            self.waiter.wait(self.open, since, until)
+        finally:
+            self.sleeper = 0
 
     def _has_news(self) -> bool:
         """Whether there is a frame to take, or an end or an error to learn of."""

@@ -6,23 +6,24 @@ it waits (``waiting``). What it takes passes the sieve, is released and counted 
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from time import monotonic_ns
 from typing import Any, Final
 
 from msgspec.structs import replace
 
-from ..errors import TapError
 from ..events.sieve import Failure, Sieve
 from ..frame import Frame
 from ..shm.refusals import LaneRefused
+from ..thrown_in import was_thrown_in
 from .attachment import Attachment
 from .intake import AT_LEAST_ONCE, AT_MOST_ONCE, Intake
 from .merge import Merge
 from .stats import Stats
+from .turn import takes_turns
 from .waiting import Poll, Waiter
 
 _NS: Final = 1_000_000_000
@@ -39,6 +40,12 @@ class Session:
     which let other tasks run while no frame is there and after each frame. ``read`` and a ``limit``
     leave the events that they did not hand out to the next consumer. Iterating takes whole frames;
     if it stops inside a frame, the rest of that frame counts as unread.
+
+    Threads may share a session; so may tasks. They take turns, and each event goes to one of them.
+    At least once, only the thread or task that has the last events may ask for the next ones:
+    another one that does gets a RuntimeError, until ``read(0)`` says that they are handled, or
+    their owner has ended. ``stats``, ``fill``, ``end`` and ``close`` are for any thread, always. A
+    generator of ``frames`` is for one thread at a time; let each call ``frames`` itself.
 
     Filters and redaction apply however you read the session. ``away`` counts the events that each
     step took out.
@@ -71,6 +78,7 @@ class Session:
     ) -> None:
         self._merge = Merge(attachments, deadline_ns, waiter or Poll())
         self._intake = Intake(self._merge, sieve, keep=delivery == AT_LEAST_ONCE)
+        self._turn = self._intake.turn
         self.away = self._intake.away
         first = attachments[0]
         info = first.registry.info
@@ -141,7 +149,10 @@ class Session:
     @property
     def fill(self) -> float:
         """How full the fullest ring is, 0.0 to 1.0. At 1.0 the engine drops events."""
-        return self._merge.fill()
+        try:
+            return self._merge.fill()
+        except ValueError:  # closed: its rings are unmapped
+            return 0.0
 
     @property
     def remaining_s(self) -> float:
@@ -157,75 +168,83 @@ class Session:
     # ---- reading -----------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Any]:
-        return chain.from_iterable(self._batches())
+        return chain.from_iterable(_Batches(self._intake))
 
+    @takes_turns
     def frames(self, *, limit: int | None = None) -> Iterator[Frame]:
         """Frames until the session ends, or until ``limit`` events; the last is cut to fit."""
-        intake = self._intake
-        left = math.inf if limit is None else limit
-        while left > 0 and (cursor := intake.rest_or_next(None, limit is not None)) is not None:
-            frame = intake.frame(cursor, left)
-            left -= frame.count
+        intake, turn = self._intake, self._turn
+        left = limit
+        while left is None or left > 0:
+            token = None
+            try:
+                try:
+                    token = turn.free.pop()
+                except IndexError as error:
+                    if was_thrown_in(error):
+                        raise
+                if token is None and (token := turn.wait(None)) is None:
+                    return
+                frame = intake.whole(None, left)
+            finally:
+                if token is not None:
+                    token.home.append(token)
+                    token = None  # a traceback may keep this frame
+                if turn.callers:
+                    turn.call_next()
+            if frame is None:
+                return
+            if left is not None:
+                left -= frame.count
             yield frame
-            if limit is None and intake.sieve is None and intake.cursor is None:
-                yield from self._whole_frames()
 
+    @takes_turns
     def read(self, n: int, timeout: float | None = None) -> list[Any]:
         """At most ``n`` events, waiting at most ``timeout`` seconds for the first.
 
         [] if none came in time or if the session has ended (``ended_by`` tells which). Of an
-        ``array`` stage: arrays with at most ``n`` records in total.
+        ``array`` stage: arrays with at most ``n`` records in total. If another thread is reading,
+        this waits for its turn, at most ``timeout`` seconds in all.
         """
-        intake = self._intake
         until = _until(timeout)
-        events: list[Any] = []
-        intake.release()
-        while n > 0:
-            cursor = intake.cursor
-            if cursor is None or not cursor.remaining():
-                if events and intake.keep:
-                    break  # taking the next frame would release these, which are not handled yet
-                try:
-                    cursor = intake.next(0 if events else until, keep=True)
-                except TapError as error:
-                    if not events:
-                        raise
-                    intake.failure = error  # the next call raises it: these events come first
-                    break
-                if cursor is None:
-                    break
-                intake.unpack(cursor)
-            part = cursor.take(n)
-            n -= len(part) if self.dtype is None else sum(map(len, part))
-            events += part
-        if not intake.keep:
-            intake.release()
-        return events
+        intake, turn = self._intake, self._turn
+        token = None
+        try:
+            try:
+                token = turn.free.pop()
+            except IndexError as error:
+                if was_thrown_in(error):
+                    raise
+            if token is None and (token := turn.wait(until)) is None:
+                return []
+            return intake.read(until, n)
+        finally:
+            if token is not None:
+                token.home.append(token)
+                token = None  # a traceback may keep this frame
+            if turn.callers:
+                turn.call_next()
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         """Iterate; other tasks run while no frame is there, and between frames."""
-        intake = self._intake
-        intake.release_rest()
-        cursor = intake.cursor
+        events = partial(self._intake.events, 0)
         while True:
-            if cursor is not None:
-                for event in intake.unpack(cursor):
-                    yield event
             await self._ready()
-            cursor = intake.next(0)
-            if cursor is None and self.ended_by is not None:
+            batch = self._turn.do(events, 0)
+            if batch is not None:
+                for event in batch:
+                    yield event
+            elif self.ended_by is not None:
                 return
 
     async def aframes(self, *, limit: int | None = None) -> AsyncIterator[Frame]:
         """Frames, as ``frames`` yields them, for an event loop."""
-        intake = self._intake
-        left = math.inf if limit is None else limit
-        while left > 0:
+        left = limit
+        while left is None or left > 0:
             await self._ready()
-            cursor = intake.rest_or_next(0, limit is not None)
-            if cursor is not None:
-                frame = intake.frame(cursor, left)
-                left -= frame.count
+            frame = self._turn.do(partial(self._intake.whole, 0, left), 0)
+            if frame is not None:
+                left = None if left is None else left - frame.count
                 yield frame
             elif self.ended_by is not None:
                 return
@@ -240,30 +259,13 @@ class Session:
             if events or n <= 0 or late or self.ended_by is not None:
                 return events
 
-    def _batches(self) -> Iterator[Iterator[Any]]:
-        intake = self._intake
-        intake.release_rest()
-        if intake.cursor is not None:
-            yield intake.unpack(intake.cursor)
-        while (cursor := intake.next(None)) is not None:
-            yield intake.unpack(cursor)
-
-    def _whole_frames(self) -> Iterator[Frame]:
-        """Frames as they come, until ``read`` begins one: a quarter less time per frame."""
-        intake = self._intake
-        handed_out = intake.handed_out
-        while intake.cursor is None and (got := intake.take(None)) is not None:
-            frame = got[1]
-            handed_out.bytes += len(frame.payload)
-            yield frame
-
     async def _ready(self, until: int | None = None) -> None:
         """Let other tasks run, then wait until there is a frame or an end, or until ``until``."""
         from asyncio import sleep
 
         await sleep(0)
         if self._intake.failure is None and not self._intake.has_rest():
-            await self._merge.ready(until)
+            await self._merge.ready(self._turn, until)
 
     # ---- the end -----------------------------------------------------------------------
 
@@ -276,8 +278,25 @@ class Session:
 
         handled: whether you have handled the last events that were handed out. If not, and delivery
         is at least once, the next consumer gets them again.
+
+        Any thread may call it. One that is reading comes out first, within 50 ms, unless a callback
+        keeps it: after 5 s, it is left to that thread to close the session. A signal handler, a
+        finalizer or a callback may also call it in the middle of a read of this very thread: the
+        session is closed as that read returns.
         """
         self._intake.close(handled=handled)
+
+    async def aclose(self, *, handled: bool = True) -> None:
+        """Close the session, as ``close`` does, while other tasks run."""
+        from asyncio import get_running_loop, shield
+
+        close = partial(self.close, handled=handled)
+        try:
+            closing = get_running_loop().run_in_executor(None, close)
+        except RuntimeError:  # the loop has no threads any more, or there can be no more
+            close()
+        else:
+            await shield(closing)  # a cancelled task has closed its session, too
 
     def __repr__(self) -> str:
         state = "open" if self.ended_by is None else f"ended by {self.ended_by}"
@@ -293,12 +312,52 @@ class Session:
         return self
 
     async def __aexit__(self, error: type[BaseException] | None, *_: object) -> None:
-        self.close(handled=error is None)
+        await self.aclose(handled=error is None)
 
     def __del__(self) -> None:
         # Without this, a forgotten Session would keep its descriptor, and so the reader's lock.
         with suppress(Exception):
             self.close(handled=False)
+
+
+class _Batches:
+    """An iterator of iterators: each over the events of the next frame.
+
+    If several threads share what chains them, one may come while the events of the last frame are
+    not handed out: it gets the same iterator.
+    """
+
+    __slots__ = ("_intake", "_turn")
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._turn = intake.turn
+
+    def __iter__(self) -> _Batches:
+        return self
+
+    @takes_turns
+    def __next__(self) -> Iterator[Any]:
+        intake, turn = self._intake, self._turn
+        token = None
+        try:
+            try:
+                token = turn.free.pop()
+            except IndexError as error:
+                if was_thrown_in(error):
+                    raise
+            if token is None and (token := turn.wait(None)) is None:
+                raise StopIteration
+            events = intake.events(None)
+        finally:
+            if token is not None:
+                token.home.append(token)
+                token = None  # a traceback may keep this frame
+            if turn.callers:
+                turn.call_next()
+        if events is None:
+            raise StopIteration
+        return events
 
 
 def _until(timeout: float | None) -> int | None:

@@ -83,7 +83,8 @@ def account(
     """
     first, *others = [each.ledger() for each in attachments]
     ledger = sum(others, start=first)
-    delivered = within_a_word(ledger.delivered + unreleased)
+    # No more than was captured, even if another thread has read on while this was added up.
+    delivered = within_a_word(ledger.delivered + min(unreleased, ledger.unread))
     readers = [each.reader for each in attachments]
     return Stats(
         **ledger.counters(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import monotonic_ns
 from typing import Final, Protocol
@@ -18,6 +18,8 @@ POLL: Final = "poll"
 DOORBELL: Final = "doorbell"
 SPIN: Final = "spin"
 WAKES: Final = (POLL, DOORBELL, SPIN)
+
+Wait = Callable[[], object]
 
 _NS: Final = 1_000_000_000
 # Sleeping an eighth of the time since the last frame adds a sixteenth of that time to the latency,
@@ -41,10 +43,11 @@ class Waiter(Protocol):
         No frame has come since ``since_ns``.
         """
 
-    async def wait_async(
-        self, attachments: Sequence[Attachment], since_ns: int, until_ns: int
-    ) -> None:
-        """Wait as ``wait`` does, while other tasks run."""
+    async def wait_async(self, wait: Wait, since_ns: int, until_ns: int) -> None:
+        """Wait as ``wait`` does, while other tasks run.
+
+        The argument ``wait`` calls the method in the session's turn; a thread may call it.
+        """
 
     def unlink(self) -> None:
         """Stop asking the engine to wake this consumer; remove what was made for it."""
@@ -76,9 +79,7 @@ class Poll:
             if now >= until_ns:
                 return
 
-    async def wait_async(
-        self, attachments: Sequence[Attachment], since_ns: int, until_ns: int
-    ) -> None:
+    async def wait_async(self, wait: Wait, since_ns: int, until_ns: int) -> None:
         """Sleep once, as ``wait`` would."""
         from asyncio import sleep
 
@@ -108,9 +109,7 @@ class Spin(Poll):
                 if not reader.is_empty():
                     return
 
-    async def wait_async(
-        self, attachments: Sequence[Attachment], since_ns: int, until_ns: int
-    ) -> None:
+    async def wait_async(self, wait: Wait, since_ns: int, until_ns: int) -> None:
         """Let other tasks run, and return."""
         from asyncio import sleep
 
@@ -152,13 +151,11 @@ class Doorbell:
             for each in attachments:
                 each.reader.say_awake(sleep)
 
-    async def wait_async(
-        self, attachments: Sequence[Attachment], since_ns: int, until_ns: int
-    ) -> None:
+    async def wait_async(self, wait: Wait, since_ns: int, until_ns: int) -> None:
         """Wait as ``wait`` does, in a thread: an event loop cannot wait for a semaphore."""
         from asyncio import to_thread
 
-        await to_thread(self.wait, attachments, since_ns, until_ns)
+        await to_thread(wait)
 
     def unlink(self) -> None:
         """Take the doorbell out of the rows, and its name out of /dev/shm."""

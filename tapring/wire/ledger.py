@@ -104,10 +104,12 @@ class Account:
     def ledger(self) -> Ledger:
         """Return the session's account now."""
         words, page = self._words, self._page
+        # Before ``captured``, which is never less: another thread may be reading.
+        released = page[layout.RELEASED]
         counted: dict[str, int] = {name: words[word] for name, word in COUNTER_WORDS.items()}
         return Ledger(
             offered=within_a_word(sum([counted[name] for name in _OFFERED])),
-            delivered=within_a_word(page[layout.RELEASED] - page[layout.ABANDONED]),
+            delivered=within_a_word(released - page[layout.ABANDONED]),
             **counted,
         )
 

@@ -175,6 +175,19 @@ class Reader(RingEnd):
         time_ns: int = unpack_header(self._data, self._start_of(self._end))[1]
         return time_ns
 
+    def glimpse_time_ns(self) -> int | None:
+        """As ``next_time_ns``, but for a thread that may not read: this changes nothing.
+
+        None, too, if the frame is taken meanwhile, or is corrupt.
+        """
+        end = self._end
+        if self._words[_TAIL] == end:
+            return None
+        if self._barrier is not None:
+            self._barrier()
+        position, time_ns, *_ = unpack_header(self._data, self._start_of(end))
+        return time_ns if position == end == self._end else None
+
     def published(self) -> int:
         """Return how many events were ever published, by the headers of the frames in the ring.
 

@@ -78,3 +78,22 @@ def test_there_is_never_more_to_release_than_was_published() -> None:
     cursor = Cursor(None, frame(Lines(), [b"a\nb\nc", b"d"]), 2)
     assert cursor.take(1) == [b"a"]
     assert cursor.unreleased() == 2
+
+
+def test_what_is_withdrawn_is_handed_out_to_nobody_who_iterates_and_is_left() -> None:
+    cursor = Cursor(None, frame(Lines(), LINES), 6)
+    events = cursor.unpack()
+    assert next(events) == LINES[0]
+    cursor.withdraw()
+    assert list(events) == []
+    assert cursor.remaining() == cursor.unreleased() == 5
+    assert cursor.rest().events() == LINES[1:]
+
+
+def test_records_that_are_left_are_counted_without_touching_what_iterates() -> None:
+    kind = Array(np.dtype([("a", "i4")]))
+    cursor = Cursor(None, frame(kind, np.zeros(6, kind.dtype)), 6)
+    events = cursor.unpack()
+    assert cursor.remaining() == 6
+    assert len(next(events)) == 6
+    assert cursor.remaining() == 0

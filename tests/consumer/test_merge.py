@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from tapring.consumer.merge import Merge
+from tapring.consumer.turn import Turn
 from tapring.ended_by import EndedBy
 from tapring.errors import BufferLimit, RingCorrupt
 from tapring.events.kinds import Lines
@@ -77,7 +78,7 @@ class Waits:
     def wait(self, lanes, since_ns, until_ns) -> None:
         self.waits += 1
 
-    async def wait_async(self, lanes, since_ns, until_ns) -> None:
+    async def wait_async(self, wait, since_ns, until_ns) -> None:
         self.waits += 1
         await asyncio.sleep(0)
 
@@ -203,7 +204,7 @@ def test_a_task_is_ready_once_there_is_a_frame_or_an_end() -> None:
     merge = merged(lane)
 
     async def both() -> None:
-        ready = asyncio.ensure_future(merge.ready())
+        ready = asyncio.ensure_future(merge.ready(Turn(merge)))
         for _ in range(5):
             await asyncio.sleep(0)
         assert not ready.done()
@@ -216,7 +217,7 @@ def test_a_task_is_ready_once_there_is_a_frame_or_an_end() -> None:
 
 def test_on_idle_has_its_turn_before_each_wait_of_a_task() -> None:
     merge, turns = idle_until_the_third_turn()
-    asyncio.run(asyncio.wait_for(merge.ready(), 30))
+    asyncio.run(asyncio.wait_for(merge.ready(Turn(merge)), 30))
     assert turns == [0, 1, 2]
 
 
@@ -226,7 +227,7 @@ def test_a_task_is_ready_for_an_error_that_take_then_raises() -> None:
             raise BufferLimit("refused")
 
     merge = merged(Refused([]))
-    asyncio.run(asyncio.wait_for(merge.ready(), 30))
+    asyncio.run(asyncio.wait_for(merge.ready(Turn(merge)), 30))
     assert merge.waiter.waits == 0  # type: ignore[attr-defined]
     with pytest.raises(BufferLimit, match="refused"):
         merge.take(None, keep=False)

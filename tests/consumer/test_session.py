@@ -63,6 +63,17 @@ def test_events_frames_and_read_may_be_mixed(tap, name) -> None:
         assert session.stats.bytes == 12 * 3
 
 
+def test_an_iterator_goes_on_with_what_read_has_left_of_a_later_frame(tap, name) -> None:
+    with tapring.capture(name, stage="raw") as session:
+        for batch in ([b"a"], [b"b", b"c"], [b"d"]):
+            offer(tap, "raw", batch)
+        events = iter(session)
+        assert next(events) == b"a"
+        assert session.read(1) == [b"b"]
+        assert [next(events), next(events)] == [b"c", b"d"]
+        assert session.stats.delivered == 4
+
+
 def test_events_that_were_not_asked_for_stay_unread(tap, name) -> None:
     with tapring.capture(name, stage="decoded") as session:
         offer(tap, "decoded", list(range(10)))

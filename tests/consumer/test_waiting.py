@@ -97,7 +97,7 @@ def test_other_tasks_run_while_a_task_waits(waiter) -> None:
 
         task = asyncio.ensure_future(others())
         for _ in range(5):
-            await waiter.wait_async([Ring()], monotonic_ns(), FOREVER)
+            await waiter.wait_async(lambda: None, monotonic_ns(), FOREVER)
         task.cancel()
         return turns
 

@@ -212,6 +212,17 @@ def test_whatever_was_released_never_comes_again_and_whatever_was_not_does(steps
     assert reader.published() == len(offered)
 
 
+def test_a_glimpse_of_the_next_frames_time_changes_nothing() -> None:
+    ring = Ring()
+    assert ring.reader.glimpse_time_ns() is None
+    ring.offer([b"a"], time_ns=7)
+    assert ring.reader.glimpse_time_ns() == 7
+    assert not ring.reader.has_more_seen
+    assert ring.take() == [b"a"]
+    ring.words[layout.TAIL] = 1 << 63
+    assert ring.reader.glimpse_time_ns() is None, "no frame says that it is there"
+
+
 def test_a_kept_frame_reports_its_gap_once_however_it_is_released() -> None:
     ring = Ring(slots=2)
     for each in (b"a", b"b", b"lost"):
