@@ -1,12 +1,10 @@
 """examples/reader.py, run without site-packages, beside engines and tapring's own consumers."""
 
 import ast
-import fcntl
 import os
 import re
 import signal
 import sys
-import termios
 from pathlib import Path
 
 import pytest
@@ -15,52 +13,12 @@ import tapring
 from tapring.shm.names import segment_name
 from tapring.shm.segment import Segment
 from tapring.wire import layout
-from tapring.wire.geometry import consumer_words
+from tests.docs.readers import ENGINE, is_attached, numbered, offer, released, unread_of_pipe
 
 READER = Path(__file__).resolve().parents[2] / "examples" / "reader.py"
 ACCOUNT = "offered", "delivered", "unread", "dropped", "oversize", "errors"
 # -I -S: nothing that is installed can be imported, so tapring cannot either.
 RUN = "import os, sys; os.execv(sys.executable, [sys.executable, '-I', '-S', *sys.argv[1:]])"
-# Fills the ring, then offers more until enough was captured. Writes the captured lines to a file,
-# and prints the counts that the reader's account must show.
-ENGINE = """
-import os, sys, time, tapring
-name, path, size, wanted, end = *sys.argv[1:3], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
-tap = tapring.Tap(name, strict=True, slot_bytes=64)
-handle = tap.register("raw", buffer_bytes=size)
-print(tap.lane, handle.id, flush=True)
-captured, number = [], 0
-
-def offer(events):
-    before = handle.captured
-    tap.snapshot().offer("raw", events)
-    taken = handle.captured - before
-    captured.extend(events[:taken])
-    return taken < len(events)
-
-while not offer([b"early %d" % (number + i) for i in range(7)]):
-    number += 7
-print("full", flush=True)
-sys.stdin.readline()
-while handle.captured < wanted:
-    number += 1
-    if offer([b"late %d %d " % (number, i) + b"." * (number * i % 50) for i in range(number % 9)]):
-        time.sleep(0.0005)
-for odd in (b"x" * 2 * size, object()):
-    dropped = -1
-    while handle.dropped != dropped:  # a full ring drops it unseen
-        dropped = handle.dropped
-        offer([odd])
-        time.sleep(0.0005)
-with open(path, "wb") as file:
-    file.writelines(line + b"\\n" for line in captured)
-print(handle.offered, handle.captured, handle.dropped, flush=True)
-if end == "close":
-    tap.close()
-elif end == "end":
-    handle.close()
-sys.stdin.readline()
-"""
 
 
 @pytest.fixture
@@ -85,33 +43,6 @@ def account(process) -> tuple[dict[str, int], str]:
     pattern = "reader: " + ", ".join(rf"{word} (\d+)" for word in ACCOUNT) + "; ended by (.+)"
     *counts, reason = re.fullmatch(pattern, line).groups()
     return dict(zip(ACCOUNT, map(int, counts), strict=True)), reason
-
-
-def offer(tap, batch, stage="raw") -> None:
-    tap.snapshot().offer(stage, batch)
-
-
-def numbered(start: int, end: int) -> list[bytes]:
-    return [b"%d" % i for i in range(start, end)]
-
-
-def released(name, lane, session) -> int:
-    """The word RELEASED of a session's ring."""
-    with Segment.attach(segment_name(name, lane, session)) as ring:
-        page = ring.map(layout.CONSUMER_PAGE, layout.PAGE, writable=False)
-        with consumer_words(page, 0) as words:
-            return words[layout.RELEASED]
-
-
-def is_attached(process) -> bool:
-    """Whether it has mapped the consumer's page, its last step before it reads."""
-    return bool(
-        re.search(r" rw-s .* /dev/shm/tapring\.", Path(f"/proc/{process.pid}/maps").read_text())
-    )
-
-
-def unread_of_pipe(stream) -> int:
-    return int.from_bytes(fcntl.ioctl(stream, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def test_it_is_100_lines_of_standard_library() -> None:
