@@ -33,7 +33,7 @@ ENUMS = {
 # Names of the operating system and of pairs of accesses, and abbreviations.
 FOREIGN = {
     *("CLOCK_MONOTONIC", "SEEK_SET", "F_WRLCK", "F_SETLK", "F_OFD_SETLK", "F_OFD_GETLK", "SIGBUS"),
-    *("O_CLOEXEC", "O_NOFOLLOW"),
+    *("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "ASCII"),
     *("PUBLISH", "RELEASE", "END", "WAIT", "ENGINE", "LANE", "JSON", "UTC", "UTF", "POSIX"),
 }
 
