@@ -145,15 +145,17 @@ class Lines(_Text):
     def _pack_block(self, block: Any) -> Packed:
         if isinstance(block, str):
             try:
-                block = block.encode("utf-8", "surrogateescape")
+                block = str.encode(block, "utf-8", "surrogateescape")  # not a subclass's code
             except UnicodeEncodeError:
-                lines = block.split("\n")
+                lines = str.split(block, "\n")
                 lines = lines if lines[-1] else lines[:-1]
                 return _joined(*pack_each(lines, _line, self.report))
         elif type(block) is not bytes:
             try:
-                block = bytes(block)
+                block = bytes(memoryview(block))
             except ValueError as error:  # a released memoryview
+                if was_thrown_in(error):
+                    raise
                 raise NotABatch(f"a block of lines could not be read: {error}") from None
         if block and not block.endswith(_NEWLINE):
             block += _NEWLINE
