@@ -210,7 +210,8 @@ class Blobs:
     def pack(self, batch: Any) -> Packed:
         blobs = batch.copy() if type(batch) is list else sequence(batch, self.name)
         errors = 0
-        if not all(type(event) is bytes for event in blobs):
+        # Not a generator: Python drops an exception that comes while an unfinished one is closed.
+        if not _BYTES.issuperset(map(type, blobs)):
             blobs, errors = pack_each(blobs, _blob, self.report)
         return self._join(blobs), len(blobs), errors
 
@@ -300,7 +301,7 @@ class Array:
     def _records(self, batch: Any) -> Any:
         if type(batch) is list:
             # From a bare number, numpy would fill every field of a record.
-            if not all(isinstance(event, tuple | self._record) for event in batch):
+            if [event for event in batch if not isinstance(event, tuple | self._record)]:
                 raise NotABatch(f"a list of records must hold tuples or records of {self.dtype}")
             try:
                 records = self._asarray(batch, self.dtype)
@@ -367,6 +368,7 @@ def _joined(lines: list[bytes], errors: int) -> Packed:
     return _NEWLINE.join([*lines, b""]), len(lines), errors
 
 
+_BYTES: Final = frozenset((bytes,))
 _BUFFERS: Final = frozenset((bytes, bytearray, memoryview))
 
 
