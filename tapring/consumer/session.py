@@ -6,6 +6,7 @@ it waits (``waiting``). What it takes passes the sieve, is released and counted 
 
 from __future__ import annotations
 
+from _thread import get_ident
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
+from ..ended_by import EndedBy
 from ..events.sieve import Failure, Sieve
 from ..frame import Frame
 from ..shm.refusals import LaneRefused
@@ -324,14 +326,17 @@ class _Batches:
     """An iterator of iterators: each over the events of the next frame.
 
     If several threads share what chains them, one may come while the events of the last frame are
-    not handed out: it gets the same iterator.
+    not handed out: it gets the same iterator. At least once, they must not share it. If the second
+    one is refused, ``chain`` is at its end for the first one, too: so the session ends, and says
+    that it is by an error.
     """
 
-    __slots__ = ("_intake", "_turn")
+    __slots__ = ("_intake", "_reader", "_turn")
 
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
         self._turn = intake.turn
+        self._reader = 0  # the thread that had the last frame, at least once
 
     def __iter__(self) -> _Batches:
         return self
@@ -349,6 +354,12 @@ class _Batches:
             if token is None and (token := turn.wait(None)) is None:
                 raise StopIteration
             events = intake.events(None)
+            if intake.keep:
+                self._reader = get_ident()
+        except RuntimeError:
+            if self._reader not in (0, get_ident()):
+                intake.merge.end(EndedBy.ERROR)
+            raise
         finally:
             if token is not None:
                 token.home.append(token)

@@ -311,6 +311,22 @@ def test_at_least_once_a_second_thread_is_refused_and_the_first_goes_on(tap, nam
         assert (second.errors, second.found) == ([], [[]])
 
 
+def test_at_least_once_an_iterator_that_two_threads_share_ends_with_an_error(tap, name) -> None:
+    """Python ends the iterator for both when the second one is refused; the first one is told."""
+    with tapring.capture(name, stage="raw", delivery="at-least-once") as session:
+        offer(tap, "raw", [b"a"])
+        offer(tap, "raw", [b"b"])
+        shared = iter(session)
+        assert next(shared) == b"a"
+        second = Threads(partial(next, shared))
+        second.join()
+        assert "At least once" in str(second.errors[0])
+        assert list(shared) == []
+        assert list(session) == []
+        assert session.ended_by == "error"
+    assert (session.stats.delivered, session.stats.unread) == (1, 1)
+
+
 def test_at_least_once_a_kill_while_threads_share_a_session_loses_nothing(tap, name) -> None:
     """What the first thread has in hand is not released by the second one."""
     handle = tap.register("raw")
