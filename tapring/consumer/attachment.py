@@ -181,8 +181,8 @@ class Attachment:
 
         Raises BufferLimit and RingCorrupt if the engine refused it instead.
         """
-        verdict = self._raise_if_refused()
-        return verdict == Verdict.NONE and not self.registry.table.is_open(self.row)
+        is_open = self.registry.table.is_open(self.row)  # first: the engine may answer meanwhile
+        return self._raise_if_refused() == Verdict.NONE and not is_open
 
     def _raise_if_refused(self) -> int:
         """Return the engine's verdict. Raises BufferLimit and RingCorrupt for a refusal."""
