@@ -29,10 +29,11 @@ def show(report: Report, style: str) -> None:
 
 def _lines(report: Report) -> Iterator[str]:
     session, sink, stats = report.session, report.sink, report.session.stats
+    read = set(session.lanes) - {each.lane for each in stats.lanes_refused}
     yield (
         f"{counted(sink.events, 'event')} of {session.engine}/{session.stage} "
         f"in {report.seconds:.1f} s, ended by {session.ended_by}; "
-        f"{_losses(stats, len(session.lanes))}"
+        f"{_losses(stats, len(read))}"
     )
     yield from lanes_refused(stats.lanes_refused)
     if stats.dropped:

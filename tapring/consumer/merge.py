@@ -16,6 +16,7 @@ from typing import Final
 from ..ended_by import EndedBy
 from ..errors import TapError
 from ..frame import Frame
+from ..shm.refusals import LaneRefused, refusal
 from .attachment import Attachment
 from .turn import Turn
 from .waiting import Waiter
@@ -29,7 +30,8 @@ class Merge:
 
     ``attachments`` are all of them, ``open`` those that may still have frames. ``deadline_ns``
     (CLOCK_MONOTONIC) is when the whole ends, None if only the lanes end it. ``ended_by`` is why it
-    ended; None before. ``on_idle`` is called before each wait. ``sleeper``: see ``turn.Shared``.
+    ended; None before. ``refused``: lanes that could not be read to their end. ``on_idle`` is called
+    before each wait. ``sleeper``: see ``turn.Shared``.
     """
 
     __slots__ = (
@@ -39,6 +41,7 @@ class Merge:
         "ended_by",
         "on_idle",
         "open",
+        "refused",
         "sleeper",
         "waiter",
     )
@@ -53,13 +56,15 @@ class Merge:
         self.ended_by: str | None = None
         self.on_idle: Callable[[], object] | None = None
         self._stop: str | None = None
+        self.refused: list[LaneRefused] = []
         self.sleeper = 0
 
     def take(self, until: int | None, *, keep: bool) -> tuple[Attachment, Frame] | None:
         """The next frame, and its ring. None once the whole has ended, or at ``until``.
 
         until: CLOCK_MONOTONIC in ns; None waits for ever. keep: do not release the frame yet.
-        Raises RingCorrupt, and BufferLimit if the engine refused the session.
+        Raises RingCorrupt, and BufferLimit if the engine refused the session. If there are other
+        lanes, it goes on with those, and ``refused`` names this one.
         """
         since = 0
         while True:
@@ -68,17 +73,18 @@ class Merge:
                 self.ended_by is not None or self._stop is not None or self.deadline_ns is not None
             ) and not self.goes_on():
                 return None
-            try:
-                open_ = self.open
-                attachment = open_[0] if len(open_) == 1 else self._furthest_behind()
-                if attachment is not None:
+            open_ = self.open
+            attachment = open_[0] if len(open_) == 1 else self._furthest_behind()
+            if attachment is not None:
+                try:
                     frame = attachment.reader.take(keep=keep)
-                    if frame is not None:
-                        return attachment, frame
-                self._drop_ended()
-            except TapError:
-                self.ended_by = EndedBy.ERROR
-                raise
+                except TapError as error:
+                    if not self._goes_on_without(attachment, error):
+                        raise
+                    continue
+                if frame is not None:
+                    return attachment, frame
+            self._drop_ended()
             now = monotonic_ns()
             if not self.open or (until is not None and now >= until):
                 return None
@@ -180,24 +186,45 @@ class Merge:
             return True  # ``take`` raises it again
 
     def _furthest_behind(self) -> Attachment | None:
-        waiting = [
-            (time_ns, index)
-            for index, each in enumerate(self.open)
-            if (time_ns := each.next_time_ns()) is not None
-        ]
-        return self.open[min(waiting)[1]] if waiting else None
+        first, earliest = None, _NEVER_NS
+        for each in tuple(self.open):
+            try:
+                time_ns = each.next_time_ns()
+            except TapError as error:
+                if not self._goes_on_without(each, error):
+                    raise
+                continue
+            if time_ns is not None and time_ns < earliest:
+                first, earliest = each, time_ns
+        return first
+
+    def _goes_on_without(self, attachment: Attachment, error: TapError) -> bool:
+        """Drop a lane that cannot be read any more, and name it; False if there is no other one."""
+        if len(self.refused) + 1 == len(self.attachments):
+            self.ended_by = EndedBy.ERROR
+            return False
+        self.open.remove(attachment)
+        attachment.reason = EndedBy.ERROR
+        info = attachment.registry.info
+        self.refused.append(refusal(info.engine, info.lane, error))
+        return True
 
     def _drop_ended(self) -> None:
         """Drop the lanes that have ended and are drained; after the last one, say why."""
         for each in list(self.open):
-            reason = each.ended_by()
-            if reason is None or not each.reader.is_empty():
+            try:
+                reason = each.ended_by()
+                if reason is None or not each.reader.is_empty():
+                    continue
+                each.reader.note_final_gap()
+            except TapError as error:
+                if not self._goes_on_without(each, error):
+                    raise
                 continue
-            each.reader.note_final_gap()
             self.open.remove(each)
             each.reason = reason
         if not self.open and self.ended_by is None:
-            reasons = [each.reason for each in self.attachments]
+            reasons = [each.reason for each in self.attachments if each.reason != EndedBy.ERROR]
             died = EndedBy.ENGINE_DEATH in reasons
             self.ended_by = EndedBy.ENGINE_DEATH if died else reasons[-1]
             if self.ended_by == EndedBy.EXPIRED and self.deadline_ns is not None:

@@ -61,8 +61,8 @@ class Session:
     one of the two has no /proc that tells its time namespace. Their clocks are taken to be this
     one, and their wall-clock times are as of the engine's start.
 
-    ``lanes_refused`` says which lanes of the engine could not be read when the session was opened,
-    and why.
+    ``lanes_refused`` says which lanes of the engine could not be read, and why: as the session was
+    opened, or later on.
 
     If you set ``on_idle``, it is called before each sleep while no frame is there, and now and then
     while all events are filtered.
@@ -88,7 +88,7 @@ class Session:
         self.engine = info.engine
         self.lanes = tuple(each.registry.info.lane for each in attachments)
         self.ids = tuple(each.row.id for each in attachments)
-        self.lanes_refused = lanes_refused
+        self._lanes_refused = lanes_refused
         self.stage = stage.name
         kind = first.kind if sieve is None else sieve.kind
         self.kind = kind.name
@@ -133,6 +133,11 @@ class Session:
         """``ENGINE.LANE:ID`` for each lane: the addresses that ``attach_session`` takes."""
         pairs = zip(self.lanes, self.ids, strict=True)
         return tuple(f"{self.engine}.{lane}:{number}" for lane, number in pairs)
+
+    @property
+    def lanes_refused(self) -> tuple[LaneRefused, ...]:
+        """The lanes that could not be read when the session was opened, or not to their end."""
+        return (*self._lanes_refused, *self._merge.refused)
 
     @property
     def stats(self) -> Stats:

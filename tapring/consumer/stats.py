@@ -35,8 +35,8 @@ class Stats(msgspec.Struct, frozen=True):
     engine_share: share of the engine's time that all its sessions take. With several lanes,
     ``served``, ``cost_ns`` and ``engine_share`` are those of the lane that is worst off.
 
-    lanes_refused: the engine's lanes that could not be read when the session was opened, with the
-    reasons. No count above includes their events.
+    lanes_refused: the engine's lanes that could not be read, or not to their end, with the
+    reasons. The counts above include their events as far as they were read.
     """
 
     offered: int = 0

@@ -13,6 +13,7 @@ from tapring.ended_by import EndedBy
 from tapring.errors import BufferLimit, RingCorrupt
 from tapring.events.kinds import Lines
 from tapring.frame import Frame
+from tapring.shm.refusals import LaneRefused
 
 
 @dataclass(eq=False)
@@ -176,6 +177,29 @@ def test_a_corrupt_ring_ends_it_with_an_error() -> None:
         merge.take(None, keep=False)
     assert merge.ended_by == EndedBy.ERROR
     assert merge.take(None, keep=False) is None
+
+
+@pytest.mark.parametrize("meets", ["take", "next_time_ns", "ended_by", "note_final_gap"])
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_lane_that_fails_is_dropped_and_named_and_the_others_are_read(at, meets) -> None:
+    class Fails(Lane):
+        lane, engine = "0a0b0c0d", "shop"
+
+        @property
+        def registry(self) -> SimpleNamespace:
+            return SimpleNamespace(info=self)
+
+    def fail(**_: object) -> None:
+        raise RingCorrupt("damaged")
+
+    lanes = [Lane([1, 4], EndedBy.ENGINE_EXIT), Lane([2, 3], EndedBy.ENGINE_EXIT)]
+    bad = Fails([0] if meets in ("take", "next_time_ns") else [], EndedBy.ENGINE_EXIT)
+    setattr(bad, meets, fail)
+    lanes.insert(at, bad)
+    merge = merged(*lanes)
+    assert drain(merge) == [1, 2, 3, 4]
+    assert merge.ended_by == EndedBy.ENGINE_EXIT
+    assert merge.refused == [LaneRefused("shop", "0a0b0c0d", "damaged", "damaged")]
 
 
 def idle_until_the_third_turn() -> tuple[Merge, list[int]]:

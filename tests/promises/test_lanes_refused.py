@@ -292,3 +292,29 @@ def test_escapes_in_a_damaged_registry_do_not_reach_the_terminal(start, run_cli,
     assert (result.returncode, listed["refused"]["reason"]) == (3, "damaged")
     assert b"\x1b" not in result.stderr + result.stdout
     assert b"is damaged" in result.stderr
+
+
+def test_a_ring_that_is_damaged_during_the_capture_costs_its_lane_alone(name) -> None:
+    with (
+        tapring.Tap(name) as good,
+        tapring.Tap(name) as bad,
+        tapring.capture(name, stage="raw") as session,
+    ):
+        offer(bad, "raw", ["one"])
+        offer(good, "raw", ["two"])
+        assert sorted(session.read(2, timeout=9)) == [b"one", b"two"]
+        (ring,) = [each for each in os.listdir(DIRECTORY) if f".{bad.lane}." in each]
+        offer(bad, "raw", ["lost"])
+        slots = os.path.getsize(f"{DIRECTORY}/{ring}") - layout.SLOTS
+        with open(f"{DIRECTORY}/{ring}", "r+b") as file:
+            file.seek(layout.SLOTS)
+            file.write(b"\xff" * slots)
+        offer(good, "raw", ["three"])
+        assert session.read(1, timeout=9) == [b"three"]
+        good.close()
+        assert list(session) == []
+        (refused,) = session.lanes_refused
+        assert (refused.lane, refused.reason) == (bad.lane, "damaged")
+        assert session.ended_by == "engine-exit"
+    assert session.stats.lanes_refused == (refused,)
+    assert session.stats.unread == 1
