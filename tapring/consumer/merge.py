@@ -30,8 +30,8 @@ class Merge:
 
     ``attachments`` are all of them, ``open`` those that may still have frames. ``deadline_ns``
     (CLOCK_MONOTONIC) is when the whole ends, None if only the lanes end it. ``ended_by`` is why it
-    ended; None before. ``refused``: lanes that could not be read to their end. ``on_idle`` is called
-    before each wait. ``sleeper``: see ``turn.Shared``.
+    ended; None before. ``refused``: lanes that could not be read to their end. ``on_idle`` is
+    called before each wait. ``sleeper``: see ``turn.Shared``.
     """
 
     __slots__ = (
