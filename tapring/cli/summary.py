@@ -119,9 +119,9 @@ def _skipped(report: Report, stats: Stats) -> Iterator[str]:
         )
     if stats.redaction_dropped:
         yield (
-            f"{counted(stats.redaction_dropped, 'event')} were withheld: "
-            f"they are not valid JSON, or could not be redacted, so --redact cannot find fields in "
-            f"them. --redact-pass-text lets lines through that are not JSON"
+            f"{counted(stats.redaction_dropped, 'event')} were withheld: they could not be redacted, "
+            f"as --redact finds no fields in what is not valid JSON. --redact-pass-text lets such "
+            f"lines through"
         )
     if stats.decode_errors:
         yield (

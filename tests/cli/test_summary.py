@@ -105,8 +105,8 @@ def test_events_that_the_engine_skipped_are_said_with_the_reason(said) -> None:
 def test_events_that_cannot_be_decoded_are_withheld_or_left_out(said) -> None:
     withheld, left_out = said(redaction_dropped=2, decode_errors=5)[1:]
     assert withheld == (
-        "2 events were withheld: they are not valid JSON, or could not be redacted, so --redact "
-        "cannot find fields in them. --redact-pass-text lets lines through that are not JSON"
+        "2 events were withheld: they could not be redacted, as --redact finds no fields in what "
+        "is not valid JSON. --redact-pass-text lets such lines through"
     )
     assert left_out == (
         "5 events were left out: they are not valid JSON, or could not be looked into"
