@@ -119,9 +119,9 @@ def _skipped(report: Report, stats: Stats) -> Iterator[str]:
         )
     if stats.redaction_dropped:
         yield (
-            f"{counted(stats.redaction_dropped, 'event')} were withheld: they could not be redacted, "
-            f"as --redact finds no fields in what is not valid JSON. --redact-pass-text lets such "
-            f"lines through"
+            f"{counted(stats.redaction_dropped, 'event')} were withheld: they could not be redacted, as "
+            f"--redact finds no fields in what is not valid JSON. --redact-pass-text lets such lines "
+            f"through"
         )
     if stats.decode_errors:
         yield (
