@@ -119,9 +119,9 @@ def _skipped(report: Report, stats: Stats) -> Iterator[str]:
         )
     if stats.redaction_dropped:
         yield (
-            f"{counted(stats.redaction_dropped, 'event')} were withheld: they could not be redacted, as "
-            f"--redact finds no fields in what is not valid JSON. --redact-pass-text lets such lines "
-            f"through"
+            f"{counted(stats.redaction_dropped, 'event')} were withheld: "
+            f"they could not be redacted, as --redact finds no fields in what is not valid JSON. "
+            f"--redact-pass-text lets such lines through"
         )
     if stats.decode_errors:
         yield (
