@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -28,8 +27,10 @@ def decode_lines(decoder: msgspec.json.Decoder[Any], text: bytes) -> tuple[list[
     Such a line is bytes without its newline. If the whole text decodes, a blank line is left out
     and ``1 2`` is two events; a caller that needs the index of each line compares the lengths.
     """
-    with suppress(*NOT_DECODED):
+    try:
         return decoder.decode_lines(text), {}
+    except NOT_DECODED:
+        pass
     # Not while that exception is handled: it would be the context of those that follow, and keep
     # the frames of all callers.
     return decode_each(decoder, io.BytesIO(text))
