@@ -14,7 +14,7 @@ import pytest
 import tapring
 from tapring.engine.fanout import NO_ROOM, Attended, Turn, Watched, instead_of, is_outdated, watch
 from tapring.events.batches import NotABatch
-from tapring.events.kinds import Json, Lines
+from tapring.events.kinds import Array, Json
 from tapring.shm.names import segment_name
 from tapring.shm.segment import Segment
 from tapring.wire import layout
@@ -518,32 +518,36 @@ def test_a_stage_attends_only_to_sessions_that_ask_for_it(tap) -> None:
 # ---- a batch that cannot be read -------------------------------------------------------------
 
 
-class Failing(bytes):
-    """A block of lines that raises one error after another when it is read, the last for ever."""
+NUMBERS = Array("i4")
 
-    errors: list[Exception]
 
-    def __bytes__(self) -> bytes:
+class Failing:
+    """Like an array, but it raises one error after another when it is read, the last for ever."""
+
+    def __init__(self, errors: tuple[Exception, ...]) -> None:
+        self.errors = list(errors)
+
+    @property
+    def dtype(self) -> None:
         raise self.errors.pop(0) if len(self.errors) > 1 else self.errors[0]
 
 
 def failing(*errors: Exception) -> tuple[Failing, Exception]:
-    """Such a block, and the error with which it was first read."""
-    block = Failing(b"one\ntwo\n")
-    block.errors = list(errors)
+    """Such a batch, and the error with which it was first read."""
+    batch = Failing(errors)
     with pytest.raises(type(errors[0])) as raised:
-        Lines().pack(block)
-    return block, raised.value
+        NUMBERS.pack(batch)
+    return batch, raised.value
 
 
 def test_a_batch_that_cannot_be_read_for_lack_of_memory_is_misuse_that_says_so() -> None:
-    found = instead_of(Lines(), *failing(MemoryError()))
+    found = instead_of(NUMBERS, *failing(MemoryError()))
     assert isinstance(found, NotABatch)
     assert "there is no memory" in str(found)
 
 
 def test_one_that_then_cannot_be_counted_for_another_reason_says_that() -> None:
-    found = instead_of(Lines(), *failing(*[MemoryError()] * 4, ZeroDivisionError("gone")))
+    found = instead_of(NUMBERS, *failing(*[MemoryError()] * 4, ZeroDivisionError("gone")))
     assert isinstance(found, NotABatch)
     assert "gone" in str(found)
 
@@ -557,4 +561,4 @@ def test_one_that_can_be_counted_is_events_that_cannot_be_serialized() -> None:
 
 
 def test_a_memory_error_that_was_thrown_in_goes_on() -> None:
-    assert instead_of(Lines(), *failing(MemoryError(), ZeroDivisionError("another"))) is None
+    assert instead_of(NUMBERS, *failing(MemoryError(), ZeroDivisionError("another"))) is None

@@ -140,6 +140,13 @@ def test_text_is_a_line_by_what_it_says_whatever_is_beside_it(beside, of) -> Non
     assert Lines().pack([text, *beside])[0].split() == [b"\xc3\xa4", *others]
 
 
+@pytest.mark.parametrize(
+    "block", [Liar("one\ntwo"), Liar("one\n\udc80\n"), Liar("\ud800\ntwo")], ids=range(3)
+)
+def test_a_block_of_text_is_its_lines_by_what_it_says(block) -> None:
+    assert Lines().pack(block) == Lines().pack("".join(block))
+
+
 class Rewritten(bytes):
     """Bytes whose own code makes something else of them."""
 
