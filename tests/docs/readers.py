@@ -5,6 +5,9 @@ import re
 import sys
 import termios
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
 
 from tapring.shm.names import segment_name
 from tapring.shm.segment import Segment
@@ -51,6 +54,41 @@ elif end == "end":
     handle.close()
 sys.stdin.readline()
 """
+
+ENDS = pytest.mark.parametrize(
+    ("end", "reason"),
+    [("close", "engine-exit"), ("end", "closed"), ("hang", "engine-death")],
+)
+
+
+class FullRing(NamedTuple):
+    """A reader of a ring that was full again and again.
+
+    captured, printed: the files of what the engine captured and of what the reader printed. counts:
+    what the reader's account must show.
+    """
+
+    reader: Any
+    captured: Path
+    printed: Path
+    counts: dict[str, int]
+
+
+def read_a_full_ring(spawn, reader, name, folder, *, size, wanted, end) -> FullRing:
+    """Let ``reader`` read what ENGINE offers into a ring of ``size`` bytes."""
+    path, printed = folder / "captured", folder / "printed"
+    engine = spawn(ENGINE, name, str(path), str(size), str(wanted), end, stdin=-1, stdout=-1)
+    lane, number = engine.stdout.readline().decode().split()
+    assert engine.stdout.readline() == b"full\n"
+    with printed.open("wb") as file:
+        process = reader(f"{name}.{lane}:{number}", stdout=file)
+    engine.stdin.write(b"go\n")
+    engine.stdin.flush()
+    offered, captured, dropped = map(int, engine.stdout.readline().split())
+    if end == "hang":
+        engine.kill()
+    counts = {"offered": offered, "delivered": captured, "unread": 0, "dropped": dropped}
+    return FullRing(process, path, printed, {**counts, "oversize": 1, "errors": 1})
 
 
 def offer(tap, batch, stage="raw") -> None:

@@ -13,7 +13,15 @@ import tapring
 from tapring.shm.names import segment_name
 from tapring.shm.segment import Segment
 from tapring.wire import layout
-from tests.docs.readers import ENGINE, is_attached, numbered, offer, released, unread_of_pipe
+from tests.docs.readers import (
+    ENDS,
+    is_attached,
+    numbered,
+    offer,
+    read_a_full_ring,
+    released,
+    unread_of_pipe,
+)
 
 READER = Path(__file__).resolve().parents[2] / "examples" / "reader.py"
 ACCOUNT = "offered", "delivered", "unread", "dropped", "oversize", "errors"
@@ -57,41 +65,19 @@ def test_it_is_100_lines_of_standard_library() -> None:
     assert imported <= sys.stdlib_module_names
 
 
-@pytest.mark.parametrize(
-    ("end", "reason"),
-    [("close", "engine-exit"), ("end", "closed"), ("hang", "engine-death")],
-)
+@ENDS
 def test_it_prints_what_a_full_ring_took_over_many_rounds(
     spawn, reader, name, tmp_path, end, reason
 ) -> None:
     size, wanted = 2048, 5000
-    path = tmp_path / "captured"
-    args = name, str(path), str(size), str(wanted), end
-    engine = spawn(ENGINE, *args, stdin=-1, stdout=-1)
-    lane, number = engine.stdout.readline().decode().split()
-    assert engine.stdout.readline() == b"full\n"
-    printed = tmp_path / "printed"
-    with printed.open("wb") as file:
-        process = reader(f"{name}.{lane}:{number}", stdout=file)
-    engine.stdin.write(b"go\n")
-    engine.stdin.flush()
-    offered, captured, dropped = map(int, engine.stdout.readline().split())
-    if end == "hang":
-        engine.kill()
-    counts, why = account(process)
-    assert (process.wait(30), why) == (0, reason)
-    assert printed.read_bytes() == path.read_bytes()
-    assert path.stat().st_size > 10 * size
-    assert dropped > 0
-    assert counts == {
-        "offered": offered,
-        "delivered": captured,
-        "unread": 0,
-        "dropped": dropped,
-        "oversize": 1,
-        "errors": 1,
-    }
-    assert captured >= wanted
+    ring = read_a_full_ring(spawn, reader, name, tmp_path, size=size, wanted=wanted, end=end)
+    counts, why = account(ring.reader)
+    assert (ring.reader.wait(30), why) == (0, reason)
+    assert ring.printed.read_bytes() == ring.captured.read_bytes()
+    assert ring.captured.stat().st_size > 10 * size
+    assert counts == ring.counts
+    assert counts["dropped"] > 0
+    assert counts["delivered"] >= wanted
 
 
 def test_it_is_a_consumer_to_the_others(tap, reader, name) -> None:

@@ -17,7 +17,15 @@ import tapring
 from tapring.shm.names import segment_name
 from tapring.shm.segment import Segment
 from tapring.wire import layout
-from tests.docs.readers import ENGINE, is_attached, numbered, offer, released, unread_of_pipe
+from tests.docs.readers import (
+    ENDS,
+    is_attached,
+    numbered,
+    offer,
+    read_a_full_ring,
+    released,
+    unread_of_pipe,
+)
 
 SOURCE = Path(__file__).resolve().parents[2] / "examples" / "reader.c"
 SHM = Path("/dev/shm")
@@ -174,37 +182,16 @@ def test_it_goes_on_in_the_middle_of_a_frame_of_each_kind(tap, reader) -> None:
         assert first + rest
 
 
-@pytest.mark.parametrize(
-    ("end", "reason"),
-    [("close", "engine-exit"), ("end", "closed"), ("hang", "engine-death")],
-)
+@ENDS
 def test_a_full_ring_s_drops_are_in_its_account_and_each_end_is_named(
     spawn, reader, name, tmp_path, end, reason
 ) -> None:
-    path, printed_to = tmp_path / "captured", tmp_path / "printed"
-    engine = spawn(ENGINE, name, str(path), "2048", "2000", end, stdin=-1, stdout=-1)
-    lane, number = engine.stdout.readline().decode().split()
-    assert engine.stdout.readline() == b"full\n"
-    with printed_to.open("wb") as file:
-        process = reader(f"{name}.{lane}:{number}", stdout=file)
-    engine.stdin.write(b"go\n")
-    engine.stdin.flush()
-    offered, captured, dropped = map(int, engine.stdout.readline().split())
-    if end == "hang":
-        engine.kill()
-    counts = account(process)
-    assert printed_to.read_bytes() == path.read_bytes()
+    ring = read_a_full_ring(spawn, reader, name, tmp_path, size=2048, wanted=2000, end=end)
+    counts = account(ring.reader)
+    assert ring.printed.read_bytes() == ring.captured.read_bytes()
     assert counts.pop("gaps") >= 2  # where it was full, and the end, which could not be written
-    assert counts == {
-        "offered": offered,
-        "delivered": captured,
-        "unread": 0,
-        "dropped": dropped,
-        "oversize": 1,
-        "errors": 1,
-        "ended_by": reason,
-    }
-    assert dropped > 0
+    assert counts == {**ring.counts, "ended_by": reason}
+    assert ring.counts["dropped"] > 0
 
 
 def test_a_session_that_the_engine_ends_at_its_limit_has_expired(tap, reader, wait_for) -> None:
