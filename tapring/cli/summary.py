@@ -62,7 +62,7 @@ def lanes_refused(refused: Sequence[LaneRefused]) -> Iterator[str]:
 
 
 def _losses(stats: Stats, lanes: int) -> str:
-    """The events that are missing, and why; and how many lanes nobody can tell this of."""
+    """The events that were lost in the lanes that were read, and how many lanes were not read."""
     refused = len(stats.lanes_refused)
     if not refused:
         return _losses_in_lanes(stats, "")

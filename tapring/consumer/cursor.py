@@ -92,7 +92,7 @@ class Cursor:
         return self._left if left and self.is_array else left
 
     def withdraw(self) -> None:
-        """Hand out no more, whoever iterates: what is left stays left."""
+        """Hand out no more events, also not to who iterates already. ``remaining`` stays true."""
         if self.events is not None:
             self.events = iter(list(self.events))  # one step, which no other thread comes between
 

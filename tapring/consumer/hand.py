@@ -1,4 +1,4 @@
-"""At least once: which thread or task has the events in hand, and so alone may ask for the next.
+"""At least once: the thread or task that was handed the last events is who may ask for the next.
 
 Asking for the next events says that the last ones are handled. A thread can say that of its own
 events only. If another one asked, the events of the first would be released while it still works on
