@@ -201,6 +201,7 @@ def _bytes(event: Any, *, text: bool) -> tuple[bytes] | None:
     try:
         if text and isinstance(event, str):
             return (event.encode("utf-8", "surrogateescape"),)
-        return (bytes(event),) if isinstance(event, bytes | bytearray | memoryview) else None
+        is_memory = isinstance(event, bytes | bytearray | memoryview)
+        return (bytes(memoryview(event)),) if is_memory else None  # not its code
     except Exception:
         return None
