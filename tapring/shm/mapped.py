@@ -3,10 +3,13 @@
 ``mmap.mmap`` copies the descriptor, and closes the copy's number with the mapping. If a daemon has
 closed that number and opened a file of its own under it, unmapping would close that file. From
 CPython 3.13 on a mapping needs no copy. Before that, the number is found, and is looked at first.
+Another thread may map the same file meanwhile, so the same file is not yet the same copy; but
+copies share their position in the file, which nothing else here uses.
 """
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import os
 import sys
@@ -16,6 +19,7 @@ from ..thrown_in import is_of_a_handler
 from . import descriptor
 
 _TRIES: Final = 10
+_positions: Final = itertools.count(1)
 # Mappings that cannot be closed any more. They last as long as the process.
 _abandoned: Final[list[mmap.mmap]] = []
 
@@ -36,12 +40,13 @@ class Mapped:
                 fd, length, mmap.MAP_SHARED, access, offset=offset, trackfd=False
             )
             return
+        position = os.lseek(fd, next(_positions), os.SEEK_SET)
         for _ in range(_TRIES):
             number = os.dup(fd)
             os.close(number)  # it is the lowest free one, so the mapping's copy will have it
             self.memory = mmap.mmap(fd, length, mmap.MAP_SHARED, access, offset=offset)
-            if descriptor.file_of(number) == file:  # no other thread was faster
-                self._number = number
+            if descriptor.file_of(number) == file and _position_in(number) == position:
+                self._number = number  # no other thread was faster
                 return
 
     def drop_pages(self, offset: int, length: int, *, free: bool) -> None:
@@ -62,3 +67,13 @@ class Mapped:
             self.memory.close()
             descriptor.forget(self._number)
         self._is_closed = True
+
+
+def _position_in(fd: int) -> int:
+    """Return the position in the file that ``fd`` leads to; -1 if it has none, or is closed."""
+    try:
+        return os.lseek(fd, 0, os.SEEK_CUR)
+    except OSError as error:
+        if is_of_a_handler(error):
+            raise
+        return -1

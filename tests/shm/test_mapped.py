@@ -4,6 +4,7 @@ import mmap
 import os
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -68,6 +69,28 @@ def test_a_number_that_is_closed_already_keeps_nothing_mapped(fd) -> None:
         os.close(number)
     mapped.close()
     assert mapped.memory.closed
+
+
+def test_mappings_of_one_file_that_are_made_at_once_close_their_own_descriptors(
+    fd, monkeypatch
+) -> None:
+    """As where a thread of an engine and one of a consumer map the same ring."""
+    with open(f"/proc/self/fd/{fd}", "r+b") as again:
+        before = numbers_of(fd)
+        first: list[Mapped] = []
+
+        def map_meanwhile(*arguments: Any, **options: Any) -> mmap.mmap:
+            monkeypatch.undo()
+            first.append(map_all(again.fileno()))
+            return mmap.mmap(*arguments, **options)
+
+        monkeypatch.setattr(mmap, "mmap", map_meanwhile)
+        second = map_all(fd)
+        first[0].close()
+        with tempfile.TemporaryFile():  # it may get the number that the first mapping had
+            second.close()
+        assert second.memory.closed
+        assert numbers_of(fd) == before
 
 
 def test_a_forked_child_closes_what_a_fork_has_pointed_at_nothing(name) -> None:
