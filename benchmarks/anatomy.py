@@ -34,7 +34,7 @@ OFFER = {
     "offer: . . read the clock": "monotonic_ns()",
     "offer: . Lines.pack": "kind.pack(batch)",
     "offer: . . join": "b'\\n'.join([*batch, b''])",
-    "offer: . Writer.publish": "writer.publish(payload, 64, 1)",
+    "offer: . Writer.publish": "writer.publish(payload, 64, 1, 1)",
     "offer: . . copy into the ring": "data[start : start + len(payload)] = payload",
     "offer: . . pack the header": "pack(data, start, 1, 2, 3, 4, 5, 6, 7, 8, 0)",
     "offer: . . store a word": "words[0] = start",
@@ -47,7 +47,7 @@ TAKE = {
     "take: . readlines": "BytesIO(payload).readlines()",
 }
 LOOP = "for batch, payload, start in batches: {}"
-FILL = LOOP.format("tap.snapshot().offer('raw', batch); writer.publish(payload, 64, 1)")
+FILL = LOOP.format("tap.snapshot().offer('raw', batch); writer.publish(payload, 64, 1, 1)")
 DRAIN = "while reader.take() or session.read(1 << 20, timeout=0): pass"
 
 

@@ -30,33 +30,33 @@ _Static_assert(sizeof(void *) == 8 && ATOMIC_LLONG_LOCK_FREE == 2, "a word is on
 #define CLOCK_OFFSET_ZERO 0x8000000000000000
 #define CLOCK_OFFSET_LIMIT 0x4000000000000000
 #define ANYBODY ((uid_t)-1)
-enum { VERSION = 4, PAGE = 4096, MAX_ROWS = 64, MAX_INFO_BYTES = 1 << 20 };
+enum { MAJOR = 5, PAGE = 4096, MAX_ROWS = 64, MAX_INFO_BYTES = 1 << 20 };
 enum { MIN_SLOTS = 2, MIN_SLOT_BYTES = 64, MAX_SLOT_BYTES = 4096 };
 enum { LOCK_ENGINE = 0, LOCK_ROWS = 16 }; /* bytes of the registry that are locked */
 
 /* Offsets in bytes: in both segments, the registry, a row, the ring, the consumer's page. */
-enum { MAGIC = 0, FORMAT = 8, SEGMENT_BYTES = 16, EPOCH = 24 };
-enum { ROWS = 32, INFO_BYTES = 40, CLOCK_OFFSET_NS = 72, ENGINE_STATE = 512, VERDICTS = 1024 };
+enum { MAGIC = 0, FORMAT = 8, SEGMENT_BYTES = 16, EPOCH = 24, FEATURES = 32 };
+enum { ROWS = 40, INFO_BYTES = 48, CLOCK_OFFSET_NS = 80, ENGINE_STATE = 512, VERDICTS = 1024 };
 enum { FIRST_ROW = 4352, ROW_BYTES = 128, ROW_STATE = 0, ROW_ID = 8, ROW_EPOCH = 16 };
 enum { ROW_STAGE = 24, ROW_SLOTS = 32, ROW_SLOT_BYTES = 40, ROW_OPENED_NS = 56 };
-enum { ROW_DURATION_NS = 64, RING_ID = 32, RING_SLOTS = 40, RING_SLOT_BYTES = 48, TAIL = 256 };
+enum { ROW_DURATION_NS = 64, RING_ID = 40, RING_SLOTS = 48, RING_SLOT_BYTES = 56, TAIL = 256 };
 enum { CAPTURED = 384, DROPPED = 512, OVERSIZE = 520, ERRORS = 528, ENDED = 536 };
 enum { CONSUMER_PAGE = 4096, SLOTS = 8192 };
 enum { HEAD = 0, RELEASED = 128, ABANDONED = 136, MISSED = 144, GAPS = 152 };
 
 enum { ROW_IS_FREE = 0, ROW_IS_OPEN = 2, ENGINE_IS_CLOSED = 2 };
-enum { NONE = 0, TOO_LARGE = 2, UNUSABLE = 3 }; /* a verdict */
+enum { NONE = 0, ACCEPTED = 1 }; /* a verdict; any other is a refusal */
 enum { LINES = 1, JSON = 2, BYTES = 3, ARRAY = 4 }; /* a kind */
 
 static const char DEADLINE[] = "deadline", DEATH[] = "engine-death"; /* why it ended */
 
 struct frame {
-    uint64_t pos, time_ns, offered, captured;
+    uint64_t pos, time_ns, offered, captured, sequence;
     uint32_t length, count;
     uint16_t stage, kind;
     uint32_t flags;
 };
-_Static_assert(sizeof(struct frame) == 48, "the frame header has no padding");
+_Static_assert(sizeof(struct frame) == 56, "the frame header has no padding");
 
 struct session {
     char engine[64], lane[9];
@@ -172,8 +172,10 @@ static int open_segment(const char *name, uint64_t magic, uid_t *owner, uint64_t
         fail("cannot read %s", name);
     if (page[MAGIC] != magic)
         fail("%s is not a segment of tapring", name);
-    if (page[FORMAT / 8] != VERSION)
-        fail("%s is of version %" PRIu64 "; this reads %d", name, page[FORMAT / 8], VERSION);
+    if ((uint32_t)page[FORMAT / 8] != MAJOR)
+        fail("%s is of version %" PRIu32 "; this reads %d", name, (uint32_t)page[FORMAT / 8], MAJOR);
+    if (page[FEATURES / 8] != 0)
+        fail("%s has features that this does not know: %" PRIx64, name, page[FEATURES / 8]);
     /* To touch a hole takes a new page, which a full /dev/shm does not have. */
     if (page[SEGMENT_BYTES / 8] != (uint64_t)status.st_size ||
         status.st_blocks * 512 < status.st_size)
@@ -453,7 +455,7 @@ static const char *end_of_session(const struct session *s)
     bool row_is_free = load(s->registry, s->row + ROW_STATE) == ROW_IS_FREE;
     uint64_t word = load(s->registry, VERDICTS + 8 * s->index);
     uint64_t verdict = word >> 8 == s->id ? word & 255 : NONE;
-    if (verdict == TOO_LARGE || verdict == UNUSABLE)
+    if (verdict != NONE && verdict != ACCEPTED)
         fail("the engine refuses this ring");
     if (row_is_free && verdict == NONE)
         return "closed";

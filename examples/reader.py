@@ -13,11 +13,11 @@ from fcntl import F_OFD_GETLK, F_OFD_SETLK, F_UNLCK, F_WRLCK, fcntl
 from glob import glob
 from struct import Struct
 
-VERSION, REGISTRY, RING, PAGE, SLOTS = 4, 0x01676E6972706174, 0x02676E6972706174, 4096, 8192
+MAJOR, REGISTRY, RING, PAGE, SLOTS = 5, 0x01676E6972706174, 0x02676E6972706174, 4096, 8192
 STATE, VERDICTS, ROWS, TAIL, CAPTURED, DROPPED, ENDED = 64, 128, 544, 32, 48, 64, 67
 HEAD, RELEASED, ABANDONED, MISSED, GAPS = 0, 16, 17, 18, 19  # words of the consumer's page
 WHY = ("", "engine-exit", "expired", "closed", "evicted")
-FRAME, FLOCK = Struct("=QQQQIIHHI"), Struct("hhqqi4x")
+FRAME, FLOCK = Struct("=QQQQQIIHHI"), Struct("hhqqi4x")
 
 
 def check(right: object, wrong: str) -> None:
@@ -39,19 +39,19 @@ def segment(path: str, magic: int) -> tuple[int, mmap.mmap, memoryview]:
     check(whole, f"{path} is truncated, or belongs to user {file.st_uid}")
     words = memoryview(data := mmap.mmap(fd, file.st_size, prot=mmap.PROT_READ)).cast("Q")
     check(words[0] == magic, f"{path} is no segment of tapring, or not finished")  # FENCE
-    check(words[1] == VERSION, f"{path} is of version {words[1]}; this reads {VERSION}")
+    check(words[1] % 2**32 == MAJOR and not words[4], f"{path} is not of version {MAJOR}")
     return fd, data, words
 
 
 def read(path: str, number: int) -> str:
     """Take a session's lock, print its events until it ends, and return its counts."""
     registry, _, lane = segment(path.rpartition(".")[0], REGISTRY)
-    row = lane[ROWS + 1 : ROWS + 16 * min(lane[4], 64) : 16].tolist().index(number)
+    row = lane[ROWS + 1 : ROWS + 16 * min(lane[5], 64) : 16].tolist().index(number)
     check(lock(registry, F_OFD_GETLK, 16 + row) == F_UNLCK, f"{path} is read by another consumer")
     lock(registry, F_OFD_SETLK, 16 + row)  # from here on no other session can get this row
     state, same, epoch, stage, slots, size = lane[ROWS + 16 * row :][:6]
     fd, data, words = segment(path, RING)
-    right = (state, same) == (2, number) and words[3:7].tolist() == [epoch, number, slots, size]
+    right = (state, same) == (2, number) and [words[3], *words[5:8]] == [epoch, number, slots, size]
     check(right and size >= 64 and len(data) == SLOTS + slots * size, f"{path} is another's")
     page = memoryview(mmap.mmap(fd, PAGE, offset=PAGE)).cast("Q")
     start, head, reason, nap = page[HEAD], page[HEAD], "", 0.0
@@ -67,14 +67,14 @@ def read(path: str, number: int) -> str:
                 time.sleep(nap)
                 continue  # FENCE
             at = SLOTS + head % slots * size
-            pos, _, offered, captured, length, count, of, kind, _ = FRAME.unpack_from(data, at)
-            end, last = head - (-(length + 48) // size), at + 48 + length
+            pos, _, offered, captured, _, length, count, of, kind, _ = FRAME.unpack_from(data, at)
+            end, last = head - (-(length + 56) // size), at + 56 + length
             done, missed = page[RELEASED] - captured, offered - captured - page[MISSED]
             right = pos == head < end <= tail <= head + slots and of == stage and kind in (1, 2)
             right = right and 0 <= done <= (head == start and count) and missed >= 0 < count
             check(right and count <= length, f"{path} is damaged or no text")
             wrapped = data[SLOTS : max(0, last - len(data)) + SLOTS]
-            rest = memoryview((data[at + 48 : last] + wrapped).split(b"\n", done)[-1])
+            rest = memoryview((data[at + 56 : last] + wrapped).split(b"\n", done)[-1])
             while rest:
                 rest = rest[os.write(1, rest) :]
             page[RELEASED] = captured + count

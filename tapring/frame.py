@@ -15,7 +15,10 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
     to be passed on. ``bytes``: a table of lengths, then the events. ``array``: the records.
     count: the number of events. timestamp: when the engine began to offer the batch, in nanoseconds
     since the epoch. missed: events lost just before this frame. lane: the id of the lane it came
-    from. kind: knows how to unpack and split the payload.
+    from. kind: knows how to unpack and split the payload. sequence: the number of the first event
+    in its lane's stage, which no other event of that stage has. Those of a batch are numbered one
+    by one. From frame to frame it grows, and may jump. A frame keeps it if a selection leaves its
+    first event out.
     """
 
     payload: bytes
@@ -24,6 +27,7 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
     missed: int
     lane: str
     kind: Any
+    sequence: int = 0
 
     def events(self) -> list[Any]:
         """The decoded events: bytes, objects, or a list with one array of all records."""

@@ -198,6 +198,11 @@ class Attachment:
                 f"the engine {self.registry.address} could not use the ring of session "
                 f"{self.row.id}; its standard error says why"
             )
+        if verdict not in (Verdict.NONE, Verdict.ACCEPTED):
+            raise RingCorrupt(
+                f"the engine {self.registry.address} refused session {self.row.id} for a reason "
+                f"that this tapring does not know ({verdict}); use the engine's tapring"
+            )
         return verdict
 
 

@@ -121,4 +121,10 @@ class Cursor:
         if not handed_out:
             return frame
         payload = frame.kind.split(frame.payload, self._total, handed_out)[1]
-        return msgspec.structs.replace(frame, payload=bytes(payload), count=remaining, missed=0)
+        return msgspec.structs.replace(
+            frame,
+            payload=bytes(payload),
+            count=remaining,
+            missed=0,
+            sequence=frame.sequence + self._published - self.unreleased(),
+        )

@@ -381,7 +381,8 @@ class Intake:
         if sifted.count:
             missed, self._missed = self._missed, 0
             payload, count = sifted.payload, sifted.count
-            rest = Frame(payload, count, frame.timestamp, missed, frame.lane, sieve.kind)
+            at, lane, sequence = frame.timestamp, frame.lane, frame.sequence
+            rest = Frame(payload, count, at, missed, lane, sieve.kind, sequence)
             return Cursor(attachment, rest, frame.count, sifted)
         self._filtered_frames += 1
         on_idle = self.merge.on_idle

@@ -92,7 +92,7 @@ class Report:
             summary=facts,
             versions={
                 "tapring": __version__,
-                "protocol": layout.VERSION,
+                "protocol": f"{layout.MAJOR}.{layout.MINOR}",
                 "python": platform.python_version(),
                 "msgspec": msgspec.__version__,
             },

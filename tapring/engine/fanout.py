@@ -34,6 +34,22 @@ class Turn:
         self.now = 0.0
 
 
+class Tally:
+    """What was offered to one stage of a lane so far, whichever sessions watched it meanwhile.
+
+    ``batches``: how many. ``events``: the number that the next event gets, which is how many there
+    were, but for batches that found all rings full. ``resting``: the sizes of batches that were
+    skipped for all sessions and are not counted yet.
+    """
+
+    __slots__ = ("batches", "events", "resting")
+
+    def __init__(self) -> None:
+        self.batches = 0
+        self.events = 0
+        self.resting: list[int] = []
+
+
 class Watched:
     """One stage and the sessions that watch it.
 
@@ -41,36 +57,27 @@ class Watched:
     will do. A ring that is full makes it so. ``plain``: the type, if any, of batches for which
     ``drop_if_full`` is then tried first, with their ``len``. ``due``: the writers that the last
     batch was for. ``broken``: writers whose session must be evicted, each with the error.
-    ``batches``: how many batches were offered. ``resting``: the sizes of batches that were skipped
-    for all sessions and are not counted yet.
     """
 
     __slots__ = (
-        "batches",
         "broken",
         "choosy",
         "due",
         "kind",
         "lives",
         "plain",
-        "resting",
+        "tally",
         "writers",
     )
 
-    def __init__(self, kind: Kind, lives: tuple[Live, ...]) -> None:
+    def __init__(self, kind: Kind, lives: tuple[Live, ...], tally: Tally) -> None:
         self.kind = kind
+        self.tally = tally
         self.plain = list if kind.takes_any_list else None
         self.choosy = True
         self.lives = lives
         self.writers = self.due = tuple(live.writer for live in lives)
         self.broken: list[tuple[Writer, Exception]] = []
-        self.batches = 0
-        self.resting: list[int] = []
-
-    def go_on_from(self, before: Watched) -> None:
-        """Take over the counts of the stage, also from threads that still offer to ``before``."""
-        self.batches = before.batches
-        self.resting = before.resting
 
     def settled(self) -> Watched | None:
         """What to offer to, once the sessions do not change any more: see ``late``."""
@@ -99,7 +106,7 @@ class Watched:
             if was_thrown_in(error):
                 raise
             return False
-        self.batches += 1
+        self.tally.batches += 1  # and not ``events``: that would take 2.6 % of this call
         begun = None
         try:
             for writer in writers:
@@ -121,10 +128,15 @@ class Watched:
 
     def commit(self, gathered: Packed, time_ns: int) -> None:
         """Publish what was gathered in each ring that has room, and count it in the others."""
-        self.batches += 1
         due = self.due
         payload, count, errors = gathered
         events = count + errors
+        tally = self.tally
+        tally.batches += 1
+        sequence = tally.events
+        tally.events = sequence + events  # after an exception these numbers are nobody's
+        if errors:
+            sequence += errors
         begun = None  # the last writer whose counters were loaded
         left = due
         while True:
@@ -145,7 +157,7 @@ class Watched:
                     # not covered by the exception handlers around the loop.
                     if not count:
                         continue
-                    writer.publish(payload, count, time_ns)
+                    writer.publish(payload, count, time_ns, sequence)
                 return
             except BaseException as error:
                 if isinstance(error, Exception) and not was_thrown_in(error):
@@ -173,8 +185,8 @@ class Attended(Watched):
 
     __slots__ = ("turn",)
 
-    def __init__(self, kind: Kind, lives: tuple[Live, ...], turn: Turn) -> None:
-        super().__init__(kind, lives)
+    def __init__(self, kind: Kind, lives: tuple[Live, ...], tally: Tally, turn: Turn) -> None:
+        super().__init__(kind, lives, tally)
         self.plain = None
         self.turn = turn
 
@@ -264,11 +276,13 @@ def _drop_for_those_after(begun: Writer, due: tuple[Writer, ...], events: int) -
             other.drop(events)
 
 
-def watch(kind: Kind, lives: tuple[Live, ...], turn: Turn) -> Watched | None:
+def watch(kind: Kind, lives: tuple[Live, ...], tally: Tally, turn: Turn) -> Watched | None:
     """The fan-out of a stage to its sessions ``lives``; None if there are none."""
     if not lives:
         return None
-    return Attended(kind, lives, turn) if _want_more(lives) else Watched(kind, lives)
+    if _want_more(lives):
+        return Attended(kind, lives, tally, turn)
+    return Watched(kind, lives, tally)
 
 
 def is_outdated(watched: Watched) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..events.kinds import Kind, Packed
 from ..wire.writer import Writer
-from .fanout import NO_ROOM, Watched
+from .fanout import NO_ROOM, Tally, Watched
 
 
 class Late:
@@ -79,7 +79,7 @@ class Pending(Watched):
     def __init__(
         self, kind: Kind, find: Callable[[], Watched | None], evict: Callable[[Watched], None]
     ) -> None:
-        super().__init__(kind, ())
+        super().__init__(kind, (), Tally())  # what is found counts
         self.plain = None
         self._find = find
         self._evict = evict

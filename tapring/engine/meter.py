@@ -148,7 +148,7 @@ class Meter:
         elapsed = max(1, now - self._began_ns)
         watched = {name: each for name, each in stages.items() if each is not None}
         rates = {
-            name: (each.batches - self._counted.get(name, 0)) / elapsed
+            name: (each.tally.batches - self._counted.get(name, 0)) / elapsed
             for name, each in watched.items()
         }
         self._open_window(stages, now)
@@ -175,7 +175,9 @@ class Meter:
     def _open_window(self, stages: Mapping[str, Watched | None], now: int) -> None:
         """Count batches from here on."""
         self._began_ns = now
-        self._counted = {name: each.batches for name, each in stages.items() if each is not None}
+        self._counted = {
+            name: each.tally.batches for name, each in stages.items() if each is not None
+        }
 
     def _offer_ns(self, watched: Watched) -> float:
         """How long an offer takes on average, including those that no session is due for."""

@@ -18,7 +18,7 @@ from ..events.kinds import Kind
 from ..shm.registry import Registry
 from ..wire import layout
 from .complaints import Complaints
-from .fanout import Watched, is_outdated, watch
+from .fanout import Tally, Watched, is_outdated, watch
 from .gate import Gate
 from .late import Pending
 from .meter import Meter
@@ -52,6 +52,7 @@ class Schedule:
         "_roster",
         "_shedding",
         "_stages",
+        "_tallies",
         "due_ns",
         "meter",
         "watched",
@@ -75,6 +76,7 @@ class Schedule:
         self._complaints = complaints
         self._evict = evict
         self._shedding = Shedding()
+        self._tallies = {name: Tally() for name in stages}
         self._deadline_ns = NEVER_NS
         self.meter = meter
         self.watched: dict[str, Watched | None] = {}
@@ -97,10 +99,7 @@ class Schedule:
         stages: dict[str, Watched | None] = {}
         for index, (name, kind) in enumerate(self._stages.items()):
             mine = tuple([live for live in lives if live.row.stage == index])
-            stages[name] = watched = watch(kind, mine, self._shedding)
-            before = self.watched.get(name)
-            if watched is not None and before is not None:
-                watched.go_on_from(before)
+            stages[name] = watch(kind, mine, self._tallies[name], self._shedding)
         self.watched = stages
         self._shedding.share_out(lives)
         evict = self._evict()

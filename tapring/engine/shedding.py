@@ -62,7 +62,7 @@ class Resting(Snapshot, eq=False, gc=False):
             return
         if watched is not None:
             try:
-                watched.resting.append(watched.kind.count(batch))
+                watched.tally.resting.append(watched.kind.count(batch))
             except NotABatch as error:
                 self.watching.complaints.misused(f"stage {stage!r}: {error}", error)
 
@@ -70,26 +70,27 @@ class Resting(Snapshot, eq=False, gc=False):
 def count_resting(stages: Iterable[Watched | None]) -> None:
     """Count in each session the batches that were skipped for all of them."""
     for watched in stages:
-        if watched is None or not watched.resting:
-            continue
-        _count(watched, watched.resting[:])
+        if watched is not None and watched.tally.resting:
+            _count(watched, watched.tally.resting[:])
 
 
 def _count(watched: Watched, sizes: list[int]) -> None:
-    resting, before = watched.resting, len(watched.resting)
-    batches = watched.batches + len(sizes)
+    tally = watched.tally
+    resting, before = tally.resting, len(tally.resting)
+    batches, events = tally.batches + len(sizes), tally.events + sum(sizes)
     shed = [live.writer.shed + sum(sizes) for live in watched.lives]
     try:
         del resting[: len(sizes)]  # another thread may be appending
-        _bring_up_to(watched, batches, shed)
+        _bring_up_to(watched, batches, events, shed)
     except BaseException:  # the counts are nowhere else by now
         if len(resting) < before:
-            _bring_up_to(watched, batches, shed)
+            _bring_up_to(watched, batches, events, shed)
         raise
 
 
-def _bring_up_to(watched: Watched, batches: int, shed: list[int]) -> None:
-    watched.batches = batches
+def _bring_up_to(watched: Watched, batches: int, events: int, shed: list[int]) -> None:
+    tally = watched.tally
+    tally.batches, tally.events = batches, events
     for live, count in zip(watched.lives, shed, strict=True):
         with suppress(ValueError):  # the session has ended
             live.writer.leave_out(count - live.writer.shed)

@@ -12,12 +12,13 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from ..errors import EngineNotFound, RingCorrupt, VersionMismatch
+from ..errors import EngineNotFound, RingCorrupt
 from ..wire import layout
 from ..wire.layout import EngineState
 from ..wire.ordering import publish_barrier
 from .clocks import offset_word, own_offset_ns, read_pair
 from .names import new_epoch, segment_name
+from .protocol import check_protocol, say_protocol
 from .segment import Segment
 
 READY_TIMEOUT_S: Final = 1.0
@@ -74,7 +75,7 @@ def write_header(words: memoryview, size: int, info: LaneInfo, described: bytes)
     offset = layout.info_offset(info.max_sessions)
     with words.cast("B") as view:
         view[offset : offset + len(described)] = described
-    words[layout.FORMAT] = layout.VERSION
+    say_protocol(words)
     words[layout.SEGMENT_BYTES] = size
     words[layout.EPOCH] = new_epoch()
     words[layout.ROWS] = info.max_sessions
@@ -97,16 +98,11 @@ def read_info(segment: Segment, engine: str, lane: str, patience_s: float) -> La
     """
     _wait_until_ready(segment, patience_s)
     with _first_page(segment) as words:
-        version, size, rows, length = (
-            words[layout.FORMAT],
+        check_protocol(segment.name, words)
+        size, rows, length = (
             words[layout.SEGMENT_BYTES],
             words[layout.ROWS],
             words[layout.INFO_BYTES],
-        )
-    if version != layout.VERSION:
-        raise VersionMismatch(
-            f"{segment.name} uses version {version} of the protocol, but this tapring reads "
-            f"version {layout.VERSION}; use the tapring of the engine's environment"
         )
     offset = layout.info_offset(rows) if 0 < rows <= layout.MAX_ROWS else segment.size
     if (

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from mmap import mmap
 
-from ..errors import NotPermitted, RingCorrupt, VersionMismatch
+from ..errors import NotPermitted, RingCorrupt
 from ..wire import layout
 from ..wire.geometry import consumer_words, producer_words
 from ..wire.ledger import Account
 from ..wire.ordering import publish_barrier
 from .info import LaneInfo
 from .names import bell_file, parse_name
+from .protocol import check_protocol, say_protocol
 from .row import Row
 from .segment import Segment, names, unlink
 
@@ -32,7 +33,7 @@ def create_ring(info: LaneInfo, row: Row, owner: int) -> None:
     with made as segment:
         mapped = segment.map(0, layout.PAGE, writable=True)
         with memoryview(mapped) as view, view.cast("Q") as words:
-            words[layout.FORMAT] = layout.VERSION
+            say_protocol(words)
             words[layout.SEGMENT_BYTES] = size
             words[layout.EPOCH] = row.epoch
             words[layout.RING_ID] = row.id
@@ -93,8 +94,7 @@ def names_of_sessions(registry: str) -> list[str]:
 def _check_ring(words: memoryview, segment: Segment, row: Row) -> None:
     if words[layout.MAGIC] != layout.RING_MAGIC:
         raise RingCorrupt(f"{segment.name} is not a ring of tapring")
-    if words[layout.FORMAT] != layout.VERSION:
-        raise VersionMismatch(f"{segment.name} was written by another version of the protocol")
+    check_protocol(segment.name, words)
     if words[layout.EPOCH] != row.epoch or words[layout.RING_ID] != row.id:
         raise RingCorrupt(f"{segment.name} is the ring of another session (its epoch differs)")
     if (

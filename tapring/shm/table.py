@@ -257,13 +257,14 @@ class Table:
     def dead_rows(self) -> list[Row]:
         """Return the rows whose consumer died: reading its session, or making one to be kept.
 
+        An open session of an owner that a later minor version has is the engine's to end.
         Needs no mutex if the answer is only a hint.
         """
         return [
             row
             for row in self.rows()
-            if (row.owner != Owner.ENGINE)
-            and (row.owner != Owner.NOBODY or row.state != RowState.OPEN)
+            if row.owner != Owner.ENGINE
+            and (row.owner == Owner.CONSUMER or row.state != RowState.OPEN)
             and not self.is_read(row)
         ]
 

@@ -6,11 +6,13 @@ one owner, which is the only one to write it. Blocks of different owners lie on 
 Blocks of one owner that change at different rates lie at least 128 bytes apart, which is two cache
 lines (adjacent-line prefetch; Agrona and Folly use the same distance).
 
-A new segment's magic word is 0. Its creator writes the magic last. ::
+A new segment's magic word is 0. Its creator writes the magic last. What is not named here is 0, and
+later minor versions may use it. ::
 
     REGISTRY  tapring.ENGINE.LANE                              written by
     +--------+----------------------------------------------+
-    | page 0 | magic version bytes epoch rows info_bytes    |  engine, once
+    | page 0 | magic format bytes epoch features            |  engine, once
+    |        | rows info_bytes                              |
     |        | monotonic_ns wall_ns pid offset_ns           |
     |   +512 | state faults misuse                          |  engine
     |   +768 | idle_ns batch_ns share_ppm budget_ppm        |  engine
@@ -25,7 +27,8 @@ A new segment's magic word is 0. Its creator writes the magic last. ::
 
     RING  tapring.ENGINE.LANE.ID
     +--------+----------------------------------------------+
-    | page 0 | magic version bytes epoch id slots slot_bytes|  creator of the session, once
+    | page 0 | magic format bytes epoch features            |  creator of the session, once
+    |        | id slots slot_bytes                          |
     |   +256 | tail                                         |  producer
     |   +384 | captured                                     |  producer
     |   +512 | dropped oversize errors ended sampled_out    |  producer
@@ -40,15 +43,16 @@ A new segment's magic word is 0. Its creator writes the magic last. ::
     +--------+----------------------------------------------+
 
     FRAME  starts at a slot boundary, fills slots_for(length) slots, wraps at the last slot
-     0       8        16        24         32      36     40      42     44      48
-    +-------+--------+---------+----------+-------+------+-------+------+-------+---------
-    |  pos  | time_ns| offered | captured | length| count| stage | kind | flags | payload
-    +-------+--------+---------+----------+-------+------+-------+------+-------+---------
+    0   8       16      24       32       40     44    48    50   52    56
+    +---+-------+-------+--------+--------+------+-----+-----+----+-----+--------
+    |pos|time_ns|offered|captured|sequence|length|count|stage|kind|flags|payload
+    +---+-------+-------+--------+--------+------+-----+-----+----+-----+--------
 
 ``pos``      the slot position of this frame. A reader that finds another number is lost.
 ``time_ns``  the engine's CLOCK_MONOTONIC when it took the batch's snapshot.
 ``offered``  events offered to this session before this frame, delivered or not.
 ``captured`` events in the frames before this one; ``RELEASED`` minus it are released of this one.
+``sequence`` number of the first event in its stage, the same for all sessions; it may jump.
 ``length``   payload bytes; ``count`` events in it; ``flags`` is 0.
 
 A DOORBELL is a POSIX semaphore ``tapring.ENGINE.LANE.ID`` (the file ``sem.NAME``). The consumer of
@@ -63,7 +67,9 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final
 
-VERSION: Final = 4
+MAJOR: Final = 5  # another one: nothing but MAGIC and FORMAT keeps its place
+MINOR: Final = 0  # a later one only adds
+FEATURES_KNOWN: Final = 0  # bits of FEATURES that are defined
 PAGE: Final = 4096
 WORD: Final = 8
 MAX_WORD: Final = (1 << 64) - 1
@@ -78,17 +84,19 @@ LANE_PATTERN: Final = r"[0-9a-f]{8}"
 
 # ---- words that open every segment (indices of 8-byte words) -------------------------------
 MAGIC: Final = 0
-FORMAT: Final = 1
+FORMAT: Final = 1  # MINOR << MINOR_SHIFT | MAJOR
+MINOR_SHIFT: Final = 32
 SEGMENT_BYTES: Final = 2
 EPOCH: Final = 3  # random; the epoch of a ring also stands in its row
+FEATURES: Final = 4  # bits, each of which a reader has to know
 
 # ---- registry, page 0: the engine's --------------------------------------------------------
-ROWS: Final = 4
-INFO_BYTES: Final = 5
-CLOCK_MONOTONIC_NS: Final = 6  # read together with the next word: converts a frame's time
-CLOCK_WALL_NS: Final = 7
-PID: Final = 8  # for people; never used to decide anything
-CLOCK_OFFSET_NS: Final = 9  # engine's time namespace: CLOCK_OFFSET_ZERO + its offset; 0: unknown
+ROWS: Final = 5
+INFO_BYTES: Final = 6
+CLOCK_MONOTONIC_NS: Final = 7  # read together with the next word: converts a frame's time
+CLOCK_WALL_NS: Final = 8
+PID: Final = 9  # for people; never used to decide anything
+CLOCK_OFFSET_NS: Final = 10  # engine's time namespace: CLOCK_OFFSET_ZERO + its offset; 0: unknown
 CLOCK_OFFSET_ZERO: Final = 1 << 63  # CLOCK_MONOTONIC as in the initial time namespace
 CLOCK_OFFSET_LIMIT: Final = 1 << 62  # offsets are smaller, either way
 _ENGINE_LIVE: Final = 512 // WORD
@@ -132,9 +140,9 @@ MAX_ROWS: Final = 64  # the verdicts and rows of 64 sessions fill their pages
 TAKE_UP_NS: Final = 2_000_000  # every batch that begins so long after ROW_OPENED_NS is offered
 
 # ---- ring, page 0: the producer's ----------------------------------------------------------
-RING_ID: Final = 4
-RING_SLOTS: Final = 5
-RING_SLOT_BYTES: Final = 6
+RING_ID: Final = 5
+RING_SLOTS: Final = 6
+RING_SLOT_BYTES: Final = 7
 TAIL: Final = 256 // WORD  # in slots; everything before it is published
 CAPTURED: Final = 384 // WORD  # events in frames; all counters count events
 DROPPED: Final = 512 // WORD  # found no room
@@ -156,7 +164,7 @@ WAITING: Final = 256 // WORD  # while the consumer sleeps, the number of that sl
 CONSUMER_PAGE: Final = PAGE  # bytes from the segment's start
 SLOTS: Final = 2 * PAGE  # bytes from the segment's start
 
-FRAME: Final = Struct("=QQQQIIHHI")
+FRAME: Final = Struct("=QQQQQIIHHI")
 FRAME_BYTES: Final = FRAME.size
 MAX_PAYLOAD_BYTES: Final = (1 << 32) - 1
 
@@ -210,6 +218,11 @@ class Ended(IntEnum):
     EXPIRED = 2
     CLOSED = 3  # by its owner; a kept one, by anyone
     EVICTED = 4  # the consumer's position was impossible
+
+
+def format_word(major: int, minor: int) -> int:
+    """Return what stands in ``FORMAT``."""
+    return minor << MINOR_SHIFT | major
 
 
 def row(index: int) -> int:

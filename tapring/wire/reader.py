@@ -88,8 +88,8 @@ class Reader(RingEnd):
         if head == self._tail and not self._look_again():
             return None
         start = _SLOTS + (head % self._slots << self._shift)
-        position, time_ns, offered, captured, length, count, stage, kind, _flags = unpack_header(
-            self._data, start
+        position, time_ns, offered, captured, sequence, length, count, stage, kind, _flags = (
+            unpack_header(self._data, start)
         )
         end = head + ((length + self._round_up) >> self._shift)
         missed = offered - captured - self._missed
@@ -111,8 +111,8 @@ class Reader(RingEnd):
             self._kept = captured + count, missed
             if captured == self.released:
                 timestamp = time_ns + self._to_wall_ns
-                return Frame(payload, count, timestamp, missed, self._lane, self._cutter)
-            return self._rest_of(payload, captured, count, time_ns, keep)
+                return Frame(payload, count, timestamp, missed, self._lane, self._cutter, sequence)
+            return self._rest_of(payload, captured, count, time_ns, sequence, keep)
         page = self.page
         page[_RELEASED] = self.released = captured + count
         if missed:
@@ -121,7 +121,7 @@ class Reader(RingEnd):
             self._barrier()
         page[_HEAD] = self._head = end  # RELEASE
         timestamp = time_ns + self._to_wall_ns
-        return Frame(payload, count, timestamp, missed, self._lane, self._cutter)
+        return Frame(payload, count, timestamp, missed, self._lane, self._cutter, sequence)
 
     def release(self, left: int = 0) -> None:
         """Release the kept frame except for its last ``left`` events; if ``left`` is 0, its slots.
@@ -199,7 +199,7 @@ class Reader(RingEnd):
         if tail > head + self._slots:
             raise RingCorrupt(f"impossible producer position {tail}: the consumer is at {head}")
         while head < tail:
-            position, _, _, captured, length, count, *_ = unpack_header(
+            position, _, _, captured, _, length, count, *_ = unpack_header(
                 self._data, self._start_of(head)
             )
             if position != head:
@@ -249,7 +249,7 @@ class Reader(RingEnd):
         return True
 
     def _rest_of(
-        self, payload: bytes, captured: int, count: int, time_ns: int, keep: bool
+        self, payload: bytes, captured: int, count: int, time_ns: int, sequence: int, keep: bool
     ) -> Frame | None:
         """Return the events of the frame at HEAD that the last Reader has not released."""
         done = self.released - captured
@@ -268,7 +268,7 @@ class Reader(RingEnd):
             return self.take(keep=keep)
         rest = self._cutter.split(payload, count, done)[1]
         timestamp = time_ns + self._to_wall_ns
-        return Frame(rest, count - done, timestamp, 0, self._lane, self._cutter)
+        return Frame(rest, count - done, timestamp, 0, self._lane, self._cutter, sequence + done)
 
     def _join(self, first: int, last: int) -> bytes:
         data, size = self._data, self._size

@@ -86,11 +86,12 @@ class Writer(RingEnd):
         """Events that could not be serialized."""
         return self.apart[1]
 
-    def publish(self, payload: Payload, count: int, time_ns: int) -> None:
+    def publish(self, payload: Payload, count: int, time_ns: int, sequence: int) -> None:
         """Write ``count`` events, packed in ``payload``, as one frame if they fit.
 
-        If they do not, write the first events that fit, and count the others as dropped, or as
-        oversize if the ring could never hold them. Raises RingCorrupt like ``look_again``.
+        ``sequence`` is the first one's number in its stage. If they do not, write the first events
+        that fit, and count the others as dropped, or as oversize if the ring could never hold them.
+        Raises RingCorrupt like ``look_again``.
         """
         length = len(payload)
         tail, captured = self.at
@@ -98,7 +99,7 @@ class Writer(RingEnd):
         if end > self.limit:
             self.look_again()
             if end > self.limit:
-                self._publish_parts(payload, count, time_ns)
+                self._publish_parts(payload, count, time_ns, sequence)
                 return
         data = self._data
         start = _SLOTS + (tail % self._slots << self._shift)
@@ -117,6 +118,7 @@ class Writer(RingEnd):
             time_ns,
             captured + self.dropped + self.apart[0],
             captured,
+            sequence,
             length,
             count,
             self._stage,
@@ -240,15 +242,16 @@ class Writer(RingEnd):
         self.blocked_head = head
         return False
 
-    def _publish_parts(self, payload: Payload, count: int, time_ns: int) -> None:
+    def _publish_parts(self, payload: Payload, count: int, time_ns: int, sequence: int) -> None:
         """Publish what fits of a batch that does not fit whole, and count the rest."""
         whole_ring = (self._slots << self._shift) - _FRAME_BYTES
         left = self._cutter.parts(payload, count)
         while left.count:
             room = ((self.limit - self.at[0]) << self._shift) - _FRAME_BYTES
+            first = sequence + count - left.count
             part, taken = left.take(room)
             if taken:
-                self.publish(part, taken, time_ns)
+                self.publish(part, taken, time_ns, first)
             elif left.fits(whole_ring):
                 self.blocked_head = self.limit - self._slots
                 self.limit = self.at[0]

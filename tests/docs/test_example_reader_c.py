@@ -293,7 +293,16 @@ def write(segment: str, offset: int, data: bytes) -> None:
         os.pwrite(opened.fd, data, offset)
 
 
-HEADER = "MAGIC", "FORMAT", "SEGMENT_BYTES", "EPOCH", "RING_ID", "RING_SLOTS", "RING_SLOT_BYTES"
+HEADER = (
+    "MAGIC",
+    "FORMAT",
+    "SEGMENT_BYTES",
+    "EPOCH",
+    "FEATURES",
+    "RING_ID",
+    "RING_SLOTS",
+    "RING_SLOT_BYTES",
+)
 
 
 @pytest.mark.parametrize("word", HEADER)
@@ -301,7 +310,8 @@ def test_a_ring_whose_header_is_damaged_is_refused(reader, dead, word) -> None:
     found, _, ring = dead
     at = getattr(layout, word) * layout.WORD
     right = int.from_bytes((SHM / ring).read_bytes()[at : at + 8], sys.byteorder)
-    for value in (0, right ^ 1, right * 2 & layout.MAX_WORD, 1 << 40, layout.MAX_WORD):
+    others = {right ^ 1, right * 2 & layout.MAX_WORD, (1 << 40) + 1, layout.MAX_WORD}
+    for value in others - {right}:
         write(ring, at, value.to_bytes(8, sys.byteorder))
         assert ring in refusal(reader(found))
 
@@ -316,12 +326,12 @@ def test_a_ring_whose_header_is_damaged_is_refused(reader, dead, word) -> None:
         (layout.CONSUMER_PAGE + layout.MISSED * 8, b"\0\0\0\1\1\0\0\0"),
         (layout.SLOTS, b"\xff" * 8),  # pos
         (layout.SLOTS + 24, b"\xff" * 8),  # captured
-        (layout.SLOTS + 32, b"\xff" * 4),  # length
-        (layout.SLOTS + 36, b"\xff" * 4),  # count
-        (layout.SLOTS + 36, bytes(4)),
-        (layout.SLOTS + 40, b"\xff" * 2),  # stage
-        (layout.SLOTS + 42, b"\xff" * 2),  # kind
-        (layout.SLOTS + 48, b"." * 8),  # the payload, without a newline
+        (layout.SLOTS + 40, b"\xff" * 4),  # length
+        (layout.SLOTS + 44, b"\xff" * 4),  # count
+        (layout.SLOTS + 44, bytes(4)),
+        (layout.SLOTS + 48, b"\xff" * 2),  # stage
+        (layout.SLOTS + 50, b"\xff" * 2),  # kind
+        (layout.SLOTS + 56, b"." * 8),  # the payload, without a newline
     ],
 )
 def test_an_impossible_position_or_frame_is_refused(reader, dead, offset, value) -> None:

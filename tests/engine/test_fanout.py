@@ -12,7 +12,16 @@ from unittest.mock import DEFAULT, Mock
 import pytest
 
 import tapring
-from tapring.engine.fanout import NO_ROOM, Attended, Turn, Watched, instead_of, is_outdated, watch
+from tapring.engine.fanout import (
+    NO_ROOM,
+    Attended,
+    Tally,
+    Turn,
+    Watched,
+    instead_of,
+    is_outdated,
+    watch,
+)
 from tapring.events.batches import NotABatch
 from tapring.events.kinds import Array, Json
 from tapring.shm.names import segment_name
@@ -199,7 +208,7 @@ class Stage:
             handle._live.writer.drop(7)
             handle._live.writer.apart = 4, 1  # three events were larger than the ring
         self.before = {word: self.counts(word) for word in ("captured", "dropped", "offered")}
-        self.batches = self.watched.batches
+        self.batches = self.watched.tally.batches
 
     def counts(self, word: str) -> list[int]:
         return [getattr(handle, word) for handle in self.handles]
@@ -222,7 +231,7 @@ def full(tap) -> Stage:
     stage = Stage(tap, buffer_bytes=128)
     offer(tap, [4])
     stage.before = {word: stage.counts(word) for word in stage.before}
-    stage.batches = stage.watched.batches
+    stage.batches = stage.watched.tally.batches
     return stage
 
 
@@ -242,7 +251,7 @@ def words(handle: tapring.Handle, word: int) -> int:
 def test_a_full_stage_counts_a_batch_in_each_ring(full) -> None:
     assert full.watched.drop_if_full(5)
     assert full.more("dropped") == [5, 5, 5]
-    assert full.watched.batches == full.batches + 1
+    assert full.watched.tally.batches == full.batches + 1
     assert full.watched.broken == []
 
 
@@ -260,7 +269,7 @@ def test_it_counts_nothing_if_a_ring_may_have_room_or_its_session_has_ended(
     full.handles[which].close()
     assert not full.watched.drop_if_full(5)
     assert full.more("dropped") == [0, 0, 0]
-    assert full.watched.batches == full.batches
+    assert full.watched.tally.batches == full.batches
 
 
 def test_a_ring_that_was_full_takes_the_next_batch_once_it_was_read(tap, name, full) -> None:
@@ -406,7 +415,7 @@ def test_a_batch_that_was_not_serialized_is_dropped_though_there_is_room_by_now(
 def test_a_batch_of_events_that_cannot_be_serialized_at_all_publishes_no_frame(three) -> None:
     tails = [words(each, layout.TAIL) for each in three.handles]
     three.watched.commit((b"", 0, 2), 1)
-    assert three.watched.batches == three.batches + 1
+    assert three.watched.tally.batches == three.batches + 1
     assert three.more("offered") == [2, 2, 2]
     assert [words(each, layout.ERRORS) for each in three.handles] == [3, 3, 3]
     assert [words(each, layout.TAIL) for each in three.handles] == tails
@@ -419,7 +428,7 @@ def attended(tap, *samples: int) -> tuple[list[tapring.Handle], Attended, Turn]:
     handles = [tap.register("decoded", sample=sample) for sample in samples]
     lives = tuple(tap._lane.roster.live[each.id] for each in handles)
     turn = Turn()
-    return handles, Attended(Json(), lives, turn), turn
+    return handles, Attended(Json(), lives, Tally(), turn), turn
 
 
 def test_a_batch_is_serialized_only_if_a_session_that_is_due_has_room(tap) -> None:
@@ -497,18 +506,18 @@ def test_a_stage_where_none_that_is_due_has_room_counts_a_batch_as_dropped(tap) 
 
 
 def test_a_stage_attends_only_to_sessions_that_ask_for_it(tap) -> None:
-    kind, turn = Json(), Turn()
-    assert watch(kind, (), turn) is None
+    kind, tally, turn = Json(), Tally(), Turn()
+    assert watch(kind, (), tally, turn) is None
     live = tap.register("decoded")._live
     sampled = tap.register("decoded", sample=2)._live
-    plain = watch(kind, (live,), turn)
+    plain = watch(kind, (live,), tally, turn)
     assert type(plain) is Watched
-    assert plain.batches == 0
+    assert plain.tally is tally
     assert not is_outdated(plain)
-    assert type(watch(kind, (live, sampled), turn)) is Attended
+    assert type(watch(kind, (live, sampled), tally, turn)) is Attended
     live.served = 0.9
     assert is_outdated(plain)
-    cut = watch(kind, (live,), turn)
+    cut = watch(kind, (live,), tally, turn)
     assert type(cut) is Attended
     assert not is_outdated(cut)
     live.served = 1.0

@@ -292,7 +292,7 @@ def test_what_the_budget_skipped_is_counted_before_a_session_ends(name) -> None:
     """The ring is let go of with the session: its consumer would never be told."""
     with tapring.Tap(name) as tap, tapring.capture(name, stage="raw", keep=True) as session:
         watched = session_of(tap)
-        watched.resting.append(3)
+        watched.tally.resting.append(3)
         (live,) = watched.lives
         with Registry.attach(name, tap.lane) as consumer:
             consumer.table.free(live.row, 1.0, keep_ring=True)
@@ -304,7 +304,7 @@ def test_what_the_budget_skipped_is_counted_before_a_session_ends(name) -> None:
 @pytest.mark.parametrize("ends", ["end", "end_all"])
 def test_and_before_the_engine_ends_it(engine, ends) -> None:
     live = engine.register()
-    engine.lane.schedule.watched["raw"].resting.append(3)
+    engine.lane.schedule.watched["raw"].tally.resting.append(3)
     with Segment.attach(live.segment.name) as ring:
         getattr(engine.lane, ends)(*([[live], Ended.CLOSED] if ends == "end" else []))
         words = producer_words(ring.read(0, layout.SLOTS))

@@ -103,7 +103,7 @@ class Engine:
         self.meter.note(watched, [live], ns)
 
     def count(self, stage: str, batches: int) -> None:
-        self.stages[stage].batches += batches
+        self.stages[stage].tally.batches += batches
 
     def sum_up(self, now: int) -> tapring.Cost:
         self.meter.sum_up(self.stages, now)

@@ -52,7 +52,7 @@ class Lane:
             for watched in schedule.watched.values():
                 if watched and live in watched.lives:
                     schedule.meter.note(watched, [live], ns)
-                    watched.batches += batches
+                    watched.tally.batches += batches
         for _ in range(FIRST):
             schedule.meter.is_due(self.now)
         self.now += WINDOW_NS
@@ -264,7 +264,7 @@ def test_how_long_the_snapshot_of_a_skipped_batch_takes_is_part_of_the_share(
     look_ns = 50_000
     monkeypatch.setattr("tapring.engine.meter.monotonic_ns", lambda: limited.now + look_ns)
     share_of_resting(limited, 100)
-    limited.schedule.watched["raw"].batches += 1_000
+    limited.schedule.watched["raw"].tally.batches += 1_000
     limited.work(0, {})
     looks = 1_000 * look_ns / WINDOW_NS
     assert limited.tap.cost.share == pytest.approx(looks + 0.1, rel=0.05)  # offers: the budget
@@ -276,8 +276,8 @@ def test_what_was_skipped_for_all_is_counted_whatever_happens_next(limited, then
     limited.work(1_000, {live: 20_000_000})
     resting = next(each for each in iter(limited.next_batch, None) if isinstance(each, Resting))
     watched = limited.schedule.watched["raw"]
-    watched.batches += 1_000  # so that the next window leaves the session as it is
-    batches = watched.batches
+    watched.tally.batches += 1_000  # so that the next window leaves the session as it is
+    batches = watched.tally.batches
     resting.offer("raw", LINES)
     assert handle.shed == 0
     if then == "a window":
@@ -286,18 +286,17 @@ def test_what_was_skipped_for_all_is_counted_whatever_happens_next(limited, then
     else:
         getattr(limited.schedule, then)()
     assert handle.shed == 2
-    assert limited.schedule.watched["raw"].batches == batches + 1
+    assert limited.schedule.watched["raw"].tally.batches == batches + 1
 
 
 def test_the_counts_of_a_stage_go_on_when_its_sessions_change(lane) -> None:
     lane.open("raw")
     before = lane.schedule.watched["raw"]
-    before.batches = 7
+    before.tally.batches = 7
     lane.open("raw")
     after = lane.schedule.watched["raw"]
     assert after is not before
-    assert after.batches == 7
-    assert after.resting is before.resting  # a thread may be offering to the former one
+    assert after.tally is before.tally  # a thread may be offering to the former one
     assert lane.schedule.watched["decoded"] is None
 
 

@@ -104,15 +104,15 @@ def test_a_count_of_skipped_batches_that_an_exception_interrupts_is_finished(
     with tapring.Tap(name) as tap:
         handles = [tap.register("raw") for _ in range(2)]
         watched = tap._lane.schedule.watched["raw"]
-        before = watched.batches
-        watched.resting.extend([3, 4])
+        before = watched.tally.batches
+        watched.tally.resting.extend([3, 4])
         monkeypatch.setattr(Writer, "leave_out", interrupted)
         with pytest.raises(KeyboardInterrupt):
             count_resting([watched])
         monkeypatch.undo()
         count_resting([watched])
         assert [handle.shed for handle in handles] == [7, 7]
-        assert watched.batches == before + 2
+        assert watched.tally.batches == before + 2
 
 
 class Interrupted(list[int]):
@@ -131,9 +131,9 @@ def test_one_that_is_interrupted_before_it_began_counts_them_once(name) -> None:
     with tapring.Tap(name) as tap:
         handle = tap.register("raw")
         watched = tap._lane.schedule.watched["raw"]
-        before = watched.batches
-        watched.resting = Interrupted([3, 4])
+        before = watched.tally.batches
+        watched.tally.resting = Interrupted([3, 4])
         with pytest.raises(KeyboardInterrupt):
             count_resting([watched])
         count_resting([watched])
-        assert (handle.shed, watched.batches) == (7, before + 2)
+        assert (handle.shed, watched.tally.batches) == (7, before + 2)

@@ -74,7 +74,7 @@ def put_word(name: str, lane: str, word: int, value: int) -> None:
 
 
 def ages(name: str, lane: str, stack: ExitStack) -> None:
-    put_word(name, lane, layout.FORMAT, layout.VERSION - 1)
+    put_word(name, lane, layout.FORMAT, layout.format_word(layout.MAJOR - 1, 0))
 
 
 def grows(name: str, lane: str, stack: ExitStack) -> None:
@@ -98,8 +98,8 @@ def is_held(name: str, lane: str, stack: ExitStack) -> None:
 
 
 FAULTS = [
-    (ages, "version", f"uses version {layout.VERSION - 1} of the protocol"),
-    (grows, "version", "uses version 18446744073709551615"),
+    (ages, "version", f"uses version {layout.MAJOR - 1}.0 of the protocol"),
+    (grows, "version", "uses version 4294967295.4294967295 of the protocol"),
     (is_damaged, "damaged", "truncated or damaged"),
     (fills, "full", "already has 2 sessions"),
     (is_held, "busy", "held by another process"),

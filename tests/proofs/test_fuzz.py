@@ -240,7 +240,7 @@ def test_fewer_lines_than_the_header_says_do_not_stop_who_cuts_the_frame() -> No
 
 def test_fewer_lines_than_were_released_do_not_stop_the_next_reader(ring) -> None:
     writer, new_reader, _, _ = ring
-    writer.publish(b"one line of three\n", 3, 1)
+    writer.publish(b"one line of three\n", 3, 1, 0)
     reader = new_reader()
     assert reader.take(keep=True)
     reader.release(1)
@@ -263,7 +263,7 @@ def test_more_lost_events_than_a_word_holds_are_refused(ring) -> None:
 def test_a_consumers_page_that_cannot_be_right_is_refused(ring, word) -> None:
     writer, new_reader, _, page = ring
     writer.drop(1)
-    writer.publish(b"line\n", 1, 1)
+    writer.publish(b"line\n", 1, 1, 0)
     page[word] = (1 << 64) - 1
     with pytest.raises(RingCorrupt):
         reader = new_reader()

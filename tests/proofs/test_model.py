@@ -246,7 +246,7 @@ def test_a_counterexample_reads_as_a_list_of_steps() -> None:
     trace = explore(small_ring(writer=PublishesFirst), SC).traces["no_overwrite_of_unread_slots"]
     text = str(trace)
     assert text.startswith("planted under SC: no_overwrite_of_unread_slots does not hold\n")
-    assert "producer  stores          tail = 1, slot 0+48 = b'AAAAAAA\\n'" in text
+    assert "producer  stores          tail = 1, slot 0+56 = b'AAAAAAA\\n'" in text
     assert text.endswith("=> slot 0 is stored to while the slots 0 to 1 are unread")
 
 

@@ -62,7 +62,8 @@ def test_a_ring_that_does_not_fit_its_row_is_refused(ring, other, said) -> None:
     ("word", "error", "said"),
     [
         (layout.MAGIC, RingCorrupt, "is not a ring of tapring"),
-        (layout.FORMAT, VersionMismatch, "another version"),
+        (layout.FORMAT, VersionMismatch, "uses version"),
+        (layout.FEATURES, VersionMismatch, "with features"),
         (layout.SEGMENT_BYTES, RingCorrupt, "its row announces"),
     ],
 )

@@ -19,6 +19,7 @@ class Ring:
         self.kind = kind
         self.shape = Shape(slots, slot_bytes, 0, kind.code, kind)
         self.barrier = barrier
+        self.sequence = 0  # of the events that could be serialized
         self.writer = Writer(self.buffers, self.shape, barrier)
         self.reader = self.new_reader()
 
@@ -32,7 +33,8 @@ class Ring:
         if self.writer.at[0] >= self.writer.limit and not self.writer.look_again():
             self.writer.drop(count)
         elif count:
-            self.writer.publish(payload, count, time_ns)
+            self.writer.publish(payload, count, time_ns, self.sequence)
+        self.sequence += count
 
     def take(self) -> list[bytes] | None:
         taken = self.reader.take()

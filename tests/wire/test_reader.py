@@ -77,7 +77,7 @@ def test_no_header_makes_the_reader_fail_but_with_ring_corrupt(header: bytes) ->
 def test_a_frame_of_more_events_than_were_captured_is_refused() -> None:
     ring = Ring()
     ring.offer([b"one"])
-    layout.FRAME.pack_into(ring.buffer, layout.SLOTS, 0, 1, 0, 0, 4, 1 << 31, 0, LINES.code, 0)
+    layout.FRAME.pack_into(ring.buffer, layout.SLOTS, 0, 1, 0, 0, 0, 4, 1 << 31, 0, LINES.code, 0)
     with pytest.raises(RingCorrupt, match="2147483648 events"):
         ring.reader.take()
 
@@ -187,7 +187,7 @@ def test_whatever_was_released_never_comes_again_and_whatever_was_not_does(steps
             if writer.at[0] < writer.limit or writer.look_again():
                 batch = [b"%d" % (len(offered) + i) for i in range(how)]
                 before = writer.captured
-                writer.publish(*kind.pack(batch)[:2], 1)
+                writer.publish(*kind.pack(batch)[:2], 1, 0)
                 offered += batch[: writer.captured - before]
         elif what == "die":
             reader = Reader(*ring)

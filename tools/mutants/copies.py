@@ -20,7 +20,7 @@ from pathlib import Path
 from .mutations import Mutant
 
 MEMORY_BYTES = 4 << 30  # a mutant may allocate without end
-TEST_TIMEOUT_S = 30
+TEST_TIMEOUT_S = 90
 CAP_SYS_ADMIN = 21
 
 

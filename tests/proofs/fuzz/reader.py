@@ -193,7 +193,7 @@ def _forge(choices: Choices, scene: Scene) -> None:
     end = head + layout.slots_for(length, SLOT_BYTES)
     for (offset, size), value in zip(
         HEADER_FIELDS,
-        (head, 7, offered, captured, length, count, STAGE, scene.kind.code, 0),
+        (head, 7, offered, captured, offered, length, count, STAGE, scene.kind.code, 0),
         strict=True,
     ):
         store(RING.data, start + offset, size, value)
@@ -206,7 +206,15 @@ def _forge(choices: Choices, scene: Scene) -> None:
 
 def _near() -> list[int]:
     head, tail = RING.page[layout.HEAD], RING.words[layout.TAIL]
-    return [tail, head, head + SLOTS, tail - SLOTS, RING.page[layout.RELEASED], 24 * 64, 48]
+    return [
+        tail,
+        head,
+        head + SLOTS,
+        tail - SLOTS,
+        RING.page[layout.RELEASED],
+        24 * 64,
+        layout.FRAME_BYTES,
+    ]
 
 
 def _shape(kind) -> Shape:
@@ -228,7 +236,7 @@ def _scene(kind, history: str) -> Scene:
     def offer(n: int) -> None:
         payload, count, _ = kind.pack(_batch(kind, n))
         if writer.at[0] < writer.limit or writer.look_again():
-            writer.publish(payload, count, 1_000 + n)
+            writer.publish(payload, count, 1_000 + n, writer.offered)
         else:
             writer.drop(count)
 

@@ -190,7 +190,7 @@ class _Lane:
         content = bytearray(layout.ring_bytes(SLOTS, SLOT_BYTES))
         header = {
             layout.MAGIC: layout.RING_MAGIC,
-            layout.FORMAT: layout.VERSION,
+            layout.FORMAT: layout.format_word(layout.MAJOR, layout.MINOR),
             layout.SEGMENT_BYTES: len(content),
             layout.EPOCH: 5,
             layout.RING_ID: DECOY,

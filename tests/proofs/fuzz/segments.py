@@ -39,6 +39,7 @@ HEADER_WORDS = (
     layout.FORMAT,
     layout.SEGMENT_BYTES,
     layout.EPOCH,
+    layout.FEATURES,
     layout.ROWS,
     layout.INFO_BYTES,
     layout.CLOCK_MONOTONIC_NS,

@@ -99,7 +99,7 @@ class _Game:
             if asks and writer.at[0] >= writer.limit and not writer.look_again():
                 self.writer.drop(count)
             else:
-                self.writer.publish(payload, count, 1)
+                self.writer.publish(payload, count, 1, self.offered)
             self.offered += count
         finally:
             assert bytes(self.page) == before[1], "the producer wrote on the consumer's page"
@@ -112,7 +112,7 @@ class _Game:
         self.note_head()  # a position ahead of the tail may be behind it now
         assert position <= tail <= self.given_back + self.slots, "slots were written over"
         while position < tail:
-            found, _, _, _, length, count, *_ = HEADER(MEMORY, self.place(position))
+            found, _, _, _, _, length, count, *_ = HEADER(MEMORY, self.place(position))
             assert found == position
             assert count > 0
             slots = layout.slots_for(length, SLOT_BYTES)

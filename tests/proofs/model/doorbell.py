@@ -13,7 +13,7 @@ from typing import Any
 from tapring.consumer import waiting
 from tapring.consumer.waiting import Doorbell
 from tapring.engine import session as live
-from tapring.engine.fanout import Attended, Turn
+from tapring.engine.fanout import Attended, Tally, Turn
 from tapring.wire import layout
 from tapring.wire.layout import Ended
 from tapring.wire.reader import Reader
@@ -102,7 +102,7 @@ class Ringer(Producer):
         return None if is_last and not self._ends else label + 1
 
     def _watched(self, writer: Writer, recorder: Recorder) -> Attended:
-        return self._attended(LINES, (self._live(writer, recorder),), Turn())
+        return self._attended(LINES, (self._live(writer, recorder),), Tally(), Turn())
 
     def _end(self, writer: Writer, recorder: Recorder) -> None:
         self._live(writer, recorder).end(Ended.ENGINE_EXIT)

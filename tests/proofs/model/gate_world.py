@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tapring.engine.complaints import Complaints
-from tapring.engine.fanout import Turn, Watched, watch
+from tapring.engine.fanout import Tally, Turn, Watched, watch
 from tapring.engine.gate import Gate
 from tapring.engine.session import Live
 from tapring.engine.snapshot import Snapshot, Watching
@@ -260,7 +260,7 @@ class GateWorld(World):
             Live(None, SimpleNamespace(sample=sample), None, each.writer, 0)
             for sample, each in zip(samples, self.sessions, strict=True)
         ]
-        watched = watch(LINES, tuple(lives), Turn())
+        watched = watch(LINES, tuple(lives), Tally(), Turn())
         complaints = Complaints("model", ["raw"], strict=True)
         self._watching = Watching({"raw": watched}, self.gate, complaints, self._evict)
 

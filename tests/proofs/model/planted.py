@@ -27,12 +27,12 @@ class PublishesFirst(Writer):
 
     __slots__ = ()
 
-    def publish(self, payload: Payload, count: int, time_ns: int) -> None:
+    def publish(self, payload: Payload, count: int, time_ns: int, sequence: int) -> None:
         tail = self.at[0]
         slots = layout.slots_for(len(payload), 1 << self._shift)
         if tail + slots <= self.limit:
             self._words[layout.TAIL] = tail + slots
-        super().publish(payload, count, time_ns)
+        super().publish(payload, count, time_ns, sequence)
 
 
 class TrustsAStaleHead(Writer):
@@ -62,7 +62,7 @@ class ReleasesFirst(Reader):
         if self._end == self._tail and not self._look_again():
             return None
         start = layout.SLOTS + (self._end % self._slots << self._shift)
-        length = self._data.unpack_header(start)[4]  # type: ignore[attr-defined]
+        length = self._data.unpack_header(start)[5]  # type: ignore[attr-defined]
         self.page[layout.HEAD] = self._end + layout.slots_for(length, 1 << self._shift)
         return super().take(keep=keep)
 

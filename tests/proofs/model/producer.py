@@ -7,7 +7,7 @@ from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from tapring.engine.fanout import Watched
+from tapring.engine.fanout import Tally, Watched
 from tapring.wire import layout
 from tapring.wire.layout import Ended
 from tapring.wire.writer import Writer
@@ -108,7 +108,8 @@ class Producer:
 
     def _watched(self, writer: Writer, recorder: Recorder) -> Watched:
         """The object that offers each batch to the writer."""
-        return Watched(LINES, (SimpleNamespace(writer=writer),))  # type: ignore[arg-type]
+        lives = (SimpleNamespace(writer=writer),)
+        return Watched(LINES, lives, Tally())  # type: ignore[arg-type]
 
     def _end(self, writer: Writer, recorder: Recorder) -> None:
         writer.end(Ended.ENGINE_EXIT)
