@@ -1,0 +1,237 @@
+"""Segments of every minor version of this protocol are read, with whatever a later one may add.
+
+``recorded/`` has the segments of an engine of each minor version, and what their sessions hold. It
+is written once, by the first version that has it: ``python -m tests.promises.recording``.
+"""
+
+import gzip
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import tapring
+from tapring.shm.names import segment_name
+from tapring.shm.registry import Registry
+from tapring.shm.segment import Segment
+from tapring.shm.sweep import sweep
+from tapring.wire import layout
+from tapring.wire.layout import Owner, Verdict
+from tests.conftest import SHM
+from tests.helpers import offer
+from tests.promises.recording import FOLDER, LANE, described
+
+RECORDED = sorted(each.name for each in FOLDER.iterdir())
+LATER = layout.format_word(layout.MAJOR, layout.MINOR + 7)
+UNKNOWN = 1 << 63
+
+
+def put(segment: str, word: int, value: int) -> None:
+    with open(SHM / segment, "r+b") as file:
+        os.pwrite(file.fileno(), value.to_bytes(layout.WORD, "little"), word * layout.WORD)
+
+
+@pytest.fixture
+def restore(name):
+    """Put the segments of a version into shared memory, as a living engine's called ``name``."""
+    opened = []
+
+    def put_back(folder: Path) -> None:
+        for path in folder.glob("*.gz"):
+            session = None if path.stem == "registry" else int(path.stem)
+            data = gzip.decompress(path.read_bytes())
+            segment = Segment.create(segment_name(name, LANE, session), len(data))
+            opened.append(segment)
+            os.pwrite(segment.fd, data if session else renamed(data, name), 0)
+            if session is None:
+                assert segment.try_lock(layout.LOCK_ENGINE)
+
+    yield put_back
+    for segment in opened:
+        segment.close()
+    sweep(name)
+
+
+def renamed(registry: bytes, name: str) -> bytes:
+    """The registry as an engine called ``name`` would have made it."""
+    words = memoryview(registry).cast("Q")
+    at, length = layout.info_offset(words[layout.ROWS]), words[layout.INFO_BYTES]
+    info = json.loads(registry[at : at + length])
+    text = json.dumps(info | {"engine": name}, separators=(",", ":")).encode()
+    assert len(text) <= length, "the recorded name is too short"
+    return registry[:at] + text.ljust(length) + registry[at + length :]
+
+
+def test_the_segments_of_this_minor_version_are_recorded() -> None:
+    assert f"{layout.MAJOR}.{layout.MINOR}" in RECORDED
+
+
+@pytest.mark.parametrize("version", RECORDED)
+def test_every_recorded_minor_version_is_read(restore, name, version) -> None:
+    restore(FOLDER / version)
+    expected = json.loads((FOLDER / version / "expected.json").read_text())
+    (lane,) = tapring.engines(name)
+    assert [each.id for each in lane.sessions] == [*map(int, expected)]
+    for session, found in expected.items():
+        with tapring.attach_session(name, int(session)) as opened:
+            assert described(opened) == found
+
+
+# ---- what a later minor version may add --------------------------------------------------------
+
+
+@pytest.fixture
+def later(name):
+    """A living engine whose segments look as if a later minor version had made them."""
+    with tapring.Tap(name, stages={"new": "bytes"}) as tap:
+        handle = tap.register("raw")
+        offer(tap, "raw", [b"one", b"two"])
+        registry, ring = segment_name(name, tap.lane), segment_name(name, tap.lane, handle.id)
+        for segment in (registry, ring):
+            put(segment, layout.FORMAT, LATER)
+        yield tap, handle, registry, ring
+
+
+def add_words(registry: str, ring: str) -> None:
+    for segment, words in ((registry, (16, 70, 100)), (ring, (16, 40, 90, 512 + 40, 512 + 100))):
+        for word in words:
+            put(segment, word, layout.MAX_WORD)
+    for word in (14, 15):
+        put(registry, layout.row(0) + word, layout.MAX_WORD)
+
+
+def add_fields(registry: str, ring: str) -> None:
+    with open(SHM / registry, "r+b") as file:
+        words = memoryview(os.pread(file.fileno(), layout.PAGE, 0)).cast("Q")
+        at, length = layout.info_offset(words[layout.ROWS]), words[layout.INFO_BYTES]
+        info = json.loads(os.pread(file.fileno(), length, at))
+        info["recorder"] = {"raw": 1 << 20}
+        info["stages"][2] |= {"kind": "columns", "unit": "events"}
+        text = json.dumps(info).encode()
+        os.pwrite(file.fileno(), text, at)
+        put(registry, layout.INFO_BYTES, len(text))
+
+
+def set_flags(registry: str, ring: str) -> None:
+    with open(SHM / ring, "r+b") as file:
+        os.pwrite(file.fileno(), b"\xff" * 4, layout.SLOTS + layout.FRAME_BYTES - 4)
+
+
+def add_segments(registry: str, ring: str) -> None:
+    for suffix in (".r-raw", ".x", f".{ring.rpartition('.')[2]}.old"):
+        (SHM / (registry + suffix)).write_bytes(b"later")
+
+
+ADDED = [add_words, add_fields, set_flags, add_segments]
+
+
+@pytest.mark.parametrize("add", ADDED)
+def test_a_session_of_a_later_minor_version_is_read(later, name, add) -> None:
+    _, handle, *segments = later
+    add(*segments)
+    (lane,) = tapring.engines(name)
+    assert [each.id for each in lane.sessions] == [handle.id]
+    with tapring.attach_session(name, handle.id) as session:
+        handle.close()
+        assert list(session) == [b"one", b"two"]
+        assert session.ended_by == "closed"
+    sweep(name)
+    for path in SHM.glob(f"{segments[0]}.*"):
+        assert path.read_bytes() == b"later", "neither opened nor removed"
+        path.unlink()
+
+
+@pytest.mark.parametrize("add", ADDED)
+def test_a_session_is_opened_on_an_engine_of_a_later_minor_version(later, name, add) -> None:
+    tap, *segments = later[0], later[2], later[3]
+    add(*segments)
+    with tapring.capture(name, stage="decoded") as session:
+        offer(tap, "decoded", [7])
+        assert session.read(1, timeout=30) == [7]
+    for path in SHM.glob(f"{segments[0]}.*[!0-9]"):
+        path.unlink()
+
+
+def test_a_stage_of_a_kind_that_is_not_known_cannot_be_read_and_the_others_can(later, name) -> None:
+    tap, _, registry, ring = later
+    add_fields(registry, ring)
+    with pytest.raises(tapring.TapError, match="columns"):
+        tapring.capture(name, stage="new")
+    with tapring.capture(name, stage="raw") as session:
+        offer(tap, "raw", [b"three"])
+        assert session.read(1, timeout=30) == [b"three"]
+
+
+@pytest.mark.parametrize(("ended", "reason"), [(5, "closed"), (layout.MAX_WORD, "closed")])
+def test_an_end_that_is_not_known_is_an_end(later, name, ended, reason) -> None:
+    _, handle, _, ring = later
+    with tapring.attach_session(name, handle.id) as session:
+        put(ring, layout.ENDED, ended)
+        assert list(session) == [b"one", b"two"]
+        assert session.ended_by == reason
+
+
+@pytest.mark.parametrize("verdict", [4, layout.VERDICT_MASK])
+def test_a_verdict_that_is_not_known_is_a_refusal(later, name, verdict) -> None:
+    _, handle, registry, _ = later
+    with tapring.attach_session(name, handle.id) as session:
+        put(registry, layout.verdict(0), handle.id << layout.VERDICT_ID_SHIFT | verdict)
+        assert session.read(2) == [b"one", b"two"]
+        with pytest.raises(tapring.RingCorrupt, match=f"does not know \\({verdict}\\)"):
+            session.read(1)
+
+
+def test_an_open_session_of_an_owner_that_is_not_known_is_left_alone(later, name) -> None:
+    tap, handle, registry, _ = later
+    put(registry, layout.row(0) + layout.ROW_OWNER, 4)
+    sweep(name)
+    with tapring.capture(name, stage="raw"):  # it sweeps dead rows before it takes one
+        (lane,) = tapring.engines(name)
+    assert handle.id in [each.id for each in lane.sessions]
+    offer(tap, "raw", [b"three"])
+    assert handle.open
+
+
+# ---- what it may not ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["registry", "ring"])
+def test_a_feature_that_is_not_known_refuses_that_segment(later, name, which) -> None:
+    tap, handle, *segments = later
+    put(segments[which], layout.FEATURES, UNKNOWN)
+    with pytest.raises(tapring.VersionMismatch, match="features"):
+        tapring.attach_session(name, handle.id)
+    offer(tap, "raw", [b"three"])
+    assert handle.captured == 3, "the engine goes on"
+
+
+def made_by_a_consumer(tap: tapring.Tap, change: Callable[[str], None]) -> int:
+    """A session that a consumer opens, whose ring is changed before the engine sees it."""
+    with Registry.attach(tap.name, tap.lane) as registry:
+        asked = {"stage": 0, "slots": 16, "slot_bytes": 64, "duration_ns": 0}
+        row = registry.register(owner=Owner.NOBODY, **asked)
+        change(segment_name(tap.name, tap.lane, row.id))
+        for _ in range(50):
+            tap.snapshot()
+        return registry.verdict_on(row.index, row.id)
+
+
+def test_a_ring_of_another_minor_version_is_taken_up(name) -> None:
+    with tapring.Tap(name) as tap:
+        change = lambda ring: put(ring, layout.FORMAT, LATER)  # noqa: E731
+        assert made_by_a_consumer(tap, change) == Verdict.ACCEPTED
+        offer(tap, "raw", [b"one"])
+        with tapring.attach_session(name, 1) as session:
+            assert session.read(1) == [b"one"]
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [(layout.FEATURES, UNKNOWN), (layout.FORMAT, layout.format_word(layout.MAJOR + 1, 0))],
+)
+def test_a_ring_that_the_engine_does_not_know_how_to_write_is_refused(name, word, value) -> None:
+    with tapring.Tap(name) as tap, pytest.warns(tapring.TapWarning, match="refused: .* version"):
+        verdict = made_by_a_consumer(tap, lambda ring: put(ring, word, value))
+        assert verdict == Verdict.UNUSABLE
