@@ -62,12 +62,12 @@ class _Words(Protocol):
     def __getitem__(self, index: int, /) -> int: ...
 
 
-def read_row(index: int, words: _Words) -> Row:
-    """Return the row whose words these are, as they stand."""
+def read_row(index: int, state: int, words: _Words) -> Row:
+    """Return the row whose words these are, as they stand; ``state`` was loaded before."""
     fields = {name: words[word] for name, word in _FIELDS.items()}
     fields["sample"] = fields["sample"] or 1
     bell = BellOf(*[words[word] for word in _BELL_FIELDS])
-    return Row(index=index, state=words[layout.ROW_STATE], bell=bell, **fields)
+    return Row(index, state, bell=bell, **fields)
 
 
 def words_of(row: Row) -> Iterator[tuple[int, int]]:

@@ -65,8 +65,9 @@ class Table:
         words, found = self._words, []
         for index in range(self._info.max_sessions):
             first = layout.row(index) - layout.TABLE
-            if words[first + layout.ROW_STATE] != RowState.FREE:
-                found.append(read_row(index, words[first : first + layout.ROW_WORDS]))
+            state = words[first + layout.ROW_STATE]
+            if state != RowState.FREE:
+                found.append(read_row(index, state, words[first : first + layout.ROW_WORDS]))
         return found
 
     def _open_rows(self) -> list[Row]:

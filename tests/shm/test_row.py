@@ -26,7 +26,7 @@ def test_a_row_is_read_as_it_was_written() -> None:
     for word, value in words_of(ROW):
         words[word] = value
     words[layout.ROW_STATE] = ROW.state
-    assert read_row(3, words) == ROW
+    assert read_row(3, RowState.OPEN, words) == ROW
 
 
 def test_every_word_of_a_row_but_its_state_is_written_once() -> None:
@@ -37,4 +37,4 @@ def test_every_word_of_a_row_but_its_state_is_written_once() -> None:
 
 
 def test_a_row_that_says_nothing_of_a_sample_is_offered_every_batch() -> None:
-    assert read_row(0, [0] * layout.ROW_WORDS).sample == 1
+    assert read_row(0, RowState.OPEN, [0] * layout.ROW_WORDS).sample == 1

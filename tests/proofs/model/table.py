@@ -77,7 +77,7 @@ class TableCells:
     def _row(self, index: int, view: Callable[[int], int]) -> Row:
         first = layout.row(index)
         words = {i: view(self.words[first + i]) for i in _ROW_WORDS}
-        return read_row(index, words)
+        return read_row(index, words[layout.ROW_STATE], words)
 
 
 class Segment:
