@@ -71,7 +71,9 @@ def test_one_block_of_lines_is_a_batch(block, expected) -> None:
 def test_an_event_that_is_not_text_costs_only_itself() -> None:
     batch = ["good", "\ud800", 7, None, b"good"]
     assert back(Lines(), batch) == ([b"good", b"good"], 3)
-    assert back(Lines(), "good\n\ud800\nalso") == ([b"good", b"also"], 1)
+    for end in ("", "\n"):
+        assert back(Lines(), f"good\n\ud800\nalso{end}") == ([b"good", b"also"], 1)
+        assert back(Lines(), f"good\n\ud800{end}") == ([b"good"], 1)
 
 
 @given(st.lists(values, min_size=1))
