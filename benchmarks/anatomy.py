@@ -36,7 +36,7 @@ OFFER = {
     "offer: . . join": "b'\\n'.join([*batch, b''])",
     "offer: . Writer.publish": "writer.publish(payload, 64, 1, 1)",
     "offer: . . copy into the ring": "data[start : start + len(payload)] = payload",
-    "offer: . . pack the header": "pack(data, start, 1, 2, 3, 4, 5, 6, 7, 8, 0)",
+    "offer: . . pack the header": "pack(data, start, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0)",
     "offer: . . store a word": "words[0] = start",
 }
 TAKE = {
