@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tools.mutants.__main__ import ROOT, main
-from tools.mutants.mutations import Mutations
+from tools.mutants.mutations import Mutant, Mutations, applied
 from tools.mutants.project import Project
+from tools.mutants.trying import Trial, compatible
 
 PLANTED = '''"""Planted."""
 
@@ -31,7 +32,7 @@ hypothesis.settings.register_profile("mutants")
 def changes(source: str) -> set[tuple[str, str]]:
     found = Mutations("planted", source.encode()).found
     for each in found:
-        ast.parse(each.apply(source.encode()))
+        ast.parse(applied(source.encode(), [each]))
     return {(each.before, each.after) for each in found}
 
 
@@ -103,15 +104,55 @@ def test_a_test_that_does_not_end_kills(plant, capsys, monkeypatch) -> None:
 
 
 def test_the_narrowest_tests_come_first() -> None:
-    files = Project(ROOT).test_files("wire.reader", "all")
-    assert files[0] == "tests/wire/test_reader.py"
-    folders = [os.path.dirname(each) for each in files]
-    assert (
-        folders.index("tests/wire") < folders.index("tests/promises") < folders.index("tests/cli")
-    )
-    assert len(files) == len(set(files))
-    narrow = Project(ROOT).test_files("wire.reader", "package")
-    assert {os.path.dirname(each) for each in narrow} == {"tests/wire"}
+    near = Project(ROOT).near("wire.reader")
+    assert near[0] == "tests/wire/test_reader.py"
+    assert {os.path.dirname(each) for each in near} == {"tests/wire"}
+    far = Project(ROOT).far("all")
+    folders = [os.path.dirname(each) for each in far]
+    assert folders.index("tests/promises") < folders.index("tests/cli")
+    assert len(far) == len(set(far)) > len(Project(ROOT).far("promises")) > 0
+    assert Project(ROOT).far("package") == []
+
+
+def test_several_seeds_are_one_run(plant, capsys) -> None:
+    printed = run(plant(NOTICES), capsys, "--seed", "1", "2", "--mutants", "1")
+    assert "seed 1, 1 of 2 possible" in printed
+    assert "seed 2, 1 of 2 possible" in printed
+
+
+def test_a_test_elsewhere_kills_what_it_notices_and_no_other(plant, capsys) -> None:
+    root = plant(NOTICES_NOTHING)
+    source = NOTICES.replace("== 2", "is not None")  # min(1, 2) is right for it
+    (root / "tests/promises").mkdir()
+    (root / "tests/promises/test_far.py").write_text(source)
+    printed = run(root, capsys, "--killed")
+    assert "return None  noticed by tests/promises/test_far.py::test_it\n" in printed
+    assert "max(a, b) -> min(a, b)\n" in printed
+    assert "killed 1/2: 50.0%" in printed
+
+
+def mutants(*spans: tuple[int, int]) -> list[Mutant]:
+    return [Mutant("planted", "-", 1, "a", f"{span}", *span, "x") for span in spans]
+
+
+@pytest.mark.parametrize("enough", [1, 2])
+def test_mutants_that_are_tried_together_are_told_apart(enough) -> None:
+    """A test fails if so many of the first three are there."""
+    tried = mutants(*((n, n + 1) for n in range(10)))
+
+    def fails(files: list[str], made: list[Mutant]) -> str:
+        noticed = "test_b.py" in files and len(set(made) & set(tried[:3])) >= enough
+        return "test_b.py::test_it" if noticed else ""
+
+    trial = Trial(fails, workers=2)
+    trial.far(tried, ["test_a.py", "test_b.py"])
+    assert set(trial.noticed) == set(tried[:3] if enough == 1 else [])
+
+
+def test_mutants_of_one_text_are_never_made_at_once() -> None:
+    outer, inner, beside = mutants((0, 9), (3, 5), (9, 12))
+    assert list(compatible([outer, inner, beside])) == [[outer, beside], [inner]]
+    assert applied(b"0123456789abc", [outer, beside]) == b"xxc"
 
 
 def test_comparisons_constants_and_operators_change() -> None:

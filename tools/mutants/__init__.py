@@ -4,7 +4,8 @@
 
 Each change is made in a copy of the repository, in which pytest then runs in a single worker, so
 that ``tests/conftest.py`` gives it a /dev/shm of its own. The module's own test file comes first,
-then those of its package, then ``tests/promises``, then the others; the first failure ends the run.
+then those of its package; the first failure ends the run. What is left then is tried together
+with ``tests/promises`` and the others (see ``trying``).
 A test that takes too long counts as failed. Tests that measure time are left out, because another
 mutant runs beside them. Hypothesis uses the same examples in every run.
 

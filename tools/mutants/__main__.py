@@ -9,12 +9,13 @@ import signal
 import sys
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
-from .copies import copies, may_mount
+from .copies import Copies, copies, may_mount
 from .mutations import Mutant
 from .project import TESTS, Project
+from .trying import Trial
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 2
@@ -23,8 +24,9 @@ WORKERS = 2
 def main(arguments: list[str] | None = None) -> int:
     """Try the mutants, and print the survivors and a summary."""
     parser = argparse.ArgumentParser(prog="mutants", description=__doc__)
-    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="repeat a run")  # noqa: S311
-    parser.add_argument("--mutants", type=int, default=200, help="how many to try")
+    seeds = [random.randrange(10**6)]  # noqa: S311
+    parser.add_argument("--seed", type=int, nargs="+", default=seeds, help="repeat a run, or some")
+    parser.add_argument("--mutants", type=int, default=200, help="how many to try for each seed")
     parser.add_argument("--modules", nargs="*", default=[], help="only these, or these packages")
     parser.add_argument("--tests", choices=TESTS, default="all", help="how far to look for a test")
     parser.add_argument("--killed", action="store_true", help="print the killed ones, too")
@@ -32,32 +34,41 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     project = Project(options.root.resolve())
     possible = project.mutants(options.modules)
-    sample = random.Random(options.seed).sample(possible, min(options.mutants, len(possible)))  # noqa: S311
+    sample: dict[Mutant, None] = {}
+    for seed in options.seed:
+        count = min(options.mutants, len(possible))
+        sample |= dict.fromkeys(random.Random(seed).sample(possible, count))  # noqa: S311
+        print(f"mutants: seed {seed}, {count} of {len(possible)} possible", flush=True)
     equivalents = project.equivalents()
     tried = [each for each in sample if each.key not in equivalents]
-    print(f"mutants: seed {options.seed}, {len(sample)} of {len(possible)} possible", flush=True)
-
-    files = {each.module: project.test_files(each.module, options.tests) for each in tried}
-    killed: Counter[str] = Counter()
     with copies(project.root) as made:
-        began = time.monotonic()
-        everything = list(dict.fromkeys(itertools.chain(*files.values())))
-        if failed := made.run(everything, timeout=3600) if tried else "":
-            sys.exit(f"mutants: without any change, this failed: {failed}")
-        timeout = 60 + 3 * (time.monotonic() - began)
-        with ThreadPoolExecutor(WORKERS if may_mount() else 1) as pool:
-            runs = [pool.submit(made.run, files[each.module], timeout, each) for each in tried]
-            try:
-                for mutant, run in zip(tried, runs, strict=True):
-                    killed[mutant.module] += bool(run.result())
-                    if options.killed or not run.result():
-                        print(report(mutant, run.result()), flush=True)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                made.stop()
-                raise
-    summarize(tried, killed, len(sample) - len(tried))
+        noticed = try_all(made, project, tried, options.tests)
+    for each in tried:
+        if options.killed or each not in noticed:
+            print(report(each, noticed.get(each, "")), flush=True)
+    summarize(tried, Counter(each.module for each in noticed), len(sample) - len(tried))
     return 0
+
+
+def try_all(made: Copies, project: Project, tried: list[Mutant], depth: str) -> dict[Mutant, str]:
+    """Return the mutants that a test noticed, and which test."""
+    near = {each.module: project.near(each.module) for each in tried}
+    far = project.far(depth)
+    began = time.monotonic()
+    everything = list(dict.fromkeys(itertools.chain(*near.values(), far)))
+    if failed := made.run(3600, everything, []) if tried else "":
+        sys.exit(f"mutants: without any change, this failed: {failed}")
+    timeout = 60 + 3 * (time.monotonic() - began)
+    trial = Trial(partial(made.run, timeout), WORKERS if may_mount() else 1)
+    try:
+        trial.near((each, near[each.module]) for each in tried)
+        left = len(tried) - len(trial.noticed)
+        print(f"mutants: {left} are left after the tests beside them", flush=True)
+        trial.far(tried, far)
+    except BaseException:
+        made.stop()
+        raise
+    return trial.noticed
 
 
 def report(mutant: Mutant, failed: str) -> str:

@@ -17,10 +17,10 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from .mutations import Mutant
+from .mutations import Mutant, applied
 
 MEMORY_BYTES = 4 << 30  # a mutant may allocate without end
-TEST_TIMEOUT_S = 90
+TEST_TIMEOUT_S = 60
 CAP_SYS_ADMIN = 21
 
 
@@ -41,17 +41,21 @@ class Copies:
         self._stopped.set()
         kill_all_below(self._folder)
 
-    def run(self, files: list[str], timeout: float, mutant: Mutant | None = None) -> str:
-        """Run these test files; return what failed first, or nothing."""
+    def run(self, timeout: float, files: list[str], mutants: list[Mutant]) -> str:
+        """Run these test files with ``mutants`` in the code; return what failed first, or nothing.
+
+        No two of the mutants may overlap.
+        """
         if self._stopped.is_set():
             return "stopped"
         base = self._folder / str(next(self._numbers))
         copy = base / "tapring"
         shutil.copytree(self._template, copy)
-        if mutant:
-            path = copy.joinpath("tapring", *mutant.module.split(".")).with_suffix(".py")
+        for module in {each.module for each in mutants}:
+            path = copy.joinpath("tapring", *module.split(".")).with_suffix(".py")
             path = path if path.exists() else path.with_suffix("") / "__init__.py"
-            path.write_bytes(mutant.apply(path.read_bytes()))
+            here = [each for each in mutants if each.module == module]
+            path.write_bytes(applied(path.read_bytes(), here))
             for stale in (path.parent / "__pycache__").glob(f"{path.stem}.*"):
                 stale.unlink()
         try:

@@ -53,9 +53,16 @@ class Mutant:
         """What stays the same if the lines around it move."""
         return self.module, self.function, self.before, self.after
 
-    def apply(self, source: bytes) -> bytes:
-        """Return the module's source with this change."""
-        return source[: self.start] + self.text.encode() + source[self.end :]
+    def overlaps(self, other: Mutant) -> bool:
+        """Whether both change the same text."""
+        return self.module == other.module and self.start < other.end and other.start < self.end
+
+
+def applied(source: bytes, mutants: list[Mutant]) -> bytes:
+    """Return a module's source with changes, no two of which overlap."""
+    for each in sorted(mutants, key=lambda mutant: -mutant.start):
+        source = source[: each.start] + each.text.encode() + source[each.end :]
+    return source
 
 
 class Mutations(ast.NodeVisitor):

@@ -61,17 +61,21 @@ class Project:
                 found[key] = " ".join(lines[3:])
         return found
 
-    def test_files(self, module: str, depth: str) -> list[str]:
-        """The test files that try ``module``, the narrowest first."""
+    def near(self, module: str) -> list[str]:
+        """The test files of a module and of its package, the narrowest first."""
         tests = self.root / "tests"
         package, _, name = module.partition(".")
         paired = tests / package / f"test_{name or 'init'}.py"
         if module in GROUND:  # the engine relies on it most
             package, paired = "engine", tests / f"test_{module}.py"
         files = [paired] if paired.exists() else []
-        files += sorted((tests / package).rglob("test_*.py"))
-        if depth != "package":
-            files += sorted((tests / "promises").rglob("test_*.py"))
-        if depth == "all":
-            files += sorted(tests.rglob("test_*.py"))
-        return [str(path.relative_to(self.root)) for path in dict.fromkeys(files)]
+        return self._names([*files, *sorted((tests / package).rglob("test_*.py"))])
+
+    def far(self, depth: str) -> list[str]:
+        """The test files that all modules share; ``depth`` is one of TESTS."""
+        tests = self.root / "tests"
+        files = sorted((tests / "promises").rglob("test_*.py")) if depth != "package" else []
+        return self._names([*files, *sorted(tests.rglob("test_*.py"))] if depth == "all" else files)
+
+    def _names(self, paths: list[Path]) -> list[str]:
+        return [str(path.relative_to(self.root)) for path in dict.fromkeys(paths)]
