@@ -22,6 +22,8 @@ ANY: Final = None  # the segment ``*``
 NOTHING: Final = object()
 Segments = tuple[str | None, ...]
 
+# An object or an array, perhaps behind a byte order mark, or once more in a string of JSON.
+_LIKE_JSON: Final = re.compile(r'[\s\ufeff"\\]*[{\[]')
 _ESCAPED: Final = ".,\\*"
 _TOKEN: Final = re.compile(r"\\(.)|(\\$)|([.,])", re.DOTALL)
 
@@ -144,7 +146,7 @@ class Tree:
 
     def _replace_in(self, text: str, make: Callable[[Any], Any]) -> Any:
         """As ``replace``, in the JSON in ``text``; all of it if it only begins like JSON."""
-        if not text.lstrip().startswith(("{", "[")):
+        if not _LIKE_JSON.match(text):
             return text
         try:
             value = msgspec.json.decode(text)
@@ -204,11 +206,11 @@ class Tree:
         ]
         each = wild + fanned
         self._each = self._below_by(each) if each else None
-        self._indices = {
-            int(name): self._below_by(rests + each)
-            for name, rests in self._below.items()
-            if name is not ANY and _is_index(name)
-        }
+        indexed: dict[int, list[tuple[Path, Segments]]] = {}
+        for name, rests in self._below.items():
+            if name is not ANY and _is_index(name):  # 0 and 00 are two keys, and one index
+                indexed.setdefault(int(name), []).extend(rests)
+        self._indices = {i: self._below_by(rests + each) for i, rests in indexed.items()}
         return self._indices
 
 

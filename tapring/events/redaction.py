@@ -14,6 +14,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +22,7 @@ import msgspec
 from .paths import Tree, parse_paths
 
 PREFIX: Final = "tapring:redacted:"
-_TOKEN: Final = re.compile(f"({PREFIX}[0-9a-f]{{16}})")
+_TOKEN: Final = re.compile(f"{PREFIX}[0-9a-f]{{16}}")
 _canonical: Final = msgspec.json.Encoder(order="sorted").encode
 # A token takes 600 ns to make and 60 ns to look up. Values repeat; long ones seldom do.
 _REMEMBERED: Final = 1 << 14
@@ -33,9 +34,9 @@ class Redactor:
     """Replaces the values at ``paths``, and the text that ``regex`` matches, with tokens.
 
     paths: ``"src_ip,user.email"``, or several such texts. regex: each match in a line, or in any
-    string of a JSON event, becomes a token; if the regex has groups, only the groups do. It never
-    looks into a token. Use one Redactor for each capture: its key keeps the tokens of two captures
-    apart.
+    string of a JSON event, becomes a token; if the regex has groups, only the groups do. Paths are
+    followed first, and what lies within a token stays. Use one Redactor for each capture: its key
+    keeps the tokens of two captures apart.
 
     Lines in which ``paths`` cannot be found, because they are not JSON, are withheld and counted.
     pass_text: let them through instead, as far as ``regex`` redacts them. ignore_case: a path also
@@ -96,20 +97,16 @@ class Redactor:
 
     def redact(self, event: Any) -> Any:
         """``event`` (decoded JSON, changed in place) with tokens in place of the raw values."""
-        if self.regex is not None:
-            event = self._strings(event)
-        return self._tree.replace(event, self.token)
+        # Paths first: a regex may match the very keys that they go through.
+        event = self._tree.replace(event, self.token)
+        return event if self.regex is None else self._strings(event)
 
     def redact_text(self, text: str) -> str:
         """``text`` with tokens in place of the regex's matches."""
         if self.regex is None:
             return text
-        if PREFIX in text:  # tokens stand between the parts
-            parts = _TOKEN.split(text)
-            parts[::2] = [self.regex.sub(self._replaced, part) for part in parts[::2]]
-            redacted = "".join(parts)
-        else:
-            redacted = self.regex.sub(self._replaced, text)
+        tokens = [token.span() for token in _TOKEN.finditer(text)] if PREFIX in text else []
+        redacted = self.regex.sub(partial(self._replaced, tokens), text)
         self._regex_found = self._regex_found or redacted != text
         return redacted
 
@@ -139,10 +136,13 @@ class Redactor:
         redacted = self.redact_text(text)
         return value if redacted == text else redacted
 
-    def _replaced(self, match: re.Match[str]) -> str:
+    def _replaced(self, tokens: list[tuple[int, int]], match: re.Match[str]) -> str:
+        """``match`` with tokens in place of what it found; what lies in one of ``tokens`` stays."""
         spans = [match.span(group) for group in range(1, match.re.groups + 1)] or [match.span()]
         text, made, at = match.string, "", match.start()
         for start, end in sorted(spans, key=lambda span: (span[0], -span[1])):
+            if any(first <= start and end <= last for first, last in tokens):
+                continue
             if at <= start < end:  # the group matched, is not empty, and lies in no other group
                 made += text[at:start] + self.token(text[start:end])
                 at = end

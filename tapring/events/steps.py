@@ -185,8 +185,8 @@ class Steps:
 
     def passing(self, events: list[Any]) -> list[int]:
         """The indices of the decoded ``events`` that pass ``where`` and sampling by value."""
-        if events and len(self.seen_keys) < _KEYS_TO_SEE:
-            _note_keys(events[0], "", self.seen_keys, _DEPTH_TO_SEE)
+        if not self.withholds:
+            self.note_keys(events)
         where, sample = self.select.where, self.select.sample
         passing = list(range(len(events)))
         if where is not None:
@@ -197,6 +197,11 @@ class Steps:
             self.away.sample += len(passing) - len(taken)
             passing = taken
         return passing
+
+    def note_keys(self, events: list[Any]) -> None:
+        """Remember the paths in the first of ``events``: redacted, since they may be shown."""
+        if events and len(self.seen_keys) < _KEYS_TO_SEE:
+            _note_keys(events[0], "", self.seen_keys, _DEPTH_TO_SEE)
 
     def rated(self, at: Sequence[int], time_ns: int) -> Sequence[int]:
         """The rate limit."""

@@ -19,6 +19,7 @@ from .redaction import Redactor
 from .selection import Select
 from .steps import NONE_LEFT, Sifted, Steps
 from .typed import Typed
+from .unescaping import unescaped
 
 _NEWLINE: Final = b"\n"
 _WITHHELD: Final = object()
@@ -150,6 +151,7 @@ class TextSieve(Steps):
             events = [lines[i].removesuffix(_NEWLINE) for i in at]
         if redact is not None:
             events = [self._redacted(redact, event) for event in events]
+            self.note_keys(events)
             withheld = {i for i, event in enumerate(events) if event is _WITHHELD}
             if withheld:
                 self.away.redaction += len(withheld)
@@ -169,14 +171,18 @@ class TextSieve(Steps):
             return redact.redact(event)
         text = redact.redact_text(event.decode("utf-8", "surrogateescape"))
         redacted = text.encode("utf-8", "surrogateescape")
-        if b"\\" not in redacted or not self._is_json(event):
+        if "\\" not in text:
             return redacted
-        # What a person reads in a string of JSON may be written with escapes.
-        if not self._is_json(redacted):
-            return _WITHHELD
-        before = self._decoder.decode(redacted)
+        # What a person reads may be written with escapes.
+        read = unescaped(text)
+        is_clean = redact.redact_text(read) == read
+        try:
+            before = self._decoder.decode(redacted)
+        except NOT_DECODED:
+            return redacted if is_clean and not self._is_json(event) else _WITHHELD
         after = redact.redact(self._decoder.decode(redacted))
-        return redacted if after == before else self._encoder.encode(after)
+        # An object whose keys come twice is clean as decoded, though its text may not be.
+        return redacted if is_clean and after == before else self._encoder.encode(after)
 
     def _is_json(self, line: bytes) -> bool:
         try:

@@ -134,3 +134,9 @@ def test_a_path_keeps_exactly_the_values_that_it_finds(event, texts) -> None:
     kept = Tree.of(parse_paths(texts)).keep(event)
     found = [value for text in texts for value in Path(text).values(event)]
     assert (kept is NOTHING) == (not found)
+
+
+def test_two_ways_to_write_an_index_are_both_followed() -> None:
+    event = {"a": [{"x": 1, "y": 2}]}
+    tree = Tree.of(parse_paths("a.0.x,a.00.y"))
+    assert tree.replace(event, lambda _: "hidden") == {"a": [{"x": "hidden", "y": "hidden"}]}

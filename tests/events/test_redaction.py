@@ -197,6 +197,10 @@ def test_a_path_may_ignore_case(key) -> None:
         '{"user":"{\\"n\\":\\"raw\\"}"}',
         '{"user":"raw',
         "[raw",
+        '\ufeff{"user":"raw"}',
+        '"{\\"user\\":\\"raw\\"}"',
+        ' "\\"{\\\\\\"user\\\\\\":\\\\\\"raw\\\\\\"}\\""',
+        '"{\\"user\\":\\"raw',
     ],
 )
 def test_a_path_reaches_into_a_string(text) -> None:
@@ -206,3 +210,23 @@ def test_a_path_reaches_into_a_string(text) -> None:
     assert event["other"] == text
     assert redact.redact({"body": "plain"}) == {"body": "plain"}
     assert Redactor("body.user").redact({"body": text}) == {"body": text}
+
+
+@pytest.mark.parametrize("regex", ["user|e?mail", "[a-z]+", ".*", "(user).*"])
+@pytest.mark.parametrize("in_strings", [False, True])
+def test_a_path_finds_its_value_whatever_a_regex_finds_in_its_keys(regex, in_strings) -> None:
+    redact = Redactor("user.email,body.email", regex=regex, in_strings=in_strings)
+    event = {"user": {"email": 4711, "n": 1}, "body": {"email": 4711}}
+    if in_strings:
+        event["body"] = msgspec.json.encode(event["body"]).decode()
+    assert "4711" not in re.sub(TOKEN, "", str(redact.redact(event)))
+    assert redact.unmatched == ()
+
+
+def test_a_regex_finds_text_in_which_a_path_has_put_a_token() -> None:
+    redact = Redactor("body.user", regex=r"\{.*\}", in_strings=True)
+    event = redact.redact({"body": '{"user":"raw","name":"ada"}'})
+    assert "ada" not in event["body"]
+    kept = Redactor(regex=r"to \w+:\w+:(\w+) (\w+)")
+    text = f"to {PREFIX}{'0' * 16} ada"
+    assert re.fullmatch(f"to {PREFIX}{'0' * 16} {TOKEN.pattern}", kept.redact_text(text))

@@ -103,6 +103,39 @@ def test_a_regex_sees_what_a_person_reads_in_a_string(kind, regex, line) -> None
     assert not re.search(regex, str(json.loads(redacted)))
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        rb'{"v":NaN,"m":"caf\u00e9"}',
+        rb'{"v":"\ud800","m":"caf\u00e9"}',
+        b'{"v":"\xff","m":"caf\\u00e9"}',
+        b'\xef\xbb\xbf{"m":"caf\\u00e9"}',
+        rb'12:00 say "{"m":"caf\u00e9"}',
+    ],
+)
+def test_a_line_that_is_almost_json_is_withheld_if_escapes_hide_a_match(line) -> None:
+    sieve = make_sieve(Lines(), redact=Redactor(regex="caf\u00e9"))
+    assert sieve.sift(line + b"\n", 1, 0).count == 0
+    assert sieve.away == KeptAway(redaction=1)
+    other = make_sieve(Lines(), redact=Redactor(regex="tea"))
+    assert other.sift(line + b"\n", 1, 0).payload == line + b"\n"
+
+
+def test_a_key_that_comes_twice_hides_no_match_from_a_regex() -> None:
+    sieve = make_sieve(Lines(), redact=Redactor(regex="ada"))
+    assert sieve.sift(b'{"a":"\\u0061da","a":"x"}\n', 1, 0).payload == b'{"a":"x"}\n'
+
+
+@pytest.mark.parametrize("kind", [Lines(), Json()], ids=["lines", "json"])
+def test_the_names_that_are_remembered_are_those_that_redaction_leaves(kind) -> None:
+    sieve = make_sieve(kind, Select(where="ok"), Redactor("by_name", regex=r"\d+"))
+    sieve.sift(b'{"ok":true,"by_name":{"ada":1},"id 4711":2}\n', 1, 0)
+    seen = " ".join(sieve.seen_keys)
+    assert "by_name" in seen
+    assert "ada" not in seen
+    assert "4711" not in re.sub(TOKEN.decode(), "", seen)
+
+
 def test_a_regex_on_lines_also_sees_the_text_around_strings() -> None:
     sieve = make_sieve(Lines(), redact=Redactor(regex=r'"key": "[^"]*"'))
     line = b'{"key": "x", "m": "caf\\u00e9"}\n'
