@@ -24,7 +24,9 @@ def main() -> int:
     """Run the demo; return 0 if all went well."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     say("Start an engine that watches this machine's processes; it has no sessions yet:")
-    engine = start("examples/procwatch.py", "--interval", "0.3", "--quiet", "--name", NAME)
+    # On a machine that is busy already, the process that keeps a core busy gets a part of one.
+    look = ["--interval", "0.3", "--cpu", "10", "--quiet", "--name", NAME]
+    engine = start("examples/procwatch.py", *look)
     quiet = threading.Event()
     mover = threading.Thread(target=cause_something, args=(quiet,))
     try:
