@@ -13,12 +13,13 @@ an error, as is anything on a ``json`` stage that cannot be decoded.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 
-from .decoding import decode_lines
+from .decoding import decode_apart, one_line_each
 from .kinds import Array, Blobs, Kind, Lines, Packed
 from .paths import Path, Tree, parse_paths
 
@@ -49,16 +50,20 @@ class Removing:
     def pack(self, batch: Any) -> Packed:
         """As the wrapped kind packs ``batch``, without the fields."""
         payload, count, errors = self._pack(batch)
-        events = self._decoded(payload)
+        events = self._decoded(payload, count)
         remove = self._tree.remove
         for event in events:
             remove(event)
         withheld = max(0, count - len(events))
         return self._encoder.encode_lines(events), len(events), errors + withheld
 
-    def _decoded(self, payload: bytes) -> list[Any]:
+    def _decoded(self, payload: bytes, count: int) -> list[Any]:
         """The events whose fields can be removed. The others are withheld."""
-        events, failed = decode_lines(self._decoder, payload)
+        if self._nested_only:
+            lines = io.BytesIO(payload).readlines()
+        else:
+            lines = one_line_each(self._decoder, payload, count)
+        events, failed = decode_apart(self._decoder, lines)
         if self._nested_only:  # a failed line is bytes
             return [event for event in events if isinstance(event, dict | list)]
         if failed:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from .decoding import NOT_DECODED, decode_each, decode_lines
+from .decoding import NOT_DECODED, decode_apart, one_line_each
 from .kinds import Kind, Lines
 from .redaction import Redactor
 from .selection import Select
@@ -66,7 +66,7 @@ class TextSieve(Steps):
 
     def _sift(self, payload: bytes, count: int, time_ns: int) -> Sifted:
         grep = self.select.grep
-        lines = io.BytesIO(payload).readlines()
+        lines = self._apart(payload, count)
         at: Sequence[int] = range(len(lines))
         if grep is not None:
             kept = [i for i in at if grep.matches(lines[i].removesuffix(_NEWLINE))]
@@ -90,7 +90,11 @@ class TextSieve(Steps):
         return sifted
 
     def _apart(self, payload: bytes, count: int) -> list[bytes]:
-        return io.BytesIO(payload).readlines()
+        if not self.withholds or self._of_lines:
+            return io.BytesIO(payload).readlines()
+        lines = one_line_each(self._decoder, payload, count)
+        self.away.redaction += count if not lines else 0
+        return lines
 
     def _look_into(self, lines: list[bytes], at: Sequence[int]) -> tuple[Sequence[int], list[Any]]:
         """Decode, and apply the steps that look into events."""
@@ -117,9 +121,7 @@ class TextSieve(Steps):
     def _decoded(self, lines: list[bytes], at: Sequence[int]) -> tuple[Sequence[int], list[Any]]:
         """The events that can be decoded. A line that may pass as text stays as bytes."""
         wanted = [lines[i] for i in at]
-        events, failed = decode_lines(self._decoder, b"".join(wanted))
-        if len(events) != len(wanted):  # a blank line is not JSON
-            events, failed = decode_each(self._decoder, wanted)
+        events, failed = decode_apart(self._decoder, wanted)
         if failed or (self._of_lines and not all(map(_is_nested, events))):
             return self._without_bad(wanted, at, events, failed)
         return at, events

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapring.events.decoding import decode_each, decode_lines
+from tapring.events.decoding import decode_apart, decode_each, decode_lines, one_line_each
 
 DECODER = msgspec.json.Decoder()
 good = st.integers(0, 9).map(lambda n: b'{"n":%d}\n' % n)
@@ -64,3 +64,20 @@ def test_a_line_that_fails_keeps_no_frames_until_the_next_collection(decode) -> 
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+def test_lines_that_make_an_event_together_are_no_event_apart() -> None:
+    decoder = msgspec.json.Decoder()
+    lines = [b'{"a":\n', b'{"b":1}\n', b"}\n", b"1 2 3\n"]
+    events, failed = decode_apart(decoder, lines)
+    assert (events[1], list(failed)) == ({"b": 1}, [0, 2, 3])
+    assert decode_apart(decoder, [b"1\n", b"[]\n"]) == ([1, []], {})
+
+
+def test_events_that_hold_newlines_are_told_apart_or_left_out() -> None:
+    decoder = msgspec.json.Decoder()
+    assert one_line_each(decoder, b"[1]\n[\n", 2) == [b"[1]\n", b"[\n"]
+    assert one_line_each(decoder, b'{"a":[1,\n2]}\n[3]\n', 2) == [b'{"a":[1,2]}\n', b"[3]\n"]
+    assert one_line_each(decoder, b'{"a":[1,\n2]}\n[\n', 2) == []
+    assert one_line_each(decoder, b"1 2\n\n", 1) == []
+    assert one_line_each(decoder, b"[" * 2000 + b"\n" + b"]" * 2000 + b"\n", 1) == []

@@ -120,3 +120,20 @@ def test_an_event_that_is_no_json_is_withheld_and_the_others_pass(name) -> None:
 def test_no_encoding_of_an_event_that_is_no_json_passes() -> None:
     packed = without({"s": Json()}, "a")["s"].pack([{"a": 1, "b": 2}, msgspec.Raw(b'{"a":1,')])
     assert packed == (b'{"b":2}\n', 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("stage", "batch"),
+    [
+        ("decoded", [msgspec.Raw(b'{"x":'), {"password": SECRET}, msgspec.Raw(b"}")]),
+        ("decoded", [msgspec.Raw(b'{"password":[\n"%s"\n]}' % SECRET.encode()), msgspec.Raw(b"{")]),
+        ("raw", ['{"x":', f'{{"password":"{SECRET}"}}', "}"]),
+        ("raw", ['{"x":', f'{{"password":"{SECRET}"}}', "}", "1 2 3"]),
+    ],
+)
+def test_an_event_in_several_lines_hides_no_field_and_shows_none(name, stage, batch) -> None:
+    with tapring.Tap(name, redact="password") as tap, tapring.capture(name, stage=stage) as session:
+        tap.snapshot().offer(stage, batch)
+        assert SECRET.encode() not in in_shared_memory(name)
+        stats = session.stats
+        assert stats.captured + stats.errors == stats.offered == len(batch)

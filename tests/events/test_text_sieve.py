@@ -27,7 +27,7 @@ def test_an_event_that_passes_keeps_its_bytes_and_its_place() -> None:
 
 
 def test_a_frame_that_the_text_rules_out_is_not_decoded(monkeypatch) -> None:
-    monkeypatch.setattr("tapring.events.text_sieve.decode_lines", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr("tapring.events.text_sieve.decode_apart", lambda *_: pytest.fail("decoded"))
     sieve = make_sieve(Json(), Select(where="user=='root'"))
     assert sieve.sift(b'{"user":"bin"}\n', 1, 0).count == 0
     assert sieve.away == KeptAway(where=1)
@@ -186,3 +186,24 @@ def test_a_selection_of_lines_that_are_not_json_counts_them_and_is_no_error() ->
     sieve = make_sieve(Lines(), Select(fields="a"))
     assert sieve.sift(b"plain\ntext\n", 2, 0).count == 0
     assert sieve.away == KeptAway(decoding=2)
+
+
+def test_an_event_of_json_in_several_lines_is_redacted_whole_or_withheld() -> None:
+    sieve = make_sieve(Json(), redact=Redactor("names,x.y"))
+    indented = b'{"names":[\n"ada",\n"eve"\n],"x":[\n{"y":"bob"}\n]}\n'
+    sifted = sieve.sift(indented, 1, 0)
+    assert re.fullmatch(rb'{"names":"%b","x":\[{"y":"%b"}\]}\n' % (TOKEN, TOKEN), sifted.payload)
+    assert (sifted.count, sifted.split) == (1, 0)
+    assert sieve.sift(indented + b"{\n", 2, 0).count == 0
+    assert sieve.away == KeptAway(redaction=2)
+    deep = b"[" * 990 + b"]" * 990 + b"\n"  # decodes, but cannot be redacted: one event at a time
+    assert b"eve" not in sieve.sift(indented + deep, 2, 0).payload
+
+
+def test_lines_that_make_an_event_together_are_looked_into_one_by_one() -> None:
+    lines = b'{"x":\n{"name":"ada"}\n}\n1 2 3\n'
+    sieve = make_sieve(Lines(), redact=Redactor("name"))
+    assert re.fullmatch(rb'{"name":"%b"}\n' % TOKEN, sieve.sift(lines, 4, 0).payload)
+    assert sieve.away == KeptAway(redaction=3)
+    chosen = make_sieve(Lines(), Select(where="name"))
+    assert chosen.sift(lines, 4, 0).payload == b'{"name":"ada"}\n'
