@@ -4,6 +4,7 @@ What is listed here is what is supported; ``docs/`` explains it.
 """
 
 from ._version import __version__ as __version__
+from .consumer.lane_ended import LaneEnded
 from .consumer.opening import attach_session, capture, close_session
 from .consumer.session import Session
 from .consumer.stats import Stats
@@ -43,6 +44,7 @@ __all__ = [
     "EngineNotFound",
     "Frame",
     "Handle",
+    "LaneEnded",
     "LaneRefused",
     "NotPermitted",
     "Redactor",

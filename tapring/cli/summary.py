@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 import click
 import msgspec
 from msgspec import UNSET
 
+from ..consumer.lane_ended import LaneEnded
 from ..consumer.session import Session
 from ..consumer.stats import Stats
 from ..delivery.report import Report
+from ..ended_by import EndedBy
 from ..errors import suggest
 from ..shm.refusals import LaneRefused, alike, in_words
 from .messages import counted, note
+
+_LANES_SHOWN: Final = 5
+_ENDS: Final[dict[str, str]] = {
+    EndedBy.ENGINE_DEATH: "died (killed or crashed)",
+    EndedBy.ENGINE_EXIT: "exited",
+    EndedBy.EXPIRED: "reached the engine's limit on a session's duration",
+    EndedBy.CLOSED: "ended the session",
+    EndedBy.EVICTED: "gave the session up, because its ring could not be used any more",
+}
 
 
 def show(report: Report, style: str) -> None:
@@ -36,6 +48,8 @@ def _lines(report: Report) -> Iterator[str]:
         f"{_losses(stats, len(read))}"
     )
     yield from lanes_refused(stats.lanes_refused)
+    if len(session.lanes) > 1:  # of one lane, the first line has said it
+        yield from _lanes_ended(stats.lanes_ended)
     if stats.dropped:
         yield (
             "the consumer read too slowly, so events were dropped. "
@@ -59,6 +73,17 @@ def lanes_refused(refused: Sequence[LaneRefused]) -> Iterator[str]:
     for group in alike(refused):
         lanes = f"lane {group[0].lane} was" if len(group) == 1 else f"{len(group)} lanes were"
         yield f"{lanes} not read: {in_words(group)}"
+
+
+def _lanes_ended(ended: Sequence[LaneEnded]) -> Iterator[str]:
+    """A line for each way in which lanes ended."""
+    for reason, how in _ENDS.items():
+        those = [each for each in ended if each.reason == reason]
+        shown = [f"{each.lane} (pid {each.pid}, {_when(each.time_ns)})" for each in those]
+        if len(those) > _LANES_SHOWN:
+            shown[_LANES_SHOWN:] = [f"and {len(those) - _LANES_SHOWN} more"]
+        if those:
+            yield f"{counted(len(those), 'lane')} {how}: {', '.join(shown)}"
 
 
 def _losses(stats: Stats, lanes: int) -> str:

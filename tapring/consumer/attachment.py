@@ -36,8 +36,7 @@ class Attachment:
     """An open ring, and the registry with the session's row.
 
     ``owned``: the session ends with this consumer; it was neither registered by the engine nor
-    opened to be kept. ``reason``: why the ring ended, once the session has found that it did.
-    ``clock``: how to read the engine's times, as of when this was opened.
+    opened to be kept. ``clock``: how to read the engine's times, as of when this was opened.
     Closing twice is fine.
     """
 
@@ -51,7 +50,6 @@ class Attachment:
         info = registry.info
         self.registry = registry
         self.row = row
-        self.reason = EndedBy.CLOSED
         self.owned = owned
         self.clock = registry.clock
         self._dead = False

@@ -18,6 +18,7 @@ from ..errors import TapError
 from ..frame import Frame
 from ..shm.refusals import LaneRefused, refusal
 from .attachment import Attachment
+from .lane_ended import LaneEnded, ending
 from .turn import Turn
 from .waiting import Waiter
 
@@ -30,14 +31,16 @@ class Merge:
 
     ``attachments`` are all of them, ``open`` those that may still have frames. ``deadline_ns``
     (CLOCK_MONOTONIC) is when the whole ends, None if only the lanes end it. ``ended_by`` is why it
-    ended; None before. ``refused``: lanes that could not be read to their end. ``on_idle`` is
-    called before each wait. ``sleeper``: see ``turn.Shared``.
+    ended; None before. ``refused``: lanes that could not be read to their end. ``ended``: lanes
+    that ended, in that order. ``on_idle`` is called before each wait. ``sleeper``: see
+    ``turn.Shared``.
     """
 
     __slots__ = (
         "_stop",
         "attachments",
         "deadline_ns",
+        "ended",
         "ended_by",
         "on_idle",
         "open",
@@ -57,6 +60,7 @@ class Merge:
         self.on_idle: Callable[[], object] | None = None
         self._stop: str | None = None
         self.refused: list[LaneRefused] = []
+        self.ended: list[LaneEnded] = []
         self.sleeper = 0
 
     def take(self, until: int | None, *, keep: bool) -> tuple[Attachment, Frame] | None:
@@ -204,7 +208,6 @@ class Merge:
             self.ended_by = EndedBy.ERROR
             return False
         self.open.remove(attachment)
-        attachment.reason = EndedBy.ERROR
         info = attachment.registry.info
         self.refused.append(refusal(info.engine, info.lane, error))
         return True
@@ -222,13 +225,11 @@ class Merge:
                     raise
                 continue
             self.open.remove(each)
-            each.reason = reason
+            if reason == EndedBy.EXPIRED and self.deadline_ns is not None:
+                reason = EndedBy.DURATION  # the engine ended what was asked for here
+            self.ended.append(ending(each.registry, reason))
         if not self.open and self.ended_by is None:
-            reasons = [each.reason for each in self.attachments if each.reason != EndedBy.ERROR]
-            died = EndedBy.ENGINE_DEATH in reasons
-            self.ended_by = EndedBy.ENGINE_DEATH if died else reasons[-1]
-            if self.ended_by == EndedBy.EXPIRED and self.deadline_ns is not None:
-                self.ended_by = EndedBy.DURATION  # the engine ended what was asked for here
+            self.ended_by = self.ended[-1].reason if self.ended else EndedBy.ERROR
 
     def _wait_until(self, until: int | None) -> int:
         bounds = [bound for bound in (until, self.deadline_ns) if bound is not None]

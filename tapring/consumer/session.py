@@ -23,6 +23,7 @@ from ..shm.refusals import LaneRefused
 from ..thrown_in import was_thrown_in
 from .attachment import Attachment
 from .intake import AT_LEAST_ONCE, AT_MOST_ONCE, Intake
+from .lane_ended import LaneEnded
 from .merge import Merge
 from .stats import Stats
 from .turn import takes_turns
@@ -140,9 +141,16 @@ class Session:
         return (*self._lanes_refused, *self._merge.refused)
 
     @property
+    def lanes_ended(self) -> tuple[LaneEnded, ...]:
+        """The lanes that have ended so far, in that order, each with the reason and the time."""
+        return tuple(self._merge.ended)
+
+    @property
     def stats(self) -> Stats:
         """The account so far; after ``close``, the final one."""
-        return replace(self._intake.stats, lanes_refused=self.lanes_refused)
+        return replace(
+            self._intake.stats, lanes_refused=self.lanes_refused, lanes_ended=self.lanes_ended
+        )
 
     @property
     def failures(self) -> dict[str, Failure]:

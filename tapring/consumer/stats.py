@@ -10,6 +10,7 @@ from ..events.sieve import KeptAway
 from ..shm.refusals import LaneRefused
 from ..wire.ledger import within_a_word
 from .attachment import Attachment
+from .lane_ended import LaneEnded
 
 
 class Stats(msgspec.Struct, frozen=True):
@@ -36,7 +37,8 @@ class Stats(msgspec.Struct, frozen=True):
     ``served``, ``cost_ns`` and ``engine_share`` are those of the lane that is worst off.
 
     lanes_refused: the engine's lanes that could not be read, or not to their end, with the
-    reasons. The counts above include their events as far as they were read.
+    reasons. The counts above include their events as far as they were read. lanes_ended: the lanes
+    that have ended, in that order.
     """
 
     offered: int = 0
@@ -59,6 +61,7 @@ class Stats(msgspec.Struct, frozen=True):
     cost_ns: int = 0
     engine_share: float = 0.0
     lanes_refused: tuple[LaneRefused, ...] = ()
+    lanes_ended: tuple[LaneEnded, ...] = ()
 
 
 class HandedOut(msgspec.Struct):

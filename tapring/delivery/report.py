@@ -49,7 +49,7 @@ class Report:
         session, sink = self.session, self.sink
         stats = msgspec.structs.asdict(session.stats)
         del stats["lag_ns"]
-        refused = stats.pop("lanes_refused")
+        refused, ended = stats.pop("lanes_refused"), stats.pop("lanes_ended")
         return {
             **stats,
             "filtered_by": {step: count for step, count in self.filtered_by().items() if count},
@@ -68,6 +68,7 @@ class Report:
             "engine": session.engine,
             "lanes": list(session.lanes),
             "lanes_refused": [msgspec.to_builtins(lane) for lane in refused],
+            "lanes_ended": [msgspec.to_builtins(lane) for lane in ended],
             **({"unknown_clocks": list(session.unknown_clocks)} if session.unknown_clocks else {}),
             "stage": session.stage,
             "ended_by": session.ended_by,

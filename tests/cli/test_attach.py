@@ -517,6 +517,21 @@ def test_two_lanes_are_attached_together(spawn, engine, name, run_cli) -> None:
     assert len(result.stdout.splitlines()) == summary["delivered"]
 
 
+def test_a_worker_that_dies_among_others_is_named_and_is_no_failure(spawn, engine, name) -> None:
+    spawn(ENGINE, name, stdout=subprocess.PIPE).stdout.readline()
+    command = [sys.executable, "-m", "tapring", "attach", name, "--limit", "500"]
+    with subprocess.Popen(command, stdout=-1, stderr=-1) as process:
+        assert process.stdout.readline()
+        engine.kill()
+        engine.wait()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    first, died = err.decode().splitlines()
+    assert "ended by limit" in first
+    assert died.startswith("tapring: 1 lane died (killed or crashed): ")
+    assert f"(pid {engine.pid}, " in died
+
+
 def test_wait_waits_for_the_engine(spawn, name) -> None:
     command = [sys.executable, "-m", "tapring", "attach", name, "--wait", "--limit", "1"]
     with subprocess.Popen(command, stdout=-1, stderr=-1) as process:

@@ -7,8 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from tapring.cli import summary
+from tapring.consumer.lane_ended import LaneEnded
 from tapring.consumer.stats import Stats
 from tapring.delivery.report import Report
+from tapring.ended_by import EndedBy
 from tapring.events.redaction import Redactor
 from tapring.events.selection import Select
 from tapring.events.sieve import Failure, KeptAway
@@ -149,6 +151,26 @@ def test_lanes_that_were_not_read_have_a_line_for_each_reason(said) -> None:
         "2 lanes were not read: the engine shop.3a3b3c3d has 8 sessions; likewise 4a4b4c4d",
         "lane 2a2b2c2d was not read: shop.2a2b2c2d uses version 3\\x1b[2J",
     ]
+
+
+def ended(n: int, reason: str) -> LaneEnded:
+    return LaneEnded("shop", f"{n:08x}", n, EndedBy(reason), n * 10**9 + 5 * 10**6)
+
+
+def test_lanes_that_ended_among_others_are_named_with_their_process_and_the_time(said) -> None:
+    lanes = (ended(1, "engine-exit"), ended(2, "engine-death"), ended(3, "duration"))
+    assert said(lanes=("a", "b", "c", "d"), lanes_ended=lanes)[1:] == [
+        "1 lane died (killed or crashed): 00000002 (pid 2, 1970-01-01T00:00:02.005+00:00)",
+        "1 lane exited: 00000001 (pid 1, 1970-01-01T00:00:01.005+00:00)",
+    ]
+    assert said(lanes=("a",), lanes_ended=lanes[:1])[1:] == []  # the first line has said it
+
+
+def test_of_many_lanes_that_ended_alike_the_first_are_named(said) -> None:
+    lanes = tuple(ended(n, "evicted") for n in range(8))
+    (line,) = said(lanes=("a", "b"), lanes_ended=lanes)[1:]
+    assert line.startswith("8 lanes gave the session up, because its ring could not be used any ")
+    assert line.endswith("00000004 (pid 4, 1970-01-01T00:00:04.005+00:00), and 3 more")
 
 
 def test_files_are_named_complete_and_incomplete(said) -> None:

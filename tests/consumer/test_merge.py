@@ -1,6 +1,7 @@
 """Several lanes read as one: which frame comes next, and why the session ends."""
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from time import monotonic_ns
 from types import SimpleNamespace
@@ -22,7 +23,6 @@ class Lane:
 
     times: list[int]
     ended: EndedBy | None = None
-    reason: EndedBy = EndedBy.CLOSED
     gap_noted: bool = False
     calls: list[str] = field(default_factory=list)
     error: Exception | None = None
@@ -36,6 +36,7 @@ class Lane:
         return SimpleNamespace(fill=lambda slots: len(self.times) / slots)
 
     row = SimpleNamespace(slots=10)
+    registry = SimpleNamespace(info=SimpleNamespace(engine="shop", lane="0a1b2c3d"), pid=7)
 
     def take(self, *, keep: bool) -> Frame | None:
         if self.error:
@@ -134,10 +135,19 @@ def test_the_whole_goes_on_until_its_last_lane_has_ended() -> None:
     assert merge.ended_by == EndedBy.CLOSED
 
 
-def test_one_lane_that_died_is_what_the_whole_ended_by() -> None:
-    merge = merged(Lane([], EndedBy.ENGINE_DEATH), Lane([], EndedBy.ENGINE_EXIT))
+def test_the_whole_ends_as_its_last_lane_does_and_each_that_ended_is_named() -> None:
+    last = Lane([])
+    merge = merged(Lane([], EndedBy.ENGINE_DEATH), last, Lane([], EndedBy.ENGINE_EXIT))
+    before = time.time_ns()
     drain(merge)
-    assert merge.ended_by == EndedBy.ENGINE_DEATH
+    assert merge.ended_by is None
+    last.ended = EndedBy.EVICTED
+    drain(merge)
+    assert merge.ended_by == EndedBy.EVICTED
+    assert [each.reason for each in merge.ended] == ["engine-death", "engine-exit", "evicted"]
+    assert {(each.engine, each.lane, each.pid) for each in merge.ended} == {("shop", "0a1b2c3d", 7)}
+    times = [before, *(each.time_ns for each in merge.ended), time.time_ns()]
+    assert times == sorted(times)
 
 
 def test_what_expires_is_a_duration_that_was_asked_for_or_the_engines_limit() -> None:
@@ -182,24 +192,17 @@ def test_a_corrupt_ring_ends_it_with_an_error() -> None:
 @pytest.mark.parametrize("meets", ["take", "next_time_ns", "ended_by", "note_final_gap"])
 @pytest.mark.parametrize("at", [0, 1, 2])
 def test_a_lane_that_fails_is_dropped_and_named_and_the_others_are_read(at, meets) -> None:
-    class Fails(Lane):
-        lane, engine = "0a0b0c0d", "shop"
-
-        @property
-        def registry(self) -> SimpleNamespace:
-            return SimpleNamespace(info=self)
-
     def fail(**_: object) -> None:
         raise RingCorrupt("damaged")
 
     lanes = [Lane([1, 4], EndedBy.ENGINE_EXIT), Lane([2, 3], EndedBy.ENGINE_EXIT)]
-    bad = Fails([0] if meets in ("take", "next_time_ns") else [], EndedBy.ENGINE_EXIT)
+    bad = Lane([0] if meets in ("take", "next_time_ns") else [], EndedBy.ENGINE_EXIT)
     setattr(bad, meets, fail)
     lanes.insert(at, bad)
     merge = merged(*lanes)
     assert drain(merge) == [1, 2, 3, 4]
     assert merge.ended_by == EndedBy.ENGINE_EXIT
-    assert merge.refused == [LaneRefused("shop", "0a0b0c0d", "damaged", "damaged")]
+    assert merge.refused == [LaneRefused("shop", "0a1b2c3d", "damaged", "damaged")]
 
 
 def idle_until_the_third_turn() -> tuple[Merge, list[int]]:

@@ -111,6 +111,21 @@ def test_a_killed_engine_is_noticed_and_what_it_wrote_is_delivered(engine, name)
     assert not names(f"tapring.{name}")
 
 
+def test_a_worker_that_dies_among_others_is_named_and_the_others_are_read_on(engine, name) -> None:
+    died, exits = engine(), engine(batches=3, pause=0)
+    with tapring.capture(name, stage="raw", delivery="at-least-once") as session:
+        assert session.read(1, timeout=30)
+        died.kill()
+        died.wait()
+        assert [event for event in session if event == b"2 9"], "the other one is read to its end"
+        first, last = sorted(session.lanes_ended, key=lambda each: each.reason)
+        assert (first.lane, first.pid, first.reason) == (died.lane, died.pid, "engine-death")
+        assert (last.lane, last.pid, last.reason) == (exits.lane, exits.pid, "engine-exit")
+        assert session.ended_by == session.lanes_ended[-1].reason
+    assert session.stats.lanes_ended == session.lanes_ended
+    assert closes(session.stats)
+
+
 def test_a_killed_consumer_does_not_stop_the_engine_and_its_session_is_swept(
     engine, name, spawn, wait_for
 ) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 from .mutations import Mutant
 
@@ -35,9 +37,9 @@ class Trial:
         """Run ``files`` for those of ``mutants`` that are not noticed yet."""
         parts = [files[i : i + _FILES_AT_ONCE] for i in range(0, len(files), _FILES_AT_ONCE)]
         for group in compatible([each for each in mutants if each not in self.noticed]):
-            self._each(lambda part, group=group: self._together(part, group), parts)
+            self._each(partial(self._together, group), parts)
 
-    def _each(self, work: Callable, items: Iterable) -> None:
+    def _each(self, work: Callable[[Any], object], items: Iterable[Any]) -> None:
         with ThreadPoolExecutor(self._workers) as pool:
             try:
                 list(pool.map(work, items))
@@ -51,7 +53,7 @@ class Trial:
             self.noticed.setdefault(mutant, failed)
         return bool(failed)
 
-    def _together(self, files: list[str], group: list[Mutant]) -> None:
+    def _together(self, group: list[Mutant], files: list[str]) -> None:
         while left := [each for each in group if each not in self.noticed]:
             failed = self._run(files, left)
             if not failed:
