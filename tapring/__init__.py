@@ -13,6 +13,7 @@ from .engine.cost import Cost, SessionCost
 from .engine.handle import Handle
 from .engine.snapshot import Snapshot
 from .engine.tap import Tap
+from .engine.taps import get_tap
 from .errors import (
     BufferLimit,
     DurationLimit,
@@ -70,4 +71,5 @@ __all__ = [
     "capture",
     "close_session",
     "engines",
+    "get_tap",
 ]

@@ -159,6 +159,11 @@ class Tap:
         return tuple(self._stages)
 
     @property
+    def closed(self) -> bool:
+        """Whether ``close`` was called. Nothing can be offered any more."""
+        return self._closed
+
+    @property
     def lane(self) -> str | None:
         """The id of this process's lane, 8 hex digits; None while the Tap is inert or closed."""
         lane = self._lane
@@ -236,8 +241,7 @@ class Tap:
         check_sample(sample)
         if self._seen == _NEW_LANE:
             self._gate.do(self._follow)
-        lane = self._lane
-        if lane is None:
+        if (lane := self._lane) is None:
             return None
         epoch = new_epoch()
         try:
@@ -274,8 +278,7 @@ class Tap:
             self.close()
 
     def _close(self) -> None:
-        lane = self._lane
-        if lane is None:
+        if (lane := self._lane) is None:
             self._seen = 0
             return
         with self._complaints.guard("the lane could not be closed"):
@@ -339,8 +342,7 @@ class Tap:
     def _refresh(self) -> Snapshot | None:
         """Follow the session table, as far as one batch does; the next batch goes on."""
         ours = self._gate.attempt(self._follow)
-        lane = self._lane
-        if lane is None:
+        if (lane := self._lane) is None:
             return None
         if not ours:
             return lane.schedule.pending(self._watched)
@@ -350,8 +352,7 @@ class Tap:
         if self._seen == _NEW_LANE:
             self._seen = 0
             self._open_lane(forked=True)
-        lane = self._lane
-        if lane is not None:
+        if (lane := self._lane) is not None:
             seen = lane.follow(monotonic_ns())
             self._adopt(lane)
             self._seen = seen  # stored last: after an exception the next batch does all this again
@@ -365,8 +366,7 @@ class Tap:
 
     def _do_due(self, now: int) -> Snapshot | None:
         """Do what is due at ``now``, and choose the snapshot of its batch."""
-        lane = self._lane
-        if lane is None:
+        if (lane := self._lane) is None:
             return None
         schedule = lane.schedule
         if schedule.is_behind(now):
@@ -386,8 +386,7 @@ class Tap:
 
     def _change(self, work: Callable[[Lane], object]) -> None:
         """Do ``work`` on the sessions, and go by what is watched then. Only inside the gate."""
-        lane = self._lane
-        if lane is not None:
+        if (lane := self._lane) is not None:
             with self._complaints.guard("sessions could not be brought up to date"):
                 work(lane)
             self._adopt(lane)

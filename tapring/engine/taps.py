@@ -1,0 +1,74 @@
+"""The Taps that a process shares: one for each name, for every library that asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from threading import RLock
+from typing import Any, Final
+
+from ..events.strip import without
+from ..shm.platform import after_fork_in_child
+from .stages import describe, make_stages
+from .tap import Tap
+
+_DEFAULTS: Final[dict[str, Any]] = dict(Tap.__init__.__kwdefaults__ or {})
+_taps: Final[dict[str, tuple[Tap, dict[str, Any]]]] = {}
+_making = RLock()  # a signal handler may ask for a Tap, too
+
+
+def get_tap(name: str, **options: Any) -> Tap:
+    """Return this process's shared Tap of that name; make it if there is none, or it is closed.
+
+    options: those of ``Tap``. They count for who asks first. Who asks later may leave them out, or
+    repeat some. An option that differs is an error, since it would have no effect: fields that one
+    library wants redacted would be offered in clear.
+
+    A forked child shares the Tap of its parent, as a lane of its own.
+
+    Raises ValueError for an option that differs, and what ``Tap`` raises.
+    """
+    options = {key: _kept(value) for key, value in options.items()}
+    with _making:
+        tap, made_with = _taps.get(name, (None, _DEFAULTS))
+        if tap is None or tap.closed:
+            tap = Tap(name, **options)
+            _taps[name] = tap, {**_DEFAULTS, **options}
+            return tap
+    differing = _differing(made_with, options)
+    if differing:
+        raise ValueError(
+            f"the Tap {name!r} of this process was made with another {' and '.join(differing)}; "
+            f"ask for it without options, or before whoever made it"
+        )
+    return tap
+
+
+def _kept(value: Any) -> Any:
+    """An option's value that can be read more than once."""
+    if isinstance(value, Mapping):
+        return {key: _kept(each) for key, each in value.items()}
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else value
+
+
+def _differing(made_with: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """The options in ``asked`` that differ from those that a Tap was made with."""
+    unknown = asked.keys() - _DEFAULTS.keys()
+    if unknown:
+        raise TypeError(f"Tap has no option {', '.join(sorted(unknown))}")
+    meant = {key: _meaning({**made_with, key: value}, key) for key, value in asked.items()}
+    return [key for key, value in meant.items() if value != _meaning(made_with, key)]
+
+
+def _meaning(options: dict[str, Any], key: str) -> object:
+    """What an option comes to: kinds, and ways to name what is redacted, are given in many ways."""
+    if key not in ("stages", "redact"):
+        return options[key]
+    return describe(without(make_stages(options["stages"] or {}), options["redact"]))
+
+
+def _forget_the_lock() -> None:
+    global _making
+    _making = RLock()  # a thread that is not here may hold it
+
+
+after_fork_in_child(_forget_the_lock)
