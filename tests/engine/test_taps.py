@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tapring
+from tapring.events.kinds import Lines
 from tapring.shm.segment import names
 from tests.helpers import offer
 
@@ -66,7 +67,7 @@ def test_a_tap_of_ones_own_is_not_the_shared_one(get_tap, name) -> None:
         ({"redact": ["a.b", "c"]}, {"redact": "a.b,c"}),
         ({"redact": iter(["a"])}, {"redact": ("a",)}),
         ({"redact": "a"}, {"redact": {"raw": "a", "decoded": ["a"]}}),
-        ({"stages": {"x": "lines"}}, {"stages": {"x": tapring.events.kinds.Lines()}}),
+        ({"stages": {"x": "lines"}}, {"stages": {"x": Lines()}}),
         ({"stages": {"x": tapring.array(POINT)}}, {"stages": {"x": tapring.array([("t", "f8")])}}),
         ({"stages": {"x": "bytes"}, "redact": {"raw": "a"}}, {"redact": {"raw": ["a"]}}),
         ({}, {"budget": None, "redact": ()}),
