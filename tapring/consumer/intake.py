@@ -235,6 +235,7 @@ class Intake:
         frame = cursor.rest()
         self.cursor = None
         if left is None:
+            self.release_rest()
             return frame
         if frame.count > left:
             cursor.take(left)

@@ -101,6 +101,21 @@ def test_the_next_consumer_begins_with_the_event_after_the_last(
         assert closes(second.stats)
 
 
+@pytest.mark.parametrize("sample", [1, 2])
+def test_the_rest_of_a_frame_that_is_handed_out_as_a_frame_does_not_come_again(
+    tap, name, numbers, sample
+) -> None:
+    address = kept(name)
+    numbers(2)
+    with tapring.attach_session(address, select=tapring.Select(sample=sample)) as first:
+        assert len(first.read(3, timeout=0)) == 3
+        assert next(first.frames()).count == 10 // sample - 3
+        assert first.stats.delivered == 10
+    assert (first.stats.delivered, first.stats.unread) == (10, 10)
+    with tapring.attach_session(address) as second:
+        assert second.read(100, timeout=0) == lines(20, 10)
+
+
 def test_a_registered_session_is_resumed_in_the_same_way(tap, name, numbers) -> None:
     with tap.register("raw") as handle:
         numbers(2)
