@@ -182,6 +182,8 @@ class Merge:
 
     def _has_news(self) -> bool:
         """Whether there is a frame to take, or an end or an error to learn of."""
+        if not self.goes_on():  # asked in its turn: a closed session's rings are unmapped
+            return True
         try:
             return not self.open or any(
                 not each.reader.is_empty() or each.ended_by() for each in self.open

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import tapring
+from tapring.consumer.turn import Turn
 from tapring.consumer.waiting import WAKES
 from tests.helpers import closes, offer
 
@@ -180,6 +181,35 @@ def test_a_reader_that_waits_ends_when_another_thread_closes(
     assert (reader.errors, reader.found) == ([], [[b"a", b"b"]])
     assert (session.ended_by, session.stats.delivered, session.fill) == ("closed", 2, 0.0)
     assert (session.read(1), list(session), list(session.frames())) == ([], [], [])
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda session: session.aread(1, timeout=5),
+        lambda session: anext(aiter(session), None),
+        lambda session: anext(session.aframes(), None),
+    ],
+)
+def test_a_task_that_comes_just_after_another_thread_has_closed_gets_nothing(
+    tap, name, monkeypatch, way
+) -> None:
+    session = tapring.capture(name, stage="raw")
+    take_turn, closing = Turn.do, [session.close]
+
+    def do_later(turn, *work, **how):
+        if closing:
+            closer = Threads(closing.pop())
+            closer.join()
+        return take_turn(turn, *work, **how)
+
+    monkeypatch.setattr(Turn, "do", do_later)
+
+    async def main():
+        return await way(session)
+
+    assert not asyncio.run(main())
+    assert session.ended_by == "closed"
 
 
 def test_a_timeout_bounds_the_wait_for_a_turn_too(tap, name, wait_for) -> None:
