@@ -42,9 +42,9 @@ class Parts(Protocol):
 class TextParts:
     """The parts of text in which each event ends with a newline.
 
-    Events may hold newlines, too: a line of a list, or a ``msgspec.Raw``. Such text can be cut at
-    any of them, because nothing tells where its events end. Each part then counts one event at
-    least, and all of them together ``count``.
+    A line of a list may hold newlines, too. Such text can be cut at any of them, because nothing
+    tells where its events end. Each part then counts one event at least, and all of them together
+    ``count``.
     """
 
     __slots__ = ("_start", "_text", "count")
@@ -86,6 +86,35 @@ class TextParts:
         if end - start <= len(text) - end:
             return _newlines(text, start, end, are_long)
         return count - _newlines(text, end, len(text), are_long)
+
+
+class Uncut:
+    """JSON of which some events span several lines: all of it, or nothing.
+
+    A line of such an event may be JSON by itself, in which a field stands at another path than in
+    the event. Redaction would not find it there.
+    """
+
+    __slots__ = ("_text", "count")
+
+    def __init__(self, text: bytes, count: int) -> None:
+        self._text = text
+        self.count = count
+
+    def take(self, room: int) -> tuple[bytes, int]:
+        """Take everything, if it fits."""
+        if not self.fits(room):
+            return b"", 0
+        taken, self.count = self.count, 0
+        return self._text, taken
+
+    def fits(self, room: int) -> bool:
+        """Whether everything fits."""
+        return len(self._text) <= room
+
+    def skip(self) -> None:
+        """Leave out an event; which one does not matter, since none is taken any more."""
+        self.count -= 1
 
 
 class BlobParts:

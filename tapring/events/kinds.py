@@ -22,6 +22,7 @@ from .cutting import (
     Parts,
     RecordParts,
     TextParts,
+    Uncut,
     ends_of_blobs,
     split_blobs,
     split_text,
@@ -75,7 +76,7 @@ class Kind(Protocol):
 class _Text:
     """What ``lines`` and ``json`` share: events that end with a newline."""
 
-    def parts(self, payload: bytes, count: int) -> TextParts:
+    def parts(self, payload: bytes, count: int) -> Parts:
         return TextParts(payload, count)
 
     def split(self, payload: bytes, count: int, at: int) -> tuple[bytes, bytes]:
@@ -186,6 +187,11 @@ class Json(_Text):
             if not comes_of(error, self._encoder.encode_lines, events):
                 raise
             return _joined(*encode_each(events, self._enc_hook, self.report))
+
+    def parts(self, payload: bytes, count: int) -> Parts:
+        if payload.count(_NEWLINE) != count:  # a msgspec.Raw holds newlines
+            return Uncut(payload, count)
+        return TextParts(payload, count)
 
     def unpack(self, payload: bytes, count: int) -> tuple[list[Any], int]:
         # Only a msgspec.Raw can bring text that is not JSON, or a newline, into a frame. Such a

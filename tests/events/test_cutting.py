@@ -57,6 +57,22 @@ def test_each_part_is_the_longest_that_fits_and_none_is_lost(kind, sizes, rooms)
         assert left.count == 0
 
 
+@given(rooms=rooms, at=st.integers(0, 3))
+def test_json_of_which_events_span_lines_is_never_cut(rooms, at) -> None:
+    """A part would show the inner object as an event, in which ``x.password`` finds nothing."""
+    batch = [1, 2, 3]
+    batch.insert(at, msgspec.Raw(b'{"x":\n{"password": "S"}\n}'))
+    payload, count, _ = Json().pack(batch)
+    for room in rooms:
+        left = Json().parts(payload, count)
+        assert left.take(room) == ((payload, 4) if room >= len(payload) else (b"", 0))
+        assert left.fits(room) == (room >= len(payload))
+        skipped = left.count
+        for _ in range(skipped):
+            left.skip()
+        assert left.count == 0
+
+
 @given(
     events=st.lists(st.lists(st.binary(max_size=40).map(lambda each: each.replace(b"\n", b"")))),
     rooms=rooms,
