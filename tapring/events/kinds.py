@@ -314,7 +314,9 @@ class Array:
             except Exception as error:  # a record's own code may run here
                 if not comes_of(error, partial(self._asarray, dtype=self.dtype), batch):
                     raise
-                raise NotABatch(f"not records of {self.dtype}: {error}") from None
+                # Without numpy's text, which quotes the value.
+                why = type(error).__name__
+                raise NotABatch(f"a record does not fit {self.dtype} ({why})") from None
         else:
             records = batch
         if getattr(records, "dtype", None) != self.dtype:

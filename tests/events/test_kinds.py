@@ -163,6 +163,13 @@ def test_bytes_are_an_event_by_what_they_hold(kind, beside) -> None:
     assert kind.unpack(payload, count)[0][0] == b"held"
 
 
+def test_a_value_that_fits_no_field_is_refused_and_not_quoted() -> None:
+    kind = Array([("t", "<f8")])
+    with pytest.raises(NotABatch, match="does not fit") as refused:
+        kind.pack([(1.5,), ("my secret",)])
+    assert "secret" not in str(refused.value)
+
+
 def test_records_come_back_as_one_array_without_a_copy() -> None:
     records = np.zeros(10, POINT)
     records["t"] = np.arange(10)
