@@ -23,7 +23,7 @@ from ..errors import TapError
 from ..events.redaction import Redactor
 from ..events.selection import Select
 from ..files.meta import CaptureMeta
-from ..files.writing import Sink, check_output, open_sink
+from ..files.writing import Look, Sink, check_output, open_sink
 from ..shm.names import split_address
 from . import summary
 from .arguments import ADDRESS
@@ -132,8 +132,7 @@ def _open_sink(session: Session, asked: Options, describe: Callable[[], CaptureM
             asked.wanted_format,
             kind=session.kind,
             dtype=session.dtype,
-            colour=asked.color,
-            screenful=asked.expand,
+            look=Look(asked.color, asked.expand, lanes=len(session.lanes) > 1, utc=asked.utc),
             rotation=asked.rotate,
             describe=describe,
         )

@@ -53,6 +53,7 @@ class Options:
     format_: str | None
     expand: bool
     color: bool
+    utc: bool
     output: str
     rotate: Rotation | None
     buffer: int | None
@@ -112,10 +113,11 @@ class Options:
             if getattr(self, f"redact_{name}") and not self.redact:
                 option = f"--redact-{name.replace('_', '-')}"
                 raise click.UsageError(f"{option} needs --redact. Try --redact password {option}")
-        if self.expand and self.format_ not in (None, "pretty"):
-            raise click.UsageError(
-                f"--expand works only with --format pretty, not with --format {self.format_}."
-            )
+        for name in ("expand", "utc"):
+            if getattr(self, name) and self.format_ not in (None, "pretty"):
+                raise click.UsageError(
+                    f"--{name} works only with --format pretty, not with --format {self.format_}."
+                )
 
 
 def options(command: _Command) -> _Command:
@@ -196,6 +198,7 @@ _OPTIONS: Final = (
         default=not os.environ.get("NO_COLOR"),
         help="Colour pretty output on a terminal. The default is yes, unless NO_COLOR is set.",
     ),
+    click.option("--utc", is_flag=True, help="With pretty: show times in UTC, not local ones."),
     click.option(
         "-o",
         "--output",

@@ -17,31 +17,53 @@ from ..frame import Frame
 _encode: Final = msgspec.json.Encoder().encode
 _NS: Final = 1_000_000_000
 _COLOURS: Final = {"dim": "2", "key": "36", "gap": "33", "text": "32", "number": "35", "word": "34"}
+_LANE_COLOURS: Final = ("text", "gap", "word", "number", "key")
 _TOKENS: Final = re.compile(
     r'(?P<key>"(?:[^"\\]|\\.)*"(?=:))|(?P<text>"(?:[^"\\]|\\.)*")'
     r"|(?P<number>-?\d[\d.eE+-]*)|(?P<word>true|false|null)"
 )
 
 
-class Pretty:
-    """An encoder for one event a line with its time. Control characters are shown as escapes.
+class Look(msgspec.Struct, frozen=True):
+    """How events are shown to people.
 
-    With ``screenful``, each event is a line with the time and below it indented JSON.
+    colour: with colours. screenful: an event is a line with the time, and below it indented JSON.
+    lanes: each line says which lane its event is from. utc: times are UTC, and not local.
     """
 
-    def __init__(self, *, colour: bool, screenful: bool = False) -> None:
+    colour: bool = False
+    screenful: bool = False
+    lanes: bool = False
+    utc: bool = False
+
+
+PLAIN: Final = Look()
+"""Without any of it."""
+
+
+class Pretty:
+    """An encoder for one event a line with its time. Control characters are shown as escapes."""
+
+    def __init__(self, look: Look) -> None:
+        colour = look.colour
         self._codes = {name: f"\x1b[{code}m" if colour else "" for name, code in _COLOURS.items()}
         self._off = "\x1b[0m" if colour else ""
-        self._show = self._screenful if screenful else self._line
+        self._show = self._screenful if look.screenful else self._line
+        self._lanes = look.lanes
+        self._time = time.gmtime if look.utc else time.localtime
+        self._zone = "Z" if look.utc else ""
 
     def __call__(self, frame: Frame) -> bytes:
         """The text of ``frame``, after a line that counts the events lost before it."""
         seconds, ns = divmod(frame.timestamp, _NS)
-        clock = time.strftime("%H:%M:%S", time.localtime(seconds))
-        stamp = self._painted("dim", f"{clock}.{ns // 1_000_000:03d}")
+        clock = time.strftime("%H:%M:%S", self._time(seconds))
+        stamp = self._painted("dim", f"{clock}.{ns // 1_000_000:03d}{self._zone}")
+        if self._lanes:
+            stamp = f"{stamp} {self._painted(_colour_of(frame.lane), frame.lane)}"
         shown = []
         if frame.missed:
-            gap = self._painted("gap", f"... {frame.missed:,} events missed here ...")
+            of = f" of {frame.lane}" if self._lanes else ""
+            gap = self._painted("gap", f"... {frame.missed:,} events{of} missed here ...")
             shown.append(f"{gap}\n")
         shown += [self._show(stamp, event) for event in flat(frame.events())]
         return "".join(shown).encode("utf-8", "backslashreplace")
@@ -74,6 +96,10 @@ class Pretty:
 
     def _painted(self, name: str, text: str) -> str:
         return f"{self._codes[name]}{text}{self._off}"
+
+
+def _colour_of(lane: str) -> str:
+    return _LANE_COLOURS[int(lane or "0", 16) % len(_LANE_COLOURS)]
 
 
 def _text(event: bytes) -> str:

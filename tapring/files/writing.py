@@ -10,6 +10,8 @@ import os
 from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
 
+import msgspec
+
 from ..events.kinds import Array
 from ..frame import Frame
 from . import msgpack, ndjson, npy, raw
@@ -28,14 +30,16 @@ from .meta import VERSION, CaptureMeta, KindName, Meta
 from .output import STDOUT, Output, StreamSink
 from .parquet import ParquetFile, check_installed
 from .part import resolve
-from .pretty import Pretty
+from .pretty import PLAIN, Look, Pretty
 from .rotation import Rotation
 
 __all__ = [
     "FORMATS",
+    "PLAIN",
     "STDOUT",
     "CaptureMeta",
     "Encoder",
+    "Look",
     "Output",
     "Rotation",
     "Sink",
@@ -95,15 +99,14 @@ def open_sink(
     *,
     kind: str,
     dtype: Any = None,
-    colour: bool = False,
-    screenful: bool = False,
+    look: Look = PLAIN,
     rotation: Rotation | None = None,
     describe: Callable[[], CaptureMeta] = CaptureMeta,
 ) -> Sink:
     """The sink for a capture of a stage of ``kind`` (and numpy ``dtype``) into ``path``.
 
-    If ``format_`` is None, ``format_of`` finds it. ``colour`` (for a terminal only) and
-    ``screenful`` are for the format pretty. ``describe`` is called for each meta of a file.
+    If ``format_`` is None, ``format_of`` finds it. ``look`` is for the format pretty; its colours
+    are for a terminal only. ``describe`` is called for each meta of a file.
     Raises what ``check_output`` raises, and FileExistsError if another capture is writing the
     file.
     """
@@ -113,8 +116,8 @@ def open_sink(
     if place is None:
         output = Output(path)
         name = format_of(path, format_, kind, output.is_terminal)
-        colour = colour and output.is_terminal
-        encode = make_encoder(name, kind, colour=colour, screenful=screenful)
+        look = msgspec.structs.replace(look, colour=look.colour and output.is_terminal)
+        encode = make_encoder(name, kind, look)
         return StreamSink(output, name, encode, compression)
     name = format_of(path, format_, kind, terminal=False)
     contents = Meta(
@@ -128,21 +131,21 @@ def open_sink(
     return FileSink(
         place,
         contents,
-        _opener(name, kind, dtype, compression, screenful),
+        _opener(name, kind, dtype, compression, look),
         rotation=rotation,
         describe=describe,
         folder=folder if os.path.realpath(folder) == os.path.dirname(place) else None,
     )
 
 
-def make_encoder(name: str, kind: str, *, colour: bool = False, screenful: bool = False) -> Encoder:
+def make_encoder(name: str, kind: str, look: Look = PLAIN) -> Encoder:
     """The encoder of the format ``name`` for stages of ``kind``.
 
-    ``colour`` and ``screenful`` are for the format pretty. Raises ValueError for an unknown name,
+    ``look`` is for the format pretty. Raises ValueError for an unknown name,
     and for a format that needs a file.
     """
     if name == "pretty":
-        return Pretty(colour=colour, screenful=screenful)
+        return Pretty(look)
     if name == "raw":
         return raw.encoder(kind)
     if name == "ndjson":
@@ -224,12 +227,12 @@ def _check_place(path: str, place: str) -> None:
 
 
 def _opener(
-    name: str, kind: str, dtype: Any, compression: str | None, screenful: bool
+    name: str, kind: str, dtype: Any, compression: str | None, look: Look
 ) -> Callable[[str], FileWriter]:
     if name == "parquet":
         return lambda path: ParquetFile(path, kind)
     if name == "npy":
         npy.check_kind(kind)
         return lambda path: npy.NpyFile(path, dtype)
-    encode = make_encoder(name, kind, screenful=screenful)
+    encode = make_encoder(name, kind, msgspec.structs.replace(look, colour=False))
     return lambda path: ByteFile(path, encode, compression)

@@ -517,6 +517,19 @@ def test_two_lanes_are_attached_together(spawn, engine, name, run_cli) -> None:
     assert len(result.stdout.splitlines()) == summary["delivered"]
 
 
+def test_pretty_output_of_two_lanes_says_which_one_an_event_is_from(
+    spawn, engine, name, run_cli
+) -> None:
+    spawn(ENGINE, name, stdout=subprocess.PIPE).stdout.readline()
+    lanes = {each.lane for each in tapring.engines(name)}
+    result = run_cli("attach", name, "--limit", "200", "--format", "pretty", "--utc")
+    stamps = [line.split()[:2] for line in result.stdout.decode().splitlines()]
+    assert {lane for _, lane in stamps} == lanes
+    assert all(time.endswith("Z") for time, _ in stamps)
+    result = run_cli("attach", f"{name}.{min(lanes)}", "--limit", "2", "--format", "pretty")
+    assert min(lanes).encode() not in result.stdout
+
+
 def test_a_worker_that_dies_among_others_is_named_and_is_no_failure(spawn, engine, name) -> None:
     spawn(ENGINE, name, stdout=subprocess.PIPE).stdout.readline()
     command = [sys.executable, "-m", "tapring", "attach", name, "--limit", "500"]

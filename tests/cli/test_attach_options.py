@@ -50,6 +50,7 @@ def test_expand_means_pretty() -> None:
         ("shop", ["--session", "1", "--sample-batches", "2"], "--sample-batches was set when"),
         ("shop", ["--by", "user.id"], "Try --sample 10 --by user.id"),
         ("shop", ["--expand", "--format", "raw"], "not with --format raw"),
+        ("shop", ["--utc", "--format", "ndjson"], "--utc works only with --format pretty, not"),
     ],
 )
 def test_options_that_contradict_each_other_are_named(address, arguments, said) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import time
+
 import msgspec
 from hypothesis import given
 
 from tapring.events.kinds import Json, Lines
-from tapring.files.writing import make_encoder
+from tapring.files.writing import Look, make_encoder
 from tests.files.frames import frame, text_lines
 
 
@@ -26,12 +29,12 @@ def test_pretty_shows_gaps_and_nested_events() -> None:
     assert second.endswith('a="x y" b={"c":[1]} d=e')
     assert third.endswith(" [1]")
     assert "\x1b" not in fourth
-    coloured = make_encoder("pretty", "json", colour=True)
+    coloured = make_encoder("pretty", "json", Look(colour=True))
     assert b"\x1b[36ma\x1b[0m=1" in coloured(frame(Json(), [{"a": 1}]))
 
 
 def test_a_screenful_is_the_time_and_the_event_indented() -> None:
-    show = make_encoder("pretty", "json", screenful=True)
+    show = make_encoder("pretty", "json", Look(screenful=True))
     text = show(frame(Json(), [{"a": {"b": [1, "x\x9b"]}}, "s"], missed=2)).decode()
     lines = text.splitlines()
     assert "2 events missed here" in lines[0]
@@ -45,13 +48,13 @@ def test_a_screenful_is_the_time_and_the_event_indented() -> None:
         "  }",
     ]
     assert lines[-1] == '"s"'
-    shown = make_encoder("pretty", "lines", screenful=True)
+    shown = make_encoder("pretty", "lines", Look(screenful=True))
     assert shown(frame(Lines(), [b"\x1b[2J", b'{"a":1}'])).decode().split("\n")[1::2] == [
         "\\x1b[2J",
         "{",
         "}",
     ]
-    coloured = make_encoder("pretty", "json", colour=True, screenful=True)
+    coloured = make_encoder("pretty", "json", Look(colour=True, screenful=True))
     text = coloured(frame(Json(), [{"k": "v: 1", "n": -1.5, "w": None}])).decode()
     for painted in (
         '\x1b[36m"k"\x1b[0m: \x1b[32m"v: 1"\x1b[0m',
@@ -64,3 +67,32 @@ def test_a_screenful_is_the_time_and_the_event_indented() -> None:
 def test_msgspec_raw_in_an_event_is_shown() -> None:
     shown = make_encoder("pretty", "json")(frame(Json(), [msgspec.Raw(b'{"a":1}')]))
     assert b"a=1" in shown
+
+
+def test_of_several_lanes_each_line_says_which_one_in_a_colour_of_its_own() -> None:
+    show = make_encoder("pretty", "json", Look(lanes=True))
+    first, second = (
+        msgspec.structs.replace(frame(Json(), [{"a": 1}], missed=2), lane=lane)
+        for lane in ("0a1b2c3d", "0a1b2c3e")
+    )
+    gap, line = show(first).decode().splitlines()
+    assert gap == "... 2 events of 0a1b2c3d missed here ..."
+    assert line.split()[1:] == ["0a1b2c3d", "a=1"]
+    paint = make_encoder("pretty", "json", Look(lanes=True, colour=True))
+    colours = [
+        re.findall(r"(\x1b\[\d+m)0a1b2c3[de]\x1b\[0m ", x.decode())
+        for x in map(paint, (first, second))
+    ]
+    assert colours[0] != colours[1] != []
+
+
+def test_times_are_local_or_utc(monkeypatch) -> None:
+    monkeypatch.setenv("TZ", "Etc/GMT-5")  # five hours ahead
+    time.tzset()
+    at = msgspec.structs.replace(frame(Json(), [1]), timestamp=3 * 10**9 + 4 * 10**6)
+    try:
+        assert make_encoder("pretty", "json")(at) == b"05:00:03.004 1\n"
+        assert make_encoder("pretty", "json", Look(utc=True))(at) == b"00:00:03.004Z 1\n"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
