@@ -42,10 +42,10 @@ EXIT_ENGINE_DIED: Final = 4
 def command(address: str, **given: Any) -> None:
     """Show the events of the engine at ADDRESS, live.
 
-    ADDRESS is ENGINE (all its processes), ENGINE.LANE (one of them), or ENGINE:ID for a session
-    that exists already: one that the engine registered, or that tapring open made. Otherwise a
-    new session is opened on every lane. Lanes that cannot be read are named at the end, with
-    the reason.
+    ADDRESS is ENGINE (all its processes), ENGINE.LANE or a pid (one of them), or ENGINE:ID for a
+    session that exists already: one that the engine registered, or that tapring open made.
+    Otherwise a new session is opened on every lane. Lanes that cannot be read are named at the
+    end, with the reason.
 
     The engine never waits for this command. Events that do not fit into the ring are dropped and
     counted.

@@ -64,7 +64,7 @@ def capture(
     stats, says which and why. The errors below are raised if no lane can be read, or if the one
     that ``address`` names cannot.
 
-    address: ``ENGINE`` or ``ENGINE.LANE``.
+    address: ``ENGINE`` or ``ENGINE.LANE``, or the pid of one of its processes.
     stage: the stage to read.
     duration: seconds; None lasts as long as the engine allows.
     buffer_bytes: the size of each ring; None takes the engine's default.

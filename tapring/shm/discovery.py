@@ -6,7 +6,7 @@ removed on the way (see ``sweep``), unless the caller only wants a list.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -115,14 +115,36 @@ class Lanes(NamedTuple):
 def find(engine: str, lane: str | None = None, session: int | None = None) -> Lanes:
     """Open the registries of all running lanes of ``engine``, or of the lane ``lane``.
 
-    With ``session``, also those of dead lanes that still have that session's ring. Raises
+    ``engine`` may also be the pid of an engine's process, unless an engine is called like it. With
+    ``session``, also those of dead lanes that still have that session's ring. Raises
     EngineNotFound, which suggests similar names, and, if no lane could be opened, NotPermitted and
     the other errors of ``Registry.attach``.
     """
+    try:
+        return _find(engine, None if lane is None else [lane], session)
+    except EngineNotFound:
+        lanes = _of_process(engine) if lane is None else []
+        if not lanes:
+            raise
+    return _find(lanes[0].name, [each.lane for each in lanes], session)
+
+
+def _of_process(pid: str) -> list[EngineInfo]:
+    """The lanes of the process ``pid``, as engines see themselves: one for each of its Taps."""
+    if not pid.isdigit():
+        return []
+    lanes = [each for each in engines(sweep=False) if each.pid == int(pid)]
+    if len({each.name for each in lanes}) > 1:
+        there = " and ".join(f"{each.name}.{each.lane}" for each in lanes)
+        raise EngineNotFound(f"the process {pid} is {there}; name one of them")
+    return lanes
+
+
+def _find(engine: str, lanes: Sequence[str] | None, session: int | None) -> Lanes:
     found = Lanes([], [])
     not_living: list[LaneRefused] = []
     for _, lane_id in lanes_of(engine):
-        if lane not in (None, lane_id):
+        if lanes is not None and lane_id not in lanes:
             continue
         try:
             registry = Registry.attach(engine, lane_id)
@@ -141,7 +163,7 @@ def find(engine: str, lane: str | None = None, session: int | None = None) -> La
     if found.registries:
         return found
     refused = found.refused or not_living
-    raise error_for(refused) if refused else not_found(engine, lane)
+    raise error_for(refused) if refused else not_found(engine, lanes[0] if lanes else None)
 
 
 def engines(name: str | None = None, *, sweep: bool = True) -> EngineList:

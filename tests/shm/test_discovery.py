@@ -83,3 +83,56 @@ def test_words_that_are_full_are_listed_as_numbers_that_can_be_encoded(name, val
         assert (info.uptime_s, info.sessions[0].age_s) == (0, 0)
         assert info.sessions[0].captured == value
         assert msgspec.json.decode(msgspec.json.encode(info), type=type(info)) == info
+
+
+# ---- an engine by its process ------------------------------------------------------------------
+
+WORKER = """
+import sys, tapring
+taps = [tapring.Tap(name) for name in sys.argv[1:]]
+print(*[tap.lane for tap in taps], flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def worker(spawn):
+    """Start a process with a Tap for each name; return it, and its lanes."""
+
+    def start(*engines: str):
+        process = spawn(WORKER, *engines, stdin=-1, stdout=-1)
+        return process, process.stdout.readline().decode().split()
+
+    return start
+
+
+def test_a_process_is_found_by_its_pid(tap, worker, name) -> None:
+    process, lanes = worker(name)
+    with tapring.capture(str(process.pid), stage="raw") as session:
+        assert (session.engine, list(session.lanes)) == (name, lanes)
+
+
+def test_all_taps_of_one_engine_in_a_process_are_found_and_no_others(tap, worker, name) -> None:
+    process, lanes = worker(name, name)
+    with tapring.capture(str(process.pid), stage="raw") as session:
+        assert sorted(session.lanes) == sorted(lanes)
+
+
+def test_a_process_that_is_of_two_engines_is_asked_which(worker, name) -> None:
+    process, (lane, other) = worker(name, f"{name}-b")
+    said = f"the process {process.pid} is {name}.{lane} and {name}-b.{other}; name one of them"
+    with pytest.raises(tapring.EngineNotFound, match=said):
+        tapring.capture(str(process.pid))
+
+
+def test_an_engine_that_is_called_like_a_pid_comes_first(worker, name) -> None:
+    process, _ = worker(name)
+    with tapring.Tap(str(process.pid)) as called:
+        with tapring.capture(str(process.pid), stage="raw") as session:
+            assert session.lanes == (called.lane,)
+        assert names(f"tapring.{process.pid}.") == [f"tapring.{process.pid}.{called.lane}"]
+
+
+def test_a_pid_that_is_no_engine_is_said_to_be_none(tap) -> None:
+    with pytest.raises(tapring.EngineNotFound, match="no engine called '1' runs"):
+        tapring.capture("1")
