@@ -2,6 +2,8 @@
 
 import fcntl
 import re
+import shutil
+import subprocess
 import sys
 import termios
 from pathlib import Path
@@ -13,6 +15,8 @@ from tapring.shm.names import segment_name
 from tapring.shm.segment import Segment
 from tapring.wire import layout
 from tapring.wire.geometry import consumer_words
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 # Fills the ring, then offers more until enough was captured. Writes the captured lines to a file,
 # and prints the counts that the reader's account must show.
@@ -89,6 +93,22 @@ def read_a_full_ring(spawn, reader, name, folder, *, size, wanted, end) -> FullR
         engine.kill()
     counts = {"offered": offered, "delivered": captured, "unread": 0, "dropped": dropped}
     return FullRing(process, path, printed, {**counts, "oversize": 1, "errors": 1})
+
+
+def compile_reader(folder: Path) -> Path:
+    """examples/reader.c, with the sanitizers if this compiler has them and they have the memory."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("there is no C compiler to compile examples/reader.c with")
+    program, sanitized = folder / "reader", folder / "sanitized"
+    source = EXAMPLES / "reader.c"
+    command = [compiler, "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", source, "-o"]
+    plain = subprocess.run([*command, program], capture_output=True, text=True, check=False)
+    assert (plain.returncode, plain.stderr) == (0, "")
+    options = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    made = subprocess.run([*command, sanitized, *options], capture_output=True, check=False)
+    runs = not made.returncode and subprocess.run([sanitized], capture_output=True, check=False)
+    return sanitized if runs and runs.stderr.startswith(b"reader: usage") else program
 
 
 def offer(tap, batch, stage="raw") -> None:

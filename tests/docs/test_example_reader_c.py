@@ -3,9 +3,7 @@
 import json
 import os
 import random
-import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from tapring.shm.segment import Segment
 from tapring.wire import layout
 from tests.docs.readers import (
     ENDS,
+    compile_reader,
     is_attached,
     numbered,
     offer,
@@ -27,7 +26,6 @@ from tests.docs.readers import (
     unread_of_pipe,
 )
 
-SOURCE = Path(__file__).resolve().parents[2] / "examples" / "reader.c"
 SHM = Path("/dev/shm")
 RUN = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
 POINT = np.dtype([("t", "<f8"), ("", "V4"), ("x", "<i2", (3,))])
@@ -51,19 +49,7 @@ sys.stdin.readline()
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory) -> Path:
-    """The program, with the sanitizers if this compiler has them and they have the memory."""
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        pytest.skip("there is no C compiler to compile examples/reader.c with")
-    program = tmp_path_factory.mktemp("reader") / "reader"
-    sanitized = program.with_name("sanitized")
-    command = [compiler, "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", SOURCE, "-o"]
-    plain = subprocess.run([*command, program], capture_output=True, text=True, check=False)
-    assert (plain.returncode, plain.stderr) == (0, "")
-    options = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    made = subprocess.run([*command, sanitized, *options], capture_output=True, check=False)
-    runs = not made.returncode and subprocess.run([sanitized], capture_output=True, check=False)
-    return sanitized if runs and runs.stderr.startswith(b"reader: usage") else program
+    return compile_reader(tmp_path_factory.mktemp("reader"))
 
 
 @pytest.fixture
