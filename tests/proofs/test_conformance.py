@@ -170,6 +170,11 @@ WRONG = {
         "count",
         "refused-released-inside-a-frame-that-is-not-the-first",
     ),
+    "does not lock the row": (
+        "    _lock(registry, F_OFD_SETLK, 16 + row)",
+        "   ",
+        "the-row-is-locked-while-it-is-read",
+    ),
     "follows links": (" | os.O_NOFOLLOW", "", "refused-ring-is-a-link"),
 }
 

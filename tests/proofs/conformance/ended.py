@@ -11,7 +11,7 @@ from tapring.wire.layout import Ended, EngineState, RowState, Verdict
 from .cases import REFUSED, add, case
 from .image import SESSION, Image
 from .payloads import KINDS
-from .running import wait_until
+from .running import Failed, wait_until
 
 _SHORT_NS: Final = 50_000_000
 _MOMENT_S: Final = 0.05  # what ends too early ends within; what does not is never wrong
@@ -133,6 +133,19 @@ def _last_frames_with_the_end(image: Image) -> None:
 
 @case(KINDS, meanwhile=_last_frames_with_the_end)
 def the_last_frames_come_with_the_end(image: Image) -> None:
+    _one(image)
+
+
+def _holds_its_row(image: Image) -> None:
+    _is_read(image)
+    if not image.is_read():
+        raise Failed("expected a lock on the session's row while it is read, but nobody holds it")
+    _frames(image)
+    image.end()
+
+
+@case(meanwhile=_holds_its_row)
+def the_row_is_locked_while_it_is_read(image: Image) -> None:
     _one(image)
 
 

@@ -1,6 +1,8 @@
-"""Rings that another consumer has begun to read, and the stores between which either side died."""
+"""Rings in the state that others left them: released in part, between two stores, damaged."""
 
 from __future__ import annotations
+
+import os
 
 from tapring.wire import layout
 
@@ -164,6 +166,23 @@ def _add_damage() -> None:
             add(f"{kind}-damaged-payload-{number}", prepare, kind, outcome=EITHER)
 
 
+def _add_holes() -> None:
+    """A page that nobody allocated: a reader refuses the segment, or allocates it first."""
+    for which in ("registry", "ring"):
+
+        def prepare(image: Image, which: str = which) -> None:
+            image.put_next(2, right=False)
+            image.end()
+            fd = image.registry_fd if which == "registry" else image.ring_fd
+            size = os.fstat(fd).st_size
+            os.ftruncate(fd, size - layout.PAGE)
+            os.ftruncate(fd, size)
+
+        shape = {"slots": 256, "slot_bytes": 64}
+        add(f"{which}-with-a-hole", prepare, outcome=EITHER, shape=shape)
+
+
+_add_holes()
 _add_deaths_of_a_consumer()
 _add_death_of_the_last()
 _add_deaths_of_an_engine()
