@@ -4,6 +4,7 @@
 has a part of them, and all with ``--long``.
 """
 
+import re
 import sys
 from pathlib import Path
 
@@ -218,6 +219,27 @@ def test_the_command_prints_a_line_a_check_and_fails_if_one_fails(tmp_path, caps
     failed = [line for line in lines if line.startswith("not ok   refused-registry-major-")]
     assert len(failed) == 4
     assert all("expected another exit code than 0, came 0" in line for line in failed)
+
+
+def test_the_guide_shows_checks_and_options_that_are_there(capsys) -> None:
+    guide = (ROOT / "docs" / "conformance.md").read_text()
+    names = {each.name for each in checks(["true"], list(KINDS), LEAST)}
+    shown = set(re.findall(r"^(?:ok|not ok|skipped) +([\w-]+)", guide, re.MULTILINE))
+    assert len(shown) == 4
+    assert shown <= names
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    options = set(re.findall(r"--[a-z]+", capsys.readouterr().out)) - {"--help"}
+    assert options == set(re.findall(r"^\| `(--[a-z]+)", guide, re.MULTILINE))
+
+
+def test_a_reader_of_both_deliveries_is_asked_for_each_by_an_option(capsys, command) -> None:
+    arguments = ["--kinds", "json", "--only", "json-killed", "--delivery", "both"]
+    assert main([*arguments, "--", *command("reader.c")]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "ok       json-killed (at-least-once)",
+        "ok       json-killed (at-most-once)",
+    ]
 
 
 @pytest.mark.parametrize(

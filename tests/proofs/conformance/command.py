@@ -17,6 +17,7 @@ from .payloads import KINDS
 from .running import Failed, check, environment_is_fit
 
 AT_LEAST_ONCE: Final = "at-least-once"
+_ABOUT: Final = "Check a reader of rings against docs/protocol.md. See docs/conformance.md."
 DELIVERIES: Final = (AT_LEAST_ONCE, "at-most-once")
 
 
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
             if not each.name.startswith(asked.only):
                 continue
             made += 1
-            failed += _report(each)
+            failed += _report(each, f" ({delivery})" if asked.delivery == "both" else "")
     if not made:
         sys.stderr.write(f"conformance: no check is called {asked.only}\n")
         return 2
@@ -67,27 +68,28 @@ def checks(
             yield Check(f"{kind}-live-{end}", made)
 
 
-def _report(each: Check) -> bool:
+def _report(each: Check, delivery: str) -> bool:
     """Make a check and print its line; whether it failed."""
+    name = each.name + delivery
     try:
         each.make()
     except Failed as failure:
-        print(f"not ok   {each.name}: {failure}", flush=True)
+        print(f"not ok   {name}: {failure}", flush=True)
         return True
     except Skipped as skipped:
-        print(f"skipped  {each.name}: {skipped}", flush=True)
+        print(f"skipped  {name}: {skipped}", flush=True)
     else:
-        print(f"ok       {each.name}", flush=True)
+        print(f"ok       {name}", flush=True)
     return False
 
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(prog="conformance", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--kinds", default=",".join(KINDS))
+    parser = _Parser(prog="conformance", description=_ABOUT, allow_abbrev=False)
+    parser.add_argument("--kinds", default=",".join(KINDS), help="that the reader prints")
     parser.add_argument("--delivery", default=AT_LEAST_ONCE, choices=[*DELIVERIES, "both"])
-    parser.add_argument("--only", default="", metavar="NAME")
+    parser.add_argument("--only", default="", metavar="NAME", help="checks that begin like this")
     parser.add_argument("--seed", default=1, type=int, help="of the moments of the kills")
-    parser.add_argument("command", nargs="+", metavar="COMMAND")
+    parser.add_argument("command", nargs="+", metavar="COMMAND", help="that starts a reader")
     asked = parser.parse_args(arguments)
     asked.kinds = asked.kinds.split(",")
     for kind in asked.kinds:
