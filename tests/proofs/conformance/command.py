@@ -15,6 +15,7 @@ from .killed import check_killed
 from .live import ENDS, check_live
 from .payloads import KINDS
 from .running import Failed, check, environment_is_fit
+from .stepped import check_stepped
 
 AT_LEAST_ONCE: Final = "at-least-once"
 _ABOUT: Final = "Check a reader of rings against docs/protocol.md. See docs/conformance.md."
@@ -63,6 +64,7 @@ def checks(
             yield Check(case.name, partial(check, case, command))
     for kind in kinds:
         yield Check(f"{kind}-killed", partial(check_killed, kind, command, delivery))
+        yield Check(f"{kind}-stepped", partial(check_stepped, kind, command, delivery))
         for end in ENDS:
             made = partial(check_live, kind, end, command, delivery, seed)
             yield Check(f"{kind}-live-{end}", made)
