@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import tapring
@@ -27,6 +28,7 @@ from .running import PATIENCE_S, Failed, ends, expect, started, wait_until
 
 ENDS: Final = ("close", "end", "kill", "expire")
 TURNS: Final = 6
+_ROOT: Final = Path(__file__).resolve().parents[3]
 _MOST_SLOTS: Final = 400
 _MOST_EVENTS: Final = 40
 _SHORT_S: Final = 0.05
@@ -213,7 +215,8 @@ def _engine(kind: str, delivery: str) -> Iterator[_Live]:
     name = f"kit-{os.getpid()}-live"
     module = "tests.proofs.conformance.engine"
     command = [sys.executable, "-W", "ignore", "-m", module, name, kind]
-    engine = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    pipe = subprocess.PIPE
+    engine = subprocess.Popen(command, stdin=pipe, stdout=pipe, cwd=_ROOT)
     try:
         yield _Live(engine, name, kind, delivery)
     finally:
