@@ -2,8 +2,8 @@
 
 Most mutants are noticed by the tests of their own module within seconds. Of the few that are not,
 most are noticed by no test at all, and to find that out takes a run of all tests. So all that are
-left are put into one copy, where these tests run once. If one fails, its file runs on each mutant
-alone, which tells which of them it notices.
+left are put into one copy, where these tests run once. If one fails, its file runs on halves of
+them, and halves of those, until it is known which of them it notices.
 """
 
 from __future__ import annotations
@@ -59,11 +59,22 @@ class Trial:
             if not failed:
                 return
             at_fault = [file for file in files if failed.startswith(file)] or files
-            found = [self._alone(at_fault, each) for each in left]
-            if not any(found):  # it takes several of them
+            if not self._search(at_fault, left):  # it takes several of them
                 for each in left:
                     self._alone(files, each)
                 return
+
+    def _search(self, files: list[str], group: list[Mutant]) -> bool:
+        """Find those of ``group`` that ``files`` notice, by halves; say whether there is one."""
+        if len(group) == 1:
+            return self._alone(files, group[0])
+        half = len(group) // 2
+        parts = [part for part in (group[:half], group[half:]) if self._fails(files, part)]
+        found = [self._search(files, part) for part in parts]
+        return any(found)
+
+    def _fails(self, files: list[str], group: list[Mutant]) -> bool:
+        return len(group) == 1 or bool(self._run(files, group))
 
 
 def compatible(mutants: list[Mutant]) -> Iterator[list[Mutant]]:
