@@ -37,6 +37,12 @@ def test_counts_are_added_and_the_lane_that_is_worst_off_is_shown() -> None:
     )  # fmt: skip
 
 
+def test_an_account_of_nothing_is_all_zero_and_offered_everything() -> None:
+    nothing = msgspec.structs.asdict(Stats())
+    assert nothing.pop("served") == 1.0
+    assert not any(nothing.values())
+
+
 def test_the_account_closes_whatever_is_handed_out_and_not_released() -> None:
     for unreleased in (-1, 0, 2):
         stats = of(ring(ONE, 0, 1.0, 0, 0.0), unreleased=unreleased)

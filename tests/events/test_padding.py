@@ -79,8 +79,9 @@ def test_a_long_double_has_padding_too(order) -> None:
     if np.finfo(np.longdouble).nmant != 63:
         pytest.skip("only x87's long double is stored with padding")
     dtype = np.dtype([("x", f"{order}g")])
-    records = np.frombuffer(bytearray([HEAP]) * 32, dtype)
-    records["x"] = 1.5
+    records = np.full(2, 1.5, dtype["x"]).astype(dtype)
+    padding = slice(10, 16) if order == "<" else slice(0, 6)
+    records.view(np.uint8).reshape(2, 16)[:, padding] = HEAP
     payload, count, _ = Array(dtype).pack(records)
     ((found,), _) = Array(dtype).unpack(bytes(payload), count)
     assert found["x"].tolist() == [1.5, 1.5]
