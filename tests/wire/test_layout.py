@@ -131,7 +131,7 @@ def formula_differences() -> list[str]:
     for _, (call, formula) in rows(TEXT, "function", "formula"):
         name, *parameters = re.findall(r"\w+", call)
         unit = layout.WORD if name in IN_WORDS else 1
-        for values in itertools.product((1, 2, 31, 64, 4096, 99_999), repeat=len(parameters)):
+        for values in itertools.product((1, 2, 30, 31, 64, 4096, 99_999), repeat=len(parameters)):
             said = eval(formula, {}, dict(zip(parameters, values, strict=True)))
             if said != getattr(layout, name)(*values) * unit:
                 found.append(f"{name}{values}")

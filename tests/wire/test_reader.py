@@ -1,5 +1,7 @@
 """The consumer's end of a ring: what was written comes out, in order, or is counted."""
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,6 +100,44 @@ def test_a_frame_of_fewer_lines_than_it_says_is_resumed_without_an_exception() -
     ring.page[layout.RELEASED] = 2
     rest = ring.new_reader().take()
     assert (rest.payload, rest.count) == (b"", 1)
+
+
+@pytest.mark.parametrize("released", [-1, 4])
+def test_a_frame_that_cannot_have_been_released_so_far_is_refused(released) -> None:
+    ring = Ring()
+    for batch in ([b"a", b"b"], [b"c", b"d", b"e"]):
+        ring.offer(batch)
+    assert ring.take() == [b"a", b"b"]
+    ring.page[layout.RELEASED] = 2 + released
+    with pytest.raises(RingCorrupt, match="says that 2 events came before it, but"):
+        ring.new_reader().take()
+
+
+def test_a_frame_in_mid_stream_must_begin_where_the_last_one_ended() -> None:
+    ring = Ring()
+    for batch in ([b"a"], [b"b", b"c"]):
+        ring.offer(batch)
+    ring.reader.take()
+    at = layout.SLOTS + 64 + 24  # the second frame's ``captured``
+    ring.buffer[at : at + 8] = (0).to_bytes(8, sys.byteorder)
+    with pytest.raises(RingCorrupt, match="says that 0 events came before it, but 1 were"):
+        ring.reader.take()
+
+
+def test_the_time_of_the_next_frame_is_its_batchs() -> None:
+    ring = Ring()
+    ring.offer([b"a"], time_ns=77)
+    assert ring.reader.next_time_ns() == 77
+    ring.take()
+    assert ring.reader.next_time_ns() is None
+
+
+def test_frames_beyond_an_impossible_tail_are_not_counted_as_published() -> None:
+    ring = Ring(slots=4)
+    ring.offer([b"a"])
+    ring.words[layout.TAIL] = 5
+    with pytest.raises(RingCorrupt, match="impossible producer position 5"):
+        ring.reader.published()
 
 
 event = st.binary(max_size=120).map(lambda blob: blob.replace(b"\n", b" "))

@@ -95,8 +95,16 @@ def test_frames_are_those_that_a_plain_loop_over_the_events_would_cut(
 def test_an_event_larger_than_the_ring_is_oversize_and_costs_itself_alone() -> None:
     ring = Ring(slots=4)
     ring.offer([b"before", b"x" * 300, b"after"])
-    assert ring.drain() == [b"before", b"after"]
+    frames = [ring.reader.take(), ring.reader.take()]
+    assert [(each.payload, each.missed) for each in frames] == [(b"before\n", 0), (b"after\n", 1)]
     assert (ring.writer.oversize, ring.writer.dropped) == (1, 0)
+
+
+def test_events_that_cannot_be_serialized_are_missing_before_their_batch() -> None:
+    ring = Ring()
+    ring.offer([object(), b"a", object()])
+    assert ring.reader.take().missed == ring.writer.errors == 2
+    assert (ring.writer.oversize, ring.writer.offered) == (0, 3)
 
 
 def test_an_event_of_exactly_the_ring_fits() -> None:
@@ -123,8 +131,18 @@ def test_once_a_batch_found_no_room_nothing_is_serialized_until_the_consumer_mov
     ring.offer([b"x" * 60])
     ring.offer([b"y" * 190])
     assert not ring.writer.look_again()
+    assert ring.writer.blocked_head == 0
     ring.take()
     assert ring.writer.look_again()
+
+
+def test_a_ring_without_a_free_slot_is_known_to_be_full_until_the_consumer_moves() -> None:
+    ring = Ring(slots=2)
+    ring.offer([b"x" * 60])  # two slots
+    assert not ring.writer.look_again()
+    assert not ring.writer.may_have_room()
+    ring.take()
+    assert ring.writer.may_have_room()
 
 
 @pytest.mark.parametrize("head", [5, 1 << 63, (1 << 64) - 1])
