@@ -230,3 +230,10 @@ def test_a_regex_finds_text_in_which_a_path_has_put_a_token() -> None:
     kept = Redactor(regex=r"to \w+:\w+:(\w+) (\w+)")
     text = f"to {PREFIX}{'0' * 16} ada"
     assert re.fullmatch(f"to {PREFIX}{'0' * 16} {TOKEN.pattern}", kept.redact_text(text))
+
+
+@pytest.mark.parametrize("regex", [f"{PREFIX}[0-9a-f]+", f"({PREFIX})", "[0-9a-f]{4}$"])
+def test_a_regex_that_matches_a_token_or_its_end_leaves_it(regex) -> None:
+    redactor = Redactor("email", regex=regex)
+    (token,) = redactor.redact({"email": "ada@example.org"}).values()
+    assert token == Redactor.token(redactor, "ada@example.org")

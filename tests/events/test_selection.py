@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapring.events.selection import Grep, Rate, Sample, Select
+from tapring.events.selection import Fields, Grep, Rate, Sample, Select
 
 
 @pytest.mark.parametrize(
@@ -136,3 +136,16 @@ def test_a_rate_begins_anew_with_each_period(unit, seconds) -> None:
 def test_a_selection_shows_what_it_asks_for() -> None:
     assert repr(Select()) == "<Select everything>"
     assert repr(Select(grep="x", sample=2)) == "<Select grep='x' sample=2>"
+
+
+def test_a_sample_of_one_in_one_is_everything() -> None:
+    assert Sample(1).one_in == 1
+    with pytest.raises(ValueError, match="at least 1"):
+        Sample(0)
+
+
+def test_fields_that_no_event_had_are_named() -> None:
+    fields = Fields("a,b.c,d")
+    assert fields.unmatched == ("a", "b.c", "d")
+    assert fields({"a": 1, "b": {"c": 2, "x": 3}}) == {"a": 1, "b": {"c": 2}}
+    assert fields.unmatched == ("d",)

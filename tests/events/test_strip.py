@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tapring
-from tapring.events.kinds import Json
+from tapring.events.kinds import Json, Lines
 from tapring.events.strip import without
 
 SECRET = "R4W-VALUE"
@@ -137,3 +137,9 @@ def test_an_event_in_several_lines_hides_no_field_and_shows_none(name, stage, ba
         assert SECRET.encode() not in in_shared_memory(name)
         stats = session.stats
         assert stats.captured + stats.errors == stats.offered == len(batch)
+
+
+def test_an_event_of_two_lines_is_not_counted_as_fewer_than_none_that_failed() -> None:
+    kind = without({"raw": Lines()}, "password")["raw"]
+    payload, count, errors = kind.pack([b'{"password":1,"a":2}\n{"b":3}'])
+    assert (payload, count, errors) == (b'{"a":2}\n{"b":3}\n', 2, 0)

@@ -207,3 +207,10 @@ def test_lines_that_make_an_event_together_are_looked_into_one_by_one() -> None:
     assert sieve.away == KeptAway(redaction=3)
     chosen = make_sieve(Lines(), Select(where="name"))
     assert chosen.sift(lines, 4, 0).payload == b'{"name":"ada"}\n'
+
+
+def test_lines_that_the_text_rules_out_are_counted_with_those_that_do_not_match() -> None:
+    sieve = make_sieve(Lines(), Select(where="user=='root'"))
+    lines = [b'{"user":"bin"}', b'{"user":"root"}', b'{"x":"root"}', b'{"user":"sys"}']
+    sifted = sieve.sift(b"".join(line + b"\n" for line in lines), 4, 0)
+    assert (sifted.places, sieve.away) == ([1], KeptAway(where=3))

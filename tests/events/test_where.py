@@ -188,3 +188,10 @@ def test_what_a_handler_raises_meanwhile_is_no_failure_of_the_expression(monkeyp
     with pytest.raises(TimeoutError):
         where.holds({"a": "xyz"})
     assert where.failed == 0
+
+
+@pytest.mark.parametrize("value", [[2], {"n": 2}, None, True], ids=str)
+def test_what_has_no_order_is_not_larger_and_is_no_failure(value) -> None:
+    where = Where("a > `1`")
+    assert not where.holds({"a": value})
+    assert where.failed == 0
