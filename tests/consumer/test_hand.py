@@ -1,6 +1,7 @@
 """At least once: only the thread or task that has the last events may ask for the next."""
 
 import asyncio
+import sys
 import threading
 
 import pytest
@@ -45,6 +46,18 @@ def test_another_thread_may_ask_once_the_events_are_handled_or_their_owner_has_e
     hand.clear()
     assert in_thread(hand.ask) is None
     hand.ask()
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+def test_without_an_event_loop_threads_are_told_apart_all_the_same(monkeypatch, cleared) -> None:
+    """An owner is then known by its number alone."""
+    monkeypatch.delitem(sys.modules, "asyncio")
+    hand = Hand()
+    hand.ask()
+    if cleared:
+        hand.clear()
+    hand.ask()
+    assert isinstance(in_thread(hand.ask), RuntimeError)
 
 
 def test_a_task_is_an_owner_and_leaves_what_it_had_when_it_is_done() -> None:
