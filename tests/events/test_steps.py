@@ -47,6 +47,19 @@ def test_the_keys_of_events_are_remembered_up_to_a_bound_for_typos() -> None:
     assert len(steps.seen_keys) == 200
 
 
+@pytest.mark.parametrize(
+    ("wrap", "levels"), [(lambda x: {"a": x}, 20), (lambda x: [{"a": x}], 10)], ids=["", "lists"]
+)
+def test_keys_are_remembered_up_to_a_depth(wrap, levels) -> None:
+    """A list is a level, too."""
+    steps = TextSieve(Json(), Select(where="a"), None, None)
+    event: object = 1
+    for _ in range(30):
+        event = wrap(event)
+    steps.note_keys([event])
+    assert [key.count(".") for key in steps.seen_keys] == list(range(levels))
+
+
 # ---- events that raise ----------------------------------------------------------------------
 
 

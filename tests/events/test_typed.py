@@ -29,6 +29,12 @@ def test_events_that_do_not_fit_are_left_out_and_the_places_of_the_others_stay()
     assert away.decoding == 1
 
 
+def test_without_a_callback_an_event_that_does_not_fit_is_counted_and_nothing_raised() -> None:
+    away = KeptAway()
+    assert Typed(Point, None).sift(Sifted(b'{"x":"a"}\n', 1), away).count == 0
+    assert (away.decoding, dict(away.failures)) == (1, {})
+
+
 def test_a_value_that_decodes_to_bytes_is_no_failure() -> None:
     sifted = Typed(bytes, None).sift(Sifted(b'"YQ=="\n1\n', 2), away := KeptAway())
     assert (sifted.events, sifted.places, away.decoding) == ([b"a"], [0], 1)

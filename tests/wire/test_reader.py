@@ -124,6 +124,17 @@ def test_a_frame_in_mid_stream_must_begin_where_the_last_one_ended() -> None:
         ring.reader.take()
 
 
+def test_a_kept_frame_that_is_released_gives_its_slots_back() -> None:
+    ring = Ring(slots=2)
+    ring.offer([b"x" * 60])
+    assert ring.reader.take(keep=True)
+    assert ring.page[layout.HEAD] == 0
+    ring.reader.release()
+    assert ring.page[layout.HEAD] == 2
+    ring.offer([b"y" * 60])
+    assert ring.drain() == [b"y" * 60]
+
+
 def test_the_time_of_the_next_frame_is_its_batchs() -> None:
     ring = Ring()
     ring.offer([b"a"], time_ns=77)
