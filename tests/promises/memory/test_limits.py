@@ -242,11 +242,18 @@ for ask in (tapring.capture, tapring.engines):
     assert ["ulimit -n" in line for line in out.decode().splitlines()] == [True, True]
 
 
-def test_ls_says_that_it_could_not_look_instead_of_that_nothing_runs(engine, name, run_cli) -> None:
-    def few() -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (5, 5))
-
-    refused(run_cli("ls", name, preexec_fn=few), "open files")
+def test_ls_says_that_it_could_not_look_instead_of_that_nothing_runs(engine, name, spawn) -> None:
+    source = (
+        EXHAUST
+        + """
+import sys, tapring.cli, tapring.cli.ls
+exhaust("RLIMIT_NOFILE")
+tapring.cli.main(["ls", sys.argv[1]], prog_name="tapring")
+"""
+    )
+    looking = spawn(source, name, stdout=-1, stderr=-1)
+    out, said = looking.communicate(timeout=30)
+    refused(subprocess.CompletedProcess([], looking.returncode, out, said), "open files")
 
 
 def test_gc_says_that_it_could_not_look_instead_of_that_nothing_is_left(
