@@ -1,8 +1,12 @@
-"""Helpers for tests of several packages: offer a batch, and check that an account closes."""
+"""Helpers for tests of several packages: offer a batch, check an account, damage a segment."""
 
+import os
+import sys
 from typing import Any
 
 import tapring
+from tapring.wire import layout
+from tests.conftest import SHM
 
 
 def offer(tap: tapring.Tap, stage: str, batch: Any) -> None:
@@ -16,3 +20,9 @@ def closes(stats: tapring.Stats) -> bool:
     """Whether every event that was offered is in exactly one place."""
     parts = stats.delivered + stats.unread + stats.dropped + stats.oversize + stats.errors
     return stats.offered == parts and stats.captured == stats.delivered + stats.unread
+
+
+def put_word(segment: str, word: int, value: int) -> None:
+    """Store a word in a segment of shared memory, as other code would."""
+    with open(SHM / segment, "r+b") as file:
+        os.pwrite(file.fileno(), value.to_bytes(layout.WORD, sys.byteorder), word * layout.WORD)

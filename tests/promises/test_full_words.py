@@ -4,7 +4,6 @@ No word gets there by counting. One that is damaged may, and sums of such words 
 reader of MessagePack, and most readers of JSON, can hold.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
@@ -21,7 +20,7 @@ from tapring.shm.names import segment_name
 from tapring.wire import layout
 from tapring.wire.ledger import COUNTER_WORDS
 from tests.conftest import SHM
-from tests.helpers import offer
+from tests.helpers import offer, put_word
 from tests.wire.protocol import TEXT, rows
 
 VALUES = {"full": layout.MAX_WORD, "one below": layout.MAX_WORD - 1, "half": 1 << 63}
@@ -40,11 +39,6 @@ def every_word() -> list[tuple[str, str, int]]:
 
 
 WORDS = every_word()
-
-
-def fill(segment: str, word: int, value: int) -> None:
-    with open(SHM / segment, "r+b") as file:
-        os.pwrite(file.fileno(), value.to_bytes(layout.WORD, "little"), word * layout.WORD)
 
 
 def tells(ask: Callable[[], object]) -> None:
@@ -83,7 +77,7 @@ def test_a_full_word_stops_no_engine_and_every_reader_gets_an_answer(
         session, other = tapring.capture(name, stage="raw"), tap.register("raw")
         offer(tap, "raw", [b"a"] * 3)
         where = segment_name(name, tap.lane, session.id if segment == "ring" else None)
-        fill(where, word, value)
+        put_word(where, word, value)
 
         tells(lambda: tapring.engines(name, sweep=False))
         listed = CliRunner().invoke(ls.command, [name, "--interval", "0"])
@@ -126,7 +120,7 @@ def test_full_counters_of_several_lanes_add_up_to_what_a_word_can_hold(
         for words in (COUNTER_WORDS.values(), [page + layout.ABANDONED], [page + layout.RELEASED]):
             for lane, number in zip(session.lanes, session.ids, strict=True):
                 for word in words:
-                    fill(segment_name(name, lane, number), word, value)
+                    put_word(segment_name(name, lane, number), word, value)
             assert_told(report)
         tells(session.close)
         assert_told(report)

@@ -15,7 +15,7 @@ from tapring.shm.names import segment_name
 from tapring.shm.registry import Registry
 from tapring.shm.segment import DIRECTORY, Segment
 from tapring.wire import layout
-from tests.helpers import closes, offer
+from tests.helpers import closes, offer, put_word
 
 ENGINE = """
 import json, sys, time, tapring
@@ -68,21 +68,16 @@ def tap(name) -> Iterator[tapring.Tap]:
         yield tap
 
 
-def put_word(name: str, lane: str, word: int, value: int) -> None:
-    with open(f"{DIRECTORY}/{segment_name(name, lane)}", "r+b") as file:
-        os.pwrite(file.fileno(), value.to_bytes(8, "little"), word * layout.WORD)
-
-
 def ages(name: str, lane: str, stack: ExitStack) -> None:
-    put_word(name, lane, layout.FORMAT, layout.format_word(layout.MAJOR - 1, 0))
+    put_word(segment_name(name, lane), layout.FORMAT, layout.format_word(layout.MAJOR - 1, 0))
 
 
 def grows(name: str, lane: str, stack: ExitStack) -> None:
-    put_word(name, lane, layout.FORMAT, (1 << 64) - 1)
+    put_word(segment_name(name, lane), layout.FORMAT, (1 << 64) - 1)
 
 
 def is_damaged(name: str, lane: str, stack: ExitStack) -> None:
-    put_word(name, lane, layout.ROWS, 1 << 40)
+    put_word(segment_name(name, lane), layout.ROWS, 1 << 40)
 
 
 def fills(name: str, lane: str, stack: ExitStack) -> None:
@@ -191,7 +186,7 @@ def test_a_lane_of_an_unknown_version_whose_engine_died_is_swept_and_not_missed(
 ) -> None:
     process = spawn(ENGINE, name, "{}", "raw", stdout=subprocess.PIPE)
     lane = process.stdout.readline().decode().strip()
-    put_word(name, lane, layout.FORMAT, 99)
+    put_word(segment_name(name, lane), layout.FORMAT, 99)
     assert [each.lane for each in tapring.engines(name).refused] == [lane]
     process.kill()
     process.wait()
@@ -204,7 +199,7 @@ def test_a_lane_of_an_unknown_version_whose_engine_died_is_swept_and_not_missed(
 
 def test_a_session_that_may_be_in_a_lane_that_cannot_be_read_is_not_just_missing(tap, name) -> None:
     with tapring.Tap(name) as old:
-        put_word(name, old.lane, layout.FORMAT, 99)
+        put_word(segment_name(name, old.lane), layout.FORMAT, 99)
         with pytest.raises(
             tapring.SessionNotFound, match=f"no session 7.*{old.lane} uses version 99"
         ):
@@ -275,7 +270,7 @@ def test_a_rolling_deployment_is_seen_in_the_captures_meta_and_by_the_other_comm
 
 def test_ls_shows_lanes_that_it_cannot_read_after_the_others(start, run_cli, name) -> None:
     old, read = start(), start()
-    put_word(name, old, layout.FORMAT, 99)
+    put_word(segment_name(name, old), layout.FORMAT, 99)
     shown = run_cli("ls", name)
     first, last = json.loads(shown.stdout)
     assert (shown.returncode, first["lane"], first["refused"]) == (0, read, None)

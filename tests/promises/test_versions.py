@@ -20,17 +20,12 @@ from tapring.shm.sweep import sweep
 from tapring.wire import layout
 from tapring.wire.layout import Owner, Verdict
 from tests.conftest import SHM
-from tests.helpers import offer
+from tests.helpers import offer, put_word
 from tests.promises.recording import FOLDER, LANE, described
 
 RECORDED = sorted(each.name for each in FOLDER.iterdir())
 LATER = layout.format_word(layout.MAJOR, layout.MINOR + 7)
 UNKNOWN = 1 << 63
-
-
-def put(segment: str, word: int, value: int) -> None:
-    with open(SHM / segment, "r+b") as file:
-        os.pwrite(file.fileno(), value.to_bytes(layout.WORD, "little"), word * layout.WORD)
 
 
 @pytest.fixture
@@ -90,16 +85,16 @@ def later(name):
         offer(tap, "raw", [b"one", b"two"])
         registry, ring = segment_name(name, tap.lane), segment_name(name, tap.lane, handle.id)
         for segment in (registry, ring):
-            put(segment, layout.FORMAT, LATER)
+            put_word(segment, layout.FORMAT, LATER)
         yield tap, handle, registry, ring
 
 
 def add_words(registry: str, ring: str) -> None:
     for segment, words in ((registry, (16, 70, 100)), (ring, (16, 40, 90, 512 + 40, 512 + 100))):
         for word in words:
-            put(segment, word, layout.MAX_WORD)
+            put_word(segment, word, layout.MAX_WORD)
     for word in (14, 15):
-        put(registry, layout.row(0) + word, layout.MAX_WORD)
+        put_word(registry, layout.row(0) + word, layout.MAX_WORD)
 
 
 def add_fields(registry: str, ring: str) -> None:
@@ -111,7 +106,7 @@ def add_fields(registry: str, ring: str) -> None:
         info["stages"][2] |= {"kind": "columns", "unit": "events"}
         text = json.dumps(info).encode()
         os.pwrite(file.fileno(), text, at)
-        put(registry, layout.INFO_BYTES, len(text))
+        put_word(registry, layout.INFO_BYTES, len(text))
 
 
 def set_flags(registry: str, ring: str) -> None:
@@ -168,7 +163,7 @@ def test_a_stage_of_a_kind_that_is_not_known_cannot_be_read_and_the_others_can(l
 def test_an_end_that_is_not_known_is_an_end(later, name, ended, reason) -> None:
     _, handle, _, ring = later
     with tapring.attach_session(name, handle.id) as session:
-        put(ring, layout.ENDED, ended)
+        put_word(ring, layout.ENDED, ended)
         assert list(session) == [b"one", b"two"]
         assert session.ended_by == reason
 
@@ -177,7 +172,7 @@ def test_an_end_that_is_not_known_is_an_end(later, name, ended, reason) -> None:
 def test_a_verdict_that_is_not_known_is_a_refusal(later, name, verdict) -> None:
     _, handle, registry, _ = later
     with tapring.attach_session(name, handle.id) as session:
-        put(registry, layout.verdict(0), handle.id << layout.VERDICT_ID_SHIFT | verdict)
+        put_word(registry, layout.verdict(0), handle.id << layout.VERDICT_ID_SHIFT | verdict)
         assert session.read(2) == [b"one", b"two"]
         with pytest.raises(tapring.RingCorrupt, match=f"does not know \\({verdict}\\)"):
             session.read(1)
@@ -185,7 +180,7 @@ def test_a_verdict_that_is_not_known_is_a_refusal(later, name, verdict) -> None:
 
 def test_an_open_session_of_an_owner_that_is_not_known_is_left_alone(later, name) -> None:
     tap, handle, registry, _ = later
-    put(registry, layout.row(0) + layout.ROW_OWNER, 4)
+    put_word(registry, layout.row(0) + layout.ROW_OWNER, 4)
     sweep(name)
     with tapring.capture(name, stage="raw"):  # it sweeps dead rows before it takes one
         (lane,) = tapring.engines(name)
@@ -200,7 +195,7 @@ def test_an_open_session_of_an_owner_that_is_not_known_is_left_alone(later, name
 @pytest.mark.parametrize("which", [0, 1], ids=["registry", "ring"])
 def test_a_feature_that_is_not_known_refuses_that_segment(later, name, which) -> None:
     tap, handle, *segments = later
-    put(segments[which], layout.FEATURES, UNKNOWN)
+    put_word(segments[which], layout.FEATURES, UNKNOWN)
     with pytest.raises(tapring.VersionMismatch, match="features"):
         tapring.attach_session(name, handle.id)
     offer(tap, "raw", [b"three"])
@@ -220,7 +215,7 @@ def made_by_a_consumer(tap: tapring.Tap, change: Callable[[str], None]) -> int:
 
 def test_a_ring_of_another_minor_version_is_taken_up(name) -> None:
     with tapring.Tap(name) as tap:
-        change = lambda ring: put(ring, layout.FORMAT, LATER)  # noqa: E731
+        change = lambda ring: put_word(ring, layout.FORMAT, LATER)  # noqa: E731
         assert made_by_a_consumer(tap, change) == Verdict.ACCEPTED
         offer(tap, "raw", [b"one"])
         with tapring.attach_session(name, 1) as session:
@@ -233,5 +228,5 @@ def test_a_ring_of_another_minor_version_is_taken_up(name) -> None:
 )
 def test_a_ring_that_the_engine_does_not_know_how_to_write_is_refused(name, word, value) -> None:
     with tapring.Tap(name) as tap, pytest.warns(tapring.TapWarning, match="refused: .* version"):
-        verdict = made_by_a_consumer(tap, lambda ring: put(ring, word, value))
+        verdict = made_by_a_consumer(tap, lambda ring: put_word(ring, word, value))
         assert verdict == Verdict.UNUSABLE

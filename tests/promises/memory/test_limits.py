@@ -242,34 +242,36 @@ for ask in (tapring.capture, tapring.engines):
     assert ["ulimit -n" in line for line in out.decode().splitlines()] == [True, True]
 
 
-def test_ls_says_that_it_could_not_look_instead_of_that_nothing_runs(engine, name, spawn) -> None:
-    source = (
-        EXHAUST
-        + """
-import sys, tapring.cli, tapring.cli.ls
+@pytest.fixture
+def without_descriptors(spawn, name):
+    """Run a command on the engine in a process that can open no more files."""
+
+    def run(command: str) -> subprocess.CompletedProcess[bytes]:
+        source = (
+            EXHAUST
+            + f"""
+import sys, tapring.cli, tapring.cli.{command}
 exhaust("RLIMIT_NOFILE")
-tapring.cli.main(["ls", sys.argv[1]], prog_name="tapring")
+tapring.cli.main([{command!r}, sys.argv[1]], prog_name="tapring")
 """
-    )
-    looking = spawn(source, name, stdout=-1, stderr=-1)
-    out, said = looking.communicate(timeout=30)
-    refused(subprocess.CompletedProcess([], looking.returncode, out, said), "open files")
+        )
+        looking = spawn(source, name, stdout=-1, stderr=-1)
+        out, said = looking.communicate(timeout=30)
+        return subprocess.CompletedProcess([], looking.returncode, out, said)
+
+    return run
+
+
+def test_ls_says_that_it_could_not_look_instead_of_that_nothing_runs(
+    engine, without_descriptors
+) -> None:
+    refused(without_descriptors("ls"), "open files")
 
 
 def test_gc_says_that_it_could_not_look_instead_of_that_nothing_is_left(
-    dead_lane, name, spawn, run_cli
+    dead_lane, name, without_descriptors, run_cli
 ) -> None:
-    source = (
-        EXHAUST
-        + """
-import sys, tapring.cli, tapring.cli.gc
-exhaust("RLIMIT_NOFILE")
-tapring.cli.main(["gc", sys.argv[1]], prog_name="tapring")
-"""
-    )
-    looking = spawn(source, name, stdout=-1, stderr=-1)
-    out, said = looking.communicate(timeout=30)
-    refused(subprocess.CompletedProcess([], looking.returncode, out, said), "ulimit -n")
+    refused(without_descriptors("gc"), "ulimit -n")
     assert len(json.loads(run_cli("gc", name).stdout)) == 2
 
 

@@ -21,22 +21,23 @@ def _begun(image: Image) -> None:
     image.put_next(1)
 
 
-@case(KINDS)
-def released_in_part(image: Image) -> None:
+def _released_up_to(image: Image, released: int) -> None:
+    """A part of the first frame is released, and so its gap is counted."""
     _begun(image)
-    image.consumer[layout.RELEASED] = 41
+    image.consumer[layout.RELEASED] = released
     image.consumer[layout.MISSED] = 9
     image.consumer[layout.GAPS] = 3
     image.end()
+
+
+@case(KINDS)
+def released_in_part(image: Image) -> None:
+    _released_up_to(image, 41)
 
 
 @case(KINDS)
 def released_up_to_its_last_event(image: Image) -> None:
-    _begun(image)
-    image.consumer[layout.RELEASED] = 43
-    image.consumer[layout.MISSED] = 9
-    image.consumer[layout.GAPS] = 3
-    image.end()
+    _released_up_to(image, 43)
 
 
 @case(KINDS)
