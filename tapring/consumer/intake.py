@@ -234,10 +234,7 @@ class Intake:
         cursor.withdraw()
         frame = cursor.rest()
         self.cursor = None
-        if left is None:
-            self.release_rest()
-            return frame
-        if frame.count > left:
+        if left is not None and frame.count > left:
             cursor.take(left)
             cursor.split = 0  # counted only for events that are handed out one by one
             if cursor.uneven:

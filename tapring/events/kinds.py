@@ -191,7 +191,7 @@ class Json(_Text):
     def parts(self, payload: bytes, count: int) -> Parts:
         if payload.count(_NEWLINE) != count:  # a msgspec.Raw holds newlines
             return Uncut(payload, count)
-        return TextParts(payload, count)
+        return super().parts(payload, count)
 
     def unpack(self, payload: bytes, count: int) -> tuple[list[Any], int]:
         # Only a msgspec.Raw can bring text that is not JSON, or a newline, into a frame. Such a
