@@ -134,7 +134,7 @@ class Watched:
         tally = self.tally
         tally.batches += 1
         sequence = tally.events
-        tally.events = sequence + events  # after an exception these numbers are nobody's
+        tally.events = sequence + events  # after an exception, no event has these
         if errors:
             sequence += errors
         begun = None  # the last writer whose counters were loaded

@@ -19,7 +19,7 @@ _making = RLock()  # a signal handler may ask for a Tap, too
 def get_tap(name: str, **options: Any) -> Tap:
     """Return this process's shared Tap of that name; make it if there is none, or it is closed.
 
-    options: those of ``Tap``. They count for who asks first. Who asks later may leave them out, or
+    options: those of ``Tap``. The first call's options count. A later call may leave them out, or
     repeat some. An option that differs is an error, since it would have no effect: fields that one
     library wants redacted would be offered in clear.
 
@@ -38,7 +38,7 @@ def get_tap(name: str, **options: Any) -> Tap:
     if differing:
         raise ValueError(
             f"the Tap {name!r} of this process was made with another {' and '.join(differing)}; "
-            f"ask for it without options, or before whoever made it"
+            f"leave that out, or call get_tap before the code that made it"
         )
     return tap
 

@@ -10,7 +10,7 @@ _MEANS: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
 def unescaped(text: str) -> str:
-    """``text`` with the characters that its escapes stand for. What is no escape stays.
+    """``text`` with the characters that its escapes stand for. All other text stays as it is.
 
     Two escapes of surrogates that make one character become that character.
     """

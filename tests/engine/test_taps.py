@@ -1,4 +1,4 @@
-"""A process has one shared Tap of a name, whoever asks for it, and however often."""
+"""A process has one shared Tap of a name, however often its code asks for it."""
 
 import os
 import threading

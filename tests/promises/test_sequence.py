@@ -1,4 +1,4 @@
-"""An event has one number in its lane and stage, and no other event has it, whoever reads it."""
+"""An event has the same number in every session of its stage, and no other event has it."""
 
 import os
 from contextlib import ExitStack
@@ -110,7 +110,7 @@ def test_a_session_that_comes_later_begins_where_the_others_are(name) -> None:
         first = tap.register("raw")
         offer(tap, "raw", [b"a", b"b", b"c"])
         first.close()
-        offer(tap, "raw", [b"nobody sees it"])
+        offer(tap, "raw", [b"not watched"])
         later = tap.register("raw", sample=2)
         other = tap.register("decoded")
         for batch in ([b"d", b"e"], [b"f"], [b"g"]):
