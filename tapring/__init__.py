@@ -4,7 +4,7 @@ What is listed here is what is supported; ``docs/`` explains it.
 """
 
 from ._version import __version__ as __version__
-from .consumer.lane_ended import LaneEnded
+from .consumer.lanes import LaneEnded, LaneJoined
 from .consumer.opening import attach_session, capture, close_session
 from .consumer.session import Session
 from .consumer.stats import Stats
@@ -46,6 +46,7 @@ __all__ = [
     "Frame",
     "Handle",
     "LaneEnded",
+    "LaneJoined",
     "LaneRefused",
     "NotPermitted",
     "Redactor",

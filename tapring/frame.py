@@ -18,7 +18,7 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
     from. kind: knows how to unpack and split the payload. sequence: the number of the first event
     in its lane's stage, which no other event of that stage has. Those of a batch are numbered one
     by one. From frame to frame it grows, and may jump. A frame keeps it if a selection leaves its
-    first event out.
+    first event out. late: it comes after a frame of another lane that is younger.
     """
 
     payload: bytes
@@ -28,6 +28,7 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
     lane: str
     kind: Any
     sequence: int = 0
+    late: bool = False
 
     def events(self) -> list[Any]:
         """The decoded events: bytes, objects, or a list with one array of all records."""

@@ -42,10 +42,13 @@ EXIT_ENGINE_DIED: Final = 4
 def command(address: str, **given: Any) -> None:
     """Show the events of the engine at ADDRESS, live.
 
-    ADDRESS is ENGINE (all its processes), ENGINE.LANE or a pid (one of them), or ENGINE:ID for a
-    session that exists already: one that the engine registered, or that tapring open made.
-    Otherwise a new session is opened on every lane. Lanes that cannot be read are named at the
-    end, with the reason.
+    ADDRESS is ENGINE (all its processes), a pattern of engines ('web-*'), ENGINE.LANE or a pid (one
+    process), or ENGINE:ID for a session that exists already: one that the engine registered, or
+    that tapring open made. Otherwise a new session is opened on every lane. Lanes that cannot be
+    read are named at the end, with the reason.
+
+    Processes of the engine that start during the capture are part of it, from their first event.
+    It ends when no process has been left for a second.
 
     The engine never waits for this command. Events that do not fit into the ring are dropped and
     counted.
@@ -98,6 +101,8 @@ def _open(address: str, asked: Options, select: Select, redact: Redactor | None)
         wake=asked.wake,
         select=select,
         redact=redact,
+        follow=asked.follow,
+        merge_lag=asked.merge_lag,
     )
 
 

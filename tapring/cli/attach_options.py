@@ -10,11 +10,11 @@ from typing import Any, Final, TypeVar
 import click
 
 from ..consumer.intake import AT_MOST_ONCE, DELIVERIES
-from ..consumer.waiting import POLL, WAKES
+from ..consumer.waiting import DOORBELL, POLL, WAKES
 from ..events.redaction import Redactor
 from ..events.selection import Select
 from ..files.writing import FORMATS, STDOUT, Rotation
-from ..shm.names import split_address
+from ..shm.names import is_pattern, split_address
 from .arguments import (
     EXPRESSION,
     ONE_PATH,
@@ -28,7 +28,7 @@ from .arguments import (
 from .options import BUFFER, SAMPLE_BATCHES, SUMMARY, WAIT
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_SET_AT_OPENING: Final = ("stage", "duration", "buffer", "sample_batches")
+_SET_AT_OPENING: Final = ("stage", "duration", "buffer", "sample_batches", "follow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,8 @@ class Options:
     rotate: Rotation | None
     buffer: int | None
     wait: bool
+    follow: bool
+    merge_lag: float
     session_id: int | None
     delivery: str
     wake: str
@@ -94,7 +96,7 @@ class Options:
 
     def check(self, address: str) -> None:
         """Raise click.UsageError if options contradict each other, or the address."""
-        _, _, named = split_address(address)
+        engine, lane, named = split_address(address)
         if named is not None and self.session_id not in (None, named):
             raise click.UsageError(
                 f"ADDRESS names session {named} and --session names session {self.session_id}. "
@@ -102,11 +104,20 @@ class Options:
             )
         if self.session_id or named:
             for name in _SET_AT_OPENING:
-                if getattr(self, name) is not None:
+                if getattr(self, name) not in (None, False):
                     raise click.UsageError(
                         f"--{name.replace('_', '-')} was set when the session was opened. Leave "
                         f"it out, or leave out the session's id to open a session of your own."
                     )
+        if self.follow and lane is not None:
+            raise click.UsageError(
+                f"--follow reads lanes that start later, and ADDRESS names one lane. Leave one of "
+                f"them out: tapring attach {engine} --follow"
+            )
+        if is_pattern(engine) and self.wake == DOORBELL:
+            raise click.UsageError(
+                "--wake doorbell is for one engine. Leave it out to read several of them."
+            )
         if self.by is not None and self.sample == 1:
             raise click.UsageError(f"--by needs --sample N. Try --sample 10 --by {self.by}")
         for name in ("pass_text", "ignore_case", "in_strings"):
@@ -215,6 +226,19 @@ _OPTIONS: Final = (
     ),
     BUFFER,
     WAIT,
+    click.option(
+        "--follow",
+        is_flag=True,
+        help="Stay when the engine exits or dies, and go on when it starts again. Also wait for it "
+        "to appear. By default, stay for one second.",
+    ),
+    click.option(
+        "--merge-lag",
+        type=Duration(),
+        default="10ms",
+        show_default=True,
+        help="How long an event waits at most for earlier ones of other processes.",
+    ),
     click.option(
         "--wake",
         type=click.Choice(WAKES),

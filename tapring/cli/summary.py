@@ -10,7 +10,7 @@ import click
 import msgspec
 from msgspec import UNSET
 
-from ..consumer.lane_ended import LaneEnded
+from ..consumer.lanes import LaneEnded, LaneJoined
 from ..consumer.session import Session
 from ..consumer.stats import Stats
 from ..delivery.report import Report
@@ -41,15 +41,19 @@ def show(report: Report, style: str) -> None:
 
 def _lines(report: Report) -> Iterator[str]:
     session, sink, stats = report.session, report.sink, report.session.stats
-    read = set(session.lanes) - {each.lane for each in stats.lanes_refused}
     yield (
         f"{counted(sink.events, 'event')} of {session.engine}/{session.stage} "
-        f"in {report.seconds:.1f} s, ended by {session.ended_by}; "
-        f"{_losses(stats, len(read))}"
+        f"in {report.seconds:.1f} s, ended by {session.ended_by}; {_losses(stats)}"
     )
     yield from lanes_refused(stats.lanes_refused)
-    if len(session.lanes) > 1:  # of one lane, the first line has said it
+    if len(stats.lanes_joined) > 1:  # of one lane, the first line has said it
+        yield from _lanes_joined(stats.lanes_joined)
         yield from _lanes_ended(stats.lanes_ended)
+    if stats.late:
+        yield (
+            f"{counted(stats.late, 'event')} came after later ones of other lanes. "
+            f"Try a longer --merge-lag"
+        )
     if stats.dropped:
         yield (
             "the consumer read too slowly, so events were dropped. "
@@ -75,25 +79,49 @@ def lanes_refused(refused: Sequence[LaneRefused]) -> Iterator[str]:
         yield f"{lanes} not read: {in_words(group)}"
 
 
+def _lanes_joined(joined: Sequence[LaneJoined]) -> Iterator[str]:
+    """How many lanes were read, and which of them began before they were seen."""
+    later = [each for each in joined if not each.initial]
+    if later:
+        yield f"{len(joined)} lanes were read, {len(later)} of which joined during the capture"
+    incomplete = _incomplete(joined)
+    them = "it, and may have lost its" if len(incomplete) == 1 else "them, and may have lost their"
+    yield from _named(incomplete, f"started before this capture saw {them} first batches")
+
+
 def _lanes_ended(ended: Sequence[LaneEnded]) -> Iterator[str]:
     """A line for each way in which lanes ended."""
     for reason, how in _ENDS.items():
-        those = [each for each in ended if each.reason == reason]
-        shown = [f"{each.lane} (pid {each.pid}, {_when(each.time_ns)})" for each in those]
-        if len(those) > _LANES_SHOWN:
-            shown[_LANES_SHOWN:] = [f"and {len(those) - _LANES_SHOWN} more"]
-        if those:
-            yield f"{counted(len(those), 'lane')} {how}: {', '.join(shown)}"
+        yield from _named([each for each in ended if each.reason == reason], how)
 
 
-def _losses(stats: Stats, lanes: int) -> str:
+def _named(lanes: Sequence[LaneJoined | LaneEnded], what: str) -> Iterator[str]:
+    """A line that says what happened to some lanes, if there are any."""
+    shown = [f"{each.lane} (pid {each.pid}, {_when(each.time_ns)})" for each in lanes]
+    if len(lanes) > _LANES_SHOWN:
+        shown[_LANES_SHOWN:] = [f"and {len(lanes) - _LANES_SHOWN} more"]
+    if lanes:
+        yield f"{counted(len(lanes), 'lane')} {what}: {', '.join(shown)}"
+
+
+def _incomplete(joined: Sequence[LaneJoined]) -> list[LaneJoined]:
+    """The lanes that started during the capture, and of which batches may be missing."""
+    return [each for each in joined if not each.initial and not each.from_start]
+
+
+def _losses(stats: Stats) -> str:
     """The events that were lost in the lanes that were read, and how many lanes were not read."""
-    refused = len(stats.lanes_refused)
-    if not refused:
-        return _losses_in_lanes(stats, "")
-    were = "was" if refused == 1 else "were"
-    of = f" in the {lanes} lanes that were read" if lanes > 1 else " in the lane that was read"
-    return f"{_losses_in_lanes(stats, of)}; {counted(refused, 'lane')} {were} not read"
+    refused, incomplete = len(stats.lanes_refused), len(_incomplete(stats.lanes_joined))
+    of, besides = "", ""
+    if refused:
+        read = {each.lane for each in stats.lanes_joined}
+        lanes = len(read - {each.lane for each in stats.lanes_refused})
+        of = f" in the {lanes} lanes that were read" if lanes > 1 else " in the lane that was read"
+        besides = f"; {counted(refused, 'lane')} {'was' if refused == 1 else 'were'} not read"
+    if incomplete:
+        of = of or " since the lanes joined"
+        besides += f"; {counted(incomplete, 'lane')} joined late"
+    return f"{_losses_in_lanes(stats, of)}{besides}"
 
 
 def _losses_in_lanes(stats: Stats, of: str) -> str:

@@ -22,8 +22,11 @@ from ..wire.layout import Ended, Verdict
 from ..wire.ledger import Ledger
 from ..wire.ordering import publish_barrier
 from ..wire.reader import Reader
+from .lanes import joining
 
 CLOSE_TIMEOUT_S: Final = 1.0
+# How long the lanes that are read wait for the table of one that joins.
+JOIN_TIMEOUT_S: Final = 0.02
 _REASONS: Final[dict[int, EndedBy]] = {
     Ended.ENGINE_EXIT: EndedBy.ENGINE_EXIT,
     Ended.EXPIRED: EndedBy.EXPIRED,
@@ -37,6 +40,7 @@ class Attachment:
 
     ``owned``: the session ends with this consumer; it was neither registered by the engine nor
     opened to be kept. ``clock``: how to read the engine's times, as of when this was opened.
+    ``joined``: what is said of the lane.
     Closing twice is fine.
     """
 
@@ -52,6 +56,7 @@ class Attachment:
         self.row = row
         self.owned = owned
         self.clock = registry.clock
+        self.joined = joining(registry, row)
         self._dead = False
         self.kind = kind_of(registry, row.stage)
         try:
@@ -97,7 +102,11 @@ class Attachment:
 
         Unlike ``frame.timestamp``, it does not change when the wall clock is set.
         """
-        return frame.timestamp - self.clock.to_wall_ns - self.clock.ahead_ns
+        return self.by_this_clock(frame.timestamp)
+
+    def by_this_clock(self, timestamp: int) -> int:
+        """Return a frame's timestamp as this process's CLOCK_MONOTONIC, in ns."""
+        return timestamp - self.clock.to_wall_ns - self.clock.ahead_ns
 
     def ends_ns(self) -> int:
         """The latest time at which the engine ends the session, by this process's clock."""
@@ -147,11 +156,10 @@ class Attachment:
         Everything stays mapped.
         """
         registry = self.registry
-        alive = registry.engine_is_alive()
         if self.owned:
             registry.table.free(self.row, CLOSE_TIMEOUT_S)
         registry.table.unlock_reader(self.row)
-        if not alive:
+        if not registry.engine_is_alive():  # asked last: it may leave this to us as it exits
             sweep_lane(registry.info.engine, registry.info.lane)
 
     def close(self) -> None:

@@ -267,11 +267,12 @@ class Intake:
 
         It never waits for a turn. While another thread reads, it may be a frame behind.
         """
-        if self._final is None:
+        while self._final is None:
+            rings = self.merge.rings
             try:
                 return self._account()
-            except ValueError:  # another thread has unmapped it meanwhile
-                if self._final is None:
+            except ValueError:  # another thread has unmapped it meanwhile, or one of its rings
+                if self._final is None and self.merge.rings is rings:
                     raise
         return self._final
 
@@ -352,7 +353,7 @@ class Intake:
         unreleased = attachment.reader.kept if attachment else 0
         rest = 0 if self.keep and not unreleased else self._rest()
         return account(
-            self.merge.attachments,
+            self.merge.rings,
             self.handed_out,
             self.away,
             unreleased=unreleased - rest,
@@ -380,7 +381,7 @@ class Intake:
             missed, self._missed = self._missed, 0
             payload, count = sifted.payload, sifted.count
             at, lane, sequence = frame.timestamp, frame.lane, frame.sequence
-            rest = Frame(payload, count, at, missed, lane, sieve.kind, sequence)
+            rest = Frame(payload, count, at, missed, lane, sieve.kind, sequence, frame.late)
             return Cursor(attachment, rest, frame.count, sifted)
         self._filtered_frames += 1
         on_idle = self.merge.on_idle

@@ -1,67 +1,107 @@
 """Several lanes read as one: which ring is read next, waiting for it, and how the whole ends.
 
-The frame that is taken next is the oldest one of all lanes; frames of one lane stay in order. A
-lane that has ended is dropped once it is drained. The whole ends with its last lane, at its
-deadline, or when it is told to.
+The frame that is taken next is the oldest one of all lanes (``order``); frames of one lane stay in
+order. Lanes may join while it runs (``joining``). A lane that has ended is dropped once it is
+drained. The whole ends at its deadline, when it is told to, or when it has no lane left and none
+has joined for a while.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable
 from functools import partial
 from threading import get_native_id
 from time import monotonic_ns
 from typing import Final
+
+from msgspec.structs import replace
 
 from ..ended_by import EndedBy
 from ..errors import TapError
 from ..frame import Frame
 from ..shm.refusals import LaneRefused, refusal
 from .attachment import Attachment
-from .lane_ended import LaneEnded, ending
+from .joining import Following
+from .lanes import LaneEnded, ending
+from .order import Order
+from .rings import Retired, Rings
 from .turn import Turn
 from .waiting import Waiter
 
 _NEVER_NS: Final = 1 << 63  # later than any clock
+_NS: Final = 1_000_000_000
 _ASYNC_TURN_NS: Final = 50_000_000  # as long as a waiter waits
+LAG_NS: Final = 10_000_000
+# Asking 64 lanes takes 0.2 ms.
+_CHECK_NS: Final = 20_000_000
+_MAY_RESTART: Final = (EndedBy.ENGINE_EXIT, EndedBy.ENGINE_DEATH)
 
 
 class Merge:
     """The rings of a session's lanes, in order of time.
 
-    ``attachments`` are all of them, ``open`` those that may still have frames. ``deadline_ns``
-    (CLOCK_MONOTONIC) is when the whole ends, None if only the lanes end it. ``ended_by`` is why it
-    ended; None before. ``refused``: lanes that could not be read to their end. ``ended``: lanes
-    that ended, in that order. ``on_idle`` is called before each wait. ``sleeper``: see
+    ``rings`` are all of them, ``open`` those that may still have frames, ``joined`` the lanes that
+    there ever were. ``deadline_ns`` (CLOCK_MONOTONIC) is when the whole ends, None if only the
+    lanes end it. ``ended_by`` is why it ended; None before. ``refused``: lanes that could not be
+    read to their end. ``ended``: lanes that ended, in that order. ``late``: events of frames that
+    came after a later one. ``on_idle`` is called before each wait. ``sleeper``: see
     ``turn.Shared``.
+
+    lag_ns: see ``Order``. following: finds the lanes that join; None if none may.
     """
 
     __slots__ = (
+        "_alone_ns",
+        "_check_ns",
+        "_drained",
+        "_last_ns",
+        "_order",
         "_stop",
-        "attachments",
+        "_timestamp",
         "deadline_ns",
         "ended",
         "ended_by",
+        "following",
+        "joined",
+        "late",
         "on_idle",
         "open",
         "refused",
+        "rings",
         "sleeper",
         "waiter",
     )
 
     def __init__(
-        self, attachments: Sequence[Attachment], deadline_ns: int | None, waiter: Waiter
+        self,
+        attachments: Iterable[Attachment],
+        deadline_ns: int | None,
+        waiter: Waiter,
+        *,
+        lag_ns: int = LAG_NS,
+        following: Following | None = None,
     ) -> None:
-        self.attachments = tuple(attachments)
         self.open = list(attachments)
+        self.rings = Rings(Retired(), tuple(self.open))
+        self.joined = [each.joined for each in self.open]
         self.deadline_ns = deadline_ns
         self.waiter = waiter
+        self.following = following
         self.ended_by: str | None = None
         self.on_idle: Callable[[], object] | None = None
-        self._stop: str | None = None
         self.refused: list[LaneRefused] = []
         self.ended: list[LaneEnded] = []
+        self.late = 0
         self.sleeper = 0
+        self._stop: str | None = None
+        self._last_ns = deadline_ns  # younger frames are not taken
+        self._timestamp = 0  # of the last frame that was taken while there was one lane
+        self._order = Order(lag_ns, self._give_up)
+        self._drained: list[Attachment] = []  # of lanes that have ended, to be closed
+        self._alone_ns = 0  # since when there is no lane
+        self._check_ns = 0  # when to ask next whether a lane has ended
+        self._order.restart(self.open)
 
     def take(self, until: int | None, *, keep: bool) -> tuple[Attachment, Frame] | None:
         """The next frame, and its ring. None once the whole has ended, or at ``until``.
@@ -73,24 +113,31 @@ class Merge:
         since = 0
         while True:
             # What ``goes_on`` says, without a call.
-            if (
-                self.ended_by is not None or self._stop is not None or self.deadline_ns is not None
-            ) and not self.goes_on():
+            if (self.ended_by is not None or self._last_ns is not None) and not self.goes_on():
                 return None
+            if self.following is not None and monotonic_ns() >= self.following.due_ns:
+                self._follow(self.following)
             open_ = self.open
-            attachment = open_[0] if len(open_) == 1 else self._furthest_behind()
+            if len(open_) == 1:
+                attachment: Attachment | None = open_[0]
+            else:
+                attachment = self._order.next(self._last_ns)
             if attachment is not None:
                 try:
                     frame = attachment.reader.take(keep=keep)
                 except TapError as error:
-                    if not self._goes_on_without(attachment, error):
-                        raise
+                    self._give_up(attachment, error)
                     continue
                 if frame is not None:
+                    if len(open_) == 1:
+                        self._timestamp = frame.timestamp
+                    elif self._order.is_late(attachment.time_ns(frame)):
+                        self.late += frame.count
+                        frame = replace(frame, late=True)
                     return attachment, frame
-            self._drop_ended()
             now = monotonic_ns()
-            if not self.open or (until is not None and now >= until):
+            self._drop_ended(now)
+            if self._has_ended(now) or (until is not None and now >= until):
                 return None
             if self.on_idle is not None:
                 self.on_idle()
@@ -99,20 +146,31 @@ class Merge:
 
     async def ready(self, turn: Turn, until: int | None = None) -> None:
         """Let other tasks run until ``take`` would return at once, or until ``until``."""
+        from asyncio import sleep
+
         since = monotonic_ns()
         while self.goes_on() and not turn.do(self._has_news, 0):
             if until is not None and monotonic_ns() >= until:
                 return
             if self.on_idle is not None:
                 self.on_idle()
+            held_ns = self._held_ns()
+            if held_ns is not None:
+                await sleep(held_ns / _NS)
+                continue
             wait_until = self._wait_until(until)
             wait = partial(self._wait, turn, since, wait_until)
             await self.waiter.wait_async(wait, since, wait_until)
 
     def end(self, reason: str) -> None:
-        """End soon, for this reason. A signal handler may call it."""
+        """End soon, for this reason. A signal handler may call it.
+
+        Frames from before now are still taken, unless the reason is that the session is closed.
+        """
         if self._stop is None:
             self._stop = reason
+            now = monotonic_ns()
+            self._last_ns = now if self._last_ns is None else min(self._last_ns, now)
 
     def settle(self) -> None:
         """Say why it ended, if it is closed before it has a reason."""
@@ -122,20 +180,26 @@ class Merge:
     def close(self) -> None:
         """Free the rows that are ours, then unmap and close everything."""
         self.waiter.unlink()
-        for each in self.attachments:
+        for each in self.rings.attachments:
             each.close()
         self.waiter.close()
+        if self.following is not None:
+            self.following.withdraw()
 
     def free(self) -> None:
         """Free the rows that are ours; everything stays mapped."""
         self.waiter.unlink()
-        for each in self.attachments:
+        for each in self.rings.attachments:
             each.free()
+        if self.following is not None:
+            self.following.withdraw()
 
     def detach(self) -> None:
         """In a forked child: unmap and close the rings; free and unlock nothing."""
-        for each in self.attachments:
+        for each in self.rings.attachments:
             each.detach()
+        if self.following is not None:
+            self.following.detach()
 
     def fill(self) -> float:
         """How full the fullest ring is, 0.0 to 1.0. Any thread may ask."""
@@ -151,18 +215,89 @@ class Merge:
         return max(0, monotonic_ns() - min(times)) if times else 0
 
     def ends_ns(self) -> int:
-        """When it ends at the latest, by its deadline or by an engine's limit."""
-        ends = [each.ends_ns() for each in self.attachments]
-        return min(ends if self.deadline_ns is None else [*ends, self.deadline_ns])
+        """When it ends at the latest: at its deadline, or by the limits of the lanes there are."""
+        if self.deadline_ns is not None:
+            return self.deadline_ns
+        return max([each.ends_ns() for each in tuple(self.open)], default=monotonic_ns())
 
     def goes_on(self) -> bool:
-        """Whether it goes on. If it does not, ``ended_by`` says why."""
-        if self.ended_by is None:
-            if self._stop is not None:
-                self.ended_by = self._stop
-            elif self.deadline_ns is not None and monotonic_ns() >= self.deadline_ns:
-                self.ended_by = EndedBy.DURATION
+        """Whether it goes on. If it does not, ``ended_by`` says why. Any thread may ask."""
+        if self.ended_by is None and self._last_ns is not None:
+            held = len(self.open) > 1 and self._stop != EndedBy.CLOSED
+            grace_ns = self._order.grace_ns if held else 0
+            if monotonic_ns() >= self._last_ns + grace_ns:
+                self.ended_by = self._stop or EndedBy.DURATION
         return self.ended_by is None
+
+    # ---- lanes come and go -------------------------------------------------------------
+
+    def _follow(self, following: Following) -> None:
+        """Take in the lanes that have joined, and close those that have ended and are drained."""
+        for each in self._drained:
+            if not each.reader.kept:
+                self._drained.remove(each)
+                self.rings = self.rings.without(each)
+                self.waiter.leave(each, self.open)
+                each.close()
+                break  # the others come next time
+        following.look(self._join)
+
+    def _join(self, attachment: Attachment) -> None:
+        if len(self.open) == 1:
+            self._order.is_late(self.open[0].by_this_clock(self._timestamp))
+        retired, attachments = self.rings
+        self.rings = Rings(retired, (*attachments, attachment))
+        self.joined.append(replace(attachment.joined, initial=False))
+        self.open.append(attachment)
+        self._order.restart(self.open)
+        self.waiter.join(attachment)
+
+    def _give_up(self, attachment: Attachment, error: TapError) -> None:
+        """Drop a lane that cannot be read any more, and name it. Raises if it was the only one."""
+        if len(self.refused) + 1 == len(self.joined):
+            self.ended_by = EndedBy.ERROR
+            raise error
+        self.open.remove(attachment)
+        self._order.leave(attachment)
+        info = attachment.registry.info
+        self.refused.append(refusal(info.engine, info.lane, error))
+
+    def _drop_ended(self, now: int) -> None:
+        """Drop the lanes that have ended and are drained."""
+        if len(self.open) > 1:
+            if now < self._check_ns:
+                return
+            self._check_ns = now + _CHECK_NS
+        for each in list(self.open):
+            try:
+                reason = each.ended_by()
+                if reason is None or not each.reader.is_empty():
+                    continue
+                each.reader.note_final_gap()
+            except TapError as error:
+                self._give_up(each, error)
+                continue
+            self.open.remove(each)
+            self._order.leave(each)
+            if reason == EndedBy.EXPIRED and self.deadline_ns is not None:
+                reason = EndedBy.DURATION  # the engine ended what was asked for here
+            self.ended.append(ending(each.registry, reason))
+            self._drained.append(each)
+
+    def _has_ended(self, now: int) -> bool:
+        """Whether there is no lane, and none can be expected; ``ended_by`` then says why."""
+        if self.open:
+            self._alone_ns = 0
+            return False
+        reason = self.ended[-1].reason if self.ended else EndedBy.ERROR
+        self._alone_ns = self._alone_ns or now
+        linger_ns = 0 if self.following is None else self.following.linger_ns
+        if reason in _MAY_RESTART and now - self._alone_ns < linger_ns:
+            return False
+        self.ended_by = self.ended_by or reason
+        return True
+
+    # ---- waiting -----------------------------------------------------------------------
 
     def _wait(self, turn: Turn, since: int, until: int) -> None:
         """Wait for a frame in a turn, as a thread does that an event loop has sent."""
@@ -176,63 +311,39 @@ class Merge:
     def _sleep(self, since: int, until: int) -> None:
         self.sleeper = get_native_id()
         try:
-            self.waiter.wait(self.open, since, until)
+            held_ns = self._held_ns()
+            if held_ns is None:
+                self.waiter.wait(self.open, since, until)
+            else:
+                time.sleep(held_ns / _NS)
         finally:
             self.sleeper = 0
 
+    def _held_ns(self) -> int | None:
+        """How long the oldest frame waits for other lanes; None if there is none that waits."""
+        return self._order.wait_ns() if len(self.open) > 1 else None
+
     def _has_news(self) -> bool:
-        """Whether there is a frame to take, or an end or an error to learn of."""
+        """Whether there is a frame to take, or an end, an error or a lane to learn of."""
         if not self.goes_on():  # asked in its turn: a closed session's rings are unmapped
             return True
+        if self.following is not None and monotonic_ns() >= self.following.due_ns:
+            return True
         try:
-            return not self.open or any(
-                not each.reader.is_empty() or each.ended_by() for each in self.open
-            )
+            if len(self.open) == 1:
+                only = self.open[0]
+                return not only.reader.is_empty() or only.ended_by() is not None
+            if self._order.next(self._last_ns) is not None:
+                return True
+            now = monotonic_ns()
+            return now >= self._check_ns and any(map(_has_ended_unseen, self.open))
         except TapError:
             return True  # ``take`` raises it again
 
-    def _furthest_behind(self) -> Attachment | None:
-        first, earliest = None, _NEVER_NS
-        for each in tuple(self.open):
-            try:
-                time_ns = each.next_time_ns()
-            except TapError as error:
-                if not self._goes_on_without(each, error):
-                    raise
-                continue
-            if time_ns is not None and time_ns < earliest:
-                first, earliest = each, time_ns
-        return first
-
-    def _goes_on_without(self, attachment: Attachment, error: TapError) -> bool:
-        """Drop a lane that cannot be read any more, and name it; False if there is no other one."""
-        if len(self.refused) + 1 == len(self.attachments):
-            self.ended_by = EndedBy.ERROR
-            return False
-        self.open.remove(attachment)
-        info = attachment.registry.info
-        self.refused.append(refusal(info.engine, info.lane, error))
-        return True
-
-    def _drop_ended(self) -> None:
-        """Drop the lanes that have ended and are drained; after the last one, say why."""
-        for each in list(self.open):
-            try:
-                reason = each.ended_by()
-                if reason is None or not each.reader.is_empty():
-                    continue
-                each.reader.note_final_gap()
-            except TapError as error:
-                if not self._goes_on_without(each, error):
-                    raise
-                continue
-            self.open.remove(each)
-            if reason == EndedBy.EXPIRED and self.deadline_ns is not None:
-                reason = EndedBy.DURATION  # the engine ended what was asked for here
-            self.ended.append(ending(each.registry, reason))
-        if not self.open and self.ended_by is None:
-            self.ended_by = self.ended[-1].reason if self.ended else EndedBy.ERROR
-
     def _wait_until(self, until: int | None) -> int:
-        bounds = [bound for bound in (until, self.deadline_ns) if bound is not None]
+        bounds = [bound for bound in (until, self._last_ns) if bound is not None]
         return min(bounds, default=_NEVER_NS)
+
+
+def _has_ended_unseen(each: Attachment) -> bool:
+    return each.ended_by() is not None

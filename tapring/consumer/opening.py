@@ -8,35 +8,36 @@ from contextlib import suppress
 from time import monotonic_ns
 from typing import Any, Final
 
-import msgspec
-
 from ..errors import (
     EngineNotFound,
     NotPermitted,
     SessionBusy,
     SessionNotFound,
-    StageNotFound,
     TapError,
 )
 from ..events.redaction import Redactor
 from ..events.selection import Select
 from ..events.sieve import OnDecodeError, make_sieve
 from ..shm.discovery import Lanes, find
-from ..shm.limits import check_sample, duration_in_ns, slots_in, stage_index
-from ..shm.names import split_address
+from ..shm.limits import check_sample
+from ..shm.names import is_pattern, matches, split_address
 from ..shm.refusals import LaneRefused, alike, error_for, in_words, refusal
 from ..shm.registry import Registry
 from ..shm.row import Row
 from ..shm.table import TABLE_TIMEOUT_S
 from ..wire import layout
 from ..wire.layout import Owner
-from .attachment import CLOSE_TIMEOUT_S, Attachment, kind_of
+from .attachment import CLOSE_TIMEOUT_S, Attachment
 from .intake import AT_MOST_ONCE, DELIVERIES
+from .joining import Asked, Following, Requests, open_session
+from .merge import LAG_NS
 from .session import Session
-from .waiting import POLL, WAKES, make_waiter
+from .waiting import DOORBELL, POLL, WAKES, make_waiter
 
 _NS: Final = 1_000_000_000
 _FIND_POLL_S: Final = 0.05
+LINGER_S: Final = 1.0
+_LONGEST_LAG_S: Final = 10.0
 
 
 def capture(
@@ -54,17 +55,25 @@ def capture(
     redact: Redactor | None = None,
     type: Any = None,  # noqa: A002
     on_decode_error: OnDecodeError | None = None,
+    follow: bool = False,
+    linger: float = LINGER_S,
+    merge_lag: float = LAG_NS / _NS,
 ) -> Session:
     """Open a session of ``stage`` on every lane of an engine, or on one lane, and read them as one.
 
     You receive every batch that starts after this call returns. The call takes 2 ms: the engine
     maps a new ring in small steps, so batches that start before may be missing.
 
+    Of an engine, lanes that start while the session runs are read, too, from their first batch: new
+    workers, those that replace others, and a restarted engine. The session ends when no lane has
+    been left for ``linger`` seconds.
+
     If some lanes cannot be read, the others are: ``lanes_refused`` of the session, and of its
     stats, says which and why. The errors below are raised if no lane can be read, or if the one
     that ``address`` names cannot.
 
-    address: ``ENGINE`` or ``ENGINE.LANE``, or the pid of one of its processes.
+    address: ``ENGINE``, a pattern of engines (``web-*``), ``ENGINE.LANE``, or the pid of one of
+    its processes.
     stage: the stage to read.
     duration: seconds; None lasts as long as the engine allows.
     buffer_bytes: the size of each ring; None takes the engine's default.
@@ -84,6 +93,12 @@ def capture(
     type: decode the events of a ``json`` or ``lines`` stage into this type (a msgspec.Struct, for
     example). An event that does not fit is counted in ``stats.decode_errors`` and passed, with the
     error, to ``on_decode_error``.
+    follow: stay when no lane is left, until a new one starts. The same as an infinite ``linger``.
+    linger: how many seconds to stay then. If the last lane did not exit or die, but its session
+    ended (by the engine's limit, for example), this session ends at once.
+    With ``follow``, ``wait`` is infinite, too.
+    merge_lag: how many seconds an event waits at most for earlier events of other lanes. A frame
+    that comes later is handed out, marked as ``late``, and counted. 0: nothing waits.
 
     Raises EngineNotFound, StageNotFound, SessionLimit, SessionBusy, DurationLimit, BufferLimit,
     SharedMemoryFull, RingCorrupt, VersionMismatch, NotPermitted; SessionNotFound if the session is
@@ -95,21 +110,50 @@ def capture(
         raise ValueError(
             f"{address!r} names a session; use attach_session() to read one that exists"
         )
+    if follow and (lane is not None or keep):
+        raise ValueError(
+            "follow reads lanes that start later, so it needs an engine and not one lane of it, "
+            "and a session that is not kept"
+        )
+    if is_pattern(engine) and wake == DOORBELL:
+        raise ValueError("a doorbell is for one engine; wait for several with wake='poll'")
     if duration is not None and not 0 < duration < math.inf:
         raise ValueError(f"duration must be a positive number of seconds, not {duration!r}")
     _check_delivery(delivery)
     _check_wake(wake)
     check_sample(sample)
-    asked = _Asked(stage, duration, buffer_bytes, Owner.NOBODY if keep else Owner.CONSUMER, sample)
-    lanes = _find(engine, lane, wait)
-    attachments = _open_sessions(lanes, asked)
+    if not (linger >= 0 and 0 <= merge_lag <= _LONGEST_LAG_S):
+        raise ValueError(
+            f"linger must be at least 0 s, not {linger!r}, and merge_lag from 0 to "
+            f"{_LONGEST_LAG_S} s, not {merge_lag!r}"
+        )
+    asked = Asked(stage, duration, buffer_bytes, Owner.NOBODY if keep else Owner.CONSUMER, sample)
+    requests = None if lane is not None or keep else Requests(asked.request(engine))
+    attachments: list[Attachment] = []
     try:
+        if requests is not None:
+            requests.publish()  # before the lanes are listed: see ``requests``
+        lanes = _find(engine, lane, math.inf if follow else wait)
+        seen = [(each.info.engine, each.info.lane) for each in lanes.registries]
+        seen += [(each.engine, each.lane) for each in lanes.refused]
+        if requests is not None and not matches(lanes.registries[0].info.engine, engine):
+            requests.withdraw()  # the address is the pid of one process
+            requests = None
+        if requests is not None:
+            requests.publish([each.segment.owner for each in lanes.registries])
+        attachments = _open_sessions(lanes, asked, requests)
         sieve = make_sieve(attachments[0].kind, select, redact, type, on_decode_error)
         waiter = make_waiter(wake, attachments)
         _wait_for_the_engine(attachments)
     except BaseException:
         _close_all(attachments)
+        if requests is not None:
+            requests.withdraw()
         raise
+    following = None
+    if requests is not None:
+        linger_ns = math.inf if follow else linger * _NS
+        following = Following(requests, asked, seen, attachments[0], linger_ns)
     # The engine ends a kept session: each consumer's own deadline would begin anew.
     deadline = None if duration is None or keep else monotonic_ns() + round(duration * _NS)
     return Session(
@@ -119,6 +163,9 @@ def capture(
         sieve=sieve,
         waiter=waiter,
         lanes_refused=tuple(lanes.refused),
+        following=following,
+        lag_ns=round(merge_lag * _NS),
+        engine=engine if is_pattern(engine) else None,
     )
 
 
@@ -250,17 +297,7 @@ def _row_of(
         raise SessionNotFound(f"{error}. Lanes that cannot be read: {others}") from None
 
 
-class _Asked(msgspec.Struct, frozen=True):
-    """What each lane's session is asked for."""
-
-    stage: str
-    duration: float | None
-    buffer_bytes: int | None
-    owner: Owner
-    sample: int
-
-
-def _open_sessions(lanes: Lanes, asked: _Asked) -> list[Attachment]:
+def _open_sessions(lanes: Lanes, asked: Asked, requests: Requests | None) -> list[Attachment]:
     """Open a session on each lane; move those that cannot be read to ``lanes.refused``.
 
     A lane that closes meanwhile is skipped. Raises if no lane can be read.
@@ -274,7 +311,8 @@ def _open_sessions(lanes: Lanes, asked: _Asked) -> list[Attachment]:
         while registries:
             registry = registries[0]
             try:
-                attachments.append(_open_session(registry, asked, attachments))
+                first = attachments[0] if attachments else None
+                attachments.append(open_session(registry, asked, requests, first))
             except EngineNotFound as error:
                 gone = error
                 registry.close()
@@ -307,41 +345,3 @@ def _close_all(attachments: list[Attachment]) -> None:
     for attachment in attachments:
         attachment.registry.table.free(attachment.row, CLOSE_TIMEOUT_S)
         attachment.close()
-
-
-def _open_session(registry: Registry, asked: _Asked, others: list[Attachment]) -> Attachment:
-    """Open a session on one lane, unless its stage is not like that of ``others``."""
-    info, address = registry.info, registry.address
-    stage = stage_index(address, asked.stage, [each.name for each in info.stages])
-    if others:
-        _check_alike(registry, stage, others[0])
-    duration_ns = duration_in_ns(address, asked.duration, info.max_duration_ns)
-    size = info.buffer_bytes if asked.buffer_bytes is None else asked.buffer_bytes
-    slots = slots_in(address, size, info.slot_bytes, info.max_buffer_bytes)
-    row = registry.register(
-        stage=stage,
-        slots=slots,
-        slot_bytes=info.slot_bytes,
-        duration_ns=duration_ns,
-        owner=asked.owner,
-        sample=asked.sample,
-        timeout_s=TABLE_TIMEOUT_S,
-    )
-    try:
-        return Attachment(registry, row, owned=asked.owner == Owner.CONSUMER)
-    except BaseException:
-        registry.table.free(row, CLOSE_TIMEOUT_S)
-        raise
-
-
-def _check_alike(registry: Registry, stage: int, first: Attachment) -> None:
-    """Raise StageNotFound if a stage is not like that of the lane ``first``: one kind is read."""
-    kinds = [kind_of(registry, stage), first.kind]
-    here, there = (f"{kind.name} {kind.describe()}".strip() for kind in kinds)
-    if here != there:
-        name = registry.info.stages[stage].name
-        raise StageNotFound(
-            f"the stage {name!r} of {registry.address} carries {here}, but that of "
-            f"{first.registry.address}, which is read, carries {there}; capture one lane at a "
-            f"time: ENGINE.LANE"
-        )

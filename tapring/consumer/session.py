@@ -6,7 +6,6 @@ it waits (``waiting``). What it takes passes the sieve, is released and counted 
 
 from __future__ import annotations
 
-from _thread import get_ident
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -16,15 +15,16 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from ..ended_by import EndedBy
 from ..events.sieve import Failure, Sieve
 from ..frame import Frame
 from ..shm.refusals import LaneRefused
 from ..thrown_in import was_thrown_in
 from .attachment import Attachment
 from .intake import AT_LEAST_ONCE, AT_MOST_ONCE, Intake
-from .lane_ended import LaneEnded
-from .merge import Merge
+from .iterating import Batches
+from .joining import Following
+from .lanes import LaneEnded, LaneJoined
+from .merge import LAG_NS, Merge
 from .stats import Stats
 from .turn import takes_turns
 from .waiting import Poll, Waiter
@@ -58,10 +58,6 @@ class Session:
     owner); ``evicted``; ``error``; the reason that was given to ``end``; or, in a forked child,
     ``fork``, because the session stays with the parent.
 
-    ``unknown_clocks`` names the lanes whose clocks cannot be compared with this process's, because
-    one of the two has no /proc that tells its time namespace. Their clocks are taken to be this
-    one, and their wall-clock times are as of the engine's start.
-
     ``lanes_refused`` says which lanes of the engine could not be read, and why: as the session was
     opened, or later on.
 
@@ -78,17 +74,20 @@ class Session:
         sieve: Sieve | None = None,
         waiter: Waiter | None = None,
         lanes_refused: tuple[LaneRefused, ...] = (),
+        following: Following | None = None,
+        lag_ns: int = LAG_NS,
+        engine: str | None = None,
     ) -> None:
-        self._merge = Merge(attachments, deadline_ns, waiter or Poll())
+        self._merge = Merge(
+            attachments, deadline_ns, waiter or Poll(), lag_ns=lag_ns, following=following
+        )
         self._intake = Intake(self._merge, sieve, keep=delivery == AT_LEAST_ONCE)
         self._turn = self._intake.turn
         self.away = self._intake.away
         first = attachments[0]
         info = first.registry.info
         stage = info.stages[first.row.stage]
-        self.engine = info.engine
-        self.lanes = tuple(each.registry.info.lane for each in attachments)
-        self.ids = tuple(each.row.id for each in attachments)
+        self.engine = engine or info.engine
         self._lanes_refused = lanes_refused
         self.stage = stage.name
         kind = first.kind if sieve is None else sieve.kind
@@ -97,9 +96,6 @@ class Session:
         self.sample = first.row.sample
         self.budget = first.registry.budget
         self.engine_redacts = stage.redact
-        self.unknown_clocks = tuple(
-            each.registry.info.lane for each in attachments if not each.clock.known
-        )
 
     @property
     def ended_by(self) -> str | None:
@@ -120,6 +116,30 @@ class Session:
         self._merge.on_idle = call
 
     @property
+    def lanes_joined(self) -> tuple[LaneJoined, ...]:
+        """The lanes that this session reads or has read, in the order in which they joined."""
+        return tuple(self._merge.joined)
+
+    @property
+    def lanes(self) -> tuple[str, ...]:
+        """The ids of these lanes."""
+        return tuple(each.lane for each in self.lanes_joined)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The session's id in each of these lanes."""
+        return tuple(each.session for each in self.lanes_joined)
+
+    @property
+    def unknown_clocks(self) -> tuple[str, ...]:
+        """The lanes whose clocks cannot be compared with this process's.
+
+        One of the two has no /proc that tells its time namespace. The clocks are then taken to be
+        the same, and wall-clock times are as of the engine's start.
+        """
+        return tuple(each.lane for each in self.lanes_joined if not each.clock_known)
+
+    @property
     def wake(self) -> str:
         """How the session waits for frames: ``"poll"``, ``"doorbell"`` or ``"spin"``."""
         return self._merge.waiter.wake
@@ -132,13 +152,14 @@ class Session:
     @property
     def addresses(self) -> tuple[str, ...]:
         """``ENGINE.LANE:ID`` for each lane: the addresses that ``attach_session`` takes."""
-        pairs = zip(self.lanes, self.ids, strict=True)
-        return tuple(f"{self.engine}.{lane}:{number}" for lane, number in pairs)
+        return tuple(each.address for each in self.lanes_joined)
 
     @property
     def lanes_refused(self) -> tuple[LaneRefused, ...]:
         """The lanes that could not be read when the session was opened, or not to their end."""
-        return (*self._lanes_refused, *self._merge.refused)
+        following = self._merge.following
+        joining = () if following is None else following.refused
+        return (*self._lanes_refused, *joining, *self._merge.refused)
 
     @property
     def lanes_ended(self) -> tuple[LaneEnded, ...]:
@@ -149,7 +170,11 @@ class Session:
     def stats(self) -> Stats:
         """The account so far; after ``close``, the final one."""
         return replace(
-            self._intake.stats, lanes_refused=self.lanes_refused, lanes_ended=self.lanes_ended
+            self._intake.stats,
+            late=self._merge.late,
+            lanes_refused=self.lanes_refused,
+            lanes_joined=self.lanes_joined,
+            lanes_ended=self.lanes_ended,
         )
 
     @property
@@ -183,7 +208,7 @@ class Session:
     # ---- reading -----------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Any]:
-        return chain.from_iterable(_Batches(self._intake))
+        return chain.from_iterable(Batches(self._intake))
 
     @takes_turns
     def frames(self, *, limit: int | None = None) -> Iterator[Frame]:
@@ -333,55 +358,6 @@ class Session:
         # Without this, a forgotten Session would keep its descriptor, and so the reader's lock.
         with suppress(Exception):
             self.close(handled=False)
-
-
-class _Batches:
-    """An iterator of iterators: each over the events of the next frame.
-
-    If several threads share what chains them, one may come while the events of the last frame are
-    not handed out: it gets the same iterator. At least once, they must not share it. If the second
-    one is refused, ``chain`` is at its end for the first one, too: so the session ends, and says
-    that it is by an error.
-    """
-
-    __slots__ = ("_intake", "_reader", "_turn")
-
-    def __init__(self, intake: Intake) -> None:
-        self._intake = intake
-        self._turn = intake.turn
-        self._reader = 0  # the thread that had the last frame, at least once
-
-    def __iter__(self) -> _Batches:
-        return self
-
-    @takes_turns
-    def __next__(self) -> Iterator[Any]:
-        intake, turn = self._intake, self._turn
-        token = None
-        try:
-            try:
-                token = turn.free.pop()
-            except IndexError as error:
-                if was_thrown_in(error):
-                    raise
-            if token is None and (token := turn.wait(None)) is None:
-                raise StopIteration
-            events = intake.events(None)
-            if intake.keep:
-                self._reader = get_ident()
-        except RuntimeError:
-            if self._reader not in (0, get_ident()):
-                intake.merge.end(EndedBy.ERROR)
-            raise
-        finally:
-            if token is not None:
-                token.home.append(token)
-                token = None  # a traceback may keep this frame
-            if turn.callers:
-                turn.call_next()
-        if events is None:
-            raise StopIteration
-        return events
 
 
 def _until(timeout: float | None) -> int | None:

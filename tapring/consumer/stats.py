@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
 from ..events.sieve import KeptAway
 from ..shm.refusals import LaneRefused
 from ..wire.ledger import within_a_word
-from .attachment import Attachment
-from .lane_ended import LaneEnded
+from .lanes import LaneEnded, LaneJoined
+from .rings import Rings
 
 
 class Stats(msgspec.Struct, frozen=True):
@@ -36,9 +34,13 @@ class Stats(msgspec.Struct, frozen=True):
     engine_share: share of the engine's time that all its sessions take. With several lanes,
     ``served``, ``cost_ns`` and ``engine_share`` are those of the lane that is worst off.
 
+    late: handed on after a later event of another lane, because the engine published them later
+    than ``merge_lag`` allows, or their lane was found only then.
+
     lanes_refused: the engine's lanes that could not be read, or not to their end, with the
-    reasons. The counts above include their events as far as they were read. lanes_ended: the lanes
-    that have ended, in that order.
+    reasons. The counts above include their events as far as they were read. lanes_joined: the lanes
+    that were read, in the order in which they joined. lanes_ended: those that have ended, in that
+    order.
     """
 
     offered: int = 0
@@ -60,7 +62,9 @@ class Stats(msgspec.Struct, frozen=True):
     served: float = 1.0
     cost_ns: int = 0
     engine_share: float = 0.0
+    late: int = 0
     lanes_refused: tuple[LaneRefused, ...] = ()
+    lanes_joined: tuple[LaneJoined, ...] = ()
     lanes_ended: tuple[LaneEnded, ...] = ()
 
 
@@ -72,7 +76,7 @@ class HandedOut(msgspec.Struct):
 
 
 def account(
-    attachments: Sequence[Attachment],
+    rings: Rings,
     handed_out: HandedOut,
     away: KeptAway,
     *,
@@ -84,8 +88,8 @@ def account(
     unreleased: events that were handed out and are not released yet, less those that are released
     and were not handed out.
     """
-    first, *others = [each.ledger() for each in attachments]
-    ledger = sum(others, start=first)
+    attachments = rings.attachments
+    ledger = sum([each.ledger() for each in attachments], start=rings.retired.ledger)
     # No more than was captured, even if another thread has read on while this was added up.
     delivered = within_a_word(ledger.delivered + min(unreleased, ledger.unread))
     readers = [each.reader for each in attachments]
@@ -97,10 +101,10 @@ def account(
         redaction_dropped=away.redaction,
         decode_errors=away.decoding,
         bytes=handed_out.bytes,
-        gaps=within_a_word(sum(reader.gaps for reader in readers)),
+        gaps=within_a_word(sum([reader.gaps for reader in readers], start=rings.retired.gaps)),
         split=handed_out.split,
         lag_ns=lag_ns,
-        served=min(reader.account.served() for reader in readers),
-        cost_ns=max(reader.account.cost_ns() for reader in readers),
-        engine_share=max(each.registry.cost_share for each in attachments),
+        served=min([reader.account.served() for reader in readers], default=1.0),
+        cost_ns=max([reader.account.cost_ns() for reader in readers], default=0),
+        engine_share=max([each.registry.cost_share for each in attachments], default=0.0),
     )

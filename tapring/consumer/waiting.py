@@ -8,11 +8,11 @@ from contextlib import suppress
 from time import monotonic_ns
 from typing import Final, Protocol
 
-from ..errors import SessionBusy
+from ..errors import SessionBusy, TapError
 from ..shm.doorbell import Bell
 from ..shm.row import NO_BELL
 from ..wire.ordering import full_barrier
-from .attachment import Attachment
+from .attachment import JOIN_TIMEOUT_S, Attachment
 
 POLL: Final = "poll"
 DOORBELL: Final = "doorbell"
@@ -49,6 +49,12 @@ class Waiter(Protocol):
         The argument ``wait`` calls the method in the session's turn; a thread may call it.
         """
 
+    def join(self, attachment: Attachment) -> None:
+        """Wait for this one, too, from now on."""
+
+    def leave(self, attachment: Attachment, others: Sequence[Attachment]) -> None:
+        """Let go of a ring that is about to be closed, while the ``others`` go on."""
+
     def unlink(self) -> None:
         """Stop asking the engine to wake this consumer; remove what was made for it."""
 
@@ -84,6 +90,12 @@ class Poll:
         from asyncio import sleep
 
         await sleep(_pause_s(monotonic_ns(), since_ns, until_ns))
+
+    def join(self, attachment: Attachment) -> None:
+        """Do nothing: ``wait`` is told each time what to look at."""
+
+    def leave(self, attachment: Attachment, others: Sequence[Attachment]) -> None:
+        """Do nothing: ``wait`` is told each time what to look at."""
 
     def unlink(self) -> None:
         """Do nothing: the engine was asked for nothing."""
@@ -125,17 +137,9 @@ class Doorbell:
     wake = DOORBELL
 
     def __init__(self, attachments: Sequence[Attachment]) -> None:
-        first = attachments[0]
-        self._attachments = attachments
-        self._bell = Bell.make(first.bell_name, first.registry.segment.owner)
-        try:
-            bell = first.new_bell()
-            for each in attachments:
-                each.registry.table.hang_bell(each.row, bell)
-        except BaseException:
-            self.unlink()
-            self.close()
-            raise
+        self._attachments = list(attachments)
+        self._bell: Bell
+        self._hang(attachments[0])
 
     def wait(self, attachments: Sequence[Attachment], since_ns: int, until_ns: int) -> None:
         """Sleep until a frame is published, but 50 ms at most."""
@@ -156,6 +160,43 @@ class Doorbell:
         from asyncio import to_thread
 
         await to_thread(wait)
+
+    def join(self, attachment: Attachment) -> None:
+        """Let that lane's engine post the doorbell, too. If it cannot be told, 50 ms bound it."""
+        self._attachments.append(attachment)
+        with suppress(TapError):
+            if self._holder in self._attachments:
+                attachment.registry.table.hang_bell(attachment.row, self._of, JOIN_TIMEOUT_S)
+            else:
+                self._hang_again(attachment)
+
+    def leave(self, attachment: Attachment, others: Sequence[Attachment]) -> None:
+        """Go on without that ring. If the doorbell bears its name, hang another one."""
+        self._attachments.remove(attachment)
+        if self._holder is attachment and others:
+            with suppress(TapError):
+                self._hang_again(others[0])
+
+    def _hang_again(self, holder: Attachment) -> None:
+        old = self._bell
+        try:
+            self._hang(holder)
+        except BaseException:
+            self._bell = old  # nobody posts it any more, so each wait takes its 50 ms
+            raise
+        old.close()
+
+    def _hang(self, holder: Attachment) -> None:
+        """Make a doorbell in the name of one session, and tell the engines of all to post it."""
+        self._bell = Bell.make(holder.bell_name, holder.registry.segment.owner)
+        self._holder, self._of = holder, holder.new_bell()
+        try:
+            for each in self._attachments:
+                each.registry.table.hang_bell(each.row, self._of)
+        except BaseException:
+            self.unlink()
+            self.close()
+            raise
 
     def unlink(self) -> None:
         """Take the doorbell out of the rows, and its name out of /dev/shm."""

@@ -49,7 +49,7 @@ class Report:
         session, sink = self.session, self.sink
         stats = msgspec.structs.asdict(session.stats)
         del stats["lag_ns"]
-        refused, ended = stats.pop("lanes_refused"), stats.pop("lanes_ended")
+        lanes = {name: stats.pop(name) for name in ("lanes_refused", "lanes_joined", "lanes_ended")}
         return {
             **stats,
             "filtered_by": {step: count for step, count in self.filtered_by().items() if count},
@@ -67,8 +67,7 @@ class Report:
             "duration_ms": round(self.seconds * 1000),
             "engine": session.engine,
             "lanes": list(session.lanes),
-            "lanes_refused": [msgspec.to_builtins(lane) for lane in refused],
-            "lanes_ended": [msgspec.to_builtins(lane) for lane in ended],
+            **{name: list(map(msgspec.to_builtins, each)) for name, each in lanes.items()},
             **({"unknown_clocks": list(session.unknown_clocks)} if session.unknown_clocks else {}),
             "stage": session.stage,
             "ended_by": session.ended_by,

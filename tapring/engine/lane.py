@@ -21,7 +21,7 @@ from ..shm.info import LaneInfo
 from ..shm.names import new_lane
 from ..shm.registry import Registry
 from ..shm.row import Row
-from ..shm.sweep import sweep
+from ..shm.sweep import sweep, sweep_lane
 from ..thrown_in import was_thrown_in
 from ..wire.layout import Ended, Owner
 from .complaints import Complaints
@@ -63,6 +63,7 @@ class Lane:
     """
 
     __slots__ = (
+        "_awaited",
         "_claiming",
         "_closed",
         "_complaints",
@@ -84,6 +85,7 @@ class Lane:
         *,
         sweeps: bool,
     ) -> None:
+        self._awaited = False
         self._sweeps = sweeps
         self._complaints = complaints
         self._gate = gate
@@ -238,14 +240,17 @@ class Lane:
         self.roster.close()
         self.registry.mark_closed()
         self._finish_claims()
-        self.registry.unlink()
+        self._awaited = not self.registry.unlink()
 
     def close(self) -> None:
         """Close the registry, and with it give up the lock that says that the lane lives."""
         self.registry.detach()  # a thread that compares generations just now has a view
-        if self._sweeps:
-            with suppress(TapError):
-                sweep(self.registry.info.engine, own=True)
+        info = self.registry.info
+        with suppress(TapError):
+            if self._sweeps:
+                sweep(info.engine, own=True)
+            elif self._awaited:  # its consumer may have come and gone meanwhile
+                sweep_lane(info.engine, info.lane, own=True)
 
     def detach(self) -> None:
         """In a forked child: let go of the parent's lane without a trace.

@@ -310,8 +310,8 @@ class Tap:
             registry.abandon()
             raise
         self._complaints.enter(self._gate, registry)
+        lane.calibrate(self.snapshot)  # first, because sessions may be open already
         self._generation = lane.generation()
-        lane.calibrate(self.snapshot)
         exit_with_the_worker()
 
     def _described(self) -> LaneInfo:

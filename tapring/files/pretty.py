@@ -28,7 +28,8 @@ class Look(msgspec.Struct, frozen=True):
     """How events are shown to people.
 
     colour: with colours. screenful: an event is a line with the time, and below it indented JSON.
-    lanes: each line says which lane its event is from. utc: times are UTC, and not local.
+    lanes: each line says which lane its event is from, which it also does once a second lane has
+    joined. utc: times are UTC, and not local.
     """
 
     colour: bool = False
@@ -50,6 +51,7 @@ class Pretty:
         self._off = "\x1b[0m" if colour else ""
         self._show = self._screenful if look.screenful else self._line
         self._lanes = look.lanes
+        self._lane = ""  # of the first frame
         self._time = time.gmtime if look.utc else time.localtime
         self._zone = "Z" if look.utc else ""
 
@@ -58,6 +60,8 @@ class Pretty:
         seconds, ns = divmod(frame.timestamp, _NS)
         clock = time.strftime("%H:%M:%S", self._time(seconds))
         stamp = self._painted("dim", f"{clock}.{ns // 1_000_000:03d}{self._zone}")
+        self._lane = self._lane or frame.lane
+        self._lanes = self._lanes or frame.lane != self._lane
         if self._lanes:
             stamp = f"{stamp} {self._painted(_colour_of(frame.lane), frame.lane)}"
         shown = []

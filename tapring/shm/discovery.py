@@ -16,6 +16,7 @@ from ..errors import EngineNotFound, SharedMemoryFull, TapError, suggest
 from ..wire.layout import Owner, RowState
 from ..wire.ledger import Counters, within_a_word
 from .info import StageInfo
+from .names import is_pattern, matches
 from .refusals import LaneRefused, error_for, may_live, refusal
 from .registry import Registry
 from .rings import account_of
@@ -115,10 +116,10 @@ class Lanes(NamedTuple):
 def find(engine: str, lane: str | None = None, session: int | None = None) -> Lanes:
     """Open the registries of all running lanes of ``engine``, or of the lane ``lane``.
 
-    ``engine`` may also be the pid of an engine's process, unless an engine is called like it. With
-    ``session``, also those of dead lanes that still have that session's ring. Raises
-    EngineNotFound, which suggests similar names, and, if no lane could be opened, NotPermitted and
-    the other errors of ``Registry.attach``.
+    ``engine`` may also be a pattern (``web-*``), or the pid of an engine's process, unless an
+    engine is called like it. With ``session``, also those of dead lanes that still have that
+    session's ring. Raises EngineNotFound, which suggests similar names, and, if no lane could be
+    opened, NotPermitted and the other errors of ``Registry.attach``.
     """
     try:
         return _find(engine, None if lane is None else [lane], session)
@@ -143,23 +144,23 @@ def _of_process(pid: str) -> list[EngineInfo]:
 def _find(engine: str, lanes: Sequence[str] | None, session: int | None) -> Lanes:
     found = Lanes([], [])
     not_living: list[LaneRefused] = []
-    for _, lane_id in lanes_of(engine):
-        if lanes is not None and lane_id not in lanes:
+    for name, lane_id in lanes_of(None if is_pattern(engine) else engine):
+        if not matches(name, engine) or (lanes is not None and lane_id not in lanes):
             continue
         try:
-            registry = Registry.attach(engine, lane_id)
+            registry = Registry.attach(name, lane_id)
         except EngineNotFound:
-            sweep_lane(engine, lane_id, own=True)  # removes one that was never finished
+            sweep_lane(name, lane_id, own=True)  # removes one that was never finished
             continue
         except TapError as error:
-            refused = found.refused if may_live(engine, lane_id) else not_living
-            refused.append(refusal(engine, lane_id, error))
+            refused = found.refused if may_live(name, lane_id) else not_living
+            refused.append(refusal(name, lane_id, error))
             continue
         if _runs(registry) or _has_ring(registry, session):
             found.registries.append(registry)
         else:
             registry.close()
-            sweep_lane(engine, lane_id)
+            sweep_lane(name, lane_id)
     if found.registries:
         return found
     refused = found.refused or not_living
@@ -220,7 +221,8 @@ def not_found(engine: str, lane: str | None = None) -> EngineNotFound:
         )
     known = sorted({info.name for info in running})
     there = f"running: {', '.join(known)}" if known else NOTHING_RUNS
-    return EngineNotFound(f"no engine called {engine!r} runs{suggest(engine, known)}; {there}")
+    called = f"whose name matches {engine!r}" if is_pattern(engine) else f"called {engine!r}"
+    return EngineNotFound(f"no engine {called} runs{suggest(engine, known)}; {there}")
 
 
 def _engine_info(registry: Registry) -> EngineInfo:

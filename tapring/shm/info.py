@@ -84,7 +84,6 @@ def write_header(words: memoryview, size: int, info: LaneInfo, described: bytes)
     words[layout.PID] = os.getpid()
     words[layout.CLOCK_OFFSET_NS] = offset_word(own_offset_ns())
     words[layout.ENGINE_STATE] = EngineState.RUNNING
-    words[layout.NEXT_ID] = 1
     if publish_barrier is not None:
         publish_barrier()
     words[layout.MAGIC] = layout.REGISTRY_MAGIC

@@ -1,10 +1,11 @@
-"""Names of segments and doorbells in /dev/shm, and addresses: assembled and parsed here alone.
+"""Names of what is in /dev/shm, and addresses: assembled and parsed here alone.
 
 Two things that had the same name one after the other are told apart by their epochs.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 from typing import Final, NamedTuple
@@ -15,13 +16,19 @@ _NAME: Final = re.compile(
     rf"(?:{re.escape(layout.SEMAPHORE_PREFIX)})?{layout.NAME_PREFIX}"
     rf"\.({layout.ENGINE_PATTERN})\.({layout.LANE_PATTERN})(?:\.(\d+))?"
 )
+_REQUEST: Final = re.compile(rf"{layout.NAME_PREFIX}\.{layout.REQUEST_PREFIX}([0-9a-f]{{16}})")
+_PATTERN: Final = re.compile(r"[a-z0-9_*?\[\]!-]{1,128}")
+_WILD: Final = frozenset("*?[")
 _ADDRESS: Final = re.compile(
     rf"({layout.ENGINE_PATTERN})(?:\.({layout.LANE_PATTERN}))?(?::([1-9]\d{{0,18}}))?"
 )
 
 
 class Address(NamedTuple):
-    """What an address or a name speaks of: an engine, one lane of it, one session of that."""
+    """What an address or a name speaks of: an engine, one lane of it, one session of that.
+
+    Without a lane, ``engine`` may also be a pattern of engines' names.
+    """
 
     engine: str
     lane: str | None = None
@@ -45,6 +52,22 @@ def new_lane() -> str:
 def new_epoch() -> int:
     """Return a random word (64 bits): it tells a lane, row or doorbell from its predecessor."""
     return int.from_bytes(os.urandom(8), "little")
+
+
+def request_name(epoch: int) -> str:
+    """Return the name of the standing request with that epoch."""
+    return f"{requests_prefix()}{epoch:016x}"
+
+
+def requests_prefix() -> str:
+    """Return how the names of all standing requests begin."""
+    return f"{layout.NAME_PREFIX}.{layout.REQUEST_PREFIX}"
+
+
+def parse_request_name(name: str) -> int | None:
+    """Return the epoch of the standing request of that name; None if it is not such a name."""
+    match = _REQUEST.fullmatch(name)
+    return int(match[1], 16) if match else None
 
 
 def bell_file(name: str) -> str:
@@ -73,13 +96,28 @@ def parse_name(name: str) -> tuple[str, str] | None:
     return (match[1], match[2]) if match else None
 
 
+def is_pattern(engine: str) -> bool:
+    """Return whether ``engine`` is a pattern of engines' names, and not the name of one."""
+    return not _WILD.isdisjoint(engine)
+
+
+def matches(engine: str, pattern: str) -> bool:
+    """Return whether an engine has this name, or a name of this pattern."""
+    return fnmatch.fnmatchcase(engine, pattern) if is_pattern(pattern) else engine == pattern
+
+
 def split_address(address: str) -> Address:
-    """Return engine, lane and session of ``ENGINE[.LANE][:ID]``. Raises ValueError."""
+    """Return engine, or pattern of engines, lane and session of ``ENGINE[.LANE][:ID]``.
+
+    Raises ValueError.
+    """
+    if is_pattern(address) and _PATTERN.fullmatch(address):
+        return Address(address)
     match = _ADDRESS.fullmatch(address)
     if not match:
         raise ValueError(
-            f"Invalid address {address!r}. Try ENGINE, ENGINE.LANE or ENGINE.LANE:ID, "
-            f"such as detector, detector.0a1b2c3d or detector:7"
+            f"Invalid address {address!r}. Try ENGINE, ENGINE.LANE or ENGINE.LANE:ID, such as "
+            f"detector, detector.0a1b2c3d or detector:7, or a pattern of engines, such as 'web-*'"
         )
     engine, lane, session = match.groups()
     return Address(engine, lane, int(session) if session else None)

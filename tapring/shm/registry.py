@@ -7,17 +7,22 @@ loaded and stored here and nowhere else.
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
+from time import monotonic_ns
 
 import msgspec
 
-from ..errors import EngineNotFound, NotPermitted, SharedMemoryFull
+from ..errors import DurationLimit, EngineNotFound, NotPermitted, SharedMemoryFull, TapError
+from ..thrown_in import was_thrown_in
 from ..wire import layout
 from ..wire.layout import EngineState, Owner, RowState, Verdict
 from .clocks import EngineClock, engine_clock
 from .info import READY_TIMEOUT_S, LaneInfo, read_info, write_header
+from .limits import slots_in, stage_index
 from .names import new_epoch, segment_name
-from .rings import create_ring, names_of_sessions, unlink_ring
+from .requests import Request, requests_for
+from .rings import create_ring, names_of, names_of_sessions, unlink_ring
 from .row import Row
 from .segment import Segment, unlink
 from .table import TABLE_TIMEOUT_S, Table
@@ -61,11 +66,14 @@ class Registry:
                 raise FileExistsError(f"the lane {info.lane} was swept while it was made")
             words, table = _mapped(segment, info, writable=True)
             registry = cls(segment, info, words, table)
+            # Not before the name is there: a consumer that does not find it has published before.
+            registry.table.begin(registry._open_requested())
             write_header(words, segment.size, info, described)
             return registry
         except BaseException:
             segment.detach()
-            unlink(name)
+            for each in (*_names_of_sessions(name), name):
+                unlink(each)
             raise
 
     @classmethod
@@ -146,18 +154,44 @@ class Registry:
             raise
         return row
 
-    def unlink(self) -> None:
-        """Remove the names of the registry and of all its rings."""
+    def _open_requested(self) -> list[Row]:
+        """Open the sessions that consumers want of a new lane, as far as its limits allow.
+
+        A consumer whose request fails here opens a session by itself, and is told why it cannot.
+        """
+        rows: list[Row] = []
+        try:
+            for epoch, request in requests_for(self.info.engine):
+                if len(rows) == self.info.max_sessions:
+                    break
+                with suppress(TapError):
+                    row = _requested_row(self.info, request, epoch, len(rows))
+                    create_ring(self.info, row, self.segment.owner)
+                    rows.append(row)
+        except Exception as error:  # the engine has its lane whatever a request is like
+            if was_thrown_in(error):
+                raise
+        return rows
+
+    def unlink(self) -> bool:
+        """Remove the names of the registry and of all its rings; False if some have to stay.
+
+        They stay for a consumer that has not found yet what this lane has opened for its request.
+        """
+        awaited = self.table.awaited_rows()
+        kept = {name for row in awaited for name in names_of(self.info, row)}
         for row in self.table.rows():
-            unlink_ring(self.info, row)
-        with suppress(SharedMemoryFull):  # this process may not open another file to look for more
-            for name in names_of_sessions(self.segment.name):
+            if row not in awaited:
+                unlink_ring(self.info, row)
+        for name in _names_of_sessions(self.segment.name):
+            if name not in kept:
                 unlink(name)
-        unlink(self.segment.name)
+        return not awaited and unlink(self.segment.name)
 
     def abandon(self) -> None:
         """Remove a registry that was made for nothing. What still has views stays mapped."""
-        self.unlink()
+        for name in (*_names_of_sessions(self.segment.name), self.segment.name):
+            unlink(name)
         self.detach()
 
     def close(self) -> None:
@@ -289,6 +323,38 @@ class Registry:
     @budget.setter
     def budget(self, share: float | None) -> None:
         self._words[layout.BUDGET_PPM] = round((share or 0) * layout.PPM)
+
+
+def _requested_row(info: LaneInfo, request: Request, epoch: int, index: int) -> Row:
+    """Return the row of the session that a request wants. Raises for what the lane's limits forbid.
+
+    No consumer waits for the engine to take it up: the first batch does.
+    """
+    longest_ns = info.max_duration_ns
+    if request.duration_ns > longest_ns:
+        raise DurationLimit(f"a request of {request.duration_ns} ns; the limit is {longest_ns} ns")
+    size = request.buffer_bytes or info.buffer_bytes
+    return Row(
+        index=index,
+        state=RowState.OPEN,
+        id=index + 1,
+        epoch=new_epoch(),
+        stage=stage_index(info.engine, request.stage, [each.name for each in info.stages]),
+        slots=slots_in(info.engine, size, info.slot_bytes, info.max_buffer_bytes),
+        slot_bytes=info.slot_bytes,
+        owner=Owner.REQUEST,
+        opened_ns=monotonic_ns() - layout.TAKE_UP_NS,
+        duration_ns=request.duration_ns,
+        pid=os.getpid(),
+        sample=request.sample,
+        request=epoch,
+    )
+
+
+def _names_of_sessions(registry: str) -> list[str]:
+    with suppress(SharedMemoryFull):  # this process may not open another file to look
+        return names_of_sessions(registry)
+    return []
 
 
 def _mapped(segment: Segment, info: LaneInfo, *, writable: bool) -> tuple[memoryview, memoryview]:

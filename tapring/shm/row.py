@@ -40,6 +40,7 @@ class Row(msgspec.Struct, frozen=True, weakref=True):
     pid: int = 0
     sample: int = 1
     bell: BellOf = NO_BELL
+    request: int = 0
 
 
 # The one list of fields: reading and writing both go by it.
@@ -54,6 +55,7 @@ _FIELDS: Final = {
     "duration_ns": layout.ROW_DURATION_NS,
     "pid": layout.ROW_PID,
     "sample": layout.ROW_SAMPLE,
+    "request": layout.ROW_REQUEST,
 }
 _BELL_FIELDS: Final = (layout.ROW_BELL_LANE, layout.ROW_BELL_ID, layout.ROW_BELL_EPOCH)
 

@@ -18,6 +18,7 @@ from ..wire import layout
 from ..wire.ledger import Ledger
 from .names import bell_file, parse_name, prefix, segment_name
 from .registry import Registry
+from .requests import abandoned_requests
 from .rings import account_of, names_of_sessions
 from .row import Row
 from .segment import DIRECTORY, Segment, is_own, names, unlink
@@ -52,7 +53,8 @@ def sweep(
     removed: list[Removed] = []
     for name, lane in lanes_of(engine):
         removed += sweep_lane(name, lane, dry_run=dry_run, own=own, patience_s=patience_s)
-    return removed
+    requests = abandoned_requests(own=own)
+    return removed + _remove(requests, "its consumer has died", dry_run, own=own)
 
 
 def sweep_lane(
@@ -80,10 +82,20 @@ def sweep_lane(
         # Locked while its names go, so that no other process attaches to the lane or sweeps it too.
         if not segment.try_lock(layout.LOCK_ENGINE):
             return _sweep_living(engine, lane, dry_run, patience_s)
-        if segment.is_locked(layout.LOCK_ROWS, layout.MAX_ROWS):
+        if segment.is_locked(layout.LOCK_ROWS, layout.MAX_ROWS) or _is_awaited(engine, lane, own):
             return []
         # The registry first: a consumer that attaches meanwhile then sees why a ring is gone.
         return _remove([name, *names_of_sessions(name)], "its engine has died", dry_run, own=own)
+
+
+def _is_awaited(engine: str, lane: str, own: bool) -> bool:
+    """Whether a consumer still has to find what a dead lane has opened for its request."""
+    with (
+        suppress(TapError),
+        Registry.attach(engine, lane, patience_s=0.0, own=own, to_look=True) as registry,
+    ):
+        return bool(registry.table.awaited_rows())
+    return False
 
 
 def lanes_of(engine: str | None) -> list[tuple[str, str]]:

@@ -26,6 +26,7 @@ from ..wire.layout import Owner, RowState
 from ..wire.ordering import publish_barrier
 from .info import LaneInfo
 from .mutex import Hold, Mutex
+from .requests import is_standing
 from .rings import names_of, names_of_sessions, unlink_ring
 from .row import BellOf, Row, read_row, words_of, words_of_bell
 from .segment import Segment, unlink
@@ -180,17 +181,23 @@ class Table:
         finally:
             hold.give_back()
 
-    def hang_bell(self, row: Row, bell: BellOf) -> None:
+    def hang_bell(self, row: Row, bell: BellOf, timeout_s: float = TABLE_TIMEOUT_S) -> None:
         """Make the engine post ``bell`` for a session, if the session is still open.
 
         Raises SessionBusy (the table is held).
         """
-        with self.held(TABLE_TIMEOUT_S):
+        with self.held(timeout_s):
             if self.is_open(row):
                 with self._changing():
                     first = layout.row(row.index)
                     for word, value in words_of_bell(bell):
                         self._set(first + word, value)
+
+    def begin(self, rows: list[Row]) -> None:
+        """In a new registry, which no process looks into yet: store its first rows and ids."""
+        for row in rows:
+            self.write(row)
+        self._set(layout.NEXT_ID, 1 + len(rows))
 
     # ---- while the mutex is held -------------------------------------------------------
 
@@ -261,12 +268,26 @@ class Table:
         An open session of an owner that a later minor version has is the engine's to end.
         Needs no mutex if the answer is only a hint.
         """
+        return [row for row in self.rows() if self._is_dead(row)]
+
+    def _is_dead(self, row: Row) -> bool:
+        if row.owner == Owner.ENGINE:
+            return False
+        if row.state == RowState.OPEN and row.owner not in (Owner.CONSUMER, Owner.REQUEST):
+            return False
+        if self.is_read(row):
+            return False
+        return row.owner != Owner.REQUEST or not is_standing(row.request)
+
+    def awaited_rows(self) -> list[Row]:
+        """Return the sessions that this lane has opened for a request, while that stands.
+
+        Its consumer may not have found them yet. It finds them after the engine's end, too.
+        """
         return [
             row
-            for row in self.rows()
-            if row.owner != Owner.ENGINE
-            and (row.owner == Owner.CONSUMER or row.state != RowState.OPEN)
-            and not self.is_read(row)
+            for row in self._open_rows()
+            if row.owner == Owner.REQUEST and is_standing(row.request)
         ]
 
     def nameless(self) -> list[str]:

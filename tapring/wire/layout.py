@@ -55,6 +55,17 @@ later minor versions may use it. ::
 ``sequence`` number of the first event in its stage, the same for all sessions; it may jump.
 ``length``   payload bytes; ``count`` events in it; ``flags`` is 0.
 
+    REQUEST  tapring.~EPOCH
+    +--------+----------------------------------------------+
+    | page 0 | magic format bytes epoch features            |  consumer, once
+    |        | info_bytes                                   |
+    +--------+----------------------------------------------+
+    | page 1 | JSON: engines, stages, limits                |  consumer, once
+    +--------+----------------------------------------------+
+
+A REQUEST stands for as long as its consumer holds its lock. A lane that starts opens a session for
+each request that speaks of it, before it offers its first batch.
+
 A DOORBELL is a POSIX semaphore ``tapring.ENGINE.LANE.ID`` (the file ``sem.NAME``). The consumer of
 that session makes it. It may wait for several sessions with one doorbell, so each row names the
 doorbell to post.
@@ -68,7 +79,7 @@ from struct import Struct
 from typing import Final
 
 MAJOR: Final = 5  # another one: nothing but MAGIC and FORMAT keeps its place
-MINOR: Final = 0  # a later one only adds
+MINOR: Final = 1  # a later one only adds
 FEATURES_KNOWN: Final = 0  # bits of FEATURES that are defined
 PAGE: Final = 4096
 WORD: Final = 8
@@ -76,8 +87,10 @@ MAX_WORD: Final = (1 << 64) - 1
 
 REGISTRY_MAGIC: Final = int.from_bytes(b"tapring\x01", "little")
 RING_MAGIC: Final = int.from_bytes(b"tapring\x02", "little")
+REQUEST_MAGIC: Final = int.from_bytes(b"tapring\x03", "little")
 
 NAME_PREFIX: Final = "tapring"
+REQUEST_PREFIX: Final = "~"  # stands where an engine's name does, and in none of those
 SEMAPHORE_PREFIX: Final = "sem."  # the C library puts it before the name of a semaphore's file
 ENGINE_PATTERN: Final = r"[a-z0-9][a-z0-9_-]{0,62}"
 LANE_PATTERN: Final = r"[0-9a-f]{8}"
@@ -134,6 +147,7 @@ ROW_SAMPLE: Final = 10  # one batch in so many is offered; 0 and 1: every batch
 ROW_BELL_LANE: Final = 11  # the doorbell to post: the lane of its session, as a number
 ROW_BELL_ID: Final = 12  # the id of its session; 0: there is no doorbell
 ROW_BELL_EPOCH: Final = 13  # random: each new doorbell has another one
+ROW_REQUEST: Final = 14  # since 5.1: the epoch of the request that it was opened for; else 0
 MAX_ID: Final = 1 << 55  # a verdict holds an id and 8 more bits
 MAX_INFO_BYTES: Final = 1 << 20
 MAX_ROWS: Final = 64  # the verdicts and rows of 64 sessions fill their pages
@@ -172,10 +186,16 @@ MIN_SLOT_BYTES: Final = 64  # the header must not wrap
 MAX_SLOT_BYTES: Final = PAGE
 MIN_SLOTS: Final = 2
 
+# ---- request, page 0: the consumer's, since 5.1 --------------------------------------------
+REQUEST_INFO_BYTES: Final = 5
+MAX_REQUEST_BYTES: Final = 1 << 16  # of its info block
+MAX_REQUESTS: Final = 1024  # a lane that starts looks at no more than that
+
 # ---- locks on the registry's descriptor ----------------------------------------------------
 LOCK_ENGINE: Final = 0  # held by the engine for its life
 LOCK_TABLE: Final = 1  # the mutex of page 1
 LOCK_ROWS: Final = 16  # + row: held by that session's consumer for its life
+LOCK_REQUEST: Final = 0  # of a request's own descriptor: held by its consumer for its life
 
 
 class EngineState(IntEnum):
@@ -199,6 +219,7 @@ class Owner(IntEnum):
     ENGINE = 1
     CONSUMER = 2
     NOBODY = 3  # kept for the next consumer until it is closed or expires
+    REQUEST = 4  # opened by the engine for a request; its consumer's, who may not have it yet
 
 
 class Verdict(IntEnum):

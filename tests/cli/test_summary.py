@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from tapring.cli import summary
-from tapring.consumer.lane_ended import LaneEnded
+from tapring.consumer.lanes import LaneEnded, LaneJoined
 from tapring.consumer.stats import Stats
 from tapring.delivery.report import Report
 from tapring.ended_by import EndedBy
@@ -15,6 +15,10 @@ from tapring.events.redaction import Redactor
 from tapring.events.selection import Select
 from tapring.events.sieve import Failure, KeptAway
 from tapring.shm.refusals import LaneRefused
+
+
+def joined(lane: str, *, initial: bool = True, from_start: bool = False) -> LaneJoined:
+    return LaneJoined("shop", lane, 7, 1, 10**9, initial, from_start)
 
 
 @pytest.fixture
@@ -31,6 +35,7 @@ def said(capsys):
         unknown_clocks: tuple[str, ...] = (),
         **stats,
     ) -> list[str]:
+        stats.setdefault("lanes_joined", tuple(map(joined, lanes)))
         session = SimpleNamespace(
             stats=Stats(**stats),
             away=away or KeptAway(),
@@ -200,3 +205,25 @@ def test_what_raised_is_named_with_its_first_batch(said) -> None:
         "3 events raised RecursionError, the first of them in the batch of "
         "2023-11-14T22:13:20.123+00:00 of lane 0a0b0c0d"
     )
+
+
+def test_lanes_that_joined_during_the_capture_are_counted(said) -> None:
+    lanes = (joined("a"), joined("b", initial=False, from_start=True))
+    first, line = said(lanes_joined=lanes)
+    assert first.endswith("; nothing was lost")
+    assert line == "2 lanes were read, 1 of which joined during the capture"
+    assert said(lanes_joined=(joined("a"), joined("b")))[1:] == []
+
+
+def test_a_lane_that_began_before_it_was_seen_is_named_and_nothing_is_promised_of_it(said) -> None:
+    first, _, line = said(lanes_joined=(joined("a"), joined("b", initial=False)))
+    assert first.endswith("nothing was lost since the lanes joined; 1 lane joined late")
+    assert line == (
+        "1 lane started before this capture saw it, and may have lost its first batches: "
+        "b (pid 7, 1970-01-01T00:00:01.000+00:00)"
+    )
+
+
+def test_events_that_came_late_are_counted(said) -> None:
+    (line,) = said(late=3)[1:]
+    assert line == "3 events came after later ones of other lanes. Try a longer --merge-lag"

@@ -31,7 +31,7 @@ def take(tap, name):
         for first in (0, 3):
             tap.snapshot().offer("raw", [b"%d" % (first + i) for i in range(3)])
         intake = session._intake
-        page = intake.merge.attachments[0].reader.page
+        page = intake.merge.rings.attachments[0].reader.page
         return intake, lambda: page[layout.RELEASED]
 
     yield start

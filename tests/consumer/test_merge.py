@@ -35,6 +35,7 @@ class Lane:
     def account(self) -> SimpleNamespace:
         return SimpleNamespace(fill=lambda slots: len(self.times) / slots)
 
+    joined = None
     row = SimpleNamespace(slots=10)
     registry = SimpleNamespace(info=SimpleNamespace(engine="shop", lane="0a1b2c3d"), pid=7)
 
@@ -49,6 +50,9 @@ class Lane:
         return self.times[0] if self.times else None
 
     oldest_ns = next_time_ns
+
+    def time_ns(self, frame: Frame) -> int:
+        return frame.timestamp
 
     def is_empty(self) -> bool:
         return not self.times

@@ -88,7 +88,7 @@ def test_an_impossible_ring_is_refused(tap, name, what) -> None:
 
 def test_a_ring_is_mapped_read_only_but_for_the_consumers_page(tap, name) -> None:
     with tapring.capture(name) as session:
-        reader = session._merge.attachments[0].reader
+        reader = session._merge.rings.attachments[0].reader
         assert reader._words.readonly
         assert not reader.page.readonly
 
@@ -153,7 +153,7 @@ def test_a_lane_that_closes_while_it_is_opened_is_left_out(
 
     monkeypatch.setattr("tapring.consumer.opening.find", find_and_close)
     if close == "all":
-        with pytest.raises(tapring.EngineNotFound, match="closed"):
+        with pytest.raises(tapring.EngineNotFound, match="just ended"):
             tapring.capture(name, stage="raw")
         return
     with tapring.capture(name, stage="raw") as session:

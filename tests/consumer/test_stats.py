@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import msgspec
 
+from tapring.consumer.rings import Retired, Rings
 from tapring.consumer.stats import HandedOut, Stats, account
 from tapring.events.sieve import KeptAway
 from tapring.wire import layout
@@ -25,7 +26,9 @@ def ring(ledger: Ledger, gaps: int, served: float, cost_ns: int, share: float) -
 def of(*rings: SimpleNamespace, unreleased: int = 0) -> Stats:
     away = KeptAway()
     away.grep, away.where, away.redaction, away.decoding = 2, 1, 4, 5
-    return account(rings, HandedOut(bytes=99, split=3), away, unreleased=unreleased, lag_ns=8)
+    return account(
+        Rings(Retired(), rings), HandedOut(bytes=99, split=3), away, unreleased=unreleased, lag_ns=8
+    )
 
 
 def test_counts_are_added_and_the_lane_that_is_worst_off_is_shown() -> None:

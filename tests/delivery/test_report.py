@@ -44,7 +44,7 @@ def report(select: Select | None = None, redact: Redactor | None = None, **more)
 
 def test_the_account_comes_first_and_the_reason_last() -> None:
     facts = report().facts()
-    apart = "lag_ns", "lanes_refused", "lanes_ended"
+    apart = "lag_ns", "lanes_refused", "lanes_joined", "lanes_ended"
     counters = [name for name in Stats.__struct_fields__ if name not in apart]
     assert list(facts)[: len(counters)] == counters
     assert list(facts)[len(counters) :] == [
@@ -55,6 +55,7 @@ def test_the_account_comes_first_and_the_reason_last() -> None:
         "engine",
         "lanes",
         "lanes_refused",
+        "lanes_joined",
         "lanes_ended",
         "stage",
         "ended_by",

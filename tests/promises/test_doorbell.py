@@ -35,7 +35,7 @@ def bells(name: str) -> list[str]:
 
 
 def falls_asleep(session: tapring.Session, wait_for) -> None:
-    page = session._merge.attachments[0].reader.page
+    page = session._merge.rings.attachments[0].reader.page
     wait_for(lambda: page[layout.WAITING], message="the consumer never slept")
 
 
@@ -147,7 +147,7 @@ def test_an_event_loop_is_woken_and_goes_on_meanwhile(name, wait_for) -> None:
     async def read(session: tapring.Session, tap: tapring.Tap) -> tuple[list[bytes], int]:
         turns = 0
         reading = asyncio.ensure_future(session.aread(2, timeout=LONG_S))
-        page = session._merge.attachments[0].reader.page
+        page = session._merge.rings.attachments[0].reader.page
         while not page[layout.WAITING]:
             turns += 1
             await asyncio.sleep(0.001)
@@ -245,7 +245,7 @@ def test_the_bell_is_posted_once_a_sleep(name) -> None:
             posts: list[int] = []
             tap.snapshot()
             tap._lane.roster.live[handle.id].bell.ring = lambda: posts.append(1)
-            reader = session._merge.attachments[0].reader
+            reader = session._merge.rings.attachments[0].reader
             for sleep in (7, 8, 0, 8, 9):
                 reader.say_waiting(sleep, lambda: None)
                 tap.snapshot().offer("raw", LINES)
@@ -263,7 +263,7 @@ def test_a_batch_that_a_sleeper_is_not_offered_does_not_wake_it(name) -> None:
             tap.snapshot()
             tap._lane.roster.live[handle.id].bell.ring = lambda: posts.append(1)
             for sleep in range(1, 200):
-                session._merge.attachments[0].reader.say_waiting(sleep, lambda: None)
+                session._merge.rings.attachments[0].reader.say_waiting(sleep, lambda: None)
                 tap.snapshot().offer("raw", LINES)
             assert len(posts) == 1  # for the first batch, the only one it is offered
             del tap._lane.roster.live[handle.id].bell.ring
@@ -272,7 +272,7 @@ def test_a_batch_that_a_sleeper_is_not_offered_does_not_wake_it(name) -> None:
 def test_a_sleep_that_was_given_up_does_not_end_the_next_one(name) -> None:
     """A cancelled ``aread`` leaves its thread asleep; it wakes when another one already sleeps."""
     with tapring.Tap(name), tapring.capture(name, wake="doorbell") as session:
-        reader = session._merge.attachments[0].reader
+        reader = session._merge.rings.attachments[0].reader
         reader.say_waiting(7, lambda: None)
         reader.say_waiting(8, lambda: None)
         reader.say_awake(7)

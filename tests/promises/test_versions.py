@@ -180,7 +180,7 @@ def test_a_verdict_that_is_not_known_is_a_refusal(later, name, verdict) -> None:
 
 def test_an_open_session_of_an_owner_that_is_not_known_is_left_alone(later, name) -> None:
     tap, handle, registry, _ = later
-    put_word(registry, layout.row(0) + layout.ROW_OWNER, 4)
+    put_word(registry, layout.row(0) + layout.ROW_OWNER, 5)
     sweep(name)
     with tapring.capture(name, stage="raw"):  # it sweeps dead rows before it takes one
         (lane,) = tapring.engines(name)

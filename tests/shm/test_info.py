@@ -84,7 +84,7 @@ def test_where_stores_may_be_reordered_the_magic_follows_a_barrier(info, monkeyp
         monkeypatch.setattr(
             module,
             "publish_barrier",
-            lambda: at_the_barrier.append((words[layout.MAGIC], words[layout.NEXT_ID])),
+            lambda: at_the_barrier.append((words[layout.MAGIC], words[layout.ENGINE_STATE])),
         )
         write_header(words, len(view), info, msgspec.json.encode(info))
         assert words[layout.MAGIC] == layout.REGISTRY_MAGIC

@@ -67,9 +67,10 @@ def test_a_dead_lane_stays_while_a_consumer_drains_it(name, full_engine) -> None
 
 
 def test_a_dead_consumers_session_goes_and_the_lane_stays(tap, name, dead_consumer) -> None:
-    (would,) = sweep(name, dry_run=True)
-    (removed,) = sweep(name)
-    assert removed == would
+    would = sweep(name, dry_run=True)
+    removed, request = sweep(name)
+    assert [removed, request] == would
+    assert (request.reason, request.account) == ("its consumer has died", None)
     assert removed.name == f"tapring.{name}.{tap.lane}.{dead_consumer}"
     assert removed.reason == "its consumer has died"
     assert (removed.account.delivered, removed.account.unread) == (40, 40)

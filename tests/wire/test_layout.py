@@ -17,7 +17,7 @@ import pytest
 
 from tapring.events.kinds import Array, Blobs, Json, Kind, Lines
 from tapring.shm.info import LaneInfo, StageInfo
-from tapring.shm.names import bell_file, segment_name
+from tapring.shm.names import bell_file, requests_prefix, segment_name
 from tapring.wire import layout
 from tests.wire.protocol import TEXT, rows, tables
 
@@ -161,6 +161,7 @@ def test_the_names_of_segments_are_as_stated() -> None:
     assert stated == [
         segment_name("ENGINE", "LANE"),
         segment_name("ENGINE", "LANE", "ID"),
+        f"{requests_prefix()}EPOCH",
         bell_file(segment_name("ENGINE", "LANE", "ID")),
     ]
 

@@ -94,7 +94,9 @@ class _Consumer:
             self._log.say("refused", error=type(error).__name__, message=str(error))
             return 0
         self._session = session
-        self._log.say("open", sessions=[_position(source) for source in session._merge.attachments])
+        self._log.say(
+            "open", sessions=[_position(source) for source in session._merge.rings.attachments]
+        )
         if self._told:
             session.end("told")
         try:

@@ -6,7 +6,7 @@ import time
 import msgspec
 
 import tapring
-from tapring.consumer.lane_ended import LaneEnded, ending
+from tapring.consumer.lanes import LaneEnded, ending
 from tapring.ended_by import EndedBy
 from tapring.shm.registry import Registry
 

@@ -1,0 +1,74 @@
+"""What became of a session's lanes: which joined it, which ended, when, and why."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from ..ended_by import EndedBy
+from ..shm.registry import Registry
+from ..shm.row import Row
+
+
+class LaneJoined(msgspec.Struct, frozen=True):
+    """A lane that a session reads, or has read.
+
+    pid: its process, as the engine sees itself. session: the id of the session in that lane.
+    time_ns: when this consumer opened it, in nanoseconds since the epoch. initial: whether it was
+    there when the session was opened. from_start: whether the session sees every batch of the lane.
+    A lane that is neither has started since and did not open the session by itself: its first
+    batches may be missing, uncounted. clock_known: whether the lane's
+    clock can be compared with this process's; if not, one of the two has no /proc that tells its
+    time namespace, and the two are taken to be the same.
+    """
+
+    engine: str
+    lane: str
+    pid: int
+    session: int
+    time_ns: int
+    initial: bool
+    from_start: bool
+    clock_known: bool = True
+
+    @property
+    def address(self) -> str:
+        """``ENGINE.LANE:ID``."""
+        return f"{self.engine}.{self.lane}:{self.session}"
+
+
+class LaneEnded(msgspec.Struct, frozen=True):
+    """A lane of a session of which no more events will come; all that it had captured were read.
+
+    pid: its process, as the engine sees itself. reason: engine-death, engine-exit, duration (that
+    was asked for), expired (the engine's own limit), closed or evicted. time_ns: when this consumer
+    noticed, in nanoseconds since the epoch.
+    """
+
+    engine: str
+    lane: str
+    pid: int
+    reason: EndedBy
+    time_ns: int
+
+
+def joining(registry: Registry, row: Row) -> LaneJoined:
+    """Return what is said of the lane of ``registry``, in which ``row`` was just opened."""
+    info = registry.info
+    return LaneJoined(
+        engine=info.engine,
+        lane=info.lane,
+        pid=registry.pid,
+        session=row.id,
+        time_ns=time.time_ns(),
+        initial=True,
+        from_start=row.request != 0,
+        clock_known=registry.clock.known,
+    )
+
+
+def ending(registry: Registry, reason: EndedBy) -> LaneEnded:
+    """Return what is said of the lane of ``registry``, which has just ended for ``reason``."""
+    info = registry.info
+    return LaneEnded(info.engine, info.lane, registry.pid, reason, time.time_ns())

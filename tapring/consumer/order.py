@@ -1,0 +1,132 @@
+"""Which lane's frame comes next: the oldest one, once no lane can be expected to have an older one.
+
+Theory of operation. The lanes that have a frame wait in a heap, by the time of that frame. The
+others are quiet, and are looked at together, a few times in each bound. The oldest frame is taken
+if no lane is quiet, or if all quiet lanes were looked at ``lag_ns`` after its batch began: an
+engine publishes a batch soon after it began, so an older frame would be there by then. One that
+still comes later is late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
+from time import monotonic_ns
+from typing import Final
+
+from ..errors import TapError
+from .attachment import Attachment
+
+_NEVER_NS: Final = 1 << 63  # later than any clock
+_LOOKS: Final = 4  # at quiet lanes, while the oldest frame waits
+
+GiveUp = Callable[[Attachment, TapError], object]
+
+
+class Order:
+    """The lanes in the order of their oldest frames. All times are this process's CLOCK_MONOTONIC.
+
+    lag_ns: how long a frame waits at most, from the beginning of its batch, for older ones of other
+    lanes; looking adds a quarter of that. give_up: called for a lane that turned out to be corrupt;
+    unless it raises, that lane is left out. ``latest_ns``: the time of the latest frame so far.
+    """
+
+    __slots__ = (
+        "_give_up",
+        "_heap",
+        "_lag_ns",
+        "_looked_ns",
+        "_pause_ns",
+        "_quiet",
+        "_rank",
+        "_sound",
+        "_taken",
+        "latest_ns",
+    )
+
+    def __init__(self, lag_ns: int, give_up: GiveUp) -> None:
+        self._lag_ns = lag_ns
+        self._pause_ns = lag_ns // _LOOKS
+        self._give_up = give_up
+        self.latest_ns = 0
+        self.restart(())
+
+    @property
+    def grace_ns(self) -> int:
+        """How long after a moment all frames of before it have been taken, or are late."""
+        return self._lag_ns + 2 * self._pause_ns
+
+    def restart(self, lanes: Iterable[Attachment]) -> None:
+        """Go by these lanes from now on. Frames of equal times come in the order of the lanes."""
+        self._rank = {lane: rank for rank, lane in enumerate(lanes)}
+        self._quiet = list(self._rank)
+        self._heap: list[tuple[int, int, Attachment]] = []
+        self._taken: Attachment | None = None
+        self._looked_ns = 0
+        self._sound = True  # not so if an exception has left ``next``: a lane may be nowhere
+
+    def next(self, last_ns: int | None) -> Attachment | None:
+        """Return the lane whose frame is to be taken now, which must follow; None if there is none.
+
+        last_ns: leave frames that are younger.
+        """
+        if not self._sound:
+            self.restart(tuple(self._rank))
+        self._sound = False
+        lane = self._choose(last_ns)
+        self._sound = True
+        return lane
+
+    def _choose(self, last_ns: int | None) -> Attachment | None:
+        taken, self._taken = self._taken, None
+        if taken is not None:
+            self._place(taken)
+        heap = self._heap
+        if self._quiet and (not heap or heap[0][0] > self._looked_ns - self._lag_ns):
+            now = monotonic_ns()
+            if heap and now - self._looked_ns < self._pause_ns:
+                return None
+            self._looked_ns = now
+            quiet, self._quiet = self._quiet, []
+            for lane in quiet:
+                self._place(lane)
+            if heap and self._quiet and heap[0][0] > now - self._lag_ns:
+                return None
+        if not heap or (last_ns is not None and heap[0][0] > last_ns):
+            return None
+        self._taken = heappop(heap)[2]
+        return self._taken
+
+    def is_late(self, time_ns: int) -> bool:
+        """Return whether a frame that was just taken is older than one that was taken before."""
+        late = time_ns < self.latest_ns
+        if not late:
+            self.latest_ns = time_ns
+        return late
+
+    def wait_ns(self) -> int | None:
+        """Return how long to wait before ``next`` may return a lane; None if no frame is there."""
+        if not self._heap:
+            return None
+        return min(max(0, self._looked_ns + self._pause_ns - monotonic_ns()), self._pause_ns)
+
+    def leave(self, lane: Attachment) -> None:
+        """Leave out a lane that has no frame."""
+        self._rank.pop(lane, None)
+        if lane is self._taken:
+            self._taken = None
+        if lane in self._quiet:
+            self._quiet.remove(lane)
+
+    def _place(self, lane: Attachment) -> None:
+        try:
+            time_ns = lane.next_time_ns()
+        except TapError as error:
+            self._give_up(lane, error)
+            self._rank.pop(lane, None)
+            return
+        if time_ns is None:
+            self._quiet.append(lane)
+        else:
+            # A clock that is ahead must not make its lane wait for all others.
+            heappush(self._heap, (min(time_ns, monotonic_ns()), self._rank[lane], lane))
