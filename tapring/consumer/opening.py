@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from time import monotonic_ns
 from typing import Any, Final
 
@@ -18,7 +20,7 @@ from ..errors import (
 from ..events.redaction import Redactor
 from ..events.selection import Select
 from ..events.sieve import OnDecodeError, make_sieve
-from ..shm.discovery import Lanes, find
+from ..shm.discovery import Lanes, find, has_ring
 from ..shm.limits import check_sample
 from ..shm.names import is_pattern, matches, split_address
 from ..shm.refusals import LaneRefused, alike, error_for, in_words, refusal
@@ -133,7 +135,8 @@ def capture(
     try:
         if requests is not None:
             requests.publish()  # before the lanes are listed: see ``requests``
-        lanes = _find(engine, lane, math.inf if follow else wait)
+        also = None if requests is None else requests.row_in
+        lanes = _find(engine, lane, math.inf if follow else wait, also)
         seen = [(each.info.engine, each.info.lane) for each in lanes.registries]
         seen += [(each.engine, each.lane) for each in lanes.refused]
         if requests is not None and not matches(lanes.registries[0].info.engine, engine):
@@ -257,7 +260,7 @@ def _check_delivery(delivery: str) -> None:
 
 
 def _find_session(engine: str, lane: str | None, session: int, wait: float) -> tuple[Registry, Row]:
-    registries, refused = _find(engine, lane, wait, session)
+    registries, refused = _find(engine, lane, wait, partial(has_ring, session))
     try:
         registry, row = _row_of(registries, session, refused)
     except BaseException:
@@ -270,11 +273,13 @@ def _find_session(engine: str, lane: str | None, session: int, wait: float) -> t
     return registry, row
 
 
-def _find(engine: str, lane: str | None, wait: float, session: int | None = None) -> Lanes:
+def _find(
+    engine: str, lane: str | None, wait: float, also: Callable[[Registry], object] | None
+) -> Lanes:
     deadline = time.monotonic() + wait
     while True:
         try:
-            return find(engine, lane, session)
+            return find(engine, lane, also)
         except EngineNotFound:
             if time.monotonic() >= deadline:
                 raise

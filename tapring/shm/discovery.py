@@ -6,7 +6,7 @@ removed on the way (see ``sweep``), unless the caller only wants a list.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -113,21 +113,23 @@ class Lanes(NamedTuple):
     refused: list[LaneRefused]
 
 
-def find(engine: str, lane: str | None = None, session: int | None = None) -> Lanes:
+def find(
+    engine: str, lane: str | None = None, also: Callable[[Registry], object] | None = None
+) -> Lanes:
     """Open the registries of all running lanes of ``engine``, or of the lane ``lane``.
 
     ``engine`` may also be a pattern (``web-*``), or the pid of an engine's process, unless an
-    engine is called like it. With ``session``, also those of dead lanes that still have that
-    session's ring. Raises EngineNotFound, which suggests similar names, and, if no lane could be
-    opened, NotPermitted and the other errors of ``Registry.attach``.
+    engine is called like it. also: tells of a lane that has ended whether it is wanted, too. Raises
+    EngineNotFound, which suggests similar names, and, if no lane could be opened, NotPermitted and
+    the other errors of ``Registry.attach``.
     """
     try:
-        return _find(engine, None if lane is None else [lane], session)
+        return _find(engine, None if lane is None else [lane], also)
     except EngineNotFound:
         lanes = _of_process(engine) if lane is None else []
         if not lanes:
             raise
-    return _find(lanes[0].name, [each.lane for each in lanes], session)
+    return _find(lanes[0].name, [each.lane for each in lanes], also)
 
 
 def _of_process(pid: str) -> list[EngineInfo]:
@@ -141,7 +143,9 @@ def _of_process(pid: str) -> list[EngineInfo]:
     return lanes
 
 
-def _find(engine: str, lanes: Sequence[str] | None, session: int | None) -> Lanes:
+def _find(
+    engine: str, lanes: Sequence[str] | None, also: Callable[[Registry], object] | None
+) -> Lanes:
     found = Lanes([], [])
     not_living: list[LaneRefused] = []
     for name, lane_id in lanes_of(None if is_pattern(engine) else engine):
@@ -156,7 +160,7 @@ def _find(engine: str, lanes: Sequence[str] | None, session: int | None) -> Lane
             refused = found.refused if may_live(name, lane_id) else not_living
             refused.append(refusal(name, lane_id, error))
             continue
-        if _runs(registry) or _has_ring(registry, session):
+        if _runs(registry) or (also is not None and also(registry)):
             found.registries.append(registry)
         else:
             registry.close()
@@ -203,7 +207,8 @@ def _runs(registry: Registry) -> bool:
     return registry.engine_is_alive() and not registry.engine_has_closed()
 
 
-def _has_ring(registry: Registry, session: int | None) -> bool:
+def has_ring(session: int, registry: Registry) -> bool:
+    """Return whether a lane still has the ring of a session that can be attached to."""
     if not any(row.id == session and row.state == RowState.OPEN for row in registry.table.rows()):
         return False
     ring = registry.info.segment_name(session)

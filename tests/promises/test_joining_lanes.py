@@ -1,0 +1,394 @@
+"""Lanes that start while a capture runs are part of it, from their first batch to their last."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import tapring
+from tapring.shm.names import request_name, requests_prefix
+from tapring.shm.requests import Request, StandingRequest
+from tapring.shm.segment import names
+from tapring.shm.sweep import sweep
+from tests.conftest import SHM
+from tests.helpers import closes, offer
+
+# On each line of its input it forks a worker, which offers N events, one a batch, and ends.
+ENGINE = """
+import os, signal, sys, time, tapring
+tap = tapring.Tap(sys.argv[1], max_sessions=int(sys.argv[2]) if len(sys.argv) > 2 else 8)
+print(tap.lane, flush=True)
+for line in sys.stdin:
+    count, end = line.split()
+    if os.fork() == 0:
+        for i in range(int(count)):
+            watched = tap.snapshot()
+            if watched:
+                watched.offer("decoded", [{"pid": os.getpid(), "i": i}])
+        if end == "close":
+            tap.close()
+        if end == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        os._exit(0)
+    pid, _ = os.wait()
+    print(pid, flush=True)
+"""
+
+
+class Workers:
+    """An engine process, and the workers that it forks."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self.lane = self._line()
+
+    def _line(self) -> str:
+        return self.process.stdout.readline().decode().strip()
+
+    def fork(self, count: int, end: str = "exit") -> int:
+        """Fork a worker that offers so many events and ends; return its pid."""
+        self.process.stdin.write(f"{count} {end}\n".encode())
+        self.process.stdin.flush()
+        return int(self._line())
+
+    def exit(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+@pytest.fixture
+def workers(spawn, name) -> Callable[..., Workers]:
+    return lambda *args: Workers(spawn(ENGINE, name, *args, stdin=-1, stdout=-1))
+
+
+@pytest.fixture(autouse=True)
+def no_request_is_left() -> Iterator[None]:
+    before = set(names(requests_prefix()))
+    yield
+    assert set(names(requests_prefix())) <= before
+
+
+def events_by_worker(events: list[dict]) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for event in events:
+        found.setdefault(event["pid"], []).append(event["i"])
+    return found
+
+
+@pytest.mark.parametrize("end", ["exit", "close", "killed"])
+def test_a_worker_is_read_from_its_first_batch_to_its_last(workers, name, end) -> None:
+    """Also one that ends before the consumer has looked for it, however it ends."""
+    engine = workers()
+    with tapring.capture(name, linger=0) as session:
+        pids = [engine.fork(20, end) for _ in range(3)]
+        engine.exit()
+        found = events_by_worker(list(session))
+    assert found == {pid: list(range(20)) for pid in pids}
+    stats = session.stats
+    assert closes(stats)
+    assert (stats.delivered, stats.unread, stats.late) == (60, 0, 0)
+    assert session.lanes_refused == ()
+    assert [each.initial for each in session.lanes_joined] == [True, False, False, False]
+    assert [each.from_start for each in session.lanes_joined] == [False, True, True, True]
+    assert {each.pid for each in session.lanes_joined[1:]} == set(pids)
+    reasons = Counter(each.reason for each in session.lanes_ended)
+    assert (
+        reasons == {"engine-exit": 4} if end == "close" else {"engine-exit": 1, "engine-death": 3}
+    )
+    assert not names(f"tapring.{name}."), "whoever comes last removes the lane"
+
+
+def test_a_worker_whose_consumer_was_stopped_is_read_once_it_goes_on(workers, name, spawn) -> None:
+    consumer = spawn(CONSUMER, name, stdout=-1)
+    engine = workers()
+    assert consumer.stdout.readline() == b"open\n"
+    consumer.send_signal(signal.SIGSTOP)
+    for end in ("exit", "close", "killed"):
+        engine.fork(7, end)
+    engine.exit()
+    tapring.engines(), sweep(name)  # anybody who sweeps leaves what is awaited
+    consumer.send_signal(signal.SIGCONT)
+    assert json.loads(consumer.stdout.readline()) == [21, 21]
+    consumer.wait()
+    assert not names(f"tapring.{name}.")
+
+
+CONSUMER = """
+import json, sys, tapring
+with tapring.capture(sys.argv[1], wait=30, linger=0.2) as session:
+    print("open", flush=True)
+    events = list(session)
+print(json.dumps([len(events), session.stats.offered]), flush=True)
+"""
+
+
+@pytest.mark.parametrize("end", ["exit", "close", "killed"])
+def test_what_waits_for_a_consumer_goes_with_it(workers, name, spawn, end) -> None:
+    consumer = spawn(CONSUMER, name, stdout=-1)
+    engine = workers()
+    assert consumer.stdout.readline() == b"open\n"
+    consumer.send_signal(signal.SIGSTOP)
+    engine.fork(7, end)
+    assert len(names(f"tapring.{name}.")) == 4  # two registries, two rings
+    consumer.kill()
+    consumer.wait()
+    engine.exit()
+    sweep(name)
+    assert not names(f"tapring.{name}.")
+
+
+def test_a_capture_that_waits_for_its_engine_sees_its_first_batch(name, spawn) -> None:
+    source = """
+import sys, tapring
+tap = tapring.Tap(sys.argv[1])
+tap.snapshot().offer("decoded", [1, 2, 3])
+tap.close()
+"""
+    taken = []
+    with_it = threading.Thread(
+        target=lambda: taken.append(tapring.capture(name, wait=30, linger=0))
+    )
+    before = set(names(requests_prefix()))
+    with_it.start()
+    while set(names(requests_prefix())) == before:
+        time.sleep(0.001)
+    spawn(source, name).wait()
+    with_it.join()
+    with taken[0] as session:
+        assert list(session) == [1, 2, 3]
+    assert session.lanes_joined[0].from_start
+
+
+def test_the_capture_stays_while_one_worker_replaces_the_other(workers, name) -> None:
+    first = workers()
+    with tapring.capture(name, linger=30, duration=60) as session:
+        first.fork(3)
+        first.exit()
+        second = workers()
+        second.fork(3)
+        assert len(session.read(3, timeout=30) + session.read(3, timeout=30)) == 6
+        second.exit()
+        with tapring.Tap(name) as tap:
+            while len(session.lanes_joined) < 5:
+                assert session.read(1, timeout=0.01) == []
+            offer(tap, "decoded", ["last"])
+            assert session.read(1, timeout=30) == ["last"]
+    assert session.ended_by == "closed"
+
+
+def test_it_ends_when_no_lane_has_been_left_for_a_while(workers, name) -> None:
+    engine = workers()
+    begun = time.monotonic()
+    with tapring.capture(name, linger=0.3) as session:
+        engine.exit()
+        assert list(session) == []
+        assert session.ended_by == "engine-exit"
+    assert time.monotonic() - begun >= 0.3
+
+
+def test_one_that_follows_stays_until_it_is_told_to_end(workers, name) -> None:
+    engine = workers()
+    with tapring.capture(name, follow=True) as session:
+        engine.exit()
+        assert session.read(1, timeout=0.1) == []
+        assert session.ended_by is None
+        workers().fork(1)
+        assert len(session.read(1, timeout=30)) == 1
+        session.end("enough")
+        assert session.read(1) == []
+    assert session.ended_by == "enough"
+
+
+def test_a_session_that_reached_the_engines_limit_does_not_stay(name) -> None:
+    with tapring.Tap(name, max_duration=0.01) as tap:
+        with tapring.capture(name, follow=True) as session:
+            while session.ended_by is None:
+                tap.snapshot()
+                session.read(1, timeout=0.001)
+        assert session.ended_by == "expired"
+
+
+def test_several_captures_each_see_every_worker(workers, name) -> None:
+    engine = workers()
+    sessions = [tapring.capture(name, linger=0, stage="decoded") for _ in range(3)]
+    engine.fork(9)
+    engine.exit()
+    for session in sessions:
+        with session:
+            assert len(list(session)) == 9
+
+
+def test_a_pattern_reads_engines_that_start_later_too(name, spawn) -> None:
+    with tapring.Tap(f"{name}-a") as first, tapring.capture(f"{name}-*", linger=0) as session:
+        offer(first, "decoded", ["a"])
+        with tapring.Tap(f"{name}-b") as second, tapring.Tap(f"other-{name}") as other:
+            offer(second, "decoded", ["b"])
+            offer(other, "decoded", ["c"])
+        first.close()
+        assert sorted(session) == ["a", "b"]
+    assert session.engine == f"{name}-*"
+    assert [each.engine for each in session.lanes_joined] == [f"{name}-a", f"{name}-b"]
+
+
+def test_one_lane_is_read_alone_if_the_address_names_it(workers, name) -> None:
+    engine = workers()
+    with tapring.capture(f"{name}.{engine.lane}") as session:
+        assert names(requests_prefix()) == []
+        engine.fork(3)
+        engine.exit()
+        assert list(session) == []
+    assert session.lanes == (engine.lane,)
+
+
+def test_a_lane_whose_limits_forbid_what_is_asked_for_is_named(name) -> None:
+    with (
+        tapring.Tap(name) as tap,
+        tapring.capture(name, duration=60, linger=0, buffer_bytes=1 << 20) as session,
+    ):
+        with (
+            tapring.Tap(name, max_duration=1),
+            tapring.Tap(name, buffer_bytes=4096, max_buffer_bytes=4096),
+            tapring.Tap(name, stages={"decoded": "lines"}) as other_kind,
+        ):
+            while len(session.lanes_refused) < 3:
+                session.read(1, timeout=0.01)
+        tap.close()
+        assert list(session) == []
+    assert sorted(each.reason for each in session.lanes_refused) == ["buffer", "duration", "stage"]
+    assert other_kind.faults == 0
+
+
+def test_a_lane_that_is_full_opens_no_session_and_is_named(name) -> None:
+    with tapring.Tap(name) as first, tapring.capture(name, linger=0) as session:
+        others = [tapring.capture(name, linger=0) for _ in range(2)]
+        with tapring.Tap(name, max_sessions=2) as full:
+            assert len(tapring.engines(name)[1].sessions) == 2
+            for each in (session, *others):
+                each.read(1, timeout=0.2)
+        assert sum(len(each.lanes_joined) - 1 for each in (session, *others)) == 2
+        (refused,) = [one for each in (session, *others) for one in each.lanes_refused]
+        assert (refused.lane, refused.reason) == (lane_of(full, session, others), "full")
+        first.close()
+        for each in others:
+            each.close()
+
+
+def lane_of(tap, session, others) -> str:
+    return next(one.lane for each in (session, *others) for one in each.lanes_refused)
+
+
+def test_a_request_that_no_consumer_made_costs_no_engine_its_lane(name) -> None:
+    """Half-written, damaged, with absurd sizes, or many: the lane opens, and works."""
+    absurd = [
+        Request(name, "decoded", buffer_bytes=1 << 62),
+        Request(name, "decoded", duration_ns=1 << 62),
+        Request(name, "none"),
+        Request(name, "decoded", sample=1 << 62),
+        *[Request("*", "decoded") for _ in range(70)],
+    ]
+    standing = [StandingRequest.publish(each) for each in absurd]
+    short = SHM / request_name(1)
+    short.write_bytes(b"half")
+    try:
+        with tapring.Tap(name, max_sessions=64, buffer_bytes=4096) as tap:
+            assert len(tapring.engines(name)[0].sessions) == 64
+            offer(tap, "decoded", [1])
+            assert tap.active_sessions == 64
+            assert tap.faults == 0
+    finally:
+        short.unlink(missing_ok=True)  # the lane has swept it
+        for each in standing:
+            each.withdraw()
+    sweep(name)
+    assert not names(f"tapring.{name}.")
+
+
+def test_a_child_of_the_consumer_does_not_keep_its_request(name, spawn) -> None:
+    source = """
+import os, sys, tapring
+session = tapring.capture(sys.argv[1], stage="raw")
+if os.fork() == 0:
+    os.close(1)
+    sys.stdin.read()
+    os._exit(0)
+print("open", flush=True)
+os.kill(os.getpid(), 9)
+"""
+    with tapring.Tap(name):
+        consumer = spawn(source, name, stdin=-1, stdout=-1)
+        assert consumer.stdout.readline() == b"open\n"
+        consumer.wait()
+        with tapring.Tap(name) as later:
+            assert later.snapshot() is None
+        consumer.stdin.close()
+
+
+def test_tasks_read_lanes_that_join_too(workers, name) -> None:
+    engine = workers()
+
+    async def read() -> list[dict]:
+        async with tapring.capture(name, linger=0) as session:
+            forked = asyncio.to_thread(lambda: [engine.fork(10) for _ in range(2)])
+            task = asyncio.create_task(forked)
+            found = [event async for event in first(session, 20)]
+            await task
+            engine.exit()
+            assert [event async for event in session] == []
+            return found
+
+    assert len(asyncio.run(read())) == 20
+
+
+async def first(session, count):
+    async for event in session:
+        yield event
+        count -= 1
+        if not count:
+            return
+
+
+@pytest.mark.parametrize("wake", ["poll", "doorbell", "spin"])
+def test_lanes_come_and_go_however_the_consumer_waits(workers, name, wake) -> None:
+    engine = workers()
+    pids = []
+    with tapring.capture(name, linger=0.5, wake=wake) as session:
+        for _ in range(8):
+            pids.append(engine.fork(5))
+            assert len(session.read(5, timeout=30)) + len(session.read(5, timeout=0.05)) >= 1
+        engine.exit()
+        list(session)
+    assert session.stats.delivered == session.stats.offered == 40
+    assert len(session._merge.rings.attachments) < 9, "ended lanes are closed while others go on"
+
+
+def test_stats_are_whole_while_lanes_go(workers, name) -> None:
+    """Another thread asks for them while rings are closed."""
+    engine = workers()
+    asked: list[tapring.Stats] = []
+    done = threading.Event()
+    with tapring.capture(name, linger=0.2) as session:
+
+        def ask() -> None:
+            while not done.is_set():
+                asked.append(session.stats)
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        try:
+            for _ in range(10):
+                engine.fork(4, "close")
+                session.read(4, timeout=1)
+            engine.exit()
+            list(session)
+        finally:
+            done.set()
+            asking.join()
+    assert session.stats.delivered == 40
+    offered = [stats.offered for stats in asked]
+    assert offered == sorted(offered), "no lane's account is ever missing"
