@@ -104,8 +104,7 @@ class Roster:
             return AGAIN
         if not self.free_rows():
             return AGAIN
-        if self._table.dead_rows():
-            self._table.repair()
+        self.free_the_dead()
         return generation
 
     def _read_half_changed(self) -> tuple[int, list[Row]] | None:
@@ -189,6 +188,11 @@ class Roster:
         """Free a row whose session never began."""
         self._to_free.append(row)
         self.free_rows()
+
+    def free_the_dead(self) -> None:
+        """Free the rows of consumers that died, whose rings would take up memory."""
+        if self._table.dead_rows():
+            self._table.repair()
 
     def free_rows(self) -> bool:
         """Free the rows of ended sessions. False: the table is held; try later."""

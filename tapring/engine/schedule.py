@@ -31,6 +31,9 @@ from .timed import Timed, TimedResting
 NEVER_NS: Final = 1 << 63
 """Later than any clock will ever show."""
 
+# Of the meter, between two looks for dead consumers: a second. A look takes 1 us a session.
+_WINDOWS_A_LOOK: Final = 10
+
 Evict = Callable[[Watched], None]
 
 
@@ -53,6 +56,7 @@ class Schedule:
         "_shedding",
         "_stages",
         "_tallies",
+        "_windows",
         "due_ns",
         "meter",
         "watched",
@@ -78,6 +82,7 @@ class Schedule:
         self._shedding = Shedding()
         self._tallies = {name: Tally() for name in stages}
         self._deadline_ns = NEVER_NS
+        self._windows = 0
         self.meter = meter
         self.watched: dict[str, Watched | None] = {}
         self.watching: Watching | None = None
@@ -175,6 +180,9 @@ class Schedule:
     def _sum_up(self, now: int) -> None:
         """End a window of the meter, and go by the shares that it gives to the sessions."""
         self.count_skipped()
+        self._windows += 1
+        if self._windows % _WINDOWS_A_LOOK == 0:
+            self._roster.free_the_dead()
         self.meter.sum_up(self.watched, now)
         if [each for each in self.watched.values() if each and is_outdated(each)]:
             self.watch()

@@ -400,3 +400,28 @@ def test_what_a_killed_engine_left_is_removed_by_the_next(name, spawn) -> None:
     process.wait()
     with tapring.Tap(name) as tap:
         assert names(f"tapring.{name}") == [f"tapring.{name}.{tap.lane}"]
+
+
+def test_the_engine_frees_the_ring_of_a_killed_consumer_by_itself(
+    tap, name, spawn, wait_for
+) -> None:
+    source = """
+import sys, tapring
+with tapring.capture(sys.argv[1], stage="raw") as session:
+    print("open", flush=True)
+    list(session)
+"""
+    consumer = spawn(source, name, stdout=-1)
+    assert consumer.stdout.readline() == b"open\n"
+    ring = f"tapring.{name}.{tap.lane}.1"
+    assert ring in names(f"tapring.{name}.")
+    consumer.kill()
+    consumer.wait()
+
+    def is_freed() -> bool:
+        watched = tap.snapshot()
+        if watched:
+            watched.offer("raw", [b"x"])
+        return watched is None and ring not in names(f"tapring.{name}.")
+
+    wait_for(is_freed)

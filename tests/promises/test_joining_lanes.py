@@ -268,7 +268,6 @@ def test_a_lane_that_is_full_opens_no_session_and_is_named(name) -> None:
     with tapring.Tap(name) as first, tapring.capture(name, linger=0) as session:
         others = [tapring.capture(name, linger=0) for _ in range(2)]
         with tapring.Tap(name, max_sessions=2) as full:
-            assert len(tapring.engines(name)[1].sessions) == 2
             for each in (session, *others):
                 each.read(1, timeout=0.2)
         assert sum(len(each.lanes_joined) - 1 for each in (session, *others)) == 2
