@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from time import monotonic_ns
 from typing import Final
 
@@ -24,7 +25,7 @@ from ..shm.registry import Registry
 from ..shm.requests import Request, StandingRequest
 from ..shm.row import Row
 from ..shm.segment import DIRECTORY
-from ..shm.sweep import lanes_of
+from ..shm.sweep import lanes_of, sweep_lane
 from ..shm.table import TABLE_TIMEOUT_S
 from ..wire.layout import Owner, RowState
 from .attachment import CLOSE_TIMEOUT_S, JOIN_TIMEOUT_S, Attachment, kind_of
@@ -149,8 +150,13 @@ class Following:
             self._refuse(self._requests.engines, "*", error)
 
     def withdraw(self) -> None:
-        """Look for no more lanes."""
+        """Look for no more lanes; remove those that have ended since the last look."""
         self._requests.withdraw()
+        with suppress(TapError, OSError):
+            if self._has_changed():
+                for each in self._there():
+                    if each not in self._seen:
+                        sweep_lane(*each)
 
     def detach(self) -> None:
         """In a forked child: leave everything to the parent."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from threading import get_native_id
 from time import monotonic_ns
@@ -173,7 +174,10 @@ class Merge:
             self._last_ns = now if self._last_ns is None else min(self._last_ns, now)
 
     def settle(self) -> None:
-        """Say why it ended, if it is closed before it has a reason."""
+        """Say why it ended, if it is closed before it has a reason; count the last lanes, too."""
+        if self.following is not None:
+            with suppress(OSError):
+                self.following.look(self._join)
         if self.ended_by is None:
             self.ended_by = self._stop or EndedBy.CLOSED
 

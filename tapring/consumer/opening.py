@@ -15,6 +15,7 @@ from ..errors import (
     NotPermitted,
     SessionBusy,
     SessionNotFound,
+    SharedMemoryFull,
     TapError,
 )
 from ..events.redaction import Redactor
@@ -134,7 +135,8 @@ def capture(
     attachments: list[Attachment] = []
     try:
         if requests is not None:
-            requests.publish()  # before the lanes are listed: see ``requests``
+            with suppress(SharedMemoryFull):  # raised below, unless there is no engine
+                requests.publish()  # before the lanes are listed: see ``requests``
         also = None if requests is None else requests.row_in
         lanes = _find(engine, lane, math.inf if follow else wait, also)
         seen = [(each.info.engine, each.info.lane) for each in lanes.registries]

@@ -10,7 +10,7 @@ still comes later is late.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from time import monotonic_ns
 from typing import Final
 
@@ -111,8 +111,10 @@ class Order:
         return min(max(0, self._looked_ns + self._pause_ns - monotonic_ns()), self._pause_ns)
 
     def leave(self, lane: Attachment) -> None:
-        """Leave out a lane that has no frame."""
+        """Leave out a lane from now on."""
         self._rank.pop(lane, None)
+        self._heap[:] = [each for each in self._heap if each[2] is not lane]
+        heapify(self._heap)
         if lane is self._taken:
             self._taken = None
         if lane in self._quiet:

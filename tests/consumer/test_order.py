@@ -149,6 +149,18 @@ def test_a_lane_that_left_is_not_looked_at_any_more(clock) -> None:
     assert taken(order) == [clock.now]
 
 
+def test_a_lane_that_left_with_its_frames_taken_otherwise_does_not_come_back(clock) -> None:
+    """While only one lane is open, its frames are taken without asking for the order."""
+    first, second = Lane([1, 4]), Lane([2])
+    order = ordered(first, second)
+    assert order.next(None) is first
+    first.times.clear()
+    second.times.clear()
+    order.leave(first)
+    order.leave(second)
+    assert order.next(None) is None
+
+
 def test_after_an_exception_no_lane_is_forgotten(clock) -> None:
     """A signal handler may raise at any moment; here, whenever a lane is asked."""
     lanes = [Lane([1, 4]), Lane([2, 5]), Lane([3, 6])]

@@ -391,3 +391,18 @@ def test_stats_are_whole_while_lanes_go(workers, name) -> None:
     assert session.stats.delivered == 40
     offered = [stats.offered for stats in asked]
     assert offered == sorted(offered), "no lane's account is ever missing"
+
+
+@pytest.mark.parametrize("end", ["exit", "close", "killed"])
+def test_what_a_worker_offered_until_the_end_is_counted_though_it_was_not_found(
+    workers, name, end
+) -> None:
+    engine = workers()
+    with tapring.capture(name) as session:
+        engine.fork(6, end)
+        session.end("enough")
+        assert session.read(9) == []
+    assert (session.stats.offered, session.stats.unread) == (6, 6)
+    assert [each.initial for each in session.lanes_joined] == [True, False]
+    engine.exit()
+    assert not names(f"tapring.{name}.")

@@ -97,7 +97,8 @@ def test_a_consumer_that_comes_when_it_is_full_costs_the_others_nothing(machine)
 def test_a_consumer_that_comes_when_the_inodes_are_used_up_costs_the_others_nothing(
     machine,
 ) -> None:
-    room = machine(tmpfs("size=64m,nr_inodes=3"))
+    # The mount's own, and those of a registry, a request and a ring.
+    room = machine(tmpfs("size=64m,nr_inodes=4"))
     engine = room.engine()
     first = room.consumer()
     rings = room.rings()

@@ -93,7 +93,7 @@ def test_a_child_that_ends_first_leaves_its_parents_sessions_alone(start, name, 
         """,
         way,
     )
-    with tapring.capture(name, stage="raw") as session:
+    with tapring.capture(f"{name}.{process.said[0]}", stage="raw") as session:
         assert int(process.stdout.readline()) == code
         sweep(name)
         assert names(f"tapring.{name}.") == [
@@ -183,7 +183,7 @@ def test_a_daemon_that_forked_twice_is_a_lane(start, name) -> None:
 
 
 def test_a_child_that_closes_the_inherited_tap_closes_nothing_of_its_parents(tap, name) -> None:
-    with tapring.capture(name, stage="raw") as session:
+    with tapring.capture(f"{name}.{tap.lane}", stage="raw") as session:
         offer(tap, b"before")
         assert forked(lambda: tap.close() or tap.active_sessions) == 0
         assert forked(lambda: tap.snapshot() or tap.close()) == 0
