@@ -81,6 +81,7 @@ class StandingRequest:
                 unlink(segment.name)
                 segment.detach()
                 raise
+            unlink(segment.name)
             segment.close()
         raise RingCorrupt("each request is removed as soon as it is made; see what does that")
 
@@ -102,10 +103,9 @@ def requests_for(engine: str) -> list[tuple[int, Request]]:
     """
     found: list[tuple[int, Request]] = []
     with suppress(TapError):  # this process may not open another file to look
-        for name in names(requests_prefix())[: layout.MAX_REQUESTS]:
+        for name in request_names()[: layout.MAX_REQUESTS]:
             epoch = parse_request_name(name)
-            if epoch is None:
-                continue
+            assert epoch is not None
             with suppress(TapError, FileNotFoundError), Segment.attach(name, own=True) as segment:
                 if segment.is_locked(layout.LOCK_REQUEST):
                     request = _read(segment, epoch)
@@ -124,16 +124,9 @@ def is_standing(epoch: int) -> bool:
     return False
 
 
-def abandoned_requests(*, own: bool) -> list[str]:
-    """Return the names of the requests that nobody holds any more. ``own``: of this very user."""
-    found = []
-    for name in names(requests_prefix()):
-        if parse_request_name(name) is None:
-            continue
-        with suppress(TapError, FileNotFoundError), Segment.attach(name, own=own) as segment:
-            if not segment.is_locked(layout.LOCK_REQUEST):
-                found.append(name)
-    return found
+def request_names() -> list[str]:
+    """Return the names of all requests, standing or not. Raises SharedMemoryFull."""
+    return [each for each in names(requests_prefix()) if parse_request_name(each) is not None]
 
 
 def _write(segment: Segment, epoch: int, described: bytes) -> None:

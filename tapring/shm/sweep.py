@@ -18,7 +18,7 @@ from ..wire import layout
 from ..wire.ledger import Ledger
 from .names import bell_file, parse_name, prefix, segment_name
 from .registry import Registry
-from .requests import abandoned_requests
+from .requests import request_names
 from .rings import account_of, names_of_sessions
 from .row import Row
 from .segment import DIRECTORY, Segment, is_own, names, unlink
@@ -53,8 +53,9 @@ def sweep(
     removed: list[Removed] = []
     for name, lane in lanes_of(engine):
         removed += sweep_lane(name, lane, dry_run=dry_run, own=own, patience_s=patience_s)
-    requests = abandoned_requests(own=own)
-    return removed + _remove(requests, "its consumer has died", dry_run, own=own)
+    for request in request_names():
+        removed += _sweep_request(request, dry_run, own)
+    return removed
 
 
 def sweep_lane(
@@ -86,6 +87,15 @@ def sweep_lane(
             return []
         # The registry first: a consumer that attaches meanwhile then sees why a ring is gone.
         return _remove([name, *names_of_sessions(name)], "its engine has died", dry_run, own=own)
+
+
+def _sweep_request(name: str, dry_run: bool, own: bool) -> list[Removed]:
+    with suppress(TapError, FileNotFoundError), Segment.attach(name, own=own) as segment:
+        # Locked while its name goes: a consumer that is just making it then finds out.
+        standing = segment.is_locked if dry_run else lambda lock: not segment.try_lock(lock)
+        if not standing(layout.LOCK_REQUEST):
+            return _remove([name], "its consumer has died", dry_run, own=own)
+    return []
 
 
 def _is_awaited(engine: str, lane: str, own: bool) -> bool:

@@ -6,6 +6,7 @@ import time
 import pytest
 
 import tapring
+from tapring.consumer.attachment import Attachment
 from tapring.consumer.joining import Asked, Following, Requests, open_session
 from tapring.errors import EngineNotFound, NotPermitted, SharedMemoryFull
 from tapring.shm.names import segment_name
@@ -24,27 +25,25 @@ def requests(name):
     made.withdraw()
 
 
+class Looking(Following):
+    """What looks for lanes; those that joined are in ``joined``."""
+
+    joined: list[Attachment]
+
+
 @pytest.fixture
-def first(name):
-    """The ring of a session's first lane."""
+def following(requests, name):
+    """What looks for lanes beside the first one of a session."""
     with tapring.Tap(name) as tap:
-        attachment = open_session(Registry.attach(name, tap.lane), Asked("raw"), None, None)
-        attachment.tap = tap
-        yield attachment
-        attachment.close()
+        first = open_session(Registry.attach(name, tap.lane), Asked("raw"), None, None)
+        made = Looking(requests, Asked("raw"), [(name, tap.lane)], first, 0)
+        made.joined = []
+        yield made
+        for each in (*made.joined, first):
+            each.close()
 
 
-@pytest.fixture
-def following(requests, first, name):
-    """What looks for lanes beside the first; those that joined are in ``joined``."""
-    made = Following(requests, Asked("raw"), [(name, first.tap.lane)], first, 0)
-    made.joined = []
-    yield made
-    for each in made.joined:
-        each.close()
-
-
-def look(following: Following) -> list[str]:
+def look(following: Looking) -> list[str]:
     following.look(following.joined.append)
     return [each.registry.info.lane for each in following.joined]
 

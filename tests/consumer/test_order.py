@@ -1,6 +1,7 @@
 """Which lane's frame comes next: the oldest, after a bounded wait for lanes that have none."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -45,13 +46,13 @@ def clock(monkeypatch):
     return clock
 
 
-def ordered(*lanes: Lane, lag: int = LAG, given_up: list | None = None) -> Order:
+def ordered(*lanes: Lane, lag: int = LAG, given_up: list | None = None) -> Any:
     order = Order(lag, lambda lane, _: (given_up if given_up is not None else []).append(lane))
     order.restart(lanes)
     return order
 
 
-def taken(order: Order, last_ns: int | None = None) -> list[int]:
+def taken(order: Any, last_ns: int | None = None) -> list[int]:
     """The times of the frames that may be taken now."""
     times = []
     while (lane := order.next(last_ns)) is not None:

@@ -214,7 +214,7 @@ def mappings(maps: str, segment: str) -> list[tuple[str, int, int]]:
 
 def test_a_write_through_the_readers_view_of_the_ring_is_refused(name) -> None:
     with tapring.Tap(name), tapring.capture(name, stage="raw") as session:
-        reader = session._merge.attachments[0].reader
+        reader = session._merge.rings.attachments[0].reader
         with pytest.raises(TypeError, match="readonly|read-only"):
             reader._data[layout.SLOTS : layout.SLOTS + 1] = b"x"
         with pytest.raises(TypeError, match="read-only"):

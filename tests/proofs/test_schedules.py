@@ -13,6 +13,11 @@ import pytest
 from tests.proofs.model.automaton import Broken
 from tests.proofs.model.gate_planted import PLANTED, Planted
 from tests.proofs.model.gate_scenarios import LONG, SHORT, GateScenario
+from tests.proofs.model.join_planted import PLANTED as PLANTED_JOINS
+from tests.proofs.model.join_planted import PlantedJoin
+from tests.proofs.model.join_scenarios import LONG as LONG_JOINS
+from tests.proofs.model.join_scenarios import SHORT as SHORT_JOINS
+from tests.proofs.model.join_scenarios import JoinScenario
 from tests.proofs.model.points import Code
 from tests.proofs.model.schedules import Result, explore
 from tests.proofs.model.turns import Bounds, Part, Turns
@@ -30,8 +35,11 @@ def account(request: pytest.FixtureRequest) -> Any:
         print(f"model: {runs:,} schedules in {seconds:.1f} s")
 
 
-def long(scenario: GateScenario) -> Any:
+def long(scenario: GateScenario | JoinScenario) -> Any:
     return pytest.param(scenario, marks=[pytest.mark.long, pytest.mark.timeout(900)])
+
+
+JOINS = [*SHORT_JOINS, *map(long, LONG_JOINS)]
 
 
 @pytest.mark.parametrize("scenario", [*SHORT, *map(long, LONG)], ids=lambda each: each.name)
@@ -43,6 +51,21 @@ def test_in_every_schedule_the_properties_hold(scenario, account) -> None:
 
 @pytest.mark.parametrize("planted", PLANTED, ids=lambda each: each.name)
 def test_a_planted_bug_breaks_the_property_that_it_should(planted: Planted) -> None:
+    result = explore(planted.with_bug(), until=planted.breaks)
+    assert planted.breaks in result.traces
+
+
+@pytest.mark.parametrize("scenario", JOINS, ids=lambda each: each.name)
+def test_in_every_order_of_calls_a_lane_that_starts_is_seen_from_its_first_batch(
+    scenario, account
+) -> None:
+    result = explore(scenario)
+    account.append(result)
+    assert not result.traces, "\n\n".join(map(str, result.traces.values()))
+
+
+@pytest.mark.parametrize("planted", PLANTED_JOINS, ids=lambda each: each.name)
+def test_a_planted_bug_of_joining_breaks_the_property_that_it_should(planted: PlantedJoin) -> None:
     result = explore(planted.with_bug(), until=planted.breaks)
     assert planted.breaks in result.traces
 

@@ -10,11 +10,12 @@ from tapring.shm.names import parse_request_name, request_name, requests_prefix
 from tapring.shm.requests import (
     Request,
     StandingRequest,
-    abandoned_requests,
     is_standing,
+    request_names,
     requests_for,
 )
 from tapring.shm.segment import Segment, names, unlink
+from tapring.shm.sweep import sweep
 from tapring.wire import layout
 from tests.conftest import SHM
 from tests.helpers import put_word
@@ -37,6 +38,11 @@ def request_of(name):
 
 def epochs(engine: str) -> list[int]:
     return [epoch for epoch, _ in requests_for(engine)]
+
+
+def removable() -> list[str]:
+    """What a sweep would remove."""
+    return [each.name for each in sweep(dry_run=True)]
 
 
 def test_a_request_is_read_as_it_was_published(request_of, name) -> None:
@@ -71,13 +77,14 @@ sys.stdin.read()
     consumer = spawn(source, name, stdin=-1, stdout=-1)
     epoch = int(consumer.stdout.readline())
     assert epochs(name) == [epoch]
-    assert request_name(epoch) not in abandoned_requests(own=True)
+    assert request_name(epoch) not in removable()
     consumer.send_signal(signal.SIGKILL)
     consumer.wait()
     assert epochs(name) == []
     assert not is_standing(epoch)
-    assert request_name(epoch) in abandoned_requests(own=True)
-    unlink(request_name(epoch))
+    assert request_name(epoch) in removable()
+    sweep(name)
+    assert request_name(epoch) not in request_names()
 
 
 @pytest.mark.parametrize(
@@ -124,7 +131,7 @@ def test_names_that_are_no_requests_are_left_alone(request_of, name, tmp_path) -
         made[1].write_bytes(b"mine")
         made[2].write_bytes(b"")
         assert epochs(name) == [standing.epoch]
-        assert [each for each in abandoned_requests(own=True) if SHM / each in made] == [short]
+        assert [each for each in removable() if SHM / each in made] == [short]
         assert not is_standing(1)
     finally:
         for path in made:
@@ -152,6 +159,31 @@ def test_one_that_is_swept_while_it_is_made_is_made_again(name, monkeypatch) -> 
     standing = StandingRequest.publish(Request(name, "raw"))
     assert epochs(name) == [standing.epoch]
     assert swept != [request_name(standing.epoch)]
+    standing.withdraw()
+
+
+def test_one_that_is_being_made_is_not_swept_from_under_its_consumer(name, monkeypatch) -> None:
+    """Sweeps come before its lock is taken, and between that and the look whether it is there."""
+    lock, swept = Segment.try_lock, []
+
+    def swept_with(patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(Segment, "try_lock", lock)
+        sweep(name)
+        patch.setattr(Segment, "try_lock", lock_among_sweeps)
+
+    def lock_among_sweeps(segment: Segment, offset: int) -> bool:
+        if not swept:
+            swept.append(segment.name)
+            swept_with(patch)
+            assert segment.name not in request_names()
+        locked = lock(segment, offset)
+        swept_with(patch)
+        return locked
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Segment, "try_lock", lock_among_sweeps)
+        standing = StandingRequest.publish(Request(name, "raw"))
+    assert epochs(name) == [standing.epoch]
     standing.withdraw()
 
 

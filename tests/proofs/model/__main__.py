@@ -7,7 +7,14 @@ the exit code is 1.
 import sys
 import time
 
-from . import bell_scenarios, gate_scenarios, ring_scenarios, schedules, table_scenarios
+from . import (
+    bell_scenarios,
+    gate_scenarios,
+    join_scenarios,
+    ring_scenarios,
+    schedules,
+    table_scenarios,
+)
 from .explorer import explore
 
 
@@ -15,10 +22,10 @@ def main() -> int:
     """Explore and print; return the exit code."""
     modules = ring_scenarios, bell_scenarios, table_scenarios
     scenarios = [scenario for module in modules for scenario in module.SHORT]
-    scheduled = list(gate_scenarios.SHORT)
+    scheduled: list[schedules.Played] = [*gate_scenarios.SHORT, *join_scenarios.SHORT]
     if "--long" in sys.argv[1:]:
         scenarios += [scenario for module in modules for scenario in module.LONG]
-        scheduled += gate_scenarios.LONG
+        scheduled += [*gate_scenarios.LONG, *join_scenarios.LONG]
     began = time.perf_counter()
     states = runs = broken = 0
     for scenario in scenarios:

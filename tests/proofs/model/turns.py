@@ -105,6 +105,14 @@ class Turns:
             self.log.append(f"{self._current.name} sleeps, and {others[pick].name} goes on")
             self._hand_over(others[pick])
 
+    def wait(self) -> None:
+        """The thread that runs waits for what others do: one of them goes on, if there is one."""
+        others = self._waiting
+        if others:
+            pick = self._choose(len(others)) if len(others) > 1 else 0
+            self.log.append(f"{self._current.name} waits, and {others[pick].name} goes on")
+            self._hand_over(others[pick])
+
     def here(self) -> None:
         """A point in code that is not watched."""
         self._at(sys._getframe(1), may_stop=True, may_throw=True)
