@@ -17,7 +17,7 @@ from ..delivery.report import Report
 from ..ended_by import EndedBy
 from ..errors import suggest
 from ..shm.refusals import LaneRefused, alike, in_words
-from .messages import counted, note
+from .messages import counted, note, size_in_words
 
 _LANES_SHOWN: Final = 5
 _ENDS: Final[dict[str, str]] = {
@@ -54,6 +54,7 @@ def _lines(report: Report) -> Iterator[str]:
             f"{counted(stats.late, 'event')} came after later ones of other lanes. "
             f"Try a longer --merge-lag"
         )
+    yield from _small_rings(stats.lanes_joined)
     if stats.dropped:
         yield (
             "the consumer read too slowly, so events were dropped. "
@@ -87,6 +88,18 @@ def _lanes_joined(joined: Sequence[LaneJoined]) -> Iterator[str]:
     incomplete = _incomplete(joined)
     them = "it, and may have lost its" if len(incomplete) == 1 else "them, and may have lost their"
     yield from _named(incomplete, f"started before this capture saw {them} first batches")
+
+
+def _small_rings(joined: Sequence[LaneJoined]) -> Iterator[str]:
+    """The rings for which shared memory had too little room."""
+    small = [each for each in joined if each.buffer_bytes < each.wanted_bytes]
+    if small:
+        one = min(small, key=lambda each: each.buffer_bytes)
+        yield (
+            f"the rings of {counted(len(small), 'lane')} have {size_in_words(one.buffer_bytes)} "
+            f"instead of {size_in_words(one.wanted_bytes)}, because /dev/shm has too little room "
+            f"for all. Enlarge it, or choose with --buffer"
+        )
 
 
 def _lanes_ended(ended: Sequence[LaneEnded]) -> Iterator[str]:

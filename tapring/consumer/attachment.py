@@ -40,11 +40,13 @@ class Attachment:
 
     ``owned``: the session ends with this consumer; it was neither registered by the engine nor
     opened to be kept. ``clock``: how to read the engine's times, as of when this was opened.
-    ``joined``: what is said of the lane.
+    ``joined``: what is said of the lane. wanted: how many bytes were asked for.
     Closing twice is fine.
     """
 
-    def __init__(self, registry: Registry, row: Row, *, owned: bool) -> None:
+    def __init__(
+        self, registry: Registry, row: Row, *, owned: bool, wanted: int | None = None
+    ) -> None:
         """Open and map the ring of ``row``.
 
         Raises EngineNotFound if the engine has just ended, and SessionNotFound if the session has;
@@ -56,7 +58,7 @@ class Attachment:
         self.row = row
         self.owned = owned
         self.clock = registry.clock
-        self.joined = joining(registry, row)
+        self.joined = joining(registry, row, wanted)
         self._dead = False
         self.kind = kind_of(registry, row.stage)
         try:

@@ -23,6 +23,7 @@ from ..shm.platform import require
 from ..shm.refusals import LaneRefused, may_live, refusal
 from ..shm.registry import Registry
 from ..shm.requests import Request, StandingRequest
+from ..shm.room import fitting
 from ..shm.row import Row
 from ..shm.segment import DIRECTORY
 from ..shm.sweep import lanes_of, sweep_lane
@@ -37,13 +38,18 @@ _TICK_NS: Final = 50_000_000
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What each lane's session is asked for. duration: seconds; buffer_bytes: of the ring."""
+    """What each lane's session is asked for.
+
+    duration: seconds. buffer_bytes: of the ring; None is the engine's default, or less if that
+    does not fit. rings: how many are opened at once, and share what is free of shared memory.
+    """
 
     stage: str
     duration: float | None = None
     buffer_bytes: int | None = None
     owner: Owner = Owner.CONSUMER
     sample: int = 1
+    rings: int = 1
 
     def request(self, engines: str) -> Request:
         """Return the same as a request to all lanes of ``engines``."""
@@ -231,7 +237,7 @@ def open_session(
         if first is not None:
             _check_alike(registry, stage, first)
         if row is not None:
-            return _take(registry, row)
+            return _take(registry, row, asked)
     except BaseException:
         if row is not None:
             registry.table.free(row, CLOSE_TIMEOUT_S)
@@ -239,7 +245,9 @@ def open_session(
     if not registry.engine_is_alive() or registry.engine_has_closed():
         raise EngineNotFound(f"the engine {address} has just ended")
     duration_ns = duration_in_ns(address, asked.duration, info.max_duration_ns)
-    size = info.buffer_bytes if asked.buffer_bytes is None else asked.buffer_bytes
+    size = asked.buffer_bytes
+    if size is None:
+        size = fitting(info.buffer_bytes, asked.rings)
     slots = slots_in(address, size, info.slot_bytes, info.max_buffer_bytes)
     row = registry.register(
         stage=stage,
@@ -251,17 +259,18 @@ def open_session(
         timeout_s=timeout_s,
     )
     try:
-        return Attachment(registry, row, owned=asked.owner == Owner.CONSUMER)
+        owned = asked.owner == Owner.CONSUMER
+        return Attachment(registry, row, owned=owned, wanted=asked.buffer_bytes)
     except BaseException:
         registry.table.free(row, CLOSE_TIMEOUT_S)
         raise
 
 
-def _take(registry: Registry, row: Row) -> Attachment:
+def _take(registry: Registry, row: Row, asked: Asked) -> Attachment:
     """Become the consumer of a session that a lane has opened for this process's request."""
     registry.table.lock_reader(row)
     try:
-        return Attachment(registry, row, owned=True)
+        return Attachment(registry, row, owned=True, wanted=asked.buffer_bytes)
     except BaseException:
         registry.table.unlock_reader(row)
         raise

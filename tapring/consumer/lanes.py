@@ -18,7 +18,8 @@ class LaneJoined(msgspec.Struct, frozen=True):
     time_ns: when this consumer opened it, in nanoseconds since the epoch. initial: whether it was
     there when the session was opened. from_start: whether the session sees every batch of the lane.
     A lane that is neither has started since and did not open the session by itself: its first
-    batches may be missing, uncounted. clock_known: whether the lane's
+    batches may be missing, uncounted. buffer_bytes: of its ring. wanted_bytes: what it would
+    have, if shared memory had more room. clock_known: whether the lane's
     clock can be compared with this process's; if not, one of the two has no /proc that tells its
     time namespace, and the two are taken to be the same.
     """
@@ -30,6 +31,8 @@ class LaneJoined(msgspec.Struct, frozen=True):
     time_ns: int
     initial: bool
     from_start: bool
+    buffer_bytes: int = 0
+    wanted_bytes: int = 0
     clock_known: bool = True
 
     @property
@@ -53,8 +56,11 @@ class LaneEnded(msgspec.Struct, frozen=True):
     time_ns: int
 
 
-def joining(registry: Registry, row: Row) -> LaneJoined:
-    """Return what is said of the lane of ``registry``, in which ``row`` was just opened."""
+def joining(registry: Registry, row: Row, wanted: int | None) -> LaneJoined:
+    """Return what is said of the lane of ``registry``, in which ``row`` was just opened.
+
+    wanted: how many bytes were asked for; None is the engine's default.
+    """
     info = registry.info
     return LaneJoined(
         engine=info.engine,
@@ -64,6 +70,8 @@ def joining(registry: Registry, row: Row) -> LaneJoined:
         time_ns=time.time_ns(),
         initial=True,
         from_start=row.request != 0,
+        buffer_bytes=row.slots * row.slot_bytes,
+        wanted_bytes=(wanted or info.buffer_bytes) // row.slot_bytes * row.slot_bytes,
         clock_known=registry.clock.known,
     )
 

@@ -10,6 +10,8 @@ from functools import partial
 from time import monotonic_ns
 from typing import Any, Final
 
+import msgspec
+
 from ..errors import (
     EngineNotFound,
     NotPermitted,
@@ -26,6 +28,7 @@ from ..shm.limits import check_sample
 from ..shm.names import is_pattern, matches, split_address
 from ..shm.refusals import LaneRefused, alike, error_for, in_words, refusal
 from ..shm.registry import Registry
+from ..shm.room import check_room
 from ..shm.row import Row
 from ..shm.table import TABLE_TIMEOUT_S
 from ..wire import layout
@@ -79,7 +82,8 @@ def capture(
     its processes.
     stage: the stage to read.
     duration: seconds; None lasts as long as the engine allows.
-    buffer_bytes: the size of each ring; None takes the engine's default.
+    buffer_bytes: the size of each ring; None takes the engine's default, or less if all rings
+    would take more than half of what is free of shared memory.
     wait: seconds to wait for the engine to appear; ``math.inf`` waits for ever.
     keep: the session outlives this consumer. ``attach_session`` with one of its ``addresses``
     continues at the next event. It ends with its duration, or with ``close_session``.
@@ -315,11 +319,15 @@ def _open_sessions(lanes: Lanes, asked: Asked, requests: Requests | None) -> lis
     try:
         # Wait for a table that is held first: rings that were open already could fill meanwhile.
         registries.sort(key=lambda each: not each.segment.is_locked(layout.LOCK_TABLE))
+        if asked.buffer_bytes is not None:
+            check_room(asked.buffer_bytes, len(registries))
         while registries:
             registry = registries[0]
             try:
                 first = attachments[0] if attachments else None
-                attachments.append(open_session(registry, asked, requests, first))
+                # What is free becomes less, and so do the rings that are still to come.
+                each = msgspec.structs.replace(asked, rings=len(registries))
+                attachments.append(open_session(registry, each, requests, first))
             except EngineNotFound as error:
                 gone = error
                 registry.close()

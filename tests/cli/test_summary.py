@@ -227,3 +227,11 @@ def test_a_lane_that_began_before_it_was_seen_is_named_and_nothing_is_promised_o
 def test_events_that_came_late_are_counted(said) -> None:
     (line,) = said(late=3)[1:]
     assert line == "3 events came after later ones of other lanes. Try a longer --merge-lag"
+
+
+def test_rings_that_shared_memory_had_too_little_room_for_are_told(said) -> None:
+    small = LaneJoined("shop", "a", 7, 1, 0, True, False, 1 << 20, 4 << 20)
+    usual = LaneJoined("shop", "b", 7, 1, 0, True, False, 4 << 20, 4 << 20)
+    (line,) = said(lanes_joined=(small, usual))[1:]
+    assert line.startswith("the rings of 1 lane have 1 MiB instead of 4 MiB, because /dev/shm has")
+    assert said(lanes_joined=(usual, usual))[1:] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -63,16 +64,37 @@ def test_a_pipe_passes_everything_on_where_it_cannot_be_tapped(lacking) -> None:
 def test_a_ring_larger_than_the_memory_is_refused_and_a_smaller_one_is_not(machine) -> None:
     small = machine(tmpfs("size=1m"))
     engine = small.engine()
-    refused(small.tapring("attach", "engine"), "cannot reserve", "No space left", "smaller buffer")
+    refused(small.tapring("attach", "engine", "--buffer", "4MiB"), "1 x 4 MiB do not fit into")
     assert not small.rings()
     goes_on(engine, small.consumer("--buffer", "64k"))
     assert not list(small.shm.iterdir())
 
 
+def test_twenty_lanes_fit_into_the_memory_of_a_container_if_nobody_asks_for_a_size(machine) -> None:
+    room = machine(tmpfs("size=64m"))
+    made = room.python(TWENTY_LANES)
+    assert (made.returncode, made.stderr) == (0, b"")
+    sizes = json.loads(made.stdout)
+    assert len(sizes) == 20
+    assert {1 << 20} <= set(sizes) <= {1 << 20, 2 << 20}, "half of what is free, shared by all"
+    assert not list(room.shm.iterdir())
+
+
+TWENTY_LANES = """
+import json, tapring
+taps = [tapring.Tap("engine") for _ in range(20)]
+with tapring.capture("engine") as session:
+    print(json.dumps([each.buffer_bytes for each in session.lanes_joined]))
+for tap in taps:
+    tap.close()
+"""
+
+
 def test_a_lane_whose_ring_has_no_room_is_named_and_the_other_lane_is_read(machine) -> None:
     room = machine(tmpfs("size=1m"))
     room.engine(buffer_bytes=64 << 10)
-    room.engine(buffer_bytes=16 * MIB)
+    room.engine(buffer_bytes=64 << 10)
+    room.fill(leave=100 << 10)
     result = room.tapring("attach", "engine", "--stage", "raw", "--limit", "1")
     assert (result.returncode, result.stdout) == (0, b"an event\n")
     said = result.stderr.decode()

@@ -1,0 +1,47 @@
+"""How large rings may be, in what is free of shared memory.
+
+A container's /dev/shm has 64 MiB by default, which sixteen rings of 4 MiB fill. So a ring whose
+size nobody asked for is made smaller if the rings would take more than half of what is free.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from ..errors import SharedMemoryFull
+from .segment import DIRECTORY
+
+_SMALLEST: Final = 64 << 10  # 300 events of 200 bytes
+_MIB: Final = 1 << 20
+
+
+def free_bytes() -> int | None:
+    """Return how many bytes of shared memory are free; None if it has no limit of its own."""
+    try:
+        status = os.statvfs(DIRECTORY)
+    except OSError:
+        return 0  # what is asked of it next says why
+    return status.f_bavail * status.f_frsize if status.f_blocks else None
+
+
+def fitting(size: int, rings: int = 1) -> int:
+    """Return ``size``, or a smaller power of two: half of what is free has room for all ``rings``.
+
+    Not less than 64 KiB, unless ``size`` is.
+    """
+    free = free_bytes()
+    share = size if free is None else free // 2 // max(1, rings)
+    if size <= share:
+        return size
+    return min(size, max(_SMALLEST, 1 << max(0, share.bit_length() - 1)))
+
+
+def check_room(size: int, rings: int) -> None:
+    """Raise SharedMemoryFull unless so many rings of ``size`` bytes fit into what is free."""
+    free = free_bytes()
+    if free is not None and size * rings > free:
+        raise SharedMemoryFull(
+            f"{rings} x {size / _MIB:g} MiB do not fit into the {free / _MIB:.1f} MiB that are "
+            f"free in {DIRECTORY}; ask for a smaller buffer, or enlarge it"
+        )
