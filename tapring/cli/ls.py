@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from ..errors import TapError
+from ..shm.children import forked_children
 from ..shm.discovery import (
     NOTHING_RUNS,
     EngineInfo,
@@ -40,9 +41,10 @@ if TYPE_CHECKING:
 def command(name: str | None, as_json: bool, interval: float) -> None:
     """Show the engines that can be tapped, and their sessions.
 
-    With NAME, show one engine only. A stage has a rate only while a session watches it. Lanes that
-    cannot be read (of other users, or of another version of the protocol) come last, with the
-    reason.
+    With NAME, show one engine only. A process that an engine has forked is listed once it has
+    offered a batch; until then its parent's line counts it. A stage has a rate only while a session
+    watches it. Lanes that cannot be read (of other users, or of another version of the protocol)
+    come last, with the reason.
     """
     try:
         first = engines(name)
@@ -54,12 +56,13 @@ def command(name: str | None, as_json: bool, interval: float) -> None:
     except TapError as error:
         fail(error)
     rates = _rates(first, second, seconds)
+    children = forked_children({engine.pid: engine.uptime_s for engine in second})
     if as_json or not sys.stdout.isatty():
-        listed = [_listed(engine, rates) for engine in second]
+        listed = [_listed(engine, rates, children[engine.pid]) for engine in second]
         listed += map(_listed_as_refused, second.refused)
         click.echo(msgspec.json.format(msgspec.json.encode(listed), indent=2))
     elif second or name is None:
-        _print_table(second, rates)
+        _print_table(second, rates, children)
     if not second:
         if name is not None:
             fail(error_for(second.refused) if second.refused else not_found(name))
@@ -92,9 +95,10 @@ def _stage_rates(engine: EngineInfo, rates: Rates) -> dict[str, float | None]:
     return found
 
 
-def _listed(engine: EngineInfo, rates: Rates) -> dict[str, Any]:
+def _listed(engine: EngineInfo, rates: Rates, children: int) -> dict[str, Any]:
     stage_rates = _stage_rates(engine, rates)
     fields: dict[str, Any] = msgspec.to_builtins(engine)
+    fields["forked_children"] = children
     fields["refused"] = None
     fields["stages"] = [
         {
@@ -122,7 +126,7 @@ def _listed_as_refused(lane: LaneRefused) -> dict[str, Any]:
     }
 
 
-def _print_table(running: EngineList, rates: Rates) -> None:
+def _print_table(running: EngineList, rates: Rates, children: Mapping[int, int]) -> None:
     from rich.console import Console
 
     console = Console()
@@ -132,6 +136,12 @@ def _print_table(running: EngineList, rates: Rates) -> None:
         console.print()
         console.print(_session_table(running, rates))
     for engine in running:
+        if forked := children[engine.pid]:
+            have = "has no lane yet: it gets" if forked == 1 else "have no lanes yet: they get"
+            console.print(
+                f"{engine.name}.{engine.lane}: {forked} forked "
+                f"{'child' if forked == 1 else 'children'} {have} one with the first batch"
+            )
         if engine.faults or engine.misuse:
             console.print(
                 f"{engine.name}.{engine.lane}: {counted(engine.faults, 'fault')}, "

@@ -23,7 +23,7 @@ from ..shm.platform import require
 from ..shm.refusals import LaneRefused, may_live, refusal
 from ..shm.registry import Registry
 from ..shm.requests import Request, StandingRequest
-from ..shm.room import fitting
+from ..shm.room import fair_share, fitting
 from ..shm.row import Row
 from ..shm.segment import DIRECTORY
 from ..shm.sweep import lanes_of, sweep_lane
@@ -41,7 +41,7 @@ class Asked(msgspec.Struct, frozen=True):
     """What each lane's session is asked for.
 
     duration: seconds. buffer_bytes: of the ring; None is the engine's default, or less if that
-    does not fit. rings: how many are opened at once, and share what is free of shared memory.
+    does not fit into ``share`` bytes; without a ``share``, into what is free of shared memory.
     """
 
     stage: str
@@ -49,7 +49,7 @@ class Asked(msgspec.Struct, frozen=True):
     buffer_bytes: int | None = None
     owner: Owner = Owner.CONSUMER
     sample: int = 1
-    rings: int = 1
+    share: int | None = None
 
     def request(self, engines: str) -> Request:
         """Return the same as a request to all lanes of ``engines``."""
@@ -247,7 +247,8 @@ def open_session(
     duration_ns = duration_in_ns(address, asked.duration, info.max_duration_ns)
     size = asked.buffer_bytes
     if size is None:
-        size = fitting(info.buffer_bytes, asked.rings)
+        share = fair_share() if asked.share is None else asked.share
+        size = fitting(info.buffer_bytes, share)
     slots = slots_in(address, size, info.slot_bytes, info.max_buffer_bytes)
     row = registry.register(
         stage=stage,

@@ -28,7 +28,7 @@ from ..shm.limits import check_sample
 from ..shm.names import is_pattern, matches, split_address
 from ..shm.refusals import LaneRefused, alike, error_for, in_words, refusal
 from ..shm.registry import Registry
-from ..shm.room import check_room
+from ..shm.room import check_room, fair_share
 from ..shm.row import Row
 from ..shm.table import TABLE_TIMEOUT_S
 from ..wire import layout
@@ -321,13 +321,12 @@ def _open_sessions(lanes: Lanes, asked: Asked, requests: Requests | None) -> lis
         registries.sort(key=lambda each: not each.segment.is_locked(layout.LOCK_TABLE))
         if asked.buffer_bytes is not None:
             check_room(asked.buffer_bytes, len(registries))
+        asked = msgspec.structs.replace(asked, share=fair_share(len(registries)))
         while registries:
             registry = registries[0]
             try:
                 first = attachments[0] if attachments else None
-                # What is free becomes less, and so do the rings that are still to come.
-                each = msgspec.structs.replace(asked, rings=len(registries))
-                attachments.append(open_session(registry, each, requests, first))
+                attachments.append(open_session(registry, asked, requests, first))
             except EngineNotFound as error:
                 gone = error
                 registry.close()

@@ -23,7 +23,7 @@ from .limits import slots_in, stage_index
 from .names import new_epoch, segment_name
 from .requests import Request, requests_for
 from .rings import create_ring, names_of, names_of_sessions, unlink_ring
-from .room import fitting
+from .room import fair_share, fitting
 from .row import Row
 from .segment import Segment, unlink
 from .table import TABLE_TIMEOUT_S, Table
@@ -334,7 +334,7 @@ def _requested_row(info: LaneInfo, request: Request, epoch: int, index: int) -> 
     longest_ns = info.max_duration_ns
     if request.duration_ns > longest_ns:
         raise DurationLimit(f"a request of {request.duration_ns} ns; the limit is {longest_ns} ns")
-    size = request.buffer_bytes or fitting(info.buffer_bytes)
+    size = request.buffer_bytes or fitting(info.buffer_bytes, fair_share())
     return Row(
         index=index,
         state=RowState.OPEN,

@@ -25,14 +25,18 @@ def free_bytes() -> int | None:
     return status.f_bavail * status.f_frsize if status.f_blocks else None
 
 
-def fitting(size: int, rings: int = 1) -> int:
-    """Return ``size``, or a smaller power of two: half of what is free has room for all ``rings``.
+def fair_share(rings: int = 1) -> int | None:
+    """Return what each of so many rings may take of one half of what is free; None: anything."""
+    free = free_bytes()
+    return None if free is None else free // 2 // max(1, rings)
+
+
+def fitting(size: int, share: int | None) -> int:
+    """Return ``size``, or a power of two that fits into ``share``.
 
     Not less than 64 KiB, unless ``size`` is.
     """
-    free = free_bytes()
-    share = size if free is None else free // 2 // max(1, rings)
-    if size <= share:
+    if share is None or size <= share:
         return size
     return min(size, max(_SMALLEST, 1 << max(0, share.bit_length() - 1)))
 

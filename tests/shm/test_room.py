@@ -38,7 +38,7 @@ def free(monkeypatch):
 )
 def test_all_rings_take_half_of_what_is_free_at_most(free, bytes_free, size, rings, fits) -> None:
     free(bytes_free)
-    assert room.fitting(size, rings) == fits
+    assert room.fitting(size, room.fair_share(rings)) == fits
 
 
 def test_a_size_that_was_asked_for_and_does_not_fit_is_refused_with_the_figures(free) -> None:
@@ -59,4 +59,4 @@ def test_what_cannot_be_asked_is_left_to_whoever_makes_the_ring(monkeypatch) -> 
         raise PermissionError
 
     monkeypatch.setattr(room.os, "statvfs", fails)
-    assert room.fitting(4 * MIB) == 64 << 10
+    assert room.fitting(4 * MIB, room.fair_share()) == 64 << 10

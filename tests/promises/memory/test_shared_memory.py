@@ -76,7 +76,7 @@ def test_twenty_lanes_fit_into_the_memory_of_a_container_if_nobody_asks_for_a_si
     assert (made.returncode, made.stderr) == (0, b"")
     sizes = json.loads(made.stdout)
     assert len(sizes) == 20
-    assert {1 << 20} <= set(sizes) <= {1 << 20, 2 << 20}, "half of what is free, shared by all"
+    assert set(sizes) == {MIB}, "half of what is free, shared by all"
     assert not list(room.shm.iterdir())
 
 

@@ -1,5 +1,6 @@
 """A fork: parent and child are two lanes and share nothing, with or without other threads."""
 
+import json
 import signal
 
 import pytest
@@ -445,3 +446,34 @@ offering.join()
 def test_a_stale_snapshot_does_not_wait_for_a_thread_that_is_not_in_the_child(run) -> None:
     """The fork comes while another thread is inside an offer; the child uses an old snapshot."""
     assert run(STALE) == ["0"]
+
+
+def test_ls_counts_a_forked_child_until_it_is_a_lane(start, name, run_cli, tmp_path) -> None:
+    process = start(
+        """
+        tap = tapring.Tap(name)
+        if os.fork() == 0:
+            told()
+            tap.snapshot()
+            print("offered", flush=True)
+            until(lambda: os.path.exists(sys.argv[2]))
+            os._exit(0)
+        print("forked", flush=True)
+        os.wait()
+        tap.close()
+        """,
+        str(tmp_path / "go"),
+    )
+
+    def listed() -> list[tuple[bool, int]]:
+        lanes = json.loads(run_cli("ls", name, "--json").stdout)
+        return sorted((lane["pid"] != process.pid, lane["forked_children"]) for lane in lanes)
+
+    assert process.said == ["forked"]
+    assert listed() == [(False, 1)]
+    tell(process)
+    assert process.stdout.readline() == b"offered\n"
+    assert listed() == [(False, 0), (True, 0)]
+    (tmp_path / "go").touch()
+    process.wait()
+    sweep(name)
