@@ -111,8 +111,7 @@ class Following:
 
     seen: engine and lane of those that the session has met already. first: a ring that it reads;
     the others must be like that one. ``due_ns``: when to ``look`` next, on CLOCK_MONOTONIC.
-    linger_ns: how long the session goes on when
-    no lane is left.
+    linger_ns: how long the session goes on when no lane is left.
     """
 
     def __init__(
@@ -139,21 +138,27 @@ class Following:
         """The lanes that cannot be read, and why."""
         return (*self._refused, *self._busy.values())
 
-    def look(self, join: Callable[[Attachment], object]) -> None:
-        """Open a session on each lane that has appeared, and call ``join`` with it."""
-        now = monotonic_ns()
-        self.due_ns = now + _LOOK_NS
-        if not self._has_changed():
-            return
-        try:
-            there = self._there()
-            self._seen &= set(there)
-            self._unfinished = False
-            for engine, lane in there:
-                if (engine, lane) not in self._seen and self._meet(engine, lane, join):
-                    self._seen.add((engine, lane))
-        except TapError as error:
-            self._refuse(self._requests.engines, "*", error)
+    def look(self, join: Callable[[Attachment], object], knows: Callable[[str, str], bool]) -> None:
+        """Open a session on each lane that has appeared, and call ``join`` with it.
+
+        knows: tells whether an engine's lane has joined already.
+        """
+        if self._has_changed():
+            try:
+                self._look(join, knows)
+            except TapError as error:
+                self._refuse(self._requests.engines, "*", error)
+        self.due_ns = monotonic_ns() + _LOOK_NS  # last: after an exception, the next call goes on
+
+    def _look(
+        self, join: Callable[[Attachment], object], knows: Callable[[str, str], bool]
+    ) -> None:
+        there = self._there()
+        self._seen &= set(there)
+        for each in there:
+            if each not in self._seen and (knows(*each) or self._meet(*each, join)):
+                self._seen.add(each)
+        self._unfinished = not self._seen.issuperset(there)
 
     def withdraw(self) -> None:
         """Look for no more lanes; remove those that have ended since the last look."""
@@ -174,10 +179,12 @@ class Following:
             changed_ns = os.stat(DIRECTORY).st_mtime_ns
         except OSError:
             return True
-        same = changed_ns == self._changed_ns and not self._unfinished
+        if changed_ns == self._changed_ns and not self._unfinished:
+            return False
+        self._unfinished = True  # until a look has come to its end
         # Names that come within one tick of each other leave the same time.
         self._changed_ns = changed_ns if time.time_ns() - changed_ns > _TICK_NS else 0
-        return not same
+        return True
 
     def _there(self) -> list[tuple[str, str]]:
         return [each for each in lanes_of(None) if self._requests.speak_of(each[0])]
@@ -187,7 +194,6 @@ class Following:
         try:
             registry = Registry.attach(engine, lane, patience_s=0.0)
         except EngineNotFound:
-            self._unfinished = True
             return False
         except TapError as error:
             if may_live(engine, lane):
@@ -195,10 +201,10 @@ class Following:
             return True
         self._busy.pop((engine, lane), None)
         try:
-            asked, requests = self._asked, self._requests
-            join(open_session(registry, asked, requests, self._first, JOIN_TIMEOUT_S))
+            attachment = open_session(
+                registry, self._asked, self._requests, self._first, JOIN_TIMEOUT_S
+            )
         except SessionBusy as error:
-            self._unfinished = True
             self._busy[engine, lane] = refusal(engine, lane, error)
             registry.detach()
             return False
@@ -209,6 +215,8 @@ class Following:
         except BaseException:
             registry.detach()
             raise
+        else:
+            join(attachment)
         return True
 
     def _refuse(self, engine: str, lane: str, error: TapError) -> None:
@@ -238,7 +246,7 @@ def open_session(
             _check_alike(registry, stage, first)
         if row is not None:
             return _take(registry, row, asked)
-    except BaseException:
+    except TapError:
         if row is not None:
             registry.table.free(row, CLOSE_TIMEOUT_S)
         raise

@@ -42,11 +42,12 @@ _MAY_RESTART: Final = (EndedBy.ENGINE_EXIT, EndedBy.ENGINE_DEATH)
 class Merge:
     """The rings of a session's lanes, in order of time.
 
-    ``rings`` are all of them, ``open`` those that may still have frames, ``joined`` the lanes that
-    there ever were. ``deadline_ns`` (CLOCK_MONOTONIC) is when the whole ends, None if only the
-    lanes end it. ``ended_by`` is why it ended; None before. ``refused``: lanes that could not be
-    read to their end. ``ended``: lanes that ended, in that order. ``late``: events of frames that
-    came after a later one. ``on_idle`` is called before each wait. ``sleeper``: see
+    ``rings`` are all of them, ``open`` those that may still have frames. ``joined``: the lanes that
+    there ever were. ``refused``: those that could not be read to their end. ``ended``: those that
+    ended, in that order. These three go by the addresses of sessions, so that what an exception has
+    interrupted can be done again. ``deadline_ns`` (CLOCK_MONOTONIC) is when the whole ends, None if
+    only the lanes end it. ``ended_by`` is why it ended; None before. ``late``: events of frames
+    that came after a later one. ``on_idle`` is called before each wait. ``sleeper``: see
     ``turn.Shared``.
 
     lag_ns: see ``Order``. following: finds the lanes that join; None if none may.
@@ -55,7 +56,7 @@ class Merge:
     __slots__ = (
         "_alone_ns",
         "_check_ns",
-        "_drained",
+        "_joining",
         "_last_ns",
         "_order",
         "_stop",
@@ -85,21 +86,21 @@ class Merge:
     ) -> None:
         self.open = list(attachments)
         self.rings = Rings(Retired(), tuple(self.open))
-        self.joined = [each.joined for each in self.open]
+        self.joined = {each.joined.address: each.joined for each in self.open}
         self.deadline_ns = deadline_ns
         self.waiter = waiter
         self.following = following
         self.ended_by: str | None = None
         self.on_idle: Callable[[], object] | None = None
-        self.refused: list[LaneRefused] = []
-        self.ended: list[LaneEnded] = []
+        self.refused: dict[str, LaneRefused] = {}
+        self.ended: dict[str, LaneEnded] = {}
         self.late = 0
         self.sleeper = 0
         self._stop: str | None = None
         self._last_ns = deadline_ns  # younger frames are not taken
         self._timestamp = 0  # of the last frame that was taken while there was one lane
         self._order = Order(lag_ns, self._give_up)
-        self._drained: list[Attachment] = []  # of lanes that have ended, to be closed
+        self._joining: Attachment | None = None
         self._alone_ns = 0  # since when there is no lane
         self._check_ns = 0  # when to ask next whether a lane has ended
         self._order.restart(self.open)
@@ -177,7 +178,8 @@ class Merge:
         """Say why it ended, if it is closed before it has a reason; count the last lanes, too."""
         if self.following is not None:
             with suppress(OSError):
-                self.following.look(self._join)
+                self._finish_joining()
+                self.following.look(self._join, self._knows)
         if self.ended_by is None:
             self.ended_by = self._stop or EndedBy.CLOSED
 
@@ -236,35 +238,51 @@ class Merge:
     # ---- lanes come and go -------------------------------------------------------------
 
     def _follow(self, following: Following) -> None:
-        """Take in the lanes that have joined, and close those that have ended and are drained."""
-        for each in self._drained:
-            if not each.reader.kept:
-                self._drained.remove(each)
-                self.rings = self.rings.without(each)
+        """Take in the lanes that have joined; close one that has ended and is used up."""
+        self._finish_joining()
+        for each in self.rings.attachments:
+            if each.joined.address in self.ended and not each.reader.kept and each not in self.open:
+                self._order.leave(each)
                 self.waiter.leave(each, self.open)
+                self.rings = self.rings.without(each)
                 each.close()
                 break  # the others come next time
-        following.look(self._join)
+        following.look(self._join, self._knows)
+
+    def _knows(self, engine: str, lane: str) -> bool:
+        return (engine, lane) in {(each.engine, each.lane) for each in self.joined.values()}
 
     def _join(self, attachment: Attachment) -> None:
-        if len(self.open) == 1:
+        self._joining = attachment
+        self._finish_joining()
+
+    def _finish_joining(self) -> None:
+        """Take in a lane; if an exception interrupts this, the next call goes on."""
+        attachment = self._joining
+        if attachment is None:
+            return
+        joined = replace(attachment.joined, initial=False)
+        if len(self.open) == 1 and self.open[0] is not attachment:
             self._order.is_late(self.open[0].by_this_clock(self._timestamp))
         retired, attachments = self.rings
-        self.rings = Rings(retired, (*attachments, attachment))
-        self.joined.append(replace(attachment.joined, initial=False))
-        self.open.append(attachment)
+        if attachment not in attachments:
+            self.rings = Rings(retired, (*attachments, attachment))
+        self.joined.setdefault(joined.address, joined)
+        if attachment not in self.open:
+            self.open.append(attachment)
         self._order.restart(self.open)
         self.waiter.join(attachment)
+        self._joining = None
 
     def _give_up(self, attachment: Attachment, error: TapError) -> None:
         """Drop a lane that cannot be read any more, and name it. Raises if it was the only one."""
         if len(self.refused) + 1 == len(self.joined):
             self.ended_by = EndedBy.ERROR
             raise error
+        info = attachment.registry.info
+        self.refused[attachment.joined.address] = refusal(info.engine, info.lane, error)
         self.open.remove(attachment)
         self._order.leave(attachment)
-        info = attachment.registry.info
-        self.refused.append(refusal(info.engine, info.lane, error))
 
     def _drop_ended(self, now: int) -> None:
         """Drop the lanes that have ended and are drained."""
@@ -281,19 +299,18 @@ class Merge:
             except TapError as error:
                 self._give_up(each, error)
                 continue
-            self.open.remove(each)
-            self._order.leave(each)
             if reason == EndedBy.EXPIRED and self.deadline_ns is not None:
                 reason = EndedBy.DURATION  # the engine ended what was asked for here
-            self.ended.append(ending(each.registry, reason))
-            self._drained.append(each)
+            self.ended.setdefault(each.joined.address, ending(each.registry, reason))
+            self.open.remove(each)
+            self._order.leave(each)
 
     def _has_ended(self, now: int) -> bool:
         """Whether there is no lane, and none can be expected; ``ended_by`` then says why."""
         if self.open:
             self._alone_ns = 0
             return False
-        reason = self.ended[-1].reason if self.ended else EndedBy.ERROR
+        reason = list(self.ended.values())[-1].reason if self.ended else EndedBy.ERROR
         self._alone_ns = self._alone_ns or now
         linger_ns = 0 if self.following is None else self.following.linger_ns
         if reason in _MAY_RESTART and now - self._alone_ns < linger_ns:

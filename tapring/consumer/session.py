@@ -118,7 +118,7 @@ class Session:
     @property
     def lanes_joined(self) -> tuple[LaneJoined, ...]:
         """The lanes that this session reads or has read, in the order in which they joined."""
-        return tuple(self._merge.joined)
+        return tuple(self._merge.joined.values())
 
     @property
     def lanes(self) -> tuple[str, ...]:
@@ -159,12 +159,12 @@ class Session:
         """The lanes that could not be read when the session was opened, or not to their end."""
         following = self._merge.following
         joining = () if following is None else following.refused
-        return (*self._lanes_refused, *joining, *self._merge.refused)
+        return (*self._lanes_refused, *joining, *self._merge.refused.values())
 
     @property
     def lanes_ended(self) -> tuple[LaneEnded, ...]:
         """The lanes that have ended so far, in that order, each with the reason and the time."""
-        return tuple(self._merge.ended)
+        return tuple(self._merge.ended.values())
 
     @property
     def stats(self) -> Stats:

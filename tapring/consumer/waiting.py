@@ -163,7 +163,8 @@ class Doorbell:
 
     def join(self, attachment: Attachment) -> None:
         """Let that lane's engine post the doorbell, too. If it cannot be told, 50 ms bound it."""
-        self._attachments.append(attachment)
+        if attachment not in self._attachments:
+            self._attachments.append(attachment)
         with suppress(TapError):
             if self._holder in self._attachments:
                 attachment.registry.table.hang_bell(attachment.row, self._of, JOIN_TIMEOUT_S)
@@ -172,7 +173,8 @@ class Doorbell:
 
     def leave(self, attachment: Attachment, others: Sequence[Attachment]) -> None:
         """Go on without that ring. If the doorbell bears its name, hang another one."""
-        self._attachments.remove(attachment)
+        if attachment in self._attachments:
+            self._attachments.remove(attachment)
         if self._holder is attachment and others:
             with suppress(TapError):
                 self._hang_again(others[0])

@@ -28,6 +28,10 @@ class Lane:
     error: Exception | None = None
 
     @property
+    def joined(self) -> SimpleNamespace:
+        return SimpleNamespace(address=id(self))
+
+    @property
     def reader(self) -> "Lane":
         return self
 
@@ -35,7 +39,6 @@ class Lane:
     def account(self) -> SimpleNamespace:
         return SimpleNamespace(fill=lambda slots: len(self.times) / slots)
 
-    joined = None
     row = SimpleNamespace(slots=10)
     registry = SimpleNamespace(info=SimpleNamespace(engine="shop", lane="0a1b2c3d"), pid=7)
 
@@ -148,9 +151,15 @@ def test_the_whole_ends_as_its_last_lane_does_and_each_that_ended_is_named() -> 
     last.ended = EndedBy.EVICTED
     drain(merge)
     assert merge.ended_by == EndedBy.EVICTED
-    assert [each.reason for each in merge.ended] == ["engine-death", "engine-exit", "evicted"]
-    assert {(each.engine, each.lane, each.pid) for each in merge.ended} == {("shop", "0a1b2c3d", 7)}
-    times = [before, *(each.time_ns for each in merge.ended), time.time_ns()]
+    assert [each.reason for each in merge.ended.values()] == [
+        "engine-death",
+        "engine-exit",
+        "evicted",
+    ]
+    assert {(each.engine, each.lane, each.pid) for each in merge.ended.values()} == {
+        ("shop", "0a1b2c3d", 7)
+    }
+    times = [before, *(each.time_ns for each in merge.ended.values()), time.time_ns()]
     assert times == sorted(times)
 
 
@@ -206,7 +215,7 @@ def test_a_lane_that_fails_is_dropped_and_named_and_the_others_are_read(at, meet
     merge = merged(*lanes)
     assert drain(merge) == [1, 2, 3, 4]
     assert merge.ended_by == EndedBy.ENGINE_EXIT
-    assert merge.refused == [LaneRefused("shop", "0a1b2c3d", "damaged", "damaged")]
+    assert list(merge.refused.values()) == [LaneRefused("shop", "0a1b2c3d", "damaged", "damaged")]
 
 
 def idle_until_the_third_turn() -> tuple[Merge, list[int]]:

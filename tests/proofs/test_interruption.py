@@ -29,6 +29,7 @@ from tapring.shm.segment import names
 from tapring.shm.sweep import sweep
 from tapring.wire.layout import Ended
 from tapring.wire.writer import Writer
+from tests.helpers import closes
 from tests.proofs.throwing import Thrower
 
 
@@ -486,6 +487,35 @@ def test_a_capture_is_left_at_once_and_its_session_ends(name, throw, every) -> N
         (info,) = tapring.engines(name)
         assert not info.sessions
     assert len(forgotten_descriptors(name)) < step / (23 * every) / 20
+
+
+@pytest.mark.parametrize("throw", [(ctrl_c, False)], indirect=True, ids=["Ctrl-C"])
+def test_a_read_that_is_interrupted_as_lanes_come_and_go_forgets_none_of_them(
+    name, throw, every
+) -> None:
+    options = {"stage": "raw", "linger": 0, "merge_lag": 0}
+    small = {"buffer_bytes": 4096, "slot_bytes": 64}
+    with tapring.Tap(name, **small) as tap, tapring.capture(name, **options) as session:
+        lanes = 1
+        for step in itertools.count(0, 17 * every):  # thousands
+            with tapring.Tap(name, **small) as other:
+                offer(other, [1, 2])
+            offer(tap, [3, 4])
+            lanes += 1
+            session._merge.following.due_ns = 0
+            met = throw.at(step, lambda: [session.read(9, timeout=0) for _ in range(3)])
+            while session.read(9, timeout=0.05):
+                pass
+            if not met:
+                break
+        assert step > 1000
+        assert len(session.lanes_joined) == lanes
+        assert session.lanes_refused == ()
+    assert session.stats.offered == 4 * (lanes - 1)
+    assert closes(session.stats)
+    gc.collect()
+    forgotten_descriptors(name)
+    sweep(name)
 
 
 @pytest.mark.long
