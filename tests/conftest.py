@@ -29,6 +29,7 @@ import psutil
 import pytest
 
 from tapring.shm.clocks import own_offset_ns
+from tapring.shm.names import requests_prefix
 from tapring.shm.sweep import lanes_of, sweep
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,7 +69,20 @@ def wait_until(condition: Callable[[], object], timeout: float = 30, message: st
 
 
 def shm_of_this_run() -> set[str]:
-    return {path.name for path in SHM.iterdir() if f".t-{os.getpid()}-" in path.name}
+    mine = f"t-{os.getpid()}-"
+    return {
+        path.name
+        for path in SHM.iterdir()
+        if f".{mine}" in path.name or (path.name.startswith(requests_prefix()) and asks(path, mine))
+    }
+
+
+def asks(request: Path, engine: str) -> bool:
+    """Whether a standing request speaks of engines whose names begin like that."""
+    try:
+        return f'"{engine}'.encode() in request.read_bytes()
+    except OSError:
+        return False
 
 
 def open_files() -> dict[str, str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 import tapring
-from tapring.shm.names import requests_prefix
+from tapring.shm.requests import requests_for
 from tapring.shm.segment import names
 from tests.helpers import closes
 
@@ -199,7 +199,6 @@ class Capture:
     def __init__(self, name: str) -> None:
         self._name = name
         self.events: list[list[int]] = []
-        self._published = set(names(requests_prefix()))
         self._thread = threading.Thread(target=self._read, args=(name,))
 
     def _read(self, name: str) -> None:
@@ -208,7 +207,7 @@ class Capture:
 
     def __enter__(self) -> "Capture":
         self._thread.start()
-        while set(names(requests_prefix())) <= self._published:
+        while not requests_for(self._name):
             time.sleep(0.001)
         return self
 
