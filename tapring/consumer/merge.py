@@ -56,6 +56,7 @@ class Merge:
     __slots__ = (
         "_alone_ns",
         "_check_ns",
+        "_due_ns",
         "_joining",
         "_last_ns",
         "_order",
@@ -98,6 +99,7 @@ class Merge:
         self.sleeper = 0
         self._stop: str | None = None
         self._last_ns = deadline_ns  # younger frames are not taken
+        self._due_ns: int | None = 0  # when to look up from the frames; None: never
         self._timestamp = 0  # of the last frame that was taken while there was one lane
         self._order = Order(lag_ns, self._give_up)
         self._joining: Attachment | None = None
@@ -114,11 +116,11 @@ class Merge:
         """
         since = 0
         while True:
-            # What ``goes_on`` says, without a call.
-            if (self.ended_by is not None or self._last_ns is not None) and not self.goes_on():
+            due_ns = self._due_ns
+            if (
+                self.ended_by is not None or (due_ns is not None and monotonic_ns() >= due_ns)
+            ) and not self._catch_up():
                 return None
-            if self.following is not None and monotonic_ns() >= self.following.due_ns:
-                self._follow(self.following)
             open_ = self.open
             if len(open_) == 1:
                 attachment: Attachment | None = open_[0]
@@ -133,7 +135,7 @@ class Merge:
                 if frame is not None:
                     if len(open_) == 1:
                         self._timestamp = frame.timestamp
-                    elif self._order.is_late(attachment.time_ns(frame)):
+                    elif self._order.late:
                         self.late += frame.count
                         frame = replace(frame, late=True)
                     return attachment, frame
@@ -173,6 +175,7 @@ class Merge:
             self._stop = reason
             now = monotonic_ns()
             self._last_ns = now if self._last_ns is None else min(self._last_ns, now)
+            self._due_ns = 0
 
     def settle(self) -> None:
         """Say why it ended, if it is closed before it has a reason; count the last lanes, too."""
@@ -235,6 +238,15 @@ class Merge:
                 self.ended_by = self._stop or EndedBy.DURATION
         return self.ended_by is None
 
+    def _catch_up(self) -> bool:
+        """Do what is due; say whether it goes on."""
+        following = self.following
+        if following is not None and monotonic_ns() >= following.due_ns and self.goes_on():
+            self._follow(following)
+        bounds = [self._last_ns, None if following is None else following.due_ns]
+        self._due_ns = min([each for each in bounds if each is not None], default=None)
+        return self.goes_on()
+
     # ---- lanes come and go -------------------------------------------------------------
 
     def _follow(self, following: Following) -> None:
@@ -263,7 +275,7 @@ class Merge:
             return
         joined = replace(attachment.joined, initial=False)
         if len(self.open) == 1 and self.open[0] is not attachment:
-            self._order.is_late(self.open[0].by_this_clock(self._timestamp))
+            self._order.note(self.open[0].by_this_clock(self._timestamp))
         retired, attachments = self.rings
         if attachment not in attachments:
             self.rings = Rings(retired, (*attachments, attachment))

@@ -17,7 +17,6 @@ from typing import Final
 from ..errors import TapError
 from .attachment import Attachment
 
-_NEVER_NS: Final = 1 << 63  # later than any clock
 _LOOKS: Final = 4  # at quiet lanes, while the oldest frame waits
 
 GiveUp = Callable[[Attachment, TapError], object]
@@ -28,27 +27,30 @@ class Order:
 
     lag_ns: how long a frame waits at most, from the beginning of its batch, for older ones of other
     lanes; looking adds a quarter of that. give_up: called for a lane that turned out to be corrupt;
-    unless it raises, that lane is left out. ``latest_ns``: the time of the latest frame so far.
+    unless it raises, that lane is left out. ``late``: whether the frame of the lane that ``next``
+    gave last is older than one that was taken before.
     """
 
     __slots__ = (
         "_give_up",
         "_heap",
         "_lag_ns",
+        "_latest_ns",
         "_looked_ns",
         "_pause_ns",
         "_quiet",
         "_rank",
         "_sound",
         "_taken",
-        "latest_ns",
+        "late",
     )
 
     def __init__(self, lag_ns: int, give_up: GiveUp) -> None:
         self._lag_ns = lag_ns
         self._pause_ns = lag_ns // _LOOKS
         self._give_up = give_up
-        self.latest_ns = 0
+        self._latest_ns = 0
+        self.late = False
         self.restart(())
 
     @property
@@ -73,36 +75,22 @@ class Order:
         if not self._sound:
             self.restart(tuple(self._rank))
         self._sound = False
-        lane = self._choose(last_ns)
-        self._sound = True
-        return lane
-
-    def _choose(self, last_ns: int | None) -> Attachment | None:
-        taken, self._taken = self._taken, None
+        taken, heap = self._taken, self._heap
         if taken is not None:
+            self._taken = None
             self._place(taken)
-        heap = self._heap
-        if self._quiet and (not heap or heap[0][0] > self._looked_ns - self._lag_ns):
-            now = monotonic_ns()
-            if heap and now - self._looked_ns < self._pause_ns:
-                return None
-            self._looked_ns = now
-            quiet, self._quiet = self._quiet, []
-            for lane in quiet:
-                self._place(lane)
-            if heap and self._quiet and heap[0][0] > now - self._lag_ns:
-                return None
-        if not heap or (last_ns is not None and heap[0][0] > last_ns):
-            return None
-        self._taken = heappop(heap)[2]
+        ready = not self._quiet or (bool(heap) and heap[0][0] <= self._looked_ns - self._lag_ns)
+        if (ready or self._look(heap)) and heap and (last_ns is None or heap[0][0] <= last_ns):
+            time_ns, _, self._taken = heappop(heap)
+            self.late = time_ns < self._latest_ns
+            if not self.late:
+                self._latest_ns = time_ns
+        self._sound = True
         return self._taken
 
-    def is_late(self, time_ns: int) -> bool:
-        """Return whether a frame that was just taken is older than one that was taken before."""
-        late = time_ns < self.latest_ns
-        if not late:
-            self.latest_ns = time_ns
-        return late
+    def note(self, time_ns: int) -> None:
+        """Say that a frame of this time was taken while there was only one lane."""
+        self._latest_ns = max(self._latest_ns, time_ns)
 
     def wait_ns(self) -> int | None:
         """Return how long to wait before ``next`` may return a lane; None if no frame is there."""
@@ -120,6 +108,17 @@ class Order:
         if lane in self._quiet:
             self._quiet.remove(lane)
 
+    def _look(self, heap: list[tuple[int, int, Attachment]]) -> bool:
+        """Look at the quiet lanes, if it is time for that; say whether the oldest frame is next."""
+        now = monotonic_ns()
+        if heap and now - self._looked_ns < self._pause_ns:
+            return False
+        self._looked_ns = now
+        quiet, self._quiet = self._quiet, []
+        for lane in quiet:
+            self._place(lane)
+        return not self._quiet or (bool(heap) and heap[0][0] <= now - self._lag_ns)
+
     def _place(self, lane: Attachment) -> None:
         try:
             time_ns = lane.next_time_ns()
@@ -129,6 +128,8 @@ class Order:
             return
         if time_ns is None:
             self._quiet.append(lane)
-        else:
+            return
+        if time_ns > self._looked_ns:
             # A clock that is ahead must not make its lane wait for all others.
-            heappush(self._heap, (min(time_ns, monotonic_ns()), self._rank[lane], lane))
+            time_ns = min(time_ns, monotonic_ns())
+        heappush(self._heap, (time_ns, self._rank[lane], lane))

@@ -1,11 +1,14 @@
 """A frame, the unit of publishing, as it lies in a ring: its header, and how it is cut."""
 
+from struct import Struct
 from typing import Any, Final, Protocol
 
 from . import layout
 
 pack_header: Final = layout.FRAME.pack_into
 unpack_header: Final = layout.FRAME.unpack_from
+unpack_time: Final = Struct(layout.FRAME.format[: len("=QQ")]).unpack_from
+"""The same for the first two fields alone: ``pos`` and ``time_ns``."""
 
 Payload = bytes | memoryview
 """The packed events of a frame."""

@@ -12,7 +12,7 @@ from typing import Final
 from ..errors import RingCorrupt
 from ..frame import Frame
 from . import layout
-from .frame import unpack_header
+from .frame import unpack_header, unpack_time
 from .geometry import Barrier, Buffers, RingEnd, Shape
 from .ledger import Account
 
@@ -172,7 +172,8 @@ class Reader(RingEnd):
         """Return the time of the frame that ``take`` would return, or None."""
         if self.is_empty():
             return None
-        time_ns: int = unpack_header(self._data, self._start_of(self._end))[1]
+        start = _SLOTS + (self._end % self._slots << self._shift)
+        time_ns: int = unpack_time(self._data, start)[1]
         return time_ns
 
     def glimpse_time_ns(self) -> int | None:

@@ -185,8 +185,24 @@ def test_after_an_exception_no_lane_is_forgotten(clock) -> None:
 
 
 def test_a_frame_is_late_if_a_younger_one_was_taken(clock) -> None:
-    order = ordered(Lane([]), Lane([]))
-    assert [order.is_late(each) for each in (1, 3, 2, 3, 4)] == [False, False, True, False, False]
+    late = []
+    lane = Lane([1, 3, 2, 3, 4])
+    order = ordered(lane, Lane([]))
+    while order.next(None) is not None:
+        lane.times.pop(0)
+        late.append(order.late)
+    assert late == [False, False, True, False, False]
+
+
+def test_frames_that_were_taken_without_asking_count_for_what_is_late(clock) -> None:
+    order = ordered(Lane([5]), Lane([8]))
+    order.note(7)
+    order.note(6)
+    late = []
+    while (lane := order.next(None)) is not None:
+        lane.times.pop(0)
+        late.append(order.late)
+    assert late == [True, False]
 
 
 @given(
@@ -220,7 +236,7 @@ def test_frames_that_come_within_the_bound_are_in_order_and_none_waits_longer(de
             time = lane.times.pop(0)
             found = max([lane.seen[time], *took_at(lane, took)])
             assert now - max(time, found) <= LAG + LAG // 4 + 2 * MS
-            late += order.is_late(time)
+            late += order.late
             took.append((lane, now))
         assert not (punctual and late)
         assert sum(len(lane.times) for lane in lanes) == 0

@@ -502,7 +502,7 @@ def test_a_read_that_is_interrupted_as_lanes_come_and_go_forgets_none_of_them(
                 offer(other, [1, 2])
             offer(tap, [3, 4])
             lanes += 1
-            session._merge.following.due_ns = 0
+            session._merge.following.due_ns = session._merge._due_ns = 0
             met = throw.at(step, lambda: [session.read(9, timeout=0) for _ in range(3)])
             while session.read(9, timeout=0.05):
                 pass
