@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=Path("bench-results"), metavar="FOLDER")
     arguments = parser.parse_args()
     measured = read(arguments.results)
-    for draw in (producer, end_to_end, sizes, batches, sessions, consumers, engine, latency):
+    for draw in (producer, end_to_end, sizes, batches, sessions, consumers, engine, latency, lanes):
         draw(measured, arguments.to)
     print(f"plots: {arguments.to}")
 
@@ -265,6 +265,23 @@ def engine(measured: Measured, folder: Path) -> None:
     size = (8, 1.4 + 0.32 * len(rows))
     with figure("engine", folder, title, measured.place, size) as made:
         bars(made.subplots(), rows, "% slower than the same engine without", log=False)
+
+
+def lanes(measured: Measured, folder: Path) -> None:
+    points = {
+        float(name.partition(" ")[0]): values
+        for name, values in measured.of("lanes", "% CPU", "reading ").items()
+    }
+    if not points:
+        return
+    title = "What reading many lanes at once costs their reader"
+    with figure("lanes", folder, title, measured.place, (6, 3.4)) as made:
+        axes = made.subplots()
+        lines(axes, [Line("50 batches/s each", points, COLOURS[0], ours=True)])
+        axes.set_xlabel("lanes")
+        axes.set_ylabel("% of a core")
+        axes.set_ylim(bottom=0)
+        axes.legend(frameon=False)
 
 
 def _is_a_tap(name: str) -> bool:
