@@ -6,8 +6,10 @@ from contextlib import suppress
 from time import monotonic_ns
 from typing import Final
 
+from msgspec.structs import replace
+
 from ..ended_by import EndedBy
-from ..errors import BufferLimit, EngineNotFound, RingCorrupt, SessionNotFound
+from ..errors import BufferLimit, EngineNotFound, RingCorrupt, SessionNotFound, TapError
 from ..events.kinds import Kind, kind_from
 from ..frame import Frame
 from ..shm.names import lane_number, new_epoch
@@ -76,6 +78,12 @@ class Attachment:
         except BaseException:
             self._segment.detach()
             raise
+
+    def note_beginning(self, began_ns: int) -> None:
+        """Say when the capture began: a lane that was made later joined it."""
+        created_ns = self.registry.created_ns - self.clock.ahead_ns
+        if self.clock.known:
+            self.joined = replace(self.joined, initial=created_ns <= began_ns)
 
     def new_bell(self) -> BellOf:
         """Identify a new doorbell of this session, as rows name it."""
@@ -162,7 +170,8 @@ class Attachment:
             registry.table.free(self.row, CLOSE_TIMEOUT_S)
         registry.table.unlock_reader(self.row)
         if not registry.engine_is_alive():  # asked last: it may leave this to us as it exits
-            sweep_lane(registry.info.engine, registry.info.lane)
+            with suppress(TapError):  # this process may not open another file to look
+                sweep_lane(registry.info.engine, registry.info.lane)
 
     def close(self) -> None:
         """Free what ``free`` frees, then unmap and close everything."""

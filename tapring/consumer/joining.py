@@ -13,17 +13,24 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from time import monotonic_ns
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
-from ..errors import EngineNotFound, SessionBusy, StageNotFound, TapError
+from ..errors import (
+    EngineNotFound,
+    SessionBusy,
+    SessionNotFound,
+    SharedMemoryFull,
+    StageNotFound,
+    TapError,
+)
 from ..shm.limits import duration_in_ns, slots_in, stage_index
 from ..shm.platform import require
 from ..shm.refusals import LaneRefused, may_live, refusal
 from ..shm.registry import Registry
 from ..shm.requests import Request, StandingRequest
-from ..shm.room import fair_share, fitting
+from ..shm.room import check_reserve, fitting, share_of_joining
 from ..shm.row import Row
 from ..shm.segment import DIRECTORY
 from ..shm.sweep import lanes_of, sweep_lane
@@ -33,6 +40,8 @@ from .attachment import CLOSE_TIMEOUT_S, JOIN_TIMEOUT_S, Attachment, kind_of
 
 _NS: Final = 1_000_000_000
 _LOOK_NS: Final = 20_000_000
+_LONGEST_WAIT_NS: Final = 5_000_000_000
+_AT_ONCE: Final = 64  # lanes that are tried in one look: the others wait for their frames
 # The clock of a directory's times moves on with the kernel's tick, every 1 to 10 ms.
 _TICK_NS: Final = 50_000_000
 
@@ -89,11 +98,18 @@ class Requests:
 
     def row_in(self, registry: Registry) -> Row | None:
         """Return the row that the lane has opened for one of these; None if there is none."""
-        epochs = {each.epoch for each in self._standing.values()}
+        epochs = self._epochs()
         for row in registry.table.rows():
             if row.state == RowState.OPEN and row.owner == Owner.REQUEST and row.request in epochs:
                 return row
         return None
+
+    def denied_by(self, registry: Registry) -> list[int]:
+        """Return the epochs of those that the lane could not grant as it started."""
+        return [each for each in registry.table.denied() if each in self._epochs()]
+
+    def _epochs(self) -> set[int]:
+        return {each.epoch for each in self._standing.values()}
 
     def withdraw(self) -> None:
         """Take the requests back."""
@@ -104,6 +120,14 @@ class Requests:
         """In a forked child: leave the requests to the parent."""
         for each in self._standing.values():
             each.detach()
+
+
+class _Later(NamedTuple):
+    """When a lane is tried again, after how long a wait, and why it could not be read so far."""
+
+    due_ns: int
+    wait_ns: int
+    refused: LaneRefused | None
 
 
 class Following:
@@ -124,8 +148,9 @@ class Following:
     ) -> None:
         self.due_ns = 0
         self.linger_ns = linger_ns
+        self._blind: tuple[LaneRefused, ...] = ()  # why this process cannot look just now
         self._refused: list[LaneRefused] = []
-        self._busy: dict[tuple[str, str], LaneRefused] = {}  # tried again at each look
+        self._later: dict[tuple[str, str], _Later] = {}  # lanes that are tried again
         self._requests = requests
         self._asked = asked
         self._seen = set(seen)
@@ -136,7 +161,8 @@ class Following:
     @property
     def refused(self) -> tuple[LaneRefused, ...]:
         """The lanes that cannot be read, and why."""
-        return (*self._refused, *self._busy.values())
+        later = [each.refused for each in self._later.values() if each.refused is not None]
+        return (*self._blind, *self._refused, *later)
 
     def look(self, join: Callable[[Attachment], object], knows: Callable[[str, str], bool]) -> None:
         """Open a session on each lane that has appeared, and call ``join`` with it.
@@ -146,8 +172,9 @@ class Following:
         if self._has_changed():
             try:
                 self._look(join, knows)
+                self._blind = ()
             except TapError as error:
-                self._refuse(self._requests.engines, "*", error)
+                self._blind = (refusal(self._requests.engines, "*", error),)
         self.due_ns = monotonic_ns() + _LOOK_NS  # last: after an exception, the next call goes on
 
     def _look(
@@ -155,19 +182,34 @@ class Following:
     ) -> None:
         there = self._there()
         self._seen &= set(there)
-        for each in there:
-            if each not in self._seen and (knows(*each) or self._meet(*each, join)):
-                self._seen.add(each)
+        self._later = {lane: each for lane, each in self._later.items() if lane in there}
+        due = [lane for lane in there if lane not in self._seen and self._is_due(lane)]
+        for lane in due[:_AT_ONCE]:
+            if knows(*lane) or self._meet(*lane, join):
+                self._seen.add(lane)
+                self._later.pop(lane, None)
         self._unfinished = not self._seen.issuperset(there)
+
+    def _is_due(self, lane: tuple[str, str]) -> bool:
+        later = self._later.get(lane)
+        return later is None or monotonic_ns() >= later.due_ns
+
+    def _try_later(self, engine: str, lane: str, error: TapError | None) -> bool:
+        """Try a lane again, after twice the time; until then it is refused because of ``error``."""
+        before = self._later.get((engine, lane))
+        wait_ns = _LOOK_NS if before is None else min(2 * before.wait_ns, _LONGEST_WAIT_NS)
+        refused = None if error is None else refusal(engine, lane, error)
+        self._later[engine, lane] = _Later(monotonic_ns() + wait_ns, wait_ns, refused)
+        return False
 
     def withdraw(self) -> None:
         """Look for no more lanes; remove those that have ended since the last look."""
         self._requests.withdraw()
         with suppress(TapError, OSError):
             if self._has_changed():
-                for each in self._there():
-                    if each not in self._seen:
-                        sweep_lane(*each)
+                there = [each for each in self._there() if each not in self._later]
+                for each in there[:_AT_ONCE]:
+                    sweep_lane(*each)
 
     def detach(self) -> None:
         """In a forked child: leave everything to the parent."""
@@ -193,21 +235,22 @@ class Following:
         """Open a session on a lane, if it can be read; False if it is not finished yet."""
         try:
             registry = Registry.attach(engine, lane, patience_s=0.0)
-        except EngineNotFound:
-            return False
+        except EngineNotFound:  # it is being made, or is gone
+            return self._try_later(engine, lane, None)
+        except SharedMemoryFull as error:  # what this process lacks now, it may have later
+            return self._try_later(engine, lane, error)
         except TapError as error:
             if may_live(engine, lane):
                 self._refuse(engine, lane, error)
             return True
-        self._busy.pop((engine, lane), None)
         try:
+            self._requests.publish([registry.segment.owner])
             attachment = open_session(
-                registry, self._asked, self._requests, self._first, JOIN_TIMEOUT_S
+                registry, self._asked, self._requests, self._first, joins=True
             )
-        except SessionBusy as error:
-            self._busy[engine, lane] = refusal(engine, lane, error)
+        except (SessionBusy, SharedMemoryFull) as error:
             registry.detach()
-            return False
+            return self._try_later(engine, lane, error)
         except TapError as error:
             if not isinstance(error, EngineNotFound):
                 self._refuse(engine, lane, error)
@@ -230,34 +273,46 @@ def open_session(
     asked: Asked,
     requests: Requests | None,
     first: Attachment | None,
-    timeout_s: float = TABLE_TIMEOUT_S,
+    *,
+    joins: bool = False,
 ) -> Attachment:
     """Open a session on one lane, or take the one that it has opened for one of ``requests``.
 
-    first: a ring that is read already; raises StageNotFound unless this one is like it. timeout_s:
-    how long to wait for a table that another process holds. Raises EngineNotFound if the lane has
+    first: a ring that is read already; raises StageNotFound unless this one is like it. joins:
+    other lanes are being read, so wait little for a table that another process holds, and leave
+    some shared memory free. Raises EngineNotFound if the lane has
     ended without such a session, and what ``Registry.register`` and ``Attachment`` raise.
     """
     info, address = registry.info, registry.address
+    timeout_s = JOIN_TIMEOUT_S if joins else TABLE_TIMEOUT_S
     row = None if requests is None else requests.row_in(registry)
-    stage = stage_index(address, asked.stage, [each.name for each in info.stages])
+    denied = [] if requests is None else requests.denied_by(registry)
+    if denied:
+        registry.table.note_denied(denied, timeout_s)
     try:
+        stage = stage_index(address, asked.stage, [each.name for each in info.stages])
         if first is not None:
             _check_alike(registry, stage, first)
-        if row is not None:
-            return _take(registry, row, asked)
-    except TapError:
+    except StageNotFound:
         if row is not None:
             registry.table.free(row, CLOSE_TIMEOUT_S)
         raise
-    if not registry.engine_is_alive() or registry.engine_has_closed():
-        raise EngineNotFound(f"the engine {address} has just ended")
+    if row is not None:  # it stays, whatever comes: this may be tried again
+        return _take(registry, row, asked)
     duration_ns = duration_in_ns(address, asked.duration, info.max_duration_ns)
     size = asked.buffer_bytes
     if size is None:
-        share = fair_share() if asked.share is None else asked.share
-        size = fitting(info.buffer_bytes, share)
+        size = fitting(info.buffer_bytes, share_of_joining() if joins else asked.share)
     slots = slots_in(address, size, info.slot_bytes, info.max_buffer_bytes)
+    if joins:
+        check_reserve(size)
+    if not registry.engine_is_alive() or registry.engine_has_closed():
+        if denied:
+            raise SessionNotFound(
+                f"the engine {address} could not open this session as it started (it was full, or "
+                f"shared memory was), and has ended since"
+            )
+        raise EngineNotFound(f"the engine {address} has just ended")
     row = registry.register(
         stage=stage,
         slots=slots,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from threading import get_native_id
 from time import monotonic_ns
@@ -56,6 +56,7 @@ class Merge:
     __slots__ = (
         "_alone_ns",
         "_check_ns",
+        "_direct",
         "_due_ns",
         "_joining",
         "_last_ns",
@@ -100,7 +101,8 @@ class Merge:
         self._stop: str | None = None
         self._last_ns = deadline_ns  # younger frames are not taken
         self._due_ns: int | None = 0  # when to look up from the frames; None: never
-        self._timestamp = 0  # of the last frame that was taken while there was one lane
+        self._direct = True  # with one lane, its frames need no order
+        self._timestamp = 0  # of the last frame that was taken so
         self._order = Order(lag_ns, self._give_up)
         self._joining: Attachment | None = None
         self._alone_ns = 0  # since when there is no lane
@@ -122,7 +124,8 @@ class Merge:
             ) and not self._catch_up():
                 return None
             open_ = self.open
-            if len(open_) == 1:
+            direct = self._direct and len(open_) == 1
+            if direct:
                 attachment: Attachment | None = open_[0]
             else:
                 attachment = self._order.next(self._last_ns)
@@ -133,11 +136,13 @@ class Merge:
                     self._give_up(attachment, error)
                     continue
                 if frame is not None:
-                    if len(open_) == 1:
+                    if direct:
                         self._timestamp = frame.timestamp
                     elif self._order.late:
                         self.late += frame.count
                         frame = replace(frame, late=True)
+                    else:  # what comes now from a lane that is left alone is not late
+                        self._direct = len(open_) == 1
                     return attachment, frame
             now = monotonic_ns()
             self._drop_ended(now)
@@ -188,12 +193,13 @@ class Merge:
 
     def close(self) -> None:
         """Free the rows that are ours, then unmap and close everything."""
-        self.waiter.unlink()
-        for each in self.rings.attachments:
-            each.close()
-        self.waiter.close()
-        if self.following is not None:
-            self.following.withdraw()
+        with ExitStack() as all_of_it:  # whatever one of them raises
+            if self.following is not None:
+                all_of_it.callback(self.following.withdraw)
+            all_of_it.callback(self.waiter.close)
+            for each in reversed(self.rings.attachments):
+                all_of_it.callback(each.close)
+            self.waiter.unlink()
 
     def free(self) -> None:
         """Free the rows that are ours; everything stays mapped."""
@@ -232,7 +238,7 @@ class Merge:
     def goes_on(self) -> bool:
         """Whether it goes on. If it does not, ``ended_by`` says why. Any thread may ask."""
         if self.ended_by is None and self._last_ns is not None:
-            held = len(self.open) > 1 and self._stop != EndedBy.CLOSED
+            held = self._held_ns() is not None and self._stop != EndedBy.CLOSED
             grace_ns = self._order.grace_ns if held else 0
             if monotonic_ns() >= self._last_ns + grace_ns:
                 self.ended_by = self._stop or EndedBy.DURATION
@@ -250,15 +256,16 @@ class Merge:
     # ---- lanes come and go -------------------------------------------------------------
 
     def _follow(self, following: Following) -> None:
-        """Take in the lanes that have joined; close one that has ended and is used up."""
+        """Take in the lanes that have joined; close those that have ended and are used up."""
         self._finish_joining()
+        self._drop_ended(monotonic_ns())
         for each in self.rings.attachments:
             if each.joined.address in self.ended and not each.reader.kept and each not in self.open:
                 self._order.leave(each)
                 self.waiter.leave(each, self.open)
                 self.rings = self.rings.without(each)
-                each.close()
-                break  # the others come next time
+                with suppress(OSError):
+                    each.close()
         following.look(self._join, self._knows)
 
     def _knows(self, engine: str, lane: str) -> bool:
@@ -274,8 +281,9 @@ class Merge:
         if attachment is None:
             return
         joined = replace(attachment.joined, initial=False)
-        if len(self.open) == 1 and self.open[0] is not attachment:
+        if self._direct and len(self.open) == 1 and self.open[0] is not attachment:
             self._order.note(self.open[0].by_this_clock(self._timestamp))
+        self._direct = False
         retired, attachments = self.rings
         if attachment not in attachments:
             self.rings = Rings(retired, (*attachments, attachment))
@@ -354,7 +362,7 @@ class Merge:
 
     def _held_ns(self) -> int | None:
         """How long the oldest frame waits for other lanes; None if there is none that waits."""
-        return self._order.wait_ns() if len(self.open) > 1 else None
+        return None if self._direct and len(self.open) == 1 else self._order.wait_ns()
 
     def _has_news(self) -> bool:
         """Whether there is a frame to take, or an end, an error or a lane to learn of."""
@@ -363,7 +371,7 @@ class Merge:
         if self.following is not None and monotonic_ns() >= self.following.due_ns:
             return True
         try:
-            if len(self.open) == 1:
+            if self._direct and len(self.open) == 1:
                 only = self.open[0]
                 return not only.reader.is_empty() or only.ended_by() is not None
             if self._order.next(self._last_ns) is not None:

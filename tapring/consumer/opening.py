@@ -28,6 +28,7 @@ from ..shm.limits import check_sample
 from ..shm.names import is_pattern, matches, split_address
 from ..shm.refusals import LaneRefused, alike, error_for, in_words, refusal
 from ..shm.registry import Registry
+from ..shm.requests import is_standing
 from ..shm.room import check_room, fair_share
 from ..shm.row import Row
 from ..shm.table import TABLE_TIMEOUT_S
@@ -134,6 +135,7 @@ def capture(
             f"linger must be at least 0 s, not {linger!r}, and merge_lag from 0 to "
             f"{_LONGEST_LAG_S} s, not {merge_lag!r}"
         )
+    began_ns = monotonic_ns()
     asked = Asked(stage, duration, buffer_bytes, Owner.NOBODY if keep else Owner.CONSUMER, sample)
     requests = None if lane is not None or keep else Requests(asked.request(engine))
     attachments: list[Attachment] = []
@@ -151,6 +153,8 @@ def capture(
         if requests is not None:
             requests.publish([each.segment.owner for each in lanes.registries])
         attachments = _open_sessions(lanes, asked, requests)
+        for each in attachments:
+            each.note_beginning(began_ns)
         sieve = make_sieve(attachments[0].kind, select, redact, type, on_decode_error)
         waiter = make_waiter(wake, attachments)
         _wait_for_the_engine(attachments)
@@ -211,6 +215,11 @@ def attach_session(
         row = registry.table.row_of(
             session
         )  # meanwhile it may have ended, and another have its row
+        if row.owner == Owner.REQUEST and is_standing(row.request):
+            raise SessionBusy(
+                f"session {registry.address}:{session} was opened for a consumer that is about to "
+                f"read it; open another session with tapring attach {registry.info.engine}"
+            )
         attachment = Attachment(registry, row, owned=False)
     except BaseException:
         registry.detach()

@@ -49,6 +49,7 @@ class Roster:
         "_arriving",
         "_complaints",
         "_followed",
+        "_left",
         "_paused",
         "_registry",
         "_stages",
@@ -71,6 +72,7 @@ class Roster:
         self.outdated = False
         self._arriving: Arriving | None = None
         self._to_free: list[Row] = []
+        self._left: set[int] = set()  # sessions that have ended, and whose consumer comes later
         self._followed = -1  # the generation of which all is done, but for rows to free
         self._paused = 0
 
@@ -88,7 +90,9 @@ class Roster:
         generation, table = read
         gone = self._end_all_but(table)
         refused = [row.id for row in self._to_free]
-        pending = [row for row in table if row.id not in refused and not self._is_done(row)]
+        self._left = {row.id for row in table if row.id in self._left}
+        over = {*refused, *self._left}
+        pending = [row for row in table if row.id not in over and not self._is_done(row)]
         in_parts = not [row for row in pending if not _has_just_opened(row, now)]
         if gone and in_parts:
             return CHANGED
@@ -203,6 +207,9 @@ class Roster:
 
     def _free(self, row: Row) -> bool:
         try:
+            if self._table.is_awaited_in(row):  # its consumer frees it, once it has read the ring
+                self._left.add(row.id)
+                return True
             return self._table.free(row)
         except OSError as error:  # the kernel has no lock to give, or the descriptor is gone
             if was_thrown_in(error):

@@ -33,6 +33,7 @@ _OWNERS: Final[dict[int, str]] = {
     Owner.ENGINE: "engine",
     Owner.CONSUMER: "consumer",
     Owner.NOBODY: "kept",
+    Owner.REQUEST: "consumer",
 }
 
 
@@ -174,19 +175,23 @@ def _find(
 def engines(name: str | None = None, *, sweep: bool = True) -> EngineList:
     """List what can be tapped on this machine, one entry a lane, and who is tapping it.
 
-    name: of one engine; None for all. sweep: also remove what dead processes left behind, in the
-    lanes that are looked at. With ``sweep=False`` nothing is removed, which suits a program that
-    calls this every second; dead lanes are not listed either way.
+    name: of one engine, or of those that match a pattern; None for all. sweep: also remove what
+    dead processes left behind, in the lanes that are looked at. With ``sweep=False`` nothing is
+    removed, which suits a program that calls this every second; dead lanes are not listed either
+    way.
 
     Lanes that cannot be read (of other users, or of another version of the protocol) are in the
     list's ``refused``. Raises SharedMemoryFull if this process cannot look at any lane because it
     lacks something: open files, say.
     """
+    one = None if name is None or is_pattern(name) else name
     if sweep:
-        sweep_all(name)
+        sweep_all(one)
     seen, refused = [], []
     lack: SharedMemoryFull | None = None
-    for engine, lane in lanes_of(name):
+    for engine, lane in lanes_of(one):
+        if name is not None and not matches(engine, name):
+            continue
         try:
             with Registry.attach(engine, lane, to_look=True) as registry:
                 if registry.engine_is_alive():

@@ -13,7 +13,14 @@ from time import monotonic_ns
 
 import msgspec
 
-from ..errors import DurationLimit, EngineNotFound, NotPermitted, SharedMemoryFull, TapError
+from ..errors import (
+    DurationLimit,
+    EngineNotFound,
+    NotPermitted,
+    SessionLimit,
+    SharedMemoryFull,
+    TapError,
+)
 from ..thrown_in import was_thrown_in
 from ..wire import layout
 from ..wire.layout import EngineState, Owner, RowState, Verdict
@@ -23,7 +30,7 @@ from .limits import slots_in, stage_index
 from .names import new_epoch, segment_name
 from .requests import Request, requests_for
 from .rings import create_ring, names_of, names_of_sessions, unlink_ring
-from .room import fair_share, fitting
+from .room import check_reserve, fitting, share_of_joining
 from .row import Row
 from .segment import Segment, unlink
 from .table import TABLE_TIMEOUT_S, Table
@@ -68,7 +75,7 @@ class Registry:
             words, table = _mapped(segment, info, writable=True)
             registry = cls(segment, info, words, table)
             # Not before the name is there: a consumer that does not find it has published before.
-            registry.table.begin(registry._open_requested())
+            registry.table.begin(*registry._open_requested())
             write_header(words, segment.size, info, described)
             return registry
         except BaseException:
@@ -155,24 +162,26 @@ class Registry:
             raise
         return row
 
-    def _open_requested(self) -> list[Row]:
+    def _open_requested(self) -> tuple[list[Row], list[int]]:
         """Open the sessions that consumers want of a new lane, as far as its limits allow.
 
-        A consumer whose request fails here opens a session by itself, and is told why it cannot.
+        Returns their rows, and the epochs of the requests that it could not grant. Their consumers
+        try by themselves, and are told why they cannot.
         """
         rows: list[Row] = []
+        denied: list[int] = []
         try:
             for epoch, request in requests_for(self.info.engine):
-                if len(rows) == self.info.max_sessions:
-                    break
-                with suppress(TapError):
+                try:
                     row = _requested_row(self.info, request, epoch, len(rows))
                     create_ring(self.info, row, self.segment.owner)
                     rows.append(row)
+                except TapError:
+                    denied.append(epoch)
         except Exception as error:  # the engine has its lane whatever a request is like
             if was_thrown_in(error):
                 raise
-        return rows
+        return rows, denied
 
     def unlink(self) -> bool:
         """Remove the names of the registry and of all its rings; False if some have to stay.
@@ -187,7 +196,7 @@ class Registry:
         for name in _names_of_sessions(self.segment.name):
             if name not in kept:
                 unlink(name)
-        return not awaited and unlink(self.segment.name)
+        return not self.table.is_awaited() and unlink(self.segment.name)
 
     def abandon(self) -> None:
         """Remove a registry that was made for nothing. What still has views stays mapped."""
@@ -331,10 +340,13 @@ def _requested_row(info: LaneInfo, request: Request, epoch: int, index: int) -> 
 
     No consumer waits for the engine to take it up: the first batch does.
     """
+    if index == info.max_sessions:
+        raise SessionLimit(f"the lane already has {index} sessions")
     longest_ns = info.max_duration_ns
     if request.duration_ns > longest_ns:
         raise DurationLimit(f"a request of {request.duration_ns} ns; the limit is {longest_ns} ns")
-    size = request.buffer_bytes or fitting(info.buffer_bytes, fair_share())
+    size = request.buffer_bytes or fitting(info.buffer_bytes, share_of_joining())
+    check_reserve(size)
     return Row(
         index=index,
         state=RowState.OPEN,

@@ -19,12 +19,11 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from ..errors import RingCorrupt, TapError
+from ..errors import RingCorrupt, SharedMemoryFull, TapError
 from ..wire import layout
-from ..wire.ordering import publish_barrier
 from .names import matches, new_epoch, parse_request_name, request_name, requests_prefix
 from .protocol import check_protocol, say_protocol
-from .segment import Segment, names, unlink
+from .segment import Segment, is_own, names, unlink
 
 _Pattern = Annotated[str, Meta(min_length=1, max_length=128)]
 _StageName = Annotated[str, Meta(pattern=rf"^{layout.ENGINE_PATTERN}\Z")]
@@ -98,12 +97,13 @@ class StandingRequest:
 def requests_for(engine: str) -> list[tuple[int, Request]]:
     """Return the requests of this very user that stand and speak of ``engine``, with their epochs.
 
-    Looks at ``MAX_REQUESTS`` of them at most. One that cannot be read is left out: its consumer
+    Looks at ``MAX_REQUESTS`` of its own at most. One that cannot be read is left out: its consumer
     opens a session by itself.
     """
     found: list[tuple[int, Request]] = []
     with suppress(TapError):  # this process may not open another file to look
-        for name in request_names()[: layout.MAX_REQUESTS]:
+        # Chosen by their owner first, or names that another user plants would use up the number.
+        for name in list(filter(is_own, request_names()))[: layout.MAX_REQUESTS]:
             epoch = parse_request_name(name)
             assert epoch is not None
             with suppress(TapError, FileNotFoundError), Segment.attach(name, own=True) as segment:
@@ -115,13 +115,17 @@ def requests_for(engine: str) -> list[tuple[int, Request]]:
 
 
 def is_standing(epoch: int) -> bool:
-    """Return whether the consumer that published a request still holds it."""
-    with (
-        suppress(TapError, FileNotFoundError),
-        Segment.attach(request_name(epoch)) as segment,
-    ):
-        return segment.is_locked(layout.LOCK_REQUEST)
-    return False
+    """Return whether the consumer that published a request still holds it.
+
+    If this process lacks what it takes to look (open files, say), then it may.
+    """
+    try:
+        with Segment.attach(request_name(epoch)) as segment:
+            return segment.is_locked(layout.LOCK_REQUEST)
+    except SharedMemoryFull:
+        return True
+    except (TapError, FileNotFoundError):
+        return False
 
 
 def request_names() -> list[str]:
@@ -130,16 +134,16 @@ def request_names() -> list[str]:
 
 
 def _write(segment: Segment, epoch: int, described: bytes) -> None:
-    os.pwrite(segment.fd, described, layout.PAGE)
-    mapped = segment.map(0, layout.PAGE, writable=True)
-    with memoryview(mapped) as view, view.cast("Q") as words:
+    """Write a request. Not through a mapping, by which a forked child would keep its lock."""
+    page = bytearray(layout.PAGE)
+    with memoryview(page) as view, view.cast("Q") as words:
         say_protocol(words)
         words[layout.SEGMENT_BYTES] = segment.size
         words[layout.EPOCH] = epoch
         words[layout.REQUEST_INFO_BYTES] = len(described)
-        if publish_barrier is not None:
-            publish_barrier()
+        os.pwrite(segment.fd, page + described, 0)
         words[layout.MAGIC] = layout.REQUEST_MAGIC
+    os.pwrite(segment.fd, page[: layout.WORD], layout.MAGIC * layout.WORD)
 
 
 def _read(segment: Segment, epoch: int) -> Request:

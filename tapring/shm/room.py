@@ -14,6 +14,7 @@ from .segment import DIRECTORY
 
 _SMALLEST: Final = 64 << 10  # 300 events of 200 bytes
 _MIB: Final = 1 << 20
+_RESERVE_SHIFT: Final = 3
 
 
 def free_bytes() -> int | None:
@@ -39,6 +40,33 @@ def fitting(size: int, share: int | None) -> int:
     if share is None or size <= share:
         return size
     return min(size, max(_SMALLEST, 1 << max(0, share.bit_length() - 1)))
+
+
+def share_of_joining() -> int | None:
+    """Return what the ring of a lane that joins may take: half of what is free beyond a reserve.
+
+    An eighth of shared memory stays free, so that captures keep no engine from starting.
+    """
+    free = free_bytes()
+    return None if free is None else max(0, free - _reserve()) // 2
+
+
+def check_reserve(size: int) -> None:
+    """Raise SharedMemoryFull if a ring of ``size`` bytes would take some of that reserve."""
+    free = free_bytes()
+    if free is not None and free - size < _reserve():
+        raise SharedMemoryFull(
+            f"a ring of {size / _MIB:g} MiB would leave too little of {DIRECTORY} to others; "
+            f"enlarge it, or ask for a smaller buffer"
+        )
+
+
+def _reserve() -> int:
+    try:
+        status = os.statvfs(DIRECTORY)
+    except OSError:
+        return 0
+    return (status.f_blocks * status.f_frsize) >> _RESERVE_SHIFT
 
 
 def check_room(size: int, rings: int) -> None:

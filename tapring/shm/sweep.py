@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import msgspec
 
-from ..errors import TapError
+from ..errors import SharedMemoryFull, TapError
 from ..wire import layout
 from ..wire.ledger import Ledger
 from .names import bell_file, parse_name, prefix, segment_name
@@ -54,7 +54,8 @@ def sweep(
     for name, lane in lanes_of(engine):
         removed += sweep_lane(name, lane, dry_run=dry_run, own=own, patience_s=patience_s)
     for request in request_names():
-        removed += _sweep_request(request, dry_run, own)
+        if not own or is_own(request):
+            removed += _sweep_request(request, dry_run, own)
     return removed
 
 
@@ -99,13 +100,14 @@ def _sweep_request(name: str, dry_run: bool, own: bool) -> list[Removed]:
 
 
 def _is_awaited(engine: str, lane: str, own: bool) -> bool:
-    """Whether a consumer still has to find what a dead lane has opened for its request."""
-    with (
-        suppress(TapError),
-        Registry.attach(engine, lane, patience_s=0.0, own=own, to_look=True) as registry,
-    ):
-        return bool(registry.table.awaited_rows())
-    return False
+    """Whether a consumer still has to learn of a dead lane; or this process cannot look."""
+    try:
+        with Registry.attach(engine, lane, patience_s=0.0, own=own, to_look=True) as registry:
+            return registry.table.is_awaited()
+    except SharedMemoryFull:
+        return True
+    except TapError:
+        return False
 
 
 def lanes_of(engine: str | None) -> list[tuple[str, str]]:

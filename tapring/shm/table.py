@@ -15,7 +15,7 @@ The kernel says who is alive: the engine holds ``LOCK_ENGINE``, and a session's 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Final
 from weakref import WeakValueDictionary
@@ -193,11 +193,32 @@ class Table:
                     for word, value in words_of_bell(bell):
                         self._set(first + word, value)
 
-    def begin(self, rows: list[Row]) -> None:
-        """In a new registry, which no process looks into yet: store its first rows and ids."""
+    def begin(self, rows: list[Row], denied: list[int]) -> None:
+        """In a new registry, which no process looks into yet: store its first rows and ids.
+
+        denied: the epochs of the requests that the lane could not grant.
+        """
         for row in rows:
             self.write(row)
+        for index, epoch in enumerate(denied[: layout.MAX_DENIED]):
+            self._set(layout.DENIED + index, epoch)
         self._set(layout.NEXT_ID, 1 + len(rows))
+
+    def denied(self) -> list[int]:
+        """Return the epochs of requests that the lane could not grant, and nobody has noted."""
+        first = layout.DENIED - layout.TABLE
+        return [epoch for epoch in self._words[first : first + layout.MAX_DENIED] if epoch]
+
+    def note_denied(self, epochs: Collection[int], timeout_s: float) -> None:
+        """Forget the denial of these requests, whose consumer knows. Raises SessionBusy."""
+        with self.held(timeout_s):
+            for word in range(layout.DENIED, layout.DENIED + layout.MAX_DENIED):
+                if self._get(word) in epochs:
+                    self._set(word, 0)
+
+    def is_awaited(self) -> bool:
+        """Return whether the consumer of a request still has to learn of this lane."""
+        return bool(self.awaited_rows()) or any(map(is_standing, self.denied()))
 
     # ---- while the mutex is held -------------------------------------------------------
 
@@ -275,20 +296,18 @@ class Table:
             return False
         if row.state == RowState.OPEN and row.owner not in (Owner.CONSUMER, Owner.REQUEST):
             return False
-        if self.is_read(row):
-            return False
-        return row.owner != Owner.REQUEST or not is_standing(row.request)
+        return not self.is_read(row) and not _is_of_a_standing_request(row)
 
     def awaited_rows(self) -> list[Row]:
         """Return the sessions that this lane has opened for a request, while that stands.
 
         Its consumer may not have found them yet. It finds them after the engine's end, too.
         """
-        return [
-            row
-            for row in self._open_rows()
-            if row.owner == Owner.REQUEST and is_standing(row.request)
-        ]
+        return [row for row in self._open_rows() if _is_of_a_standing_request(row)]
+
+    def is_awaited_in(self, row: Row) -> bool:
+        """Return whether a session's consumer has still to find it, as ``awaited_rows`` has it."""
+        return _is_of_a_standing_request(row) and self.is_open(row) and not self.is_read(row)
 
     def nameless(self) -> list[str]:
         """List rings and doorbells of this lane that no row names: their maker died half-way."""
@@ -326,3 +345,7 @@ class Table:
 
     def _set(self, word: int, value: int) -> None:
         self._words[word - layout.TABLE] = value
+
+
+def _is_of_a_standing_request(row: Row) -> bool:
+    return row.owner == Owner.REQUEST and is_standing(row.request)

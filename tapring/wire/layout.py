@@ -18,7 +18,7 @@ later minor versions may use it. ::
     |   +768 | idle_ns batch_ns share_ppm budget_ppm        |  engine
     |  +1024 | verdict[row]: id << 8 | Verdict              |  engine
     +--------+----------------------------------------------+
-    | page 1 | generation next_id                           |  holder of the table's mutex
+    | page 1 | generation next_id denied[30]                |  holder of the table's mutex
     |   +256 | row 0: state id epoch stage ...              |  holder of the table's mutex
     |   +384 | row 1 ...                                    |
     +--------+----------------------------------------------+
@@ -130,6 +130,8 @@ VERDICT_MASK: Final = (1 << VERDICT_ID_SHIFT) - 1
 TABLE: Final = PAGE // WORD
 GENERATION: Final = TABLE  # odd while a row is being changed
 NEXT_ID: Final = TABLE + 1
+DENIED: Final = TABLE + 2  # since 5.1: epochs of requests that the lane could not grant; 0: none
+MAX_DENIED: Final = 30
 _FIRST_ROW: Final = TABLE + 256 // WORD
 ROW_BYTES: Final = 128
 ROW_WORDS: Final = ROW_BYTES // WORD

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import threading
@@ -12,10 +13,12 @@ from collections.abc import Callable
 import pytest
 
 import tapring
+from tapring.errors import SharedMemoryFull
 from tapring.shm.names import request_name
 from tapring.shm.requests import Request, StandingRequest, requests_for
-from tapring.shm.segment import names
+from tapring.shm.segment import Segment, names
 from tapring.shm.sweep import sweep
+from tapring.wire import layout
 from tests.conftest import SHM
 from tests.helpers import closes, offer
 
@@ -302,21 +305,19 @@ def test_a_request_that_no_consumer_made_costs_no_engine_its_lane(name) -> None:
 
 def test_a_child_of_the_consumer_does_not_keep_its_request(name, spawn) -> None:
     source = """
-import os, sys, tapring
+import os, signal, sys, tapring
 session = tapring.capture(sys.argv[1], stage="raw")
 if os.fork() == 0:
     print("child", flush=True)
     os.close(1)
     sys.stdin.read()
     os._exit(0)
-sys.stdin.readline()
-os.kill(os.getpid(), 9)
+signal.pause()
 """
     with tapring.Tap(name):
         consumer = spawn(source, name, stdin=-1, stdout=-1)
         assert consumer.stdout.readline() == b"child\n"
-        consumer.stdin.write(b"\n")
-        consumer.stdin.flush()
+        consumer.kill()
         consumer.wait()
         with tapring.Tap(name) as later:
             assert later.snapshot() is None
@@ -401,3 +402,169 @@ def test_what_a_worker_offered_until_the_end_is_counted_though_it_was_not_found(
     assert [each.initial for each in session.lanes_joined] == [True, False]
     engine.exit()
     assert not names(f"tapring.{name}.")
+
+
+# ---- lanes that cannot be joined are never silent --------------------------------------------
+
+
+@pytest.mark.parametrize("lacks", [{"max_duration": 5}, {"max_sessions": 1}], ids=["limit", "full"])
+def test_a_worker_that_could_not_open_its_session_is_named_though_it_is_gone(name, lacks) -> None:
+    asked = {"linger": 0, "duration": 60}
+    with tapring.Tap(name) as first, tapring.capture(name, **asked) as session:
+        with tapring.capture(name, **asked) as other:
+            for _ in range(3):
+                with tapring.Tap(name, **lacks) as tap:
+                    offer(tap, "decoded", [1])
+            first.close()
+            seen = len(list(session)) + len(list(other))
+    refused = (*session.lanes_refused, *other.lanes_refused)
+    joined = len(session.lanes_joined) + len(other.lanes_joined) - 2
+    assert joined + len(refused) == 2 * 3, "each is read or named, by each capture"
+    assert seen == joined
+    assert {each.reason for each in refused} <= {"duration", "ended"}
+    assert not names(f"tapring.{name}.")
+
+
+def test_names_that_another_user_plants_hide_no_request(name, monkeypatch) -> None:
+    planted = [SHM / request_name(epoch) for epoch in range(1, 31)]
+    for path in planted:
+        path.touch()
+        os.chown(path, 4711, -1) if os.geteuid() == 0 else pytest.skip("this needs root")
+    monkeypatch.setattr(layout, "MAX_REQUESTS", 5)
+    try:
+        with tapring.Tap(name) as first, tapring.capture(name, linger=0) as session:
+            with tapring.Tap(name) as tap:
+                offer(tap, "decoded", ["seen"])
+            first.close()
+            assert list(session) == ["seen"]
+    finally:
+        for path in planted:
+            path.unlink()
+
+
+@pytest.mark.parametrize("lacking", ["is_standing", "sweep"])
+def test_a_process_without_descriptors_removes_nothing_that_is_awaited(
+    name, workers, monkeypatch, lacking
+) -> None:
+    """Who cannot look does not know that nobody waits."""
+
+    def lacks(*_, **__):
+        raise SharedMemoryFull("too many open files")
+
+    engine = workers()
+    with tapring.capture(name, linger=0) as session:
+        session._merge.following.due_ns = session._merge._due_ns = 1 << 62  # it is busy
+        engine.fork(5)
+        attach = Segment.attach
+        if lacking == "sweep":
+            monkeypatch.setattr("tapring.shm.sweep.Registry.attach", lacks)
+        else:
+            monkeypatch.setattr(
+                Segment,
+                "attach",
+                lambda called, **how: lacks() if "~" in called else attach(called, **how),
+            )
+        sweep(name)
+        monkeypatch.undo()
+        engine.exit()
+        session._merge.following.due_ns = session._merge._due_ns = 0
+        assert len(list(session)) == 5
+
+
+def test_a_session_that_ended_before_its_consumer_came_is_left_to_it(name) -> None:
+    with tapring.Tap(name) as first, tapring.capture(name, linger=0) as session:
+        session._merge.following.due_ns = session._merge._due_ns = 1 << 62
+        with tapring.Tap(name, max_duration=0.01) as short:
+            offer(short, "decoded", [1, 2])
+            while short.active_sessions:
+                short.snapshot()
+        first.close()
+        session._merge.following.due_ns = session._merge._due_ns = 0
+        assert list(session) == [1, 2]
+    assert not names(f"tapring.{name}.")
+
+
+def test_a_failure_as_a_lane_is_joined_is_named_and_it_is_tried_again(name, monkeypatch) -> None:
+    with tapring.Tap(name) as first, tapring.capture(name, linger=0) as session:
+        with monkeypatch.context() as patch, tapring.Tap(name) as tap:
+
+            def fails(*_, **__):
+                raise SharedMemoryFull("too many open files")
+
+            patch.setattr("tapring.consumer.attachment.map_ring", fails)
+            offer(tap, "decoded", [1, 2])
+            while not session.lanes_refused:
+                session.read(1, timeout=0.01)
+            assert [each.reason for each in session.lanes_refused] == ["no-memory"]
+        assert session.read(1, timeout=30) + session.read(1, timeout=30) == [1, 2]
+        assert session.lanes_refused == ()
+        first.close()
+
+
+def test_a_requested_session_is_not_for_another_consumer(name) -> None:
+    with tapring.Tap(name), tapring.capture(name) as session:
+        session._merge.following.due_ns = session._merge._due_ns = 1 << 62
+        with tapring.Tap(name) as tap:
+            with pytest.raises(tapring.SessionBusy, match="about to read it"):
+                tapring.attach_session(f"{name}.{tap.lane}:1")
+            (listed,) = [each for each in tapring.engines(name) if each.lane == tap.lane]
+            assert [each.owner for each in listed.sessions] == ["consumer"]
+
+
+def test_a_fork_while_it_waits_leaves_the_request_to_the_parent(name, spawn) -> None:
+    source = """
+import os, signal, sys, threading, time, tapring
+from tapring.shm.requests import requests_for
+asked = {"args": [sys.argv[1]], "kwargs": {"follow": True}}
+threading.Thread(target=tapring.capture, daemon=True, **asked).start()
+while not requests_for(sys.argv[1]):
+    time.sleep(0.001)
+if os.fork() == 0:
+    print("child", flush=True)
+    os.close(1)
+    sys.stdin.read()
+    os._exit(0)
+signal.pause()
+"""
+    consumer = spawn(source, name, stdin=-1, stdout=-1)
+    assert consumer.stdout.readline() == b"child\n"
+    consumer.kill()
+    consumer.wait()
+    assert requests_for(name) == []
+    consumer.stdin.close()
+    sweep(name)
+
+
+def test_lanes_that_ended_are_closed_while_another_one_is_never_idle(name) -> None:
+    with tapring.Tap(name) as busy, tapring.capture(name, linger=0, merge_lag=0) as session:
+        for _ in range(30):
+            with tapring.Tap(name) as tap:
+                offer(tap, "decoded", ["worker"])
+            offer(busy, "decoded", ["busy"] * 2)
+            session.read(1, timeout=30)
+            session._merge.following.due_ns = session._merge._due_ns = 0
+        assert len(session._merge.rings.attachments) < 25
+        for _ in range(80):
+            session.read(1, timeout=0.01)
+        session._merge.following.due_ns = session._merge._due_ns = 0
+        session.read(1, timeout=0.01)
+        assert len(session._merge.rings.attachments) == 1
+
+
+def test_a_frame_that_is_late_is_marked_though_its_lane_is_the_only_one_left(name) -> None:
+    with tapring.Tap(name) as first, tapring.Tap(name) as slow:
+        with tapring.capture(name, linger=0, merge_lag=0) as session:
+            early = slow.snapshot()
+            offer(first, "decoded", ["later"])
+            first.close()
+            assert session.read(1, timeout=30) == ["later"]
+            while not session.lanes_ended:
+                session.read(1, timeout=0.01)
+            early.offer("decoded", ["earlier"])
+            offer(slow, "decoded", ["last"])
+            slow.close()
+            assert [(frame.events(), frame.late) for frame in session.frames()] == [
+                (["earlier"], True),
+                (["last"], False),
+            ]
+        assert session.stats.late == 1
