@@ -135,7 +135,6 @@ def capture(
             f"linger must be at least 0 s, not {linger!r}, and merge_lag from 0 to "
             f"{_LONGEST_LAG_S} s, not {merge_lag!r}"
         )
-    began_ns = monotonic_ns()
     asked = Asked(stage, duration, buffer_bytes, Owner.NOBODY if keep else Owner.CONSUMER, sample)
     requests = None if lane is not None or keep else Requests(asked.request(engine))
     attachments: list[Attachment] = []
@@ -143,6 +142,7 @@ def capture(
         if requests is not None:
             with suppress(SharedMemoryFull):  # raised below, unless there is no engine
                 requests.publish()  # before the lanes are listed: see ``requests``
+        began_ns = monotonic_ns()
         also = None if requests is None else requests.row_in
         lanes = _find(engine, lane, math.inf if follow else wait, also)
         seen = [(each.info.engine, each.info.lane) for each in lanes.registries]

@@ -335,8 +335,9 @@ class Tap:
         self._gate = Gate()  # a thread that was inside is not here
         self._forget_lane()
         self._seen = _NEW_LANE if had_a_lane and not self._closed else 0
-        if lane is not None:
+        if generation is not _NO_GENERATION:
             generation.release()
+        if lane is not None:
             lane.detach()
 
     def _refresh(self) -> Snapshot | None:

@@ -556,3 +556,23 @@ def test_a_thread_that_compares_generations_keeps_no_lane_from_closing(name) -> 
     assert tap.faults == 0
     assert lane.registry.segment.fd == -1  # and with it the lock that says that the lane lives
     assert view[0] == 0
+
+
+def test_a_fork_while_a_lane_opens_leaves_a_child_that_works(name, monkeypatch) -> None:
+    """The lane is there, and its table's generation is not watched yet."""
+    forked: list[int] = []
+
+    def fork_once(*_: object) -> None:
+        if not forked:
+            forked.append(os.fork())
+
+    monkeypatch.setattr("tapring.engine.lane.Lane.calibrate", fork_once)
+    with tapring.Tap(name) as tap:
+        if forked == [0]:
+            try:
+                tap.close()
+                with tapring.Tap(f"{name}-child") as other:
+                    works = other.snapshot() is None
+            finally:
+                os._exit(not works)
+        assert os.waitstatus_to_exitcode(os.waitpid(forked[0], 0)[1]) == 0

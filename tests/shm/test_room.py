@@ -60,3 +60,20 @@ def test_what_cannot_be_asked_is_left_to_whoever_makes_the_ring(monkeypatch) -> 
 
     monkeypatch.setattr(room.os, "statvfs", fails)
     assert room.fitting(4 * MIB, room.fair_share()) == 64 << 10
+
+
+def test_rings_of_lanes_that_join_leave_an_eighth_free(monkeypatch) -> None:
+    def of(free: int) -> None:
+        status = SimpleNamespace(f_blocks=64, f_bavail=free, f_frsize=MIB)
+        monkeypatch.setattr(room.os, "statvfs", lambda _: status)
+
+    of(24)
+    assert room.share_of_joining() == 8 * MIB
+    room.check_reserve(16 * MIB)
+    with pytest.raises(SharedMemoryFull, match="too little of /dev/shm to others"):
+        room.check_reserve(16 * MIB + 1)
+    of(7)
+    assert room.share_of_joining() == 0
+    monkeypatch.setattr(room.os, "statvfs", lambda _: SimpleNamespace(f_blocks=0))
+    assert room.share_of_joining() is None
+    room.check_reserve(1 << 40)

@@ -32,6 +32,7 @@ from .turns import Bounds, Part, Turns
 EVENTS = 3
 _numbers = count()
 _METHODS = ("create", "attach", "try_lock", "unlock", "is_locked", "is_linked", "read", "map")
+_METHODS += ("close_descriptor",)
 _LISTING = ((segment, "unlink"), (segment, "names"), (segment, "is_own"))
 _USERS = (discovery, joining, registry, requests, rings, segment, sweep, table)
 
@@ -125,10 +126,10 @@ class JoinWorld:
         if how == "exit":
             tap.close()
         if how == "die":  # the kernel closes what it had open
-            lane = tap._lane
+            lane, generation = tap._lane, tap._generation
             assert lane is not None
             tap._forget_lane()
-            tap._generation.release()
+            generation.release()
             lane.detach()
 
     def final(self, *, ended: bool) -> Iterator[Broken]:
