@@ -16,6 +16,7 @@ RUNS ?= 1000000
 SEED ?=
 MUTANTS ?= 200
 MODULES ?=
+NOTES ?=
 TESTS ?= all
 
 .PHONY: help demo test test-all test-sid coverage package check format bench bench-quick soak fuzz model mutants clean
@@ -75,7 +76,7 @@ model: $(VENV)/.test  ## explore every interleaving of larger models than those 
 
 mutants: $(VENV)/.test  ## change the code at MUTANTS random places, and print the changes that no test notices
 	$(BIN)/python -m tools.mutants --mutants $(MUTANTS) --tests $(TESTS) $(if $(SEED),--seed $(SEED)) \
-		$(if $(MODULES),--modules $(MODULES))
+		$(if $(MODULES),--modules $(MODULES)) $(if $(NOTES),--notes $(NOTES))
 
 clean:  ## remove everything that these targets made
 	rm -rf $(VENV) $(BENCH_VENV) .venvs bench-results

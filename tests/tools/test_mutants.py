@@ -74,6 +74,17 @@ def test_what_no_test_notices_is_printed_with_its_place(plant, capsys) -> None:
     assert "killed 0/2: 0.0%" in printed
 
 
+def test_a_run_goes_on_from_the_notes_of_one_that_was_stopped(plant, capsys, tmp_path) -> None:
+    root, notes = plant(NOTICES), tmp_path / "notes"
+    assert "killed 2/2" in run(root, capsys, "--notes", str(notes))
+    assert len(notes.read_text().splitlines()) == 2
+    (root / "tests/wire/test_planted.py").write_text(NOTICES_NOTHING)
+    assert "killed 2/2" in run(root, capsys, "--notes", str(notes)), "those are not tried again"
+    planted = root / "tapring/wire/planted.py"
+    planted.write_text(planted.read_text() + "\n")
+    assert "killed 0/2" in run(root, capsys, "--notes", str(notes)), "another module of that name"
+
+
 def test_what_is_listed_as_equivalent_is_not_tried_and_counted_apart(plant, capsys) -> None:
     root = plant(NOTICES_NOTHING)
     (root / "tools").mkdir()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from .copies import Copies, copies, may_mount
 from .mutations import Mutant
+from .notes import Notes
 from .project import TESTS, Project
 from .trying import Trial
 
@@ -30,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--modules", nargs="*", default=[], help="only these, or these packages")
     parser.add_argument("--tests", choices=TESTS, default="all", help="how far to look for a test")
     parser.add_argument("--killed", action="store_true", help="print the killed ones, too")
+    parser.add_argument("--notes", type=Path, help="a file by which a stopped run goes on")
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository")
     options = parser.parse_args(arguments)
     project = Project(options.root.resolve())
@@ -42,7 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     equivalents = project.equivalents()
     tried = [each for each in sample if each.key not in equivalents]
     with copies(project.root) as made:
-        noticed = try_all(made, project, tried, options.tests)
+        noticed = Notes(project.root, tried, options.notes)
+        try_all(made, project, tried, options.tests, noticed)
     for each in tried:
         if options.killed or each not in noticed:
             print(report(each, noticed.get(each, "")), flush=True)
@@ -50,8 +53,10 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def try_all(made: Copies, project: Project, tried: list[Mutant], depth: str) -> dict[Mutant, str]:
-    """Return the mutants that a test noticed, and which test."""
+def try_all(
+    made: Copies, project: Project, tried: list[Mutant], depth: str, noticed: Notes
+) -> None:
+    """Note in ``noticed`` which test notices which mutant."""
     near = {each.module: project.near(each.module) for each in tried}
     far = project.far(depth)
     began = time.monotonic()
@@ -59,16 +64,15 @@ def try_all(made: Copies, project: Project, tried: list[Mutant], depth: str) -> 
     if failed := made.run(3600, everything, []) if tried else "":
         sys.exit(f"mutants: without any change, this failed: {failed}")
     timeout = 60 + 3 * (time.monotonic() - began)
-    trial = Trial(partial(made.run, timeout), WORKERS if may_mount() else 1)
+    trial = Trial(partial(made.run, timeout), WORKERS if may_mount() else 1, noticed)
     try:
-        trial.near((each, near[each.module]) for each in tried)
+        trial.near((each, near[each.module]) for each in tried if each not in noticed)
         left = len(tried) - len(trial.noticed)
         print(f"mutants: {left} are left after the tests beside them", flush=True)
         trial.far(tried, far)
     except BaseException:
         made.stop()
         raise
-    return trial.noticed
 
 
 def report(mutant: Mutant, failed: str) -> str:

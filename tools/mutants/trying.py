@@ -22,10 +22,10 @@ _FILES_AT_ONCE = 6  # a run takes two seconds to start, and is repeated if a tes
 
 
 class Trial:
-    """``noticed``: by mutant, the test that noticed it."""
+    """``noticed``: by mutant, the test that noticed it; to begin with, those of earlier runs."""
 
-    def __init__(self, run: Run, workers: int) -> None:
-        self.noticed: dict[Mutant, str] = {}
+    def __init__(self, run: Run, workers: int, noticed: dict[Mutant, str] | None = None) -> None:
+        self.noticed = {} if noticed is None else noticed
         self._run = run
         self._workers = workers
 
@@ -49,8 +49,8 @@ class Trial:
 
     def _alone(self, files: list[str], mutant: Mutant) -> bool:
         failed = self._run(files, [mutant])
-        if failed:
-            self.noticed.setdefault(mutant, failed)
+        if failed and mutant not in self.noticed:
+            self.noticed[mutant] = failed
         return bool(failed)
 
     def _together(self, group: list[Mutant], files: list[str]) -> None:
