@@ -9,8 +9,10 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
 
 from ..consumer.session import Session
+from ..consumer.stats import Stats
 from ..files.writing import Sink
-from .messages import countdown, counted
+from .lane_news import LaneNews
+from .messages import countdown, counted, note, printable
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -24,11 +26,14 @@ def show_progress(
 ) -> Iterator[Callable[[], None] | None]:
     """While entered, show the line; yields a function that brings it up to date.
 
-    Yields None, and shows nothing, unless it is ``wanted`` and standard error is a terminal that
-    does not show the events.
+    Yields None, and shows nothing, unless it is ``wanted`` and standard error is a terminal. On a
+    terminal that shows the events there is no line, and lanes are spoken of between the events.
     """
-    if not wanted or sink.is_terminal or not sys.stderr.isatty():
+    if not wanted or not sys.stderr.isatty():
         yield None
+        return
+    if sink.is_terminal:
+        yield _Spoken(session).update
         return
     from rich.console import Console
     from rich.live import Live
@@ -36,6 +41,23 @@ def show_progress(
     console = Console(stderr=True, highlight=False, markup=False)
     with Live(console=console, auto_refresh=False, transient=True) as live:
         yield _Line(live, session, sink, limit).update
+
+
+class _Spoken:
+    """Remarks on lanes that join, end, or cannot be read."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._news = LaneNews()
+        self._looked_ns = 0
+
+    def update(self) -> None:
+        """Say what is new, at most five times a second. Call it often."""
+        now = monotonic_ns()
+        if now - self._looked_ns >= _EVERY_NS:
+            self._looked_ns = now
+            for line in self._news.lines(self._session.stats):
+                note(line)
 
 
 class _Line:
@@ -46,6 +68,7 @@ class _Line:
         self._session = session
         self._sink = sink
         self._limit = limit
+        self._news = LaneNews()
         self._shown_ns = 0
         self._last = (monotonic_ns(), 0)
 
@@ -55,14 +78,16 @@ class _Line:
         if now - self._shown_ns < _EVERY_NS:
             return
         self._shown_ns = now
-        self._live.update(self._text(now), refresh=True)
+        stats = self._session.stats
+        for line in self._news.lines(stats):
+            self._live.console.print(printable(f"tapring: {line}"), soft_wrap=True)
+        self._live.update(self._text(now, stats), refresh=True)
 
-    def _text(self, now: int) -> str:
+    def _text(self, now: int, stats: Stats) -> str:
         events = self._sink.events
         last_ns, last_events = self._last
         rate = (events - last_events) / max(1, now - last_ns) * 1e9
         self._last = (now, events)
-        stats = self._session.stats
         of = "" if self._limit is None else f" of {self._limit:,}"
         parts = [f"{events:,}{of} events", f"{rate:,.0f}/s", f"{stats.dropped:,} dropped"]
         if stats.filtered:

@@ -8,6 +8,7 @@ import pytest
 
 from tapring.cli import progress
 from tapring.cli.progress import show_progress
+from tapring.consumer.lanes import LaneJoined
 from tapring.consumer.stats import Stats
 from tapring.shm.refusals import LaneRefused
 
@@ -69,9 +70,9 @@ def test_it_is_drawn_at_most_five_times_a_second(terminal, monkeypatch) -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "to_terminal", "tty"),
-    [(False, False, True), (True, True, True), (True, False, False)],
+    [(False, False, True), (False, True, True), (True, False, False)],
 )
-def test_it_stays_away_if_unwanted_or_if_it_would_mix_with_events(
+def test_it_stays_away_if_unwanted_or_without_a_terminal(
     terminal, monkeypatch, wanted, to_terminal, tty
 ) -> None:
     monkeypatch.setattr(Terminal, "isatty", lambda _: tty)
@@ -79,3 +80,24 @@ def test_it_stays_away_if_unwanted_or_if_it_would_mix_with_events(
     with redirect_stderr(terminal), shown as update:
         assert update is None
     assert terminal.getvalue() == ""
+
+
+def test_lanes_are_spoken_of_between_the_events_of_a_terminal(terminal, monkeypatch) -> None:
+    now = [10**12]
+    monkeypatch.setattr(progress, "monotonic_ns", lambda: now[0])
+    joined = (LaneJoined("shop", "0a0b0c0d", 7, 1, 0, False, True),)
+    capture = session(lanes_joined=joined)
+    with redirect_stderr(terminal), show_progress(capture, sink(True), None) as update:
+        for _ in range(3):
+            now[0] += 10**9
+            update()
+    assert terminal.getvalue() == "tapring: lane 0a0b0c0d of shop (pid 7) joined\n"
+
+
+def test_lanes_are_spoken_of_above_the_line(terminal) -> None:
+    joined = (LaneJoined("shop", "0a0b0c0d", 7, 1, 0, False, True),)
+    shown = show_progress(session(lanes_joined=joined), sink(), None)
+    with redirect_stderr(terminal), shown as update:
+        update()
+    text = terminal.getvalue()
+    assert text.index("lane 0a0b0c0d of shop (pid 7) joined") < text.rindex("1,234 events")
