@@ -149,7 +149,7 @@ class Following:
         self.due_ns = 0
         self.linger_ns = linger_ns
         self._blind: tuple[LaneRefused, ...] = ()  # why this process cannot look just now
-        self._refused: list[LaneRefused] = []
+        self._refused: dict[tuple[str, str], LaneRefused] = {}
         self._later: dict[tuple[str, str], _Later] = {}  # lanes that are tried again
         self._requests = requests
         self._asked = asked
@@ -162,29 +162,43 @@ class Following:
     def refused(self) -> tuple[LaneRefused, ...]:
         """The lanes that cannot be read, and why."""
         later = [each.refused for each in self._later.values() if each.refused is not None]
-        return (*self._blind, *self._refused, *later)
+        return (*self._blind, *self._refused.values(), *later)
 
-    def look(self, join: Callable[[Attachment], object], knows: Callable[[str, str], bool]) -> None:
+    def look(
+        self,
+        join: Callable[[Attachment], object],
+        knows: Callable[[str, str], bool],
+        *,
+        last: bool = False,
+    ) -> None:
         """Open a session on each lane that has appeared, and call ``join`` with it.
 
-        knows: tells whether an engine's lane has joined already.
+        knows: tells whether an engine's lane has joined already. last: no look follows, so look at
+        all of them at once.
         """
         if self._has_changed():
             try:
-                self._look(join, knows)
+                self._look(join, knows, None if last else _AT_ONCE)
                 self._blind = ()
             except TapError as error:
                 self._blind = (refusal(self._requests.engines, "*", error),)
         self.due_ns = monotonic_ns() + _LOOK_NS  # last: after an exception, the next call goes on
 
     def _look(
-        self, join: Callable[[Attachment], object], knows: Callable[[str, str], bool]
+        self,
+        join: Callable[[Attachment], object],
+        knows: Callable[[str, str], bool],
+        at_once: int | None,
     ) -> None:
         there = self._there()
         self._seen &= set(there)
-        self._later = {lane: each for lane, each in self._later.items() if lane in there}
+        for lane, later in list(self._later.items()):
+            if lane not in there:
+                if later.refused is not None:  # it ended before it could be read
+                    self._refused[lane] = later.refused
+                del self._later[lane]
         due = [lane for lane in there if lane not in self._seen and self._is_due(lane)]
-        for lane in due[:_AT_ONCE]:
+        for lane in due[:at_once]:
             if knows(*lane) or self._meet(*lane, join):
                 self._seen.add(lane)
                 self._later.pop(lane, None)
@@ -263,9 +277,7 @@ class Following:
         return True
 
     def _refuse(self, engine: str, lane: str, error: TapError) -> None:
-        each = refusal(engine, lane, error)
-        if each not in self._refused:
-            self._refused.append(each)
+        self._refused[engine, lane] = refusal(engine, lane, error)
 
 
 def open_session(
@@ -280,8 +292,8 @@ def open_session(
 
     first: a ring that is read already; raises StageNotFound unless this one is like it. joins:
     other lanes are being read, so wait little for a table that another process holds, and leave
-    some shared memory free. Raises EngineNotFound if the lane has
-    ended without such a session, and what ``Registry.register`` and ``Attachment`` raise.
+    some shared memory free. Raises EngineNotFound if the lane has ended without such a session, and
+    what ``Registry.register`` and ``Attachment`` raise.
     """
     info, address = registry.info, registry.address
     timeout_s = JOIN_TIMEOUT_S if joins else TABLE_TIMEOUT_S

@@ -187,7 +187,7 @@ class Merge:
         if self.following is not None:
             with suppress(OSError):
                 self._finish_joining()
-                self.following.look(self._join, self._knows)
+                self.following.look(self._join, self._knows, last=True)
         if self.ended_by is None:
             self.ended_by = self._stop or EndedBy.CLOSED
 

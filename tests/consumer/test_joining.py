@@ -115,6 +115,8 @@ def test_a_lane_whose_table_is_held_is_named_until_it_is_joined(following, name)
             assert look(following) == []
             assert time.monotonic() - began < 1, "the other lanes are waiting"
             assert [each.reason for each in following.refused] == ["busy"]
+        while look(following) == []:  # it is tried again after a moment
+            pass
         assert look(following) == [tap.lane]
     assert following.refused == ()
 
@@ -179,3 +181,26 @@ def test_a_session_that_does_not_fit_the_others_is_given_back(requests, followin
         assert look(following) == []
         assert sessions_of(tap) == ()
         assert tap.snapshot() is None
+
+
+def test_a_lane_that_ended_before_it_could_be_read_stays_named(following, name) -> None:
+    with tapring.Tap(name) as tap, Registry.attach(name, tap.lane) as stopped:
+        lane = tap.lane
+        with stopped.table.held(1):
+            assert look(following) == []
+    look(following)
+    assert [(each.lane, each.reason) for each in following.refused] == [(lane, "busy")]
+
+
+def test_a_crowd_joins_a_few_at_a_time_and_all_of_it_at_the_end(
+    following, name, monkeypatch
+) -> None:
+    monkeypatch.setattr("tapring.consumer.joining._AT_ONCE", 2)
+    taps = [tapring.Tap(name) for _ in range(5)]
+    assert len(look(following)) == 2
+    assert len(look(following)) == 4
+    more = [tapring.Tap(name) for _ in range(5)]
+    following.look(following.joined.append, lambda *_: False, last=True)
+    assert len(following.joined) == 10
+    for tap in (*taps, *more):
+        tap.close()
