@@ -28,6 +28,7 @@ import hypothesis
 import psutil
 import pytest
 
+from tapring.consumer.opening import capture
 from tapring.shm.clocks import own_offset_ns
 from tapring.shm.names import requests_prefix
 from tapring.shm.sweep import lanes_of, sweep
@@ -188,6 +189,12 @@ def unmeasured(request, monkeypatch) -> None:
     """Start the processes of some tests without coverage (see ``UNMEASURED``)."""
     if request.node.nodeid.startswith(UNMEASURED):
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def no_lingering(monkeypatch) -> None:
+    """A capture that does not say how long it stays when no lane is left does not stay."""
+    monkeypatch.setitem(capture.__kwdefaults__, "linger", 0.0)
 
 
 @pytest.fixture

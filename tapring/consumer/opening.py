@@ -144,7 +144,7 @@ def capture(
                 requests.publish()  # before the lanes are listed: see ``requests``
         began_ns = monotonic_ns()
         also = None if requests is None else requests.row_in
-        lanes = _find(engine, lane, math.inf if follow else wait, also)
+        lanes, waited = _find(engine, lane, math.inf if follow else wait, also)
         seen = [(each.info.engine, each.info.lane) for each in lanes.registries]
         seen += [(each.engine, each.lane) for each in lanes.refused]
         if requests is not None and not matches(lanes.registries[0].info.engine, engine):
@@ -153,7 +153,7 @@ def capture(
         if requests is not None:
             requests.publish([each.segment.owner for each in lanes.registries])
         attachments = _open_sessions(lanes, asked, requests)
-        for each in attachments:
+        for each in attachments if waited else ():
             each.note_beginning(began_ns)
         sieve = make_sieve(attachments[0].kind, select, redact, type, on_decode_error)
         waiter = make_waiter(wake, attachments)
@@ -275,7 +275,7 @@ def _check_delivery(delivery: str) -> None:
 
 
 def _find_session(engine: str, lane: str | None, session: int, wait: float) -> tuple[Registry, Row]:
-    registries, refused = _find(engine, lane, wait, partial(has_ring, session))
+    (registries, refused), _ = _find(engine, lane, wait, partial(has_ring, session))
     try:
         registry, row = _row_of(registries, session, refused)
     except BaseException:
@@ -290,14 +290,17 @@ def _find_session(engine: str, lane: str | None, session: int, wait: float) -> t
 
 def _find(
     engine: str, lane: str | None, wait: float, also: Callable[[Registry], object] | None
-) -> Lanes:
+) -> tuple[Lanes, bool]:
+    """Return the lanes, and whether there was none at first."""
     deadline = time.monotonic() + wait
+    waited = False
     while True:
         try:
-            return find(engine, lane, also)
+            return find(engine, lane, also), waited
         except EngineNotFound:
             if time.monotonic() >= deadline:
                 raise
+        waited = True
         time.sleep(_FIND_POLL_S)
 
 

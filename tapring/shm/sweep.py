@@ -71,6 +71,18 @@ def sweep_lane(
 
     In a live lane, remove the sessions of dead consumers and the rings that no session names.
     """
+    while True:
+        removed = _sweep_lane(engine, lane, dry_run, own, patience_s)
+        # The lane's lock is given back now. A consumer that was no longer waiting for the lane, but
+        # found that lock held, has left it to this.
+        if removed is not None or _is_awaited(engine, lane, own):
+            return removed or []
+
+
+def _sweep_lane(
+    engine: str, lane: str, dry_run: bool, own: bool, patience_s: float
+) -> list[Removed] | None:
+    """Sweep a lane; None if the consumer of a request still has to learn of it."""
     name = segment_name(engine, lane)
     try:
         segment = Segment.attach(name, own=own)
@@ -84,8 +96,10 @@ def sweep_lane(
         # Locked while its names go, so that no other process attaches to the lane or sweeps it too.
         if not segment.try_lock(layout.LOCK_ENGINE):
             return _sweep_living(engine, lane, dry_run, patience_s)
-        if segment.is_locked(layout.LOCK_ROWS, layout.MAX_ROWS) or _is_awaited(engine, lane, own):
+        if segment.is_locked(layout.LOCK_ROWS, layout.MAX_ROWS):
             return []
+        if _is_awaited(engine, lane, own):
+            return None
         # The registry first: a consumer that attaches meanwhile then sees why a ring is gone.
         return _remove([name, *names_of_sessions(name)], "its engine has died", dry_run, own=own)
 

@@ -20,7 +20,7 @@ from tapring.wire import layout
 from tapring.wire.layout import RowState
 
 # They check everything that a death left, which another test's sweep may hold at that moment.
-pytestmark = pytest.mark.leftovers
+pytestmark = [pytest.mark.leftovers, pytest.mark.timeout(450)]
 
 PRELUDE = """
 import os, signal, sys, threading, warnings
@@ -109,7 +109,7 @@ def script(spawn, name):
 
     def run(source: str, stride: int) -> int:
         process = spawn(PRELUDE + textwrap.dedent(source), name, str(stride), stdout=-1, stderr=-1)
-        out, err = process.communicate(timeout=110)
+        out, err = process.communicate(timeout=400)
         assert err.decode() == ""
         assert process.returncode == 0
         return int(out.split()[-1])

@@ -222,18 +222,26 @@ def engine_calls(name, spawn, tmp_path):
     return run
 
 
+def looks(call: str) -> bool:
+    """Whether the engine asks if a consumer lives, and first if the descriptor is still its own."""
+    return "F_OFD_GETLK" in call or "AT_EMPTY_PATH" in call
+
+
 needs_strace = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not here")
 
 
 @needs_strace
 @pytest.mark.parametrize("wake", ["poll", "spin"])
 def test_polling_and_spinning_cost_the_engine_no_system_call(engine_calls, wake) -> None:
-    assert engine_calls(wake, 0.002) == []
+    """But for a look, once a second, whether the consumers live."""
+    calls = engine_calls(wake, 0.002)
+    assert list(filter(looks, calls)) == calls
+    assert len(calls) <= 4
 
 
 @needs_strace
 def test_a_doorbell_costs_the_engine_one_call_a_batch_at_most_and_no_other(engine_calls) -> None:
-    calls = engine_calls("doorbell", 0.005)
+    calls = [each for each in engine_calls("doorbell", 0.005) if not looks(each)]
     assert 1 <= len(calls) <= 60
     assert all("futex(" in call and "FUTEX_WAKE" in call for call in calls)
 

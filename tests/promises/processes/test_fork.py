@@ -353,6 +353,7 @@ print(len(seen))
         "opens",
     ],
 )
+@pytest.mark.timeout(450)
 def test_a_fork_at_any_line_of_another_thread_leaves_a_child_that_is_free(run, what, every) -> None:
     *bad, lines = run(AT_EVERY_LINE, what, str(every))
     assert not bad, bad
