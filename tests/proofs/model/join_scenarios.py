@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -132,6 +133,10 @@ class JoinWorld:
             generation.release()
             lane.detach()
 
+    def _is_of_this(self, name: str) -> bool:
+        path = Path(segment.DIRECTORY, name)
+        return self.name in name or ("~" in name and self.name.encode() in path.read_bytes())
+
     def final(self, *, ended: bool) -> Iterator[Broken]:
         """What is broken once all threads are done."""
         self._playing = False
@@ -149,7 +154,7 @@ class JoinWorld:
             tap.close()
         if "lane die" in self._scripts:
             sweep.sweep(self.name)
-        left = [each for each in segment.names("tapring.") if self.name in each or "~" in each]
+        left = [each for each in segment.names("tapring.") if self._is_of_this(each)]
         yield from broken(nothing_is_left_in_shared_memory, left)
         for each in left:
             segment.unlink(each)
