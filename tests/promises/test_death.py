@@ -20,7 +20,7 @@ from tapring.wire import layout
 from tapring.wire.layout import RowState
 
 # They check everything that a death left, which another test's sweep may hold at that moment.
-pytestmark = [pytest.mark.leftovers, pytest.mark.timeout(450)]
+pytestmark = [pytest.mark.leftovers, pytest.mark.timeout(250)]
 
 PRELUDE = """
 import os, signal, sys, threading, warnings
@@ -109,7 +109,7 @@ def script(spawn, name):
 
     def run(source: str, stride: int) -> int:
         process = spawn(PRELUDE + textwrap.dedent(source), name, str(stride), stdout=-1, stderr=-1)
-        out, err = process.communicate(timeout=400)
+        out, err = process.communicate(timeout=200)
         assert err.decode() == ""
         assert process.returncode == 0
         return int(out.split()[-1])
@@ -142,7 +142,7 @@ def test_a_consumer_killed_anywhere_costs_neither_the_engine_nor_the_next(
 
         every_step(work, check)
         """),
-        stride=3 * every,
+        stride=9 * every,
     )
     assert steps > 100
     sweep(name)
@@ -196,7 +196,7 @@ def test_an_engine_killed_anywhere_leaves_whole_frames_and_a_ledger_that_closes(
 
         def consume():
             os.read(ready[0], 1)
-            with tapring.capture(name, stage="raw", buffer_bytes=65536) as session:
+            with tapring.capture(name, stage="raw", buffer_bytes=65536, linger=0) as session:
                 os.write(go[1], b"g")
                 seen.append([int(line) for line in session])
             seen.append(session)
@@ -233,7 +233,7 @@ def test_both_killed_at_once_leave_what_the_next_removes(script, name, every) ->
         def work(trace):
             tap = tapring.Tap(name)
             trace()
-            with tapring.capture(name, stage="raw", buffer_bytes=4096) as session:
+            with tapring.capture(name, stage="raw", buffer_bytes=4096, linger=0) as session:
                 tap.snapshot().offer("raw", [b"one"])
                 assert session.read(1, timeout=0) == [b"one"]
             tap.snapshot()

@@ -14,7 +14,7 @@ def run(spawn, name):
 
     def to_its_end(source: str, *args: str, code: int = 0) -> list[str]:
         process = spawn(PRELUDE + textwrap.dedent(source), name, *args, stdout=-1, stderr=-1)
-        out, err = process.communicate(timeout=400)
+        out, err = process.communicate(timeout=200)
         assert err.decode() == ""
         assert process.returncode == code
         return out.decode().splitlines()

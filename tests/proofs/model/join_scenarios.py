@@ -268,7 +268,6 @@ SHORT = [
     JoinScenario("a lane dies, and is swept", ("capture", "lane die", "sweep"), Bounds(stops=0)),
 ]
 LONG = [
-    JoinScenario("a lane exits as the capture ends", ("capture close", "lane exit"), Bounds(2)),
     JoinScenario("a lane joins, stopped twice", ("capture", "lane stay"), Bounds(stops=2)),
     JoinScenario("a lane exits, stopped twice", ("capture", "lane exit"), Bounds(stops=2)),
     JoinScenario("a lane exits, and is swept", ("capture", "lane exit", "sweep"), Bounds(stops=1)),
