@@ -355,7 +355,7 @@ print(len(seen))
 )
 @pytest.mark.timeout(250)
 def test_a_fork_at_any_line_of_another_thread_leaves_a_child_that_is_free(run, what, every) -> None:
-    stride = 4 * every if what == "captures" else every  # it has thousands of lines
+    stride = 32 if what == "captures" else every  # it has thousands of lines
     *bad, lines = run(AT_EVERY_LINE, what, str(stride))
     assert not bad, bad
     assert int(lines) > 30
