@@ -101,10 +101,10 @@ def capture(
     type: decode the events of a ``json`` or ``lines`` stage into this type (a msgspec.Struct, for
     example). An event that does not fit is counted in ``stats.decode_errors`` and passed, with the
     error, to ``on_decode_error``.
-    follow: stay when no lane is left, until a new one starts. The same as an infinite ``linger``.
+    follow: stay when no lane is left, until a new one starts, as with an infinite ``linger``. Also
+    wait for the first lane, as with an infinite ``wait``.
     linger: how many seconds to stay then. If the last lane did not exit or die, but its session
     ended (by the engine's limit, for example), this session ends at once.
-    With ``follow``, ``wait`` is infinite, too.
     merge_lag: how many seconds an event waits at most for earlier events of other lanes. A frame
     that comes later is handed out, marked as ``late``, and counted. 0: nothing waits.
 

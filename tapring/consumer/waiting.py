@@ -184,7 +184,7 @@ class Doorbell:
         try:
             self._hang(holder)
         except BaseException:
-            self._bell = old  # nobody posts it any more, so each wait takes its 50 ms
+            self._bell = old  # no engine posts this one any more, so each wait lasts its full 50 ms
             raise
         old.close()
 

@@ -205,7 +205,7 @@ class Table:
         self._set(layout.NEXT_ID, 1 + len(rows))
 
     def denied(self) -> list[int]:
-        """Return the epochs of requests that the lane could not grant, and nobody has noted."""
+        """Return the epochs of denied requests, except those that their consumers have noted."""
         first = layout.DENIED - layout.TABLE
         return [epoch for epoch in self._words[first : first + layout.MAX_DENIED] if epoch]
 
