@@ -11,12 +11,14 @@ from ..ended_by import EndedBy
 from ..shm.refusals import LaneRefused
 
 _AT_ONCE: Final = 5  # of one kind: a fleet that restarts must not push the events off the screen
-_ENDS: Final[dict[str, str]] = {
+ENDS: Final[dict[str, str]] = {
     EndedBy.ENGINE_DEATH: "died (killed or crashed)",
     EndedBy.ENGINE_EXIT: "exited",
     EndedBy.EXPIRED: "reached the engine's limit on a session's duration",
-    EndedBy.EVICTED: "gave the session up",
+    EndedBy.CLOSED: "ended the session",
+    EndedBy.EVICTED: "gave the session up, because its ring could not be used any more",
 }
+"""How a lane ended, in words that follow "the lane" or "3 lanes"."""
 
 
 class LaneNews:
@@ -51,7 +53,7 @@ def _of_joined(lane: LaneJoined) -> str:
 
 
 def _of_ended(lane: LaneEnded) -> str:
-    how = _ENDS.get(lane.reason, "ended")
+    how = ENDS.get(lane.reason, "ended")
     return f"lane {lane.lane} of {lane.engine} (pid {lane.pid}) {how}"
 
 

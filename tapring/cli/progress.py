@@ -49,36 +49,31 @@ class _Spoken:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._news = LaneNews()
-        self._looked_ns = 0
+        self._shown_ns = 0
 
     def update(self) -> None:
-        """Say what is new, at most five times a second. Call it often."""
+        """Show what is new, at most five times a second. Call it often."""
         now = monotonic_ns()
-        if now - self._looked_ns >= _EVERY_NS:
-            self._looked_ns = now
-            for line in self._news.lines(self._session.stats):
-                note(line)
+        if now - self._shown_ns >= _EVERY_NS:
+            self._shown_ns = now
+            self._show(now, self._session.stats)
+
+    def _show(self, now: int, stats: Stats) -> None:
+        for line in self._news.lines(stats):
+            note(line)
 
 
-class _Line:
-    """Events, rate, losses, the ring's fill and the time left."""
+class _Line(_Spoken):
+    """Events, rate, losses, the ring's fill and the time left; remarks stand above."""
 
     def __init__(self, live: Live, session: Session, sink: Sink, limit: int | None) -> None:
+        super().__init__(session)
         self._live = live
-        self._session = session
         self._sink = sink
         self._limit = limit
-        self._news = LaneNews()
-        self._shown_ns = 0
         self._last = (monotonic_ns(), 0)
 
-    def update(self) -> None:
-        """Redraw the line, at most five times a second. Call it often."""
-        now = monotonic_ns()
-        if now - self._shown_ns < _EVERY_NS:
-            return
-        self._shown_ns = now
-        stats = self._session.stats
+    def _show(self, now: int, stats: Stats) -> None:
         for line in self._news.lines(stats):
             self._live.console.print(printable(f"tapring: {line}"), soft_wrap=True)
         self._live.update(self._text(now, stats), refresh=True)

@@ -14,19 +14,12 @@ from ..consumer.lanes import LaneEnded, LaneJoined
 from ..consumer.session import Session
 from ..consumer.stats import Stats
 from ..delivery.report import Report
-from ..ended_by import EndedBy
 from ..errors import suggest
 from ..shm.refusals import LaneRefused, alike, in_words
+from .lane_news import ENDS
 from .messages import counted, note, size_in_words
 
 _LANES_SHOWN: Final = 5
-_ENDS: Final[dict[str, str]] = {
-    EndedBy.ENGINE_DEATH: "died (killed or crashed)",
-    EndedBy.ENGINE_EXIT: "exited",
-    EndedBy.EXPIRED: "reached the engine's limit on a session's duration",
-    EndedBy.CLOSED: "ended the session",
-    EndedBy.EVICTED: "gave the session up, because its ring could not be used any more",
-}
 
 
 def show(report: Report, style: str) -> None:
@@ -104,7 +97,7 @@ def _small_rings(joined: Sequence[LaneJoined]) -> Iterator[str]:
 
 def _lanes_ended(ended: Sequence[LaneEnded]) -> Iterator[str]:
     """A line for each way in which lanes ended."""
-    for reason, how in _ENDS.items():
+    for reason, how in ENDS.items():
         yield from _named([each for each in ended if each.reason == reason], how)
 
 

@@ -92,10 +92,6 @@ class Requests:
             self._standing[owner] = StandingRequest.publish(self._request, owner)
         return bool(new)
 
-    def speak_of(self, engine: str) -> bool:
-        """Return whether these want lanes of ``engine``."""
-        return self._request.speaks_of(engine)
-
     def row_in(self, registry: Registry) -> Row | None:
         """Return the row that the lane has opened for one of these; None if there is none."""
         epochs = self._epochs()
@@ -190,7 +186,7 @@ class Following:
         knows: Callable[[str, str], bool],
         at_once: int | None,
     ) -> None:
-        there = self._there()
+        there = lanes_of(self._requests.engines)
         self._seen &= set(there)
         for lane, later in list(self._later.items()):
             if lane not in there:
@@ -221,8 +217,8 @@ class Following:
         self._requests.withdraw()
         with suppress(TapError, OSError):
             if self._has_changed():
-                there = [each for each in self._there() if each not in self._later]
-                for each in there[:_AT_ONCE]:
+                there = lanes_of(self._requests.engines)
+                for each in [each for each in there if each not in self._later][:_AT_ONCE]:
                     sweep_lane(*each)
 
     def detach(self) -> None:
@@ -241,9 +237,6 @@ class Following:
         # Names that come within one tick of each other leave the same time.
         self._changed_ns = changed_ns if time.time_ns() - changed_ns > _TICK_NS else 0
         return True
-
-    def _there(self) -> list[tuple[str, str]]:
-        return [each for each in lanes_of(None) if self._requests.speak_of(each[0])]
 
     def _meet(self, engine: str, lane: str, join: Callable[[Attachment], object]) -> bool:
         """Open a session on a lane, if it can be read; False if it is not finished yet."""
@@ -309,7 +302,7 @@ def open_session(
         if row is not None:
             registry.table.free(row, CLOSE_TIMEOUT_S)
         raise
-    if row is not None:  # it stays, whatever comes: this may be tried again
+    if row is not None:  # if this fails, the row stays open, and the next look tries again
         return _take(registry, row, asked)
     duration_ns = duration_in_ns(address, asked.duration, info.max_duration_ns)
     size = asked.buffer_bytes

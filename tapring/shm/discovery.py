@@ -16,7 +16,7 @@ from ..errors import EngineNotFound, SharedMemoryFull, TapError, suggest
 from ..wire.layout import Owner, RowState
 from ..wire.ledger import Counters, within_a_word
 from .info import StageInfo
-from .names import is_pattern, matches
+from .names import is_pattern
 from .refusals import LaneRefused, error_for, may_live, refusal
 from .registry import Registry
 from .rings import account_of
@@ -149,8 +149,8 @@ def _find(
 ) -> Lanes:
     found = Lanes([], [])
     not_living: list[LaneRefused] = []
-    for name, lane_id in lanes_of(None if is_pattern(engine) else engine):
-        if not matches(name, engine) or (lanes is not None and lane_id not in lanes):
+    for name, lane_id in lanes_of(engine):
+        if lanes is not None and lane_id not in lanes:
             continue
         try:
             registry = Registry.attach(name, lane_id)
@@ -184,14 +184,11 @@ def engines(name: str | None = None, *, sweep: bool = True) -> EngineList:
     list's ``refused``. Raises SharedMemoryFull if this process cannot look at any lane because it
     lacks something: open files, say.
     """
-    one = None if name is None or is_pattern(name) else name
     if sweep:
-        sweep_all(one)
+        sweep_all(name)
     seen, refused = [], []
     lack: SharedMemoryFull | None = None
-    for engine, lane in lanes_of(one):
-        if name is not None and not matches(engine, name):
-            continue
+    for engine, lane in lanes_of(name):
         try:
             with Registry.attach(engine, lane, to_look=True) as registry:
                 if registry.engine_is_alive():

@@ -80,8 +80,7 @@ class Registry:
             return registry
         except BaseException:
             segment.detach()
-            for each in (*_names_of_sessions(name), name):
-                unlink(each)
+            _unlink_all(name)
             raise
 
     @classmethod
@@ -196,12 +195,11 @@ class Registry:
         for name in _names_of_sessions(self.segment.name):
             if name not in kept:
                 unlink(name)
-        return not self.table.is_awaited() and unlink(self.segment.name)
+        return not (awaited or self.table.is_awaited()) and unlink(self.segment.name)
 
     def abandon(self) -> None:
         """Remove a registry that was made for nothing. What still has views stays mapped."""
-        for name in (*_names_of_sessions(self.segment.name), self.segment.name):
-            unlink(name)
+        _unlink_all(self.segment.name)
         self.detach()
 
     def close(self) -> None:
@@ -362,6 +360,12 @@ def _requested_row(info: LaneInfo, request: Request, epoch: int, index: int) -> 
         sample=request.sample,
         request=epoch,
     )
+
+
+def _unlink_all(registry: str) -> None:
+    """Remove a registry's name, and those of its sessions first."""
+    for name in (*_names_of_sessions(registry), registry):
+        unlink(name)
 
 
 def _names_of_sessions(registry: str) -> list[str]:

@@ -1,13 +1,13 @@
 """How large rings may be, in what is free of shared memory.
 
-A container's /dev/shm has 64 MiB by default, which sixteen rings of 4 MiB fill. So a ring whose
-size nobody asked for is made smaller if the rings would take more than half of what is free.
+A container's /dev/shm has 64 MiB by default, which sixteen rings of 4 MiB fill. So rings are made
+smaller if their consumer asks for no size, and they would take more than half of what is free.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..errors import SharedMemoryFull
 from .segment import DIRECTORY
@@ -17,19 +17,17 @@ _MIB: Final = 1 << 20
 _RESERVE_SHIFT: Final = 3
 
 
-def free_bytes() -> int | None:
-    """Return how many bytes of shared memory are free; None if it has no limit of its own."""
-    try:
-        status = os.statvfs(DIRECTORY)
-    except OSError:
-        return 0  # what is asked of it next says why
-    return status.f_bavail * status.f_frsize if status.f_blocks else None
+class _Space(NamedTuple):
+    """What is free of shared memory, and what captures leave to others; both in bytes."""
+
+    free: int
+    reserve: int
 
 
 def fair_share(rings: int = 1) -> int | None:
     """Return what each of so many rings may take of one half of what is free; None: anything."""
-    free = free_bytes()
-    return None if free is None else free // 2 // max(1, rings)
+    space = _space()
+    return None if space is None else space.free // 2 // max(1, rings)
 
 
 def fitting(size: int, share: int | None) -> int:
@@ -47,33 +45,37 @@ def share_of_joining() -> int | None:
 
     An eighth of shared memory stays free, so that captures keep no engine from starting.
     """
-    free = free_bytes()
-    return None if free is None else max(0, free - _reserve()) // 2
+    space = _space()
+    return None if space is None else max(0, space.free - space.reserve) // 2
 
 
 def check_reserve(size: int) -> None:
     """Raise SharedMemoryFull if a ring of ``size`` bytes would take some of that reserve."""
-    free = free_bytes()
-    if free is not None and free - size < _reserve():
+    space = _space()
+    if space is not None and space.free - size < space.reserve:
         raise SharedMemoryFull(
             f"a ring of {size / _MIB:g} MiB would leave too little of {DIRECTORY} to others; "
             f"enlarge it, or ask for a smaller buffer"
         )
 
 
-def _reserve() -> int:
+def check_room(size: int, rings: int) -> None:
+    """Raise SharedMemoryFull unless so many rings of ``size`` bytes fit into what is free."""
+    space = _space()
+    if space is not None and size * rings > space.free:
+        raise SharedMemoryFull(
+            f"{rings} x {size / _MIB:g} MiB do not fit into the {space.free / _MIB:.1f} MiB that "
+            f"are free in {DIRECTORY}; ask for a smaller buffer, or enlarge it"
+        )
+
+
+def _space() -> _Space | None:
+    """Ask the kernel; None if shared memory has no limit of its own."""
     try:
         status = os.statvfs(DIRECTORY)
     except OSError:
-        return 0
-    return (status.f_blocks * status.f_frsize) >> _RESERVE_SHIFT
-
-
-def check_room(size: int, rings: int) -> None:
-    """Raise SharedMemoryFull unless so many rings of ``size`` bytes fit into what is free."""
-    free = free_bytes()
-    if free is not None and size * rings > free:
-        raise SharedMemoryFull(
-            f"{rings} x {size / _MIB:g} MiB do not fit into the {free / _MIB:.1f} MiB that are "
-            f"free in {DIRECTORY}; ask for a smaller buffer, or enlarge it"
-        )
+        return _Space(0, 0)  # what is asked of it next says why
+    if not status.f_blocks:
+        return None
+    whole = status.f_blocks * status.f_frsize
+    return _Space(status.f_bavail * status.f_frsize, whole >> _RESERVE_SHIFT)

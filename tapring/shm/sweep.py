@@ -16,7 +16,7 @@ import msgspec
 from ..errors import SharedMemoryFull, TapError
 from ..wire import layout
 from ..wire.ledger import Ledger
-from .names import bell_file, parse_name, prefix, segment_name
+from .names import bell_file, is_pattern, matches, parse_name, prefix, segment_name
 from .registry import Registry
 from .requests import request_names
 from .rings import account_of, names_of_sessions
@@ -43,12 +43,13 @@ def sweep(
     own: bool = False,
     patience_s: float = 0.0,
 ) -> list[Removed]:
-    """Remove what no live process holds, of one engine or of all. Return what was removed.
+    """Remove what no live process holds. Return what was removed.
 
-    dry_run: only return what would be removed. own: neither open nor remove anything of another
-    user's, as an engine that runs as root must not. patience_s: how long to wait for the session
-    table of a lane that another process is changing; a lane that stays busy is left for the next
-    sweep. The sessions of another user's living lane are left to its engine.
+    engine: of one, or of those that match a pattern; None for all. Requests of dead consumers go in
+    any case. dry_run: only return what would be removed. own: neither open nor remove anything of
+    another user's, as an engine that runs as root must not. patience_s: how long to wait for the
+    session table of a lane that another process is changing; a lane that stays busy is left for the
+    next sweep. The sessions of another user's living lane are left to its engine.
     """
     removed: list[Removed] = []
     for name, lane in lanes_of(engine):
@@ -107,8 +108,8 @@ def _sweep_lane(
 def _sweep_request(name: str, dry_run: bool, own: bool) -> list[Removed]:
     with suppress(TapError, FileNotFoundError), Segment.attach(name, own=own) as segment:
         # Locked while its name goes: a consumer that is just making it then finds out.
-        standing = segment.is_locked if dry_run else lambda lock: not segment.try_lock(lock)
-        if not standing(layout.LOCK_REQUEST):
+        lock = layout.LOCK_REQUEST
+        if not segment.is_locked(lock) if dry_run else segment.try_lock(lock):
             return _remove([name], "its consumer has died", dry_run, own=own)
     return []
 
@@ -125,10 +126,14 @@ def _is_awaited(engine: str, lane: str, own: bool) -> bool:
 
 
 def lanes_of(engine: str | None) -> list[tuple[str, str]]:
-    """Return engine and lane of every name of tapring's in shared memory, sorted."""
-    begins = prefix(engine)
+    """Return engine and lane of every name of tapring's in shared memory, sorted.
+
+    engine: only of this one, or of those that match a pattern; None for all.
+    """
+    wanted = "*" if engine is None else engine
+    begins = prefix(None if is_pattern(wanted) else wanted)
     found = map(parse_name, [*names(begins), *names(bell_file(begins))])
-    return sorted({lane for lane in found if lane})
+    return sorted({lane for lane in found if lane and matches(lane[0], wanted)})
 
 
 def _sweep_living(engine: str, lane: str, dry_run: bool, patience_s: float) -> list[Removed]:

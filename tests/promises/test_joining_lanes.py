@@ -8,7 +8,8 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -70,6 +71,35 @@ def workers(spawn, name) -> Callable[..., Workers]:
     return lambda *args: Workers(spawn(ENGINE, name, *args, stdin=-1, stdout=-1))
 
 
+NEVER_NS = 1 << 62
+
+
+def looks_at(session: tapring.Session, due_ns: int) -> None:
+    """Let a session look for lanes next at this time."""
+    session._merge.following.due_ns = session._merge._due_ns = due_ns
+
+
+@contextmanager
+def killed_beside_its_child(spawn, name: str, source: str) -> Iterator[None]:
+    """Kill a consumer that has forked a child; the child lives on while this lasts."""
+    consumer = spawn(source + FORKS, name, stdin=-1, stdout=-1)
+    assert consumer.stdout.readline() == b"child\n"
+    consumer.kill()
+    consumer.wait()
+    yield
+    consumer.stdin.close()
+
+
+FORKS = """
+if os.fork() == 0:
+    print("child", flush=True)
+    os.close(1)
+    sys.stdin.read()
+    os._exit(0)
+signal.pause()
+"""
+
+
 def events_by_worker(events: list[dict]) -> dict[int, list[int]]:
     found: dict[int, list[int]] = {}
     for event in events:
@@ -97,7 +127,7 @@ def test_a_worker_is_read_from_its_first_batch_to_its_last(workers, name, end) -
     assert (
         reasons == {"engine-exit": 4} if end == "close" else {"engine-exit": 1, "engine-death": 3}
     )
-    assert not names(f"tapring.{name}."), "whoever comes last removes the lane"
+    assert not names(f"tapring.{name}."), "the last process to leave removes the lane"
 
 
 def test_a_worker_whose_consumer_was_stopped_is_read_once_it_goes_on(workers, name, spawn) -> None:
@@ -307,21 +337,10 @@ def test_a_child_of_the_consumer_does_not_keep_its_request(name, spawn) -> None:
     source = """
 import os, signal, sys, tapring
 session = tapring.capture(sys.argv[1], stage="raw")
-if os.fork() == 0:
-    print("child", flush=True)
-    os.close(1)
-    sys.stdin.read()
-    os._exit(0)
-signal.pause()
 """
-    with tapring.Tap(name):
-        consumer = spawn(source, name, stdin=-1, stdout=-1)
-        assert consumer.stdout.readline() == b"child\n"
-        consumer.kill()
-        consumer.wait()
+    with tapring.Tap(name), killed_beside_its_child(spawn, name, source):
         with tapring.Tap(name) as later:
             assert later.snapshot() is None
-        consumer.stdin.close()
 
 
 def test_tasks_read_lanes_that_join_too(workers, name) -> None:
@@ -453,7 +472,7 @@ def test_a_process_without_descriptors_removes_nothing_that_is_awaited(
 
     engine = workers()
     with tapring.capture(name, linger=0) as session:
-        session._merge.following.due_ns = session._merge._due_ns = 1 << 62  # it is busy
+        looks_at(session, NEVER_NS)  # it is busy
         engine.fork(5)
         attach = Segment.attach
         if lacking == "sweep":
@@ -467,19 +486,19 @@ def test_a_process_without_descriptors_removes_nothing_that_is_awaited(
         sweep(name)
         monkeypatch.undo()
         engine.exit()
-        session._merge.following.due_ns = session._merge._due_ns = 0
+        looks_at(session, 0)
         assert len(list(session)) == 5
 
 
 def test_a_session_that_ended_before_its_consumer_came_is_left_to_it(name) -> None:
     with tapring.Tap(name) as first, tapring.capture(name, linger=0) as session:
-        session._merge.following.due_ns = session._merge._due_ns = 1 << 62
+        looks_at(session, NEVER_NS)
         with tapring.Tap(name, max_duration=0.01) as short:
             offer(short, "decoded", [1, 2])
             while short.active_sessions:
                 short.snapshot()
         first.close()
-        session._merge.following.due_ns = session._merge._due_ns = 0
+        looks_at(session, 0)
         assert list(session) == [1, 2]
     assert not names(f"tapring.{name}.")
 
@@ -503,7 +522,7 @@ def test_a_failure_as_a_lane_is_joined_is_named_and_it_is_tried_again(name, monk
 
 def test_a_requested_session_is_not_for_another_consumer(name) -> None:
     with tapring.Tap(name), tapring.capture(name) as session:
-        session._merge.following.due_ns = session._merge._due_ns = 1 << 62
+        looks_at(session, NEVER_NS)
         with tapring.Tap(name) as tap:
             with pytest.raises(tapring.SessionBusy, match="about to read it"):
                 tapring.attach_session(f"{name}.{tap.lane}:1")
@@ -519,19 +538,9 @@ asked = {"args": [sys.argv[1]], "kwargs": {"follow": True}}
 threading.Thread(target=tapring.capture, daemon=True, **asked).start()
 while not requests_for(sys.argv[1]):
     time.sleep(0.001)
-if os.fork() == 0:
-    print("child", flush=True)
-    os.close(1)
-    sys.stdin.read()
-    os._exit(0)
-signal.pause()
 """
-    consumer = spawn(source, name, stdin=-1, stdout=-1)
-    assert consumer.stdout.readline() == b"child\n"
-    consumer.kill()
-    consumer.wait()
-    assert requests_for(name) == []
-    consumer.stdin.close()
+    with killed_beside_its_child(spawn, name, source):
+        assert requests_for(name) == []
     sweep(name)
 
 
@@ -542,11 +551,11 @@ def test_lanes_that_ended_are_closed_while_another_one_is_never_idle(name) -> No
                 offer(tap, "decoded", ["worker"])
             offer(busy, "decoded", ["busy"] * 2)
             session.read(1, timeout=30)
-            session._merge.following.due_ns = session._merge._due_ns = 0
+            looks_at(session, 0)
         assert len(session._merge.rings.attachments) < 25
         for _ in range(80):
             session.read(1, timeout=0.01)
-        session._merge.following.due_ns = session._merge._due_ns = 0
+        looks_at(session, 0)
         session.read(1, timeout=0.01)
         assert len(session._merge.rings.attachments) == 1
 

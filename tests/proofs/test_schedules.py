@@ -39,35 +39,42 @@ def long(scenario: GateScenario | JoinScenario) -> Any:
     return pytest.param(scenario, marks=[pytest.mark.long, pytest.mark.timeout(900)])
 
 
-JOINS = [*SHORT_JOINS, *map(long, LONG_JOINS)]
-
-
-@pytest.mark.parametrize("scenario", [*SHORT, *map(long, LONG)], ids=lambda each: each.name)
-def test_in_every_schedule_the_properties_hold(scenario, account) -> None:
+def holds(scenario: GateScenario | JoinScenario, account: list[Result]) -> None:
+    """Explore a scenario: no schedule breaks a property."""
     result = explore(scenario)
     account.append(result)
     assert not result.traces, "\n\n".join(map(str, result.traces.values()))
 
 
-@pytest.mark.parametrize("planted", PLANTED, ids=lambda each: each.name)
-def test_a_planted_bug_breaks_the_property_that_it_should(planted: Planted) -> None:
+def is_found(planted: Planted | PlantedJoin) -> None:
+    """Explore a scenario with a bug until the property is broken that the bug breaks."""
     result = explore(planted.with_bug(), until=planted.breaks)
     assert planted.breaks in result.traces
+
+
+JOINS = [*SHORT_JOINS, *map(long, LONG_JOINS)]
+
+
+@pytest.mark.parametrize("scenario", [*SHORT, *map(long, LONG)], ids=lambda each: each.name)
+def test_in_every_schedule_the_properties_hold(scenario, account) -> None:
+    holds(scenario, account)
+
+
+@pytest.mark.parametrize("planted", PLANTED, ids=lambda each: each.name)
+def test_a_planted_bug_breaks_the_property_that_it_should(planted: Planted) -> None:
+    is_found(planted)
 
 
 @pytest.mark.parametrize("scenario", JOINS, ids=lambda each: each.name)
 def test_in_every_order_of_calls_a_lane_that_starts_is_seen_from_its_first_batch(
     scenario, account
 ) -> None:
-    result = explore(scenario)
-    account.append(result)
-    assert not result.traces, "\n\n".join(map(str, result.traces.values()))
+    holds(scenario, account)
 
 
 @pytest.mark.parametrize("planted", PLANTED_JOINS, ids=lambda each: each.name)
 def test_a_planted_bug_of_joining_breaks_the_property_that_it_should(planted: PlantedJoin) -> None:
-    result = explore(planted.with_bug(), until=planted.breaks)
-    assert planted.breaks in result.traces
+    is_found(planted)
 
 
 def test_a_counterexample_reads_as_a_list_of_steps() -> None:

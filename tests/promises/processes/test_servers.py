@@ -213,7 +213,7 @@ class Capture:
 
     def __exit__(self, *_: object) -> None:
         deadline = time.monotonic() + 60
-        # Whoever reads a lane that has ended removes its names once it is drained.
+        # The consumer removes the names of a lane that has ended, once it has read all of it.
         while names(f"tapring.{self._name}.") and time.monotonic() < deadline:
             time.sleep(0.01)
         self.session.end("done")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from tapring.consumer.joining import Requests
@@ -17,7 +18,8 @@ from tapring.shm.segment import Segment
 from tapring.shm.table import Table
 from tapring.wire import layout
 
-from .join_scenarios import JoinScenario, methods_replaced
+from .join_scenarios import JoinScenario
+from .recording import replaced
 from .turns import Bounds
 
 
@@ -34,13 +36,7 @@ class PlantedJoin:
 
     def with_bug(self) -> JoinScenario:
         """The scenario, with the bug."""
-
-        @contextmanager
-        def bug() -> Iterator[None]:
-            with methods_replaced([(self.owner, self.function, self.has)]):
-                yield
-
-        return replace(self.scenario, bug=bug)
+        return replace(self.scenario, bug=partial(replaced, (self.owner, self.function, self.has)))
 
 
 _create: Callable[[LaneInfo], Registry] = Registry.create
@@ -50,7 +46,7 @@ _publish = Requests.publish
 @classmethod  # type: ignore[misc]
 def _looks_before_it_has_a_name(cls: type[Registry], info: LaneInfo) -> Registry:
     found = registry.requests_for(info.engine)
-    with methods_replaced([(registry, "requests_for", lambda _: found)]):
+    with replaced((registry, "requests_for", lambda _: found)):
         return _create(info)
 
 

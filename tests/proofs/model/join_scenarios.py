@@ -234,8 +234,8 @@ class JoinScenario:
         clock = SimpleNamespace(sleep=sleep, monotonic=lambda: seconds)
         with (
             self.bug(),
-            methods_replaced(stand_ins),
             replaced(
+                *stand_ins,
                 (lane, "new_lane", lambda: f"{next(_numbers):08x}"),
                 (opening, "time", clock),
                 (opening, "_wait_for_the_engine", lambda _: None),
@@ -245,19 +245,6 @@ class JoinScenario:
             ),
         ):
             yield new_world
-
-
-@contextmanager
-def methods_replaced(stand_ins: Sequence[tuple[Any, str, Any]]) -> Iterator[None]:
-    """As ``replaced``, but a class method is put back as such."""
-    before = [vars(owner)[name] for owner, name, _ in stand_ins]
-    for owner, name, value in stand_ins:
-        setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        for (owner, name, _), value in zip(stand_ins, before, strict=True):
-            setattr(owner, name, value)
 
 
 SHORT = [

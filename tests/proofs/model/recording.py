@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import getattr_static
 from struct import calcsize
 from typing import Any, NamedTuple
 
@@ -275,8 +276,8 @@ class RingCells:
 
 @contextmanager
 def replaced(*stand_ins: tuple[Any, str, Any]) -> Iterator[None]:
-    """Replace names of modules while this lasts: (module, name, value)."""
-    before = [getattr(module, name) for module, name, _ in stand_ins]
+    """Replace names of modules or classes while this lasts: (module, name, value)."""
+    before = [getattr_static(module, name) for module, name, _ in stand_ins]
     for module, name, value in stand_ins:
         setattr(module, name, value)
     try:
