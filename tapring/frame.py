@@ -8,27 +8,50 @@ from typing import Any
 import msgspec
 
 
+class Origin(msgspec.Struct, frozen=True, gc=False):
+    """Where frames come from.
+
+    lane: the id of one process of the engine. pid: that process, as the engine sees itself.
+    """
+
+    engine: str = ""
+    lane: str = ""
+    pid: int = 0
+    stage: str = ""
+
+
 class Frame(msgspec.Struct, frozen=True, gc=False):
     """One batch as the engine published it, or part of one.
 
     payload: the packed events. ``lines`` and ``json``: text with a newline after each event, ready
     to be passed on. ``bytes``: a table of lengths, then the events. ``array``: the records.
     count: the number of events. timestamp: when the engine began to offer the batch, in nanoseconds
-    since the epoch. missed: events lost just before this frame. lane: the id of the lane it came
-    from. kind: knows how to unpack and split the payload. sequence: the number of the first event
-    in its lane's stage, which no other event of that stage has. Those of a batch are numbered one
-    by one. From frame to frame it grows, and may jump. A frame keeps it if a selection leaves its
-    first event out. late: it comes after a frame of another lane that is younger.
+    since the epoch; the same in all stages of one batch. missed: events lost just before this
+    frame. origin: the engine, lane, process and stage that it came from. kind: knows how to unpack
+    and split the payload. sequence: the number of the first event in its lane's stage, which no
+    other event of that stage has. Those of a batch are numbered one by one. From frame to frame it
+    grows, and may jump. A frame keeps it if a selection leaves its first event out. late: it comes
+    after a frame of another lane that is younger.
     """
 
     payload: bytes
     count: int
     timestamp: int
     missed: int
-    lane: str
+    origin: Origin
     kind: Any
     sequence: int = 0
     late: bool = False
+
+    @property
+    def lane(self) -> str:
+        """The id of the lane that it came from."""
+        return self.origin.lane
+
+    @property
+    def stage(self) -> str:
+        """The stage that it came from."""
+        return self.origin.stage
 
     def events(self) -> list[Any]:
         """The decoded events: bytes, objects, or a list with one array of all records."""

@@ -130,6 +130,16 @@ def _run(session: Session, asked: Options, select: Select, redact: Redactor | No
     return EXIT_ENGINE_DIED if session.ended_by == EndedBy.ENGINE_DEATH else 0
 
 
+def _differing(session: Session) -> frozenset[str]:
+    """What the lanes that are read differ in: "engine", "lane", "stage"."""
+    joined = session.lanes_joined
+    return frozenset(
+        what
+        for what in ("engine", "lane", "stage")
+        if len({getattr(each, what) for each in joined}) > 1
+    )
+
+
 def _open_sink(session: Session, asked: Options, describe: Callable[[], CaptureMeta]) -> Sink:
     try:
         return open_sink(
@@ -137,7 +147,7 @@ def _open_sink(session: Session, asked: Options, describe: Callable[[], CaptureM
             asked.wanted_format,
             kind=session.kind,
             dtype=session.dtype,
-            look=Look(asked.color, asked.expand, lanes=len(session.lanes) > 1, utc=asked.utc),
+            look=Look(asked.color, asked.expand, origin=_differing(session), utc=asked.utc),
             rotation=asked.rotate,
             describe=describe,
         )

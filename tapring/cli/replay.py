@@ -27,7 +27,7 @@ from ..events.kinds import Kind
 from ..files.formats import default_format
 from ..files.reading import FORMATS, STDIN, Recording, open_recording
 from ..files.writing import Output, make_encoder
-from ..frame import Frame
+from ..frame import Frame, Origin
 from .arguments import Count, EngineName
 from .messages import fail, note, say
 from .options import SUMMARY
@@ -206,7 +206,7 @@ class _Printer:
         """Write a batch. Raises OSError; BrokenPipeError after the reader has left."""
         kind = self._stages[stage]
         payload, count, _ = kind.pack(events)
-        frame = Frame(bytes(payload), count, 0, 0, "", kind)
+        frame = Frame(bytes(payload), count, 0, 0, Origin(), kind)
         self._output.write(self._formats[stage](frame))
 
 

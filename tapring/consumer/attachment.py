@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from ..ended_by import EndedBy
 from ..errors import BufferLimit, EngineNotFound, RingCorrupt, SessionNotFound, TapError
 from ..events.kinds import Kind, kind_from
-from ..frame import Frame
+from ..frame import Frame, Origin
 from ..shm.names import lane_number, new_epoch
 from ..shm.registry import Registry
 from ..shm.rings import map_ring
@@ -60,9 +60,10 @@ class Attachment:
         self.row = row
         self.owned = owned
         self.clock = registry.clock
-        self.joined = joining(registry, row, wanted)
         self._dead = False
         self.kind = kind_of(registry, row.stage)
+        self.joined = joining(registry, row, wanted)
+        self.origin = Origin(info.engine, info.lane, registry.pid, self.joined.stage)
         try:
             self._segment = Segment.attach(info.segment_name(row.id))
         except FileNotFoundError:
@@ -189,7 +190,7 @@ class Attachment:
             Buffers(producer_words(ring), consumer_words(page, 0), ring),
             Shape(row.slots, row.slot_bytes, row.stage, self.kind.code, self.kind),
             publish_barrier,
-            lane=registry.info.lane,
+            origin=self.origin,
             to_wall_ns=self.clock.to_wall_ns,
         )
 

@@ -380,8 +380,8 @@ class Intake:
         if sifted.count:
             missed, self._missed = self._missed, 0
             payload, count = sifted.payload, sifted.count
-            at, lane, sequence = frame.timestamp, frame.lane, frame.sequence
-            rest = Frame(payload, count, at, missed, lane, sieve.kind, sequence, frame.late)
+            at, origin, sequence = frame.timestamp, frame.origin, frame.sequence
+            rest = Frame(payload, count, at, missed, origin, sieve.kind, sequence, frame.late)
             return Cursor(attachment, rest, frame.count, sifted)
         self._filtered_frames += 1
         on_idle = self.merge.on_idle

@@ -12,7 +12,7 @@ from ..shm.row import Row
 
 
 class LaneJoined(msgspec.Struct, frozen=True):
-    """A lane that a session reads, or has read.
+    """A lane that a session reads, or has read; one for each stage that is read.
 
     pid: its process, as the engine sees itself. session: the id of the session in that lane.
     time_ns: when this consumer opened it, in nanoseconds since the epoch. initial: whether it was
@@ -34,6 +34,7 @@ class LaneJoined(msgspec.Struct, frozen=True):
     buffer_bytes: int = 0
     wanted_bytes: int = 0
     clock_known: bool = True
+    stage: str = ""
 
     @property
     def address(self) -> str:
@@ -54,6 +55,7 @@ class LaneEnded(msgspec.Struct, frozen=True):
     pid: int
     reason: EndedBy
     time_ns: int
+    stage: str = ""
 
 
 def joining(registry: Registry, row: Row, wanted: int | None) -> LaneJoined:
@@ -73,10 +75,11 @@ def joining(registry: Registry, row: Row, wanted: int | None) -> LaneJoined:
         buffer_bytes=row.slots * row.slot_bytes,
         wanted_bytes=(wanted or info.buffer_bytes) // row.slot_bytes * row.slot_bytes,
         clock_known=registry.clock.known,
+        stage=info.stages[row.stage].name,
     )
 
 
-def ending(registry: Registry, reason: EndedBy) -> LaneEnded:
-    """Return what is said of the lane of ``registry``, which has just ended for ``reason``."""
-    info = registry.info
-    return LaneEnded(info.engine, info.lane, registry.pid, reason, time.time_ns())
+def ending(joined: LaneJoined, reason: EndedBy) -> LaneEnded:
+    """Return what is said of a lane that has just ended for ``reason``."""
+    lane = joined
+    return LaneEnded(lane.engine, lane.lane, lane.pid, reason, time.time_ns(), lane.stage)

@@ -321,7 +321,7 @@ class Merge:
                 continue
             if reason == EndedBy.EXPIRED and self.deadline_ns is not None:
                 reason = EndedBy.DURATION  # the engine ended what was asked for here
-            self.ended.setdefault(each.joined.address, ending(each.registry, reason))
+            self.ended.setdefault(each.joined.address, ending(each.joined, reason))
             self.open.remove(each)
             self._order.leave(each)
 

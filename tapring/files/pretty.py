@@ -12,11 +12,12 @@ from typing import Any, Final
 import msgspec
 
 from ..events.objects import flat, object_of_line
-from ..frame import Frame
+from ..frame import Frame, Origin
 
 _encode: Final = msgspec.json.Encoder().encode
 _NS: Final = 1_000_000_000
 _COLOURS: Final = {"dim": "2", "key": "36", "gap": "33", "text": "32", "number": "35", "word": "34"}
+_PARTS: Final = ("engine", "lane", "stage")
 _LANE_COLOURS: Final = ("text", "gap", "word", "number", "key")
 _TOKENS: Final = re.compile(
     r'(?P<key>"(?:[^"\\]|\\.)*"(?=:))|(?P<text>"(?:[^"\\]|\\.)*")'
@@ -28,13 +29,13 @@ class Look(msgspec.Struct, frozen=True):
     """How events are shown to people.
 
     colour: with colours. screenful: an event is a line with the time, and below it indented JSON.
-    lanes: each line says which lane its event is from, which it also does once a second lane has
-    joined. utc: times are UTC, and not local.
+    origin: each line says which of these its event is from: "engine", "lane", "stage". It also
+    says so of each once there is a second one. utc: times are UTC, and not local.
     """
 
     colour: bool = False
     screenful: bool = False
-    lanes: bool = False
+    origin: frozenset[str] = frozenset()
     utc: bool = False
 
 
@@ -50,8 +51,10 @@ class Pretty:
         self._codes = {name: f"\x1b[{code}m" if colour else "" for name, code in _COLOURS.items()}
         self._off = "\x1b[0m" if colour else ""
         self._show = self._screenful if look.screenful else self._line
-        self._lanes = look.lanes
-        self._lane = ""  # of the first frame
+        self._shown = look.origin
+        self._first: Origin | None = None
+        self._last = Origin()
+        self._prefix = ""  # of events from ``_last``
         self._time = time.gmtime if look.utc else time.localtime
         self._zone = "Z" if look.utc else ""
 
@@ -60,17 +63,28 @@ class Pretty:
         seconds, ns = divmod(frame.timestamp, _NS)
         clock = time.strftime("%H:%M:%S", self._time(seconds))
         stamp = self._painted("dim", f"{clock}.{ns // 1_000_000:03d}{self._zone}")
-        self._lane = self._lane or frame.lane
-        self._lanes = self._lanes or frame.lane != self._lane
-        if self._lanes:
-            stamp = f"{stamp} {self._painted(_colour_of(frame.lane), frame.lane)}"
+        if frame.origin is not self._last:
+            self._meet(frame.origin)
+        if self._prefix:
+            stamp = f"{stamp} {self._painted(_colour_of(frame.lane), self._prefix)}"
         shown = []
         if frame.missed:
-            of = f" of {frame.lane}" if self._lanes else ""
+            of = f" of {self._prefix}" if self._prefix else ""
             gap = self._painted("gap", f"... {frame.missed:,} events{of} missed here ...")
             shown.append(f"{gap}\n")
         shown += [self._show(stamp, event) for event in flat(frame.events())]
         return "".join(shown).encode("utf-8", "backslashreplace")
+
+    def _meet(self, origin: Origin) -> None:
+        """Prepare the prefix of events from ``origin``."""
+        first = self._first = self._first or origin
+        self._last = origin
+        self._shown |= {each for each in _PARTS if getattr(origin, each) != getattr(first, each)}
+        address = ".".join(
+            [getattr(origin, each) for each in ("engine", "lane") if each in self._shown]
+        )
+        stage = origin.stage if "stage" in self._shown else ""
+        self._prefix = " ".join(filter(None, (address, stage)))
 
     def _line(self, stamp: str, event: Any) -> str:
         if isinstance(event, bytes):

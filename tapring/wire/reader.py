@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from ..errors import RingCorrupt
-from ..frame import Frame
+from ..frame import Frame, Origin
 from . import layout
 from .frame import unpack_header, unpack_time
 from .geometry import Barrier, Buffers, RingEnd, Shape
@@ -22,13 +22,14 @@ _TAIL: Final = layout.TAIL
 _HEAD: Final = layout.HEAD
 _WAITING: Final = layout.WAITING
 _RELEASED: Final = layout.RELEASED
+_UNKNOWN: Final = Origin()
 
 
 class Reader(RingEnd):
     """The consumer's end of a ring. It starts behind the last event that any Reader released.
 
     ``released`` counts the events released, and ``gaps`` the places where events were missing.
-    ``account`` says what the ring's words tell about the session. Its frames carry ``lane``, and
+    ``account`` says what the ring's words tell about the session. Its frames carry ``origin``, and
     as their timestamp the engine's CLOCK_MONOTONIC plus ``to_wall_ns``.
 
     A frame that was taken with ``keep`` stays in the ring until it is released: by ``release``, or
@@ -40,8 +41,8 @@ class Reader(RingEnd):
         "_end",
         "_head",
         "_kept",
-        "_lane",
         "_missed",
+        "_origin",
         "_resumed_at",
         "_tail",
         "_to_wall_ns",
@@ -56,12 +57,12 @@ class Reader(RingEnd):
         shape: Shape,
         barrier: Barrier | None = None,
         *,
-        lane: str = "",
+        origin: Origin = _UNKNOWN,
         to_wall_ns: int = 0,
     ) -> None:
         super().__init__(buffers, shape, barrier)
         page = buffers.page
-        self._lane = lane
+        self._origin = origin
         self._to_wall_ns = to_wall_ns
         self.account = Account(buffers.words, page)
         self._head = self._end = self._tail = self._resumed_at = page[_HEAD]
@@ -111,7 +112,9 @@ class Reader(RingEnd):
             self._kept = captured + count, missed
             if captured == self.released:
                 timestamp = time_ns + self._to_wall_ns
-                return Frame(payload, count, timestamp, missed, self._lane, self._cutter, sequence)
+                return Frame(
+                    payload, count, timestamp, missed, self._origin, self._cutter, sequence
+                )
             return self._rest_of(payload, captured, count, time_ns, sequence, keep)
         page = self.page
         page[_RELEASED] = self.released = captured + count
@@ -121,7 +124,7 @@ class Reader(RingEnd):
             self._barrier()
         page[_HEAD] = self._head = end  # RELEASE
         timestamp = time_ns + self._to_wall_ns
-        return Frame(payload, count, timestamp, missed, self._lane, self._cutter, sequence)
+        return Frame(payload, count, timestamp, missed, self._origin, self._cutter, sequence)
 
     def release(self, left: int = 0) -> None:
         """Release the kept frame except for its last ``left`` events; if ``left`` is 0, its slots.
@@ -269,7 +272,7 @@ class Reader(RingEnd):
             return self.take(keep=keep)
         rest = self._cutter.split(payload, count, done)[1]
         timestamp = time_ns + self._to_wall_ns
-        return Frame(rest, count - done, timestamp, 0, self._lane, self._cutter, sequence + done)
+        return Frame(rest, count - done, timestamp, 0, self._origin, self._cutter, sequence + done)
 
     def _join(self, first: int, last: int) -> bytes:
         data, size = self._data, self._size

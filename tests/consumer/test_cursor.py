@@ -7,21 +7,21 @@ from tapring.consumer.cursor import Cursor
 from tapring.events.kinds import Array, Lines
 from tapring.events.selection import Select
 from tapring.events.sieve import make_sieve
-from tapring.frame import Frame
+from tapring.frame import Frame, Origin
 
 LINES = [b"%d" % i for i in range(6)]
 
 
 def frame(kind, batch) -> Frame:
     payload, count, _ = kind.pack(batch)
-    return Frame(bytes(payload), count, 7, 3, "0a0b0c0d", kind)
+    return Frame(bytes(payload), count, 7, 3, Origin(lane="0a0b0c0d"), kind)
 
 
 def sifted(batch: list[bytes], **select) -> Cursor:
     """A cursor over the events of a frame that pass a selection."""
     whole = frame(Lines(), batch)
     left = make_sieve(Lines(), Select(**select)).sift(whole.payload, whole.count, 0)
-    rest = Frame(left.payload, left.count, 7, 3, "0a0b0c0d", Lines())
+    rest = Frame(left.payload, left.count, 7, 3, Origin(lane="0a0b0c0d"), Lines())
     return Cursor(None, rest, whole.count, left)
 
 

@@ -8,14 +8,14 @@ import msgspec
 import tapring
 from tapring.consumer.lanes import LaneEnded, ending
 from tapring.ended_by import EndedBy
-from tapring.shm.registry import Registry
 
 
 def test_it_says_which_lane_of_which_process_ended_why_and_when(name) -> None:
-    with tapring.Tap(name) as tap, Registry.attach(name, tap.lane) as registry:
+    with tapring.Tap(name) as tap, tapring.capture(name) as session:
         before = time.time_ns()
-        ended = ending(registry, EndedBy.EVICTED)
+        ended = ending(session.lanes_joined[0], EndedBy.EVICTED)
         assert (ended.engine, ended.lane, ended.pid) == (name, tap.lane, os.getpid())
+        assert ended.stage == "decoded"
         assert before <= ended.time_ns <= time.time_ns()
         assert (ended.reason, str(ended.reason)) == (EndedBy.EVICTED, "evicted")
 

@@ -13,7 +13,7 @@ from tapring.consumer.turn import Turn
 from tapring.ended_by import EndedBy
 from tapring.errors import BufferLimit, RingCorrupt
 from tapring.events.kinds import Lines
-from tapring.frame import Frame
+from tapring.frame import Frame, Origin
 from tapring.shm.refusals import LaneRefused
 
 
@@ -29,7 +29,7 @@ class Lane:
 
     @property
     def joined(self) -> SimpleNamespace:
-        return SimpleNamespace(address=id(self))
+        return SimpleNamespace(address=id(self), engine="shop", lane="0a1b2c3d", pid=7, stage="raw")
 
     @property
     def reader(self) -> "Lane":
@@ -47,7 +47,7 @@ class Lane:
             raise self.error
         if not self.times:
             return None
-        return Frame(b"x\n", 1, self.times.pop(0), 0, str(id(self)), Lines())
+        return Frame(b"x\n", 1, self.times.pop(0), 0, Origin(lane=str(id(self))), Lines())
 
     def next_time_ns(self) -> int | None:
         return self.times[0] if self.times else None

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tapring.events.kinds import Json
-from tapring.frame import Frame
+from tapring.frame import Frame, Origin
 
 NS = 1_700_000_000_123_456_789
 
@@ -31,20 +31,20 @@ WRITER = """
 import signal, sys, time
 import numpy as np
 from tapring.files.writing import open_sink
-from tapring.frame import Frame
+from tapring.frame import Frame, Origin
 from tapring.events.kinds import Array, Json
 kind = Array([("t", "f8"), ("x", "i4")]) if sys.argv[1].endswith(".npy") else Json()
 sink = open_sink(sys.argv[1], None, kind=kind.name, dtype=getattr(kind, "dtype", None))
 def put(n):
     batch = [(k, k) if kind.name == "array" else {"n": k} for k in range(n, n + 10)]
     payload, count, _ = kind.pack(batch)
-    sink.write(Frame(bytes(payload), count, n, 0, "", kind))
+    sink.write(Frame(bytes(payload), count, n, 0, Origin(), kind))
 """
 
 
 def frame(kind, batch, at: int = NS, missed: int = 0) -> Frame:
     payload, count, _ = kind.pack(batch)
-    return Frame(bytes(payload), count, at, missed, "00000000", kind)
+    return Frame(bytes(payload), count, at, missed, Origin(lane="00000000"), kind)
 
 
 def numbers(start: int, stop: int) -> Frame:

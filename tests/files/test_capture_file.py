@@ -87,7 +87,7 @@ def put(n):
     batch = [(k, k) if kind.name == "array" else
              {"n": k, "t": text.randbytes(40).hex()} for k in range(n, n + 50)]
     payload, count, _ = kind.pack(batch)
-    sink.write(Frame(bytes(payload), count, n, 0, "", kind))
+    sink.write(Frame(bytes(payload), count, n, 0, Origin(), kind))
 from tapring.files import compression
 compression.FLUSH_S = 0.0
 n = 0

@@ -16,7 +16,7 @@ from tapring.events.kinds import Array, Blobs, Json, Lines
 from tapring.files.meta import CaptureMeta
 from tapring.files.reading import open_recording
 from tapring.files.writing import Rotation, open_sink
-from tapring.frame import Frame
+from tapring.frame import Frame, Origin
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -28,7 +28,7 @@ NS = 1_700_000_000_123_456_789
 
 def frame(kind, batch, at: int = NS) -> Frame:
     payload, count, _ = kind.pack(batch)
-    return Frame(bytes(payload), count, at, 0, "00000000", kind)
+    return Frame(bytes(payload), count, at, 0, Origin(lane="00000000"), kind)
 
 
 def capture(path: Path, *frames: Frame, **options) -> list[str]:
@@ -248,12 +248,12 @@ def test_duckdb_reads_it(tmp_path) -> None:
 KILLED = """
 import sys
 from tapring.files.writing import open_sink
-from tapring.frame import Frame
+from tapring.frame import Frame, Origin
 from tapring.events.kinds import Json
 sink = open_sink(sys.argv[1], None, kind="json")
 for n in range(1000):
     payload, count, _ = Json().pack([{"n": n, "text": "x" * 50}] * 10)
-    sink.write(Frame(payload, count, n, 0, "", Json()))
+    sink.write(Frame(payload, count, n, 0, Origin(), Json()))
 print("written", flush=True)
 sys.stdin.read()
 """
@@ -279,13 +279,13 @@ def test_a_killed_capture_leaves_a_journal_that_can_be_converted(tmp_path, spawn
 FULL = """
 import resource, sys
 from tapring.files.writing import open_sink
-from tapring.frame import Frame
+from tapring.frame import Frame, Origin
 from tapring.events.kinds import Json
 import pyarrow.parquet, random
 sink = open_sink(sys.argv[1], None, kind="json")
 events = [{"n": n, "text": random.randbytes(50).hex()} for n in range(1000)]
 payload, count, _ = Json().pack(events)
-sink.write(Frame(payload, count, 1, 0, "", Json()))
+sink.write(Frame(payload, count, 1, 0, Origin(), Json()))
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
 try:
     sink.close()

@@ -10,6 +10,7 @@ from hypothesis import given
 
 from tapring.events.kinds import Json, Lines
 from tapring.files.writing import Look, make_encoder
+from tapring.frame import Origin
 from tests.files.frames import frame, text_lines
 
 
@@ -70,20 +71,35 @@ def test_msgspec_raw_in_an_event_is_shown() -> None:
 
 
 def test_of_several_lanes_each_line_says_which_one_in_a_colour_of_its_own() -> None:
-    show = make_encoder("pretty", "json", Look(lanes=True))
+    show = make_encoder("pretty", "json", Look(origin=frozenset({"lane"})))
     first, second = (
-        msgspec.structs.replace(frame(Json(), [{"a": 1}], missed=2), lane=lane)
+        msgspec.structs.replace(frame(Json(), [{"a": 1}], missed=2), origin=Origin(lane=lane))
         for lane in ("0a1b2c3d", "0a1b2c3e")
     )
     gap, line = show(first).decode().splitlines()
     assert gap == "... 2 events of 0a1b2c3d missed here ..."
     assert line.split()[1:] == ["0a1b2c3d", "a=1"]
-    paint = make_encoder("pretty", "json", Look(lanes=True, colour=True))
+    paint = make_encoder("pretty", "json", Look(origin=frozenset({"lane"}), colour=True))
     colours = [
         re.findall(r"(\x1b\[\d+m)0a1b2c3[de]\x1b\[0m ", x.decode())
         for x in map(paint, (first, second))
     ]
     assert colours[0] != colours[1] != []
+
+
+def test_a_line_says_what_differs_between_its_event_and_the_first_one() -> None:
+    show = make_encoder("pretty", "json")
+
+    def prefix(*origin) -> list[str]:
+        event = msgspec.structs.replace(frame(Json(), [{"a": 1}]), origin=Origin(*origin))
+        return show(event).decode().split()[1:-1]
+
+    assert prefix("web-1", "0a1b2c3d", 7, "raw") == []
+    assert prefix("web-1", "0a1b2c3d", 7, "decoded") == ["decoded"]
+    assert prefix("web-1", "0a1b2c3d", 7, "raw") == ["raw"]
+    assert prefix("web-2", "0a1b2c3d", 7, "raw") == ["web-2", "raw"]
+    assert prefix("web-2", "0a1b2c3e", 7, "raw") == ["web-2.0a1b2c3e", "raw"]
+    assert prefix("web-1", "0a1b2c3d", 7, "raw") == ["web-1.0a1b2c3d", "raw"]
 
 
 def test_times_are_local_or_utc(monkeypatch) -> None:
