@@ -8,6 +8,7 @@ from .consumer.lanes import LaneEnded, LaneJoined
 from .consumer.opening import attach_session, capture, close_session
 from .consumer.session import Session
 from .consumer.stats import Stats
+from .consumer.tagged import Tagged
 from .engine.complaints import TapWarning
 from .engine.cost import Cost, SessionCost
 from .engine.handle import Handle
@@ -31,7 +32,7 @@ from .errors import (
 from .events.kinds import array
 from .events.redaction import Redactor
 from .events.selection import Select
-from .frame import Frame
+from .frame import Frame, Origin
 from .shm.discovery import EngineInfo, EngineList, SessionInfo, engines
 from .shm.info import StageInfo
 from .shm.refusals import LaneRefused
@@ -49,6 +50,7 @@ __all__ = [
     "LaneJoined",
     "LaneRefused",
     "NotPermitted",
+    "Origin",
     "Redactor",
     "RingCorrupt",
     "Select",
@@ -63,6 +65,7 @@ __all__ = [
     "StageInfo",
     "StageNotFound",
     "Stats",
+    "Tagged",
     "Tap",
     "TapError",
     "TapWarning",

@@ -248,10 +248,15 @@ def wait_for() -> Callable[..., object]:
     return wait_until
 
 
+def unique_name() -> str:
+    """As the fixture ``name``, for each example of a test."""
+    return f"t-{os.getpid()}-{next(_counter)}"
+
+
 @pytest.fixture
 def name() -> str:
     """A name for an engine that no other test has."""
-    return f"t-{os.getpid()}-{next(_counter)}"
+    return unique_name()
 
 
 @pytest.fixture

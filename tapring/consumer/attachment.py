@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from ..ended_by import EndedBy
 from ..errors import BufferLimit, EngineNotFound, RingCorrupt, SessionNotFound, TapError
 from ..events.kinds import Kind, kind_from
+from ..events.sieve import Sieves
 from ..frame import Frame, Origin
 from ..shm.names import lane_number, new_epoch
 from ..shm.registry import Registry
@@ -42,12 +43,19 @@ class Attachment:
 
     ``owned``: the session ends with this consumer; it was neither registered by the engine nor
     opened to be kept. ``clock``: how to read the engine's times, as of when this was opened.
-    ``joined``: what is said of the lane. wanted: how many bytes were asked for.
-    Closing twice is fine.
+    ``joined``: what is said of the lane. wanted: how many bytes were asked for. ``sieve``: what its
+    frames pass, one of ``sieves``; None if every event passes. ``missed``: events that are missing
+    behind the last frame that passed. Closing twice is fine.
     """
 
     def __init__(
-        self, registry: Registry, row: Row, *, owned: bool, wanted: int | None = None
+        self,
+        registry: Registry,
+        row: Row,
+        *,
+        owned: bool,
+        wanted: int | None = None,
+        sieves: Sieves | None = None,
     ) -> None:
         """Open and map the ring of ``row``.
 
@@ -61,8 +69,12 @@ class Attachment:
         self.owned = owned
         self.clock = registry.clock
         self._dead = False
+        self._final: Ledger | None = None
+        self.missed = 0
         self.kind = kind_of(registry, row.stage)
-        self.joined = joining(registry, row, wanted)
+        self.sieve = None if sieves is None else sieves.of(self.kind)
+        left = self.kind if self.sieve is None else self.sieve.kind
+        self.joined = joining(registry, row, left, wanted)
         self.origin = Origin(info.engine, info.lane, registry.pid, self.joined.stage)
         try:
             self._segment = Segment.attach(info.segment_name(row.id))
@@ -146,7 +158,9 @@ class Attachment:
         return EndedBy.CLOSED if self._was_closed_unseen() else None
 
     def ledger(self) -> Ledger:
-        """The account of this ring."""
+        """The account of this ring; after ``settle``, the final one."""
+        if self._final is not None:
+            return self._final
         ledger = self.reader.account.ledger()
         if not self._dead:
             return ledger
@@ -154,6 +168,17 @@ class Attachment:
         with suppress(RingCorrupt):
             return ledger.with_captured(self.reader.published())
         return ledger
+
+    def settle(self) -> None:
+        """Make the account final, if the session ends with this consumer; count the last gap."""
+        if self.owned and self._final is None:
+            self._final = ledger = self.ledger()
+            with suppress(RingCorrupt):
+                self.reader.note_final_gap(ledger.lost)
+
+    def final_gap(self) -> int:
+        """Return how many events are missing behind the last frame that was handed out."""
+        return self.missed + self.reader.final_gap
 
     def detach(self) -> None:
         """In a forked child: unmap and close everything, but free and unlock nothing."""

@@ -21,13 +21,14 @@ from typing import Any, Final
 
 from ..ended_by import EndedBy
 from ..errors import TapError
-from ..events.sieve import KeptAway, Sieve
+from ..events.sieve import Sieve, Sieves
 from ..frame import Frame
 from ..shm.hooks import Hooks
 from .attachment import Attachment
 from .cursor import Cursor
 from .hand import Hand
 from .merge import Merge
+from .rings import Gap
 from .stats import HandedOut, Stats, account
 from .turn import Turn
 
@@ -48,6 +49,7 @@ class Intake:
 
     ``keep``: delivery is at least once. ``cursor``: the position in the frame whose events are
     being handed out; None if there is none. ``failure``: an error that the next ``take`` raises.
+    ``final_gaps``: see ``Session.final_gaps``.
     """
 
     __slots__ = (
@@ -58,30 +60,30 @@ class Intake:
         "_interrupted",
         "_is_closed",
         "_made_in",
-        "_missed",
         "_unreleased",
         "away",
         "cursor",
         "failure",
+        "final_gaps",
         "handed_out",
         "keep",
         "merge",
-        "sieve",
+        "sieves",
         "turn",
     )
 
-    def __init__(self, merge: Merge, sieve: Sieve | None, *, keep: bool) -> None:
+    def __init__(self, merge: Merge, sieves: Sieves, *, keep: bool) -> None:
         self.merge = merge
         self.turn = Turn(merge)
-        self.sieve = sieve
+        self.sieves = sieves
         self.keep = keep
-        self.away = KeptAway() if sieve is None else sieve.away
+        self.away = sieves.away
         self.handed_out = HandedOut()
         self.cursor: Cursor | None = None
         self.failure: TapError | None = None
         self._unreleased: Attachment | None = None  # the last frame of its ring is not released
         self._interrupted: tuple[Attachment, Frame] | None = None  # a frame in the sieve
-        self._missed = 0  # events missing before the next frame that is handed out
+        self.final_gaps: tuple[Gap, ...] = ()
         self._filtered_frames = 0
         self._final: Stats | None = None
         self._hand = Hand()
@@ -115,7 +117,7 @@ class Intake:
         """
         if self.keep:
             self._hand.ask()
-        if left is None and self.sieve is None and self.cursor is None:
+        if left is None and self.sieves.empty and self.cursor is None:
             # Without a cursor: a quarter less time per frame.
             direct = not (self.keep or self._unreleased or self.failure)
             got = self.merge.take(until, keep=False) if direct else self.take(until)
@@ -189,8 +191,8 @@ class Intake:
             attachment, frame = got
             cursor = (
                 Cursor(attachment, frame, frame.count)
-                if self.sieve is None
-                else self._sifted(self.sieve, attachment, frame)
+                if attachment.sieve is None
+                else self._sifted(attachment.sieve, attachment, frame)
             )
             if cursor is not None:
                 self.cursor = cursor
@@ -336,7 +338,8 @@ class Intake:
         rest = self._rest()
         of: Attachment | None = None
         if self._interrupted is not None:
-            of = self._interrupted[0]
+            of, frame = self._interrupted
+            of.missed += frame.missed
         elif rest and self.cursor is not None:
             of = self.cursor.attachment
             self.handed_out.bytes -= len(self.cursor.rest().payload)
@@ -345,6 +348,7 @@ class Intake:
         self._unreleased = self.cursor = self._interrupted = None
         self._hand.clear()
         self.merge.settle()
+        self.final_gaps = self.merge.rings.final_gaps()
         self._final = self._account()
         return True
 
@@ -374,11 +378,11 @@ class Intake:
         self._interrupted = attachment, frame  # if an exception comes, the next read begins with it
         sifted = sieve.sift(frame.payload, frame.count, attachment.time_ns(frame))
         self._interrupted = None
-        self._missed += frame.missed
+        attachment.missed += frame.missed
         if self.away.failures:
             self.away.place(frame.lane, frame.timestamp)
         if sifted.count:
-            missed, self._missed = self._missed, 0
+            missed, attachment.missed = attachment.missed, 0
             payload, count = sifted.payload, sifted.count
             at, origin, sequence = frame.timestamp, frame.origin, frame.sequence
             rest = Frame(payload, count, at, missed, origin, sieve.kind, sequence, frame.late)

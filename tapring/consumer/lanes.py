@@ -7,6 +7,7 @@ import time
 import msgspec
 
 from ..ended_by import EndedBy
+from ..events.kinds import Kind
 from ..shm.registry import Registry
 from ..shm.row import Row
 
@@ -21,7 +22,8 @@ class LaneJoined(msgspec.Struct, frozen=True):
     batches may be missing, uncounted. buffer_bytes: of its ring. wanted_bytes: what it would
     have, if shared memory had more room. clock_known: whether the lane's
     clock can be compared with this process's; if not, one of the two has no /proc that tells its
-    time namespace, and the two are taken to be the same.
+    time namespace, and the two are taken to be the same. stage: the one that is read here. kind,
+    dtype: as what its events are handed out.
     """
 
     engine: str
@@ -35,6 +37,8 @@ class LaneJoined(msgspec.Struct, frozen=True):
     wanted_bytes: int = 0
     clock_known: bool = True
     stage: str = ""
+    kind: str = ""
+    dtype: str = ""
 
     @property
     def address(self) -> str:
@@ -58,10 +62,11 @@ class LaneEnded(msgspec.Struct, frozen=True):
     stage: str = ""
 
 
-def joining(registry: Registry, row: Row, wanted: int | None) -> LaneJoined:
+def joining(registry: Registry, row: Row, kind: Kind, wanted: int | None) -> LaneJoined:
     """Return what is said of the lane of ``registry``, in which ``row`` was just opened.
 
-    wanted: how many bytes were asked for; None is the engine's default.
+    kind: of the events that are handed out. wanted: how many bytes were asked for; None is the
+    engine's default.
     """
     info = registry.info
     return LaneJoined(
@@ -76,6 +81,8 @@ def joining(registry: Registry, row: Row, wanted: int | None) -> LaneJoined:
         wanted_bytes=(wanted or info.buffer_bytes) // row.slot_bytes * row.slot_bytes,
         clock_known=registry.clock.known,
         stage=info.stages[row.stage].name,
+        kind=kind.name,
+        dtype=kind.describe(),
     )
 
 

@@ -27,6 +27,7 @@ from .joining import Following
 from .lanes import LaneEnded, ending
 from .order import Order
 from .rings import Retired, Rings
+from .stages import Stages
 from .turn import Turn
 from .waiting import Waiter
 
@@ -84,7 +85,7 @@ class Merge:
         waiter: Waiter,
         *,
         lag_ns: int = LAG_NS,
-        following: Following | None = None,
+        following: Following | Stages | None = None,
     ) -> None:
         self.open = list(attachments)
         self.rings = Rings(Retired(), tuple(self.open))
@@ -188,6 +189,7 @@ class Merge:
             with suppress(OSError):
                 self._finish_joining()
                 self.following.look(self._join, self._knows, last=True)
+        self.rings.settle()
         if self.ended_by is None:
             self.ended_by = self._stop or EndedBy.CLOSED
 
@@ -255,7 +257,7 @@ class Merge:
 
     # ---- lanes come and go -------------------------------------------------------------
 
-    def _follow(self, following: Following) -> None:
+    def _follow(self, following: Following | Stages) -> None:
         """Take in the lanes that have joined; close those that have ended and are used up."""
         self._finish_joining()
         self._drop_ended(monotonic_ns())
@@ -268,8 +270,10 @@ class Merge:
                     each.close()
         following.look(self._join, self._knows)
 
-    def _knows(self, engine: str, lane: str) -> bool:
-        return (engine, lane) in {(each.engine, each.lane) for each in self.joined.values()}
+    def _knows(self, engine: str, lane: str, stage: str) -> bool:
+        return (engine, lane, stage) in {
+            (each.engine, each.lane, each.stage) for each in self.joined.values()
+        }
 
     def _join(self, attachment: Attachment) -> None:
         self._joining = attachment

@@ -3,46 +3,34 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from time import monotonic_ns
 from typing import Any, Final
 
-import msgspec
-
-from ..errors import (
-    EngineNotFound,
-    NotPermitted,
-    SessionBusy,
-    SessionNotFound,
-    SharedMemoryFull,
-    TapError,
-)
+from ..errors import NotPermitted, SessionBusy, SessionNotFound
 from ..events.redaction import Redactor
 from ..events.selection import Select
-from ..events.sieve import OnDecodeError, make_sieve
-from ..shm.discovery import Lanes, find, has_ring
+from ..events.sieve import OnDecodeError, Sieves
+from ..shm.discovery import has_ring
 from ..shm.limits import check_sample
-from ..shm.names import is_pattern, matches, split_address
-from ..shm.refusals import LaneRefused, alike, error_for, in_words, refusal
+from ..shm.names import is_pattern, split_address
+from ..shm.refusals import LaneRefused, alike, in_words
 from ..shm.registry import Registry
-from ..shm.requests import is_standing
-from ..shm.room import check_room, fair_share
+from ..shm.requests import ALL_STAGES, is_standing
 from ..shm.row import Row
 from ..shm.table import TABLE_TIMEOUT_S
-from ..wire import layout
 from ..wire.layout import Owner
-from .attachment import CLOSE_TIMEOUT_S, Attachment
+from .asked import Asked
+from .attachment import Attachment
+from .beginning import Beginning, find_lanes, wait_for_the_engine
 from .intake import AT_MOST_ONCE, DELIVERIES
-from .joining import Asked, Following, Requests, open_session
 from .merge import LAG_NS
 from .session import Session
 from .waiting import DOORBELL, POLL, WAKES, make_waiter
 
 _NS: Final = 1_000_000_000
-_FIND_POLL_S: Final = 0.05
 LINGER_S: Final = 1.0
 _LONGEST_LAG_S: Final = 10.0
 
@@ -51,6 +39,7 @@ def capture(
     address: str,
     *,
     stage: str = "decoded",
+    stages: Iterable[str] | None = None,
     duration: float | None = None,
     buffer_bytes: int | None = None,
     wait: float = 0.0,
@@ -81,7 +70,10 @@ def capture(
 
     address: ``ENGINE``, a pattern of engines (``web-*``), ``ENGINE.LANE``, or the pid of one of
     its processes.
-    stage: the stage to read.
+    stage: the stage to read; ``"*"`` reads all of them. stages: several stages, instead. Each batch
+    then comes once for each of its stages, in the order of the engine's stages and with the same
+    ``timestamp``: ``session.frames()`` and ``session.tagged()`` say which is which. With ``"*"``, a
+    stage that a lane brings along later is read, too.
     duration: seconds; None lasts as long as the engine allows.
     buffer_bytes: the size of each ring; None takes the engine's default, or less if all rings
     would take more than half of what is free of shared memory.
@@ -125,6 +117,9 @@ def capture(
         )
     if is_pattern(engine) and wake == DOORBELL:
         raise ValueError("a doorbell is for one engine; wait for several with wake='poll'")
+    names = _stages_asked(stage, stages)
+    if keep and len(names) + (names[0] == ALL_STAGES) > 1:
+        raise ValueError("a session that is kept is of one stage; open one for each")
     if duration is not None and not 0 < duration < math.inf:
         raise ValueError(f"duration must be a positive number of seconds, not {duration!r}")
     _check_delivery(delivery)
@@ -135,48 +130,33 @@ def capture(
             f"linger must be at least 0 s, not {linger!r}, and merge_lag from 0 to "
             f"{_LONGEST_LAG_S} s, not {merge_lag!r}"
         )
-    asked = Asked(stage, duration, buffer_bytes, Owner.NOBODY if keep else Owner.CONSUMER, sample)
-    requests = None if lane is not None or keep else Requests(asked.request(engine))
-    attachments: list[Attachment] = []
+    asked = Asked(
+        names[0],
+        duration,
+        buffer_bytes,
+        Owner.NOBODY if keep else Owner.CONSUMER,
+        sample,
+        among=len(names) > 1 or names[0] == ALL_STAGES,
+        sieves=Sieves(select, redact, type, on_decode_error),
+    )
+    beginning = Beginning(engine, lane, names, asked, joins=lane is None and not keep)
     try:
-        if requests is not None:
-            with suppress(SharedMemoryFull):  # raised below, unless there is no engine
-                requests.publish()  # before the lanes are listed: see ``requests``
-        began_ns = monotonic_ns()
-        also = None if requests is None else requests.row_in
-        lanes, waited = _find(engine, lane, math.inf if follow else wait, also)
-        seen = [(each.info.engine, each.info.lane) for each in lanes.registries]
-        seen += [(each.engine, each.lane) for each in lanes.refused]
-        if requests is not None and not matches(lanes.registries[0].info.engine, engine):
-            requests.withdraw()  # the address is the pid of one process
-            requests = None
-        if requests is not None:
-            requests.publish([each.segment.owner for each in lanes.registries])
-        attachments = _open_sessions(lanes, asked, requests)
-        for each in attachments if waited else ():
-            each.note_beginning(began_ns)
-        sieve = make_sieve(attachments[0].kind, select, redact, type, on_decode_error)
+        attachments = beginning.open(math.inf if follow else wait)
         waiter = make_waiter(wake, attachments)
-        _wait_for_the_engine(attachments)
+        wait_for_the_engine(attachments)
     except BaseException:
-        _close_all(attachments)
-        if requests is not None:
-            requests.withdraw()
+        beginning.undo()
         raise
-    following = None
-    if requests is not None:
-        linger_ns = math.inf if follow else linger * _NS
-        following = Following(requests, asked, seen, attachments[0], linger_ns)
     # The engine ends a kept session: each consumer's own deadline would begin anew.
     deadline = None if duration is None or keep else monotonic_ns() + round(duration * _NS)
     return Session(
         attachments,
         deadline_ns=deadline,
         delivery=delivery,
-        sieve=sieve,
+        sieves=asked.sieves,
         waiter=waiter,
-        lanes_refused=tuple(lanes.refused),
-        following=following,
+        lanes_refused=tuple(beginning.refused),
+        following=beginning.following(math.inf if follow else linger * _NS),
         lag_ns=round(merge_lag * _NS),
         engine=engine if is_pattern(engine) else None,
     )
@@ -220,18 +200,18 @@ def attach_session(
                 f"session {registry.address}:{session} was opened for a consumer that is about to "
                 f"read it; open another session with tapring attach {registry.info.engine}"
             )
-        attachment = Attachment(registry, row, owned=False)
+        sieves = Sieves(select, redact, type, on_decode_error)
+        attachment = Attachment(registry, row, owned=False, sieves=sieves)
     except BaseException:
         registry.detach()
         raise
     try:
-        sieve = make_sieve(attachment.kind, select, redact, type, on_decode_error)
         waiter = make_waiter(wake, [attachment])
-        _wait_for_the_engine([attachment])
+        wait_for_the_engine([attachment])
     except BaseException:
         attachment.close()
         raise
-    return Session([attachment], delivery=delivery, sieve=sieve, waiter=waiter)
+    return Session([attachment], delivery=delivery, sieves=sieves, waiter=waiter)
 
 
 def close_session(address: str) -> None:
@@ -264,6 +244,14 @@ def _split_with_id(address: str, session: int | None = None) -> tuple[str, str |
     return engine, lane, session
 
 
+def _stages_asked(stage: str, stages: Iterable[str] | None) -> tuple[str, ...]:
+    """Return the names of the stages, each once; ``ALL_STAGES`` alone for all of them."""
+    names = tuple(dict.fromkeys([stage] if stages is None else stages))
+    if isinstance(stages, str) or not names:
+        raise ValueError(f"stages must be a list of names, not {stages!r}; for one, use stage")
+    return (ALL_STAGES,) if ALL_STAGES in names else names
+
+
 def _check_wake(wake: str) -> None:
     if wake not in WAKES:
         raise ValueError(f"wake must be one of {', '.join(map(repr, WAKES))}, not {wake!r}")
@@ -275,7 +263,7 @@ def _check_delivery(delivery: str) -> None:
 
 
 def _find_session(engine: str, lane: str | None, session: int, wait: float) -> tuple[Registry, Row]:
-    (registries, refused), _ = _find(engine, lane, wait, partial(has_ring, session))
+    (registries, refused), _ = find_lanes(engine, lane, wait, partial(has_ring, session))
     try:
         registry, row = _row_of(registries, session, refused)
     except BaseException:
@@ -286,22 +274,6 @@ def _find_session(engine: str, lane: str | None, session: int, wait: float) -> t
         if other is not registry:
             other.close()
     return registry, row
-
-
-def _find(
-    engine: str, lane: str | None, wait: float, also: Callable[[Registry], object] | None
-) -> tuple[Lanes, bool]:
-    """Return the lanes, and whether there was none at first."""
-    deadline = time.monotonic() + wait
-    waited = False
-    while True:
-        try:
-            return find(engine, lane, also), waited
-        except EngineNotFound:
-            if time.monotonic() >= deadline:
-                raise
-        waited = True
-        time.sleep(_FIND_POLL_S)
 
 
 def _row_of(
@@ -318,56 +290,3 @@ def _row_of(
             raise
         others = ". ".join(map(in_words, alike(refused)))
         raise SessionNotFound(f"{error}. Lanes that cannot be read: {others}") from None
-
-
-def _open_sessions(lanes: Lanes, asked: Asked, requests: Requests | None) -> list[Attachment]:
-    """Open a session on each lane; move those that cannot be read to ``lanes.refused``.
-
-    A lane that closes meanwhile is skipped. Raises if no lane can be read.
-    """
-    registries, refused = lanes
-    attachments: list[Attachment] = []
-    gone: EngineNotFound | None = None
-    try:
-        # Wait for a table that is held first: rings that were open already could fill meanwhile.
-        registries.sort(key=lambda each: not each.segment.is_locked(layout.LOCK_TABLE))
-        if asked.buffer_bytes is not None:
-            check_room(asked.buffer_bytes, len(registries))
-        asked = msgspec.structs.replace(asked, share=fair_share(len(registries)))
-        while registries:
-            registry = registries[0]
-            try:
-                first = attachments[0] if attachments else None
-                attachments.append(open_session(registry, asked, requests, first))
-            except EngineNotFound as error:
-                gone = error
-                registry.close()
-            except TapError as error:
-                refused.append(refusal(registry.info.engine, registry.info.lane, error))
-                registry.detach()
-            del registries[0]
-        if not attachments and refused:
-            raise error_for(refused)
-        if not attachments and gone:
-            raise gone
-    except BaseException:
-        _close_all(attachments)
-        for registry in registries:
-            registry.detach()
-        raise
-    return attachments
-
-
-def _wait_for_the_engine(attachments: list[Attachment]) -> None:
-    """Wait until the engine offers every new batch to the session, and rings for it."""
-    left_ns = max(
-        each.row.opened_ns + layout.TAKE_UP_NS - each.clock.now_ns() for each in attachments
-    )
-    if left_ns > 0:
-        time.sleep(min(left_ns, layout.TAKE_UP_NS) / _NS)  # more is left only by an unknown clock
-
-
-def _close_all(attachments: list[Attachment]) -> None:
-    for attachment in attachments:
-        attachment.registry.table.free(attachment.row, CLOSE_TIMEOUT_S)
-        attachment.close()

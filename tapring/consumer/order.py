@@ -59,8 +59,12 @@ class Order:
         return self._lag_ns + 2 * self._pause_ns
 
     def restart(self, lanes: Iterable[Attachment]) -> None:
-        """Go by these lanes from now on. Frames of equal times come in the order of the lanes."""
-        self._rank = {lane: rank for rank, lane in enumerate(lanes)}
+        """Go by these lanes from now on.
+
+        Frames of equal times, as of one batch, come in the order of their stages in the engine.
+        """
+        in_order = sorted(lanes, key=lambda lane: lane.row.stage)
+        self._rank = {lane: rank for rank, lane in enumerate(in_order)}
         self._quiet = list(self._rank)
         self._heap: list[tuple[int, int, Attachment]] = []
         self._taken: Attachment | None = None

@@ -6,7 +6,7 @@ it waits (``waiting``). What it takes passes the sieve, is released and counted 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import chain
@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from ..events.sieve import Failure, Sieve
+from ..events.sieve import Failure, Sieves
 from ..frame import Frame
 from ..shm.refusals import LaneRefused
 from ..thrown_in import was_thrown_in
@@ -23,16 +23,19 @@ from .attachment import Attachment
 from .intake import AT_LEAST_ONCE, AT_MOST_ONCE, Intake
 from .iterating import Batches
 from .joining import Following
-from .lanes import LaneEnded, LaneJoined
 from .merge import LAG_NS, Merge
+from .rings import Gap
+from .session_lanes import SessionLanes
+from .stages import Stages
 from .stats import Stats
+from .tagged import Tagged, tagged
 from .turn import takes_turns
 from .waiting import Poll, Waiter
 
 _NS: Final = 1_000_000_000
 
 
-class Session:
+class Session(SessionLanes):
     """A capture that is being read. ``capture`` and ``attach_session`` make it.
 
     A context manager; closing twice is fine.
@@ -53,6 +56,9 @@ class Session:
     Filters and redaction apply however you read the session. ``away`` counts the events that each
     step took out.
 
+    With several stages, iterating yields the events of each as its kind demands, and ``kind`` and
+    ``dtype`` are those of the first one.
+
     ``ended_by`` is None until the session has ended, and then says why: ``duration``; ``expired``
     (the engine's own limit); ``limit``; ``engine-exit``; ``engine-death``; ``closed`` (by its
     owner); ``evicted``; ``error``; the reason that was given to ``end``; or, in a forked child,
@@ -71,31 +77,28 @@ class Session:
         *,
         deadline_ns: int | None = None,
         delivery: str = AT_MOST_ONCE,
-        sieve: Sieve | None = None,
+        sieves: Sieves | None = None,
         waiter: Waiter | None = None,
         lanes_refused: tuple[LaneRefused, ...] = (),
-        following: Following | None = None,
+        following: Following | Stages | None = None,
         lag_ns: int = LAG_NS,
         engine: str | None = None,
     ) -> None:
-        self._merge = Merge(
+        merge = Merge(
             attachments, deadline_ns, waiter or Poll(), lag_ns=lag_ns, following=following
         )
-        self._intake = Intake(self._merge, sieve, keep=delivery == AT_LEAST_ONCE)
+        super().__init__(merge, lanes_refused)
+        self._intake = Intake(merge, sieves or Sieves(), keep=delivery == AT_LEAST_ONCE)
         self._turn = self._intake.turn
         self.away = self._intake.away
         first = attachments[0]
-        info = first.registry.info
-        stage = info.stages[first.row.stage]
-        self.engine = engine or info.engine
-        self._lanes_refused = lanes_refused
-        self.stage = stage.name
-        kind = first.kind if sieve is None else sieve.kind
+        self.engine = engine or first.joined.engine
+        kind = first.kind if first.sieve is None else first.sieve.kind
         self.kind = kind.name
         self.dtype = getattr(kind, "dtype", None)
         self.sample = first.row.sample
         self.budget = first.registry.budget
-        self.engine_redacts = stage.redact
+        self.engine_redacts = _redacted_by_engine(attachments)
 
     @property
     def ended_by(self) -> str | None:
@@ -116,55 +119,9 @@ class Session:
         self._merge.on_idle = call
 
     @property
-    def lanes_joined(self) -> tuple[LaneJoined, ...]:
-        """The lanes that this session reads or has read, in the order in which they joined."""
-        return tuple(self._merge.joined.values())
-
-    @property
-    def lanes(self) -> tuple[str, ...]:
-        """The ids of these lanes."""
-        return tuple(each.lane for each in self.lanes_joined)
-
-    @property
-    def ids(self) -> tuple[int, ...]:
-        """The session's id in each of these lanes."""
-        return tuple(each.session for each in self.lanes_joined)
-
-    @property
-    def unknown_clocks(self) -> tuple[str, ...]:
-        """The lanes whose clocks cannot be compared with this process's.
-
-        One of the two has no /proc that tells its time namespace. The clocks are then taken to be
-        the same, and wall-clock times are as of the engine's start.
-        """
-        return tuple(each.lane for each in self.lanes_joined if not each.clock_known)
-
-    @property
     def wake(self) -> str:
         """How the session waits for frames: ``"poll"``, ``"doorbell"`` or ``"spin"``."""
         return self._merge.waiter.wake
-
-    @property
-    def id(self) -> int:
-        """The session's id in its lane; with several lanes, in the first one."""
-        return self.ids[0]
-
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        """``ENGINE.LANE:ID`` for each lane: the addresses that ``attach_session`` takes."""
-        return tuple(each.address for each in self.lanes_joined)
-
-    @property
-    def lanes_refused(self) -> tuple[LaneRefused, ...]:
-        """The lanes that could not be read when the session was opened, or not to their end."""
-        following = self._merge.following
-        joining = () if following is None else following.refused
-        return (*self._lanes_refused, *joining, *self._merge.refused.values())
-
-    @property
-    def lanes_ended(self) -> tuple[LaneEnded, ...]:
-        """The lanes that have ended so far, in that order, each with the reason and the time."""
-        return tuple(self._merge.ended.values())
 
     @property
     def stats(self) -> Stats:
@@ -202,8 +159,16 @@ class Session:
     @property
     def seen_keys(self) -> Collection[str]:
         """Field names that selection and redaction have met, as dotted paths: a few hundred."""
-        sieve = self._intake.sieve
-        return () if sieve is None else sieve.seen_keys
+        return self._intake.sieves.seen_keys
+
+    @property
+    def final_gaps(self) -> tuple[Gap, ...]:
+        """Where events are missing behind the last frame that was handed out: see ``Gap``.
+
+        Known once the session is closed. If it goes on without this consumer, because it is kept,
+        the next one is told of what is missing behind the last frame.
+        """
+        return self._intake.final_gaps
 
     # ---- reading -----------------------------------------------------------------------
 
@@ -237,6 +202,14 @@ class Session:
             if left is not None:
                 left -= frame.count
             yield frame
+
+    def tagged(self) -> Iterator[Tagged]:
+        """Events with where and when each is from, and a record of its own for each gap.
+
+        Takes whole frames, as iterating does. At the end it tells of the gaps behind the last
+        frames, so all ``missed`` together are what ``stats`` counts as lost.
+        """
+        return tagged(self._intake)
 
     @takes_turns
     def read(self, n: int, timeout: float | None = None) -> list[Any]:
@@ -358,6 +331,12 @@ class Session:
         # Without this, a forgotten Session would keep its descriptor, and so the reader's lock.
         with suppress(Exception):
             self.close(handled=False)
+
+
+def _redacted_by_engine(attachments: Iterable[Attachment]) -> tuple[str, ...]:
+    """Return the paths that the engine redacts in the stages of these rings."""
+    stages = [each.registry.info.stages[each.row.stage] for each in attachments]
+    return tuple(dict.fromkeys(path for stage in stages for path in stage.redact))
 
 
 def _until(timeout: float | None) -> int | None:

@@ -19,7 +19,7 @@ from .steps import Failure, KeptAway, Sifted, described
 from .text_sieve import TextSieve
 from .typed import OnDecodeError, Typed
 
-__all__ = ["Failure", "KeptAway", "OnDecodeError", "Sieve", "Sifted", "make_sieve"]
+__all__ = ["Failure", "KeptAway", "OnDecodeError", "Sieve", "Sieves", "Sifted", "make_sieve"]
 
 
 class Sieve(Protocol):
@@ -60,3 +60,34 @@ def make_sieve(
         return BlobSieve(kind, select)
     typed = None if type_ is None else Typed(type_, on_decode_error)
     return TextSieve(kind, select, redact, typed)
+
+
+class Sieves:
+    """The sieves of one session: one for each kind of stage that it reads.
+
+    The arguments are those of ``make_sieve``. ``away`` and ``seen_keys`` are of all of them.
+    ``empty``: whether every event of every stage passes unchanged.
+    """
+
+    def __init__(
+        self,
+        select: Select | None = None,
+        redact: Redactor | None = None,
+        type_: Any = None,
+        on_decode_error: OnDecodeError | None = None,
+    ) -> None:
+        self.away = KeptAway()
+        self.seen_keys: dict[str, None] = {}
+        self.empty = (select is None or select.empty) and redact is None and type_ is None
+        self._asked = select, redact, type_, on_decode_error
+        self._made: dict[tuple[str, str], Sieve | None] = {}
+
+    def of(self, kind: Kind) -> Sieve | None:
+        """Return the sieve for stages of ``kind``. Raises what ``make_sieve`` raises."""
+        key = kind.name, kind.describe()
+        if key not in self._made:
+            sieve = make_sieve(kind, *self._asked)
+            if sieve is not None:
+                sieve.away, sieve.seen_keys = self.away, self.seen_keys
+            self._made[key] = sieve
+        return self._made[key]

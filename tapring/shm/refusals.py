@@ -56,17 +56,20 @@ class LaneRefused(msgspec.Struct, frozen=True):
     damaged: its registry or ring holds impossible values. version: it uses another version of the
     protocol. not-permitted: it belongs to another user, or may not be opened; whether its engine
     still lives cannot be seen then.
+
+    ``stage``: the only one that could not be read, of several that were asked for; otherwise "".
     """
 
     engine: str
     lane: str
     reason: str
     text: str
+    stage: str = ""
 
 
-def refusal(engine: str, lane: str, error: TapError) -> LaneRefused:
+def refusal(engine: str, lane: str, error: TapError, stage: str = "") -> LaneRefused:
     """Return what ``error``, which a lane was refused with, says of it. Not for EngineNotFound."""
-    return LaneRefused(engine, lane, _REASONS[type(error)], str(error))
+    return LaneRefused(engine, lane, _REASONS[type(error)], str(error), stage)
 
 
 def may_live(engine: str, lane: str) -> bool:
@@ -85,10 +88,10 @@ def may_live(engine: str, lane: str) -> bool:
 
 
 def alike(refused: Sequence[LaneRefused]) -> list[list[LaneRefused]]:
-    """Return the refused lanes in groups of one engine and one reason, the most useful first."""
-    groups: dict[tuple[str, str], list[LaneRefused]] = {}
+    """Return the refused lanes in groups of one engine, stage and reason, the most useful first."""
+    groups: dict[tuple[str, str, str], list[LaneRefused]] = {}
     for each in refused:
-        groups.setdefault((each.engine, each.reason), []).append(each)
+        groups.setdefault((each.engine, each.stage, each.reason), []).append(each)
     reasons = list(_ERRORS)
     return sorted(groups.values(), key=lambda group: reasons.index(group[0].reason))
 

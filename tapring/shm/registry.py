@@ -171,12 +171,13 @@ class Registry:
         denied: list[int] = []
         try:
             for epoch, request in requests_for(self.info.engine):
-                try:
-                    row = _requested_row(self.info, request, epoch, len(rows))
-                    create_ring(self.info, row, self.segment.owner)
-                    rows.append(row)
-                except TapError:
-                    denied.append(epoch)
+                for stage in request.stages_of([each.name for each in self.info.stages]):
+                    try:
+                        row = _requested_row(self.info, request, stage, epoch, len(rows))
+                        create_ring(self.info, row, self.segment.owner)
+                        rows.append(row)
+                    except TapError:
+                        denied.append(epoch)
         except Exception as error:  # the engine has its lane whatever a request is like
             if was_thrown_in(error):
                 raise
@@ -333,10 +334,11 @@ class Registry:
         self._words[layout.BUDGET_PPM] = round((share or 0) * layout.PPM)
 
 
-def _requested_row(info: LaneInfo, request: Request, epoch: int, index: int) -> Row:
-    """Return the row of the session that a request wants. Raises for what the lane's limits forbid.
+def _requested_row(info: LaneInfo, request: Request, stage: str, epoch: int, index: int) -> Row:
+    """Return the row of the session that a request wants of a stage.
 
-    No consumer waits for the engine to take it up: the first batch does.
+    Raises for what the lane's limits forbid. No consumer waits for the engine to take it up: the
+    first batch does.
     """
     if index == info.max_sessions:
         raise SessionLimit(f"the lane already has {index} sessions")
@@ -350,7 +352,7 @@ def _requested_row(info: LaneInfo, request: Request, epoch: int, index: int) -> 
         state=RowState.OPEN,
         id=index + 1,
         epoch=new_epoch(),
-        stage=stage_index(info.engine, request.stage, [each.name for each in info.stages]),
+        stage=stage_index(info.engine, stage, [each.name for each in info.stages]),
         slots=slots_in(info.engine, size, info.slot_bytes, info.max_buffer_bytes),
         slot_bytes=info.slot_bytes,
         owner=Owner.REQUEST,

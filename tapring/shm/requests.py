@@ -13,6 +13,7 @@ number of them; it copies what they say, and maps nothing.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, Final
 
@@ -26,13 +27,14 @@ from .protocol import check_protocol, say_protocol
 from .segment import Segment, is_own, names, unlink
 
 _Pattern = Annotated[str, Meta(min_length=1, max_length=128)]
-_StageName = Annotated[str, Meta(pattern=rf"^{layout.ENGINE_PATTERN}\Z")]
+ALL_STAGES: Final = "*"
+_StageName = Annotated[str, Meta(pattern=rf"^({layout.ENGINE_PATTERN}|\*)\Z")]
 _Word = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 _TRIES: Final = 100
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What is wanted of each lane: a session of ``stage``.
+    """What is wanted of each lane: a session of ``stage``, or of each stage if it is ``*``.
 
     engines: the engine's name, or a pattern as in ``fnmatch``. buffer_bytes: of the ring; 0 is the
     engine's default. duration_ns: 0 is as long as the engine allows. sample: one batch in so many.
@@ -47,6 +49,10 @@ class Request(msgspec.Struct, frozen=True):
     def speaks_of(self, engine: str) -> bool:
         """Return whether it wants lanes of this engine."""
         return matches(engine, self.engines)
+
+    def stages_of(self, stages: Sequence[str]) -> Sequence[str]:
+        """Return the stages of which it wants a session, of a lane that has ``stages``."""
+        return stages if self.stage == ALL_STAGES else (self.stage,)
 
 
 class StandingRequest:

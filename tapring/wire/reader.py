@@ -29,6 +29,7 @@ class Reader(RingEnd):
     """The consumer's end of a ring. It starts behind the last event that any Reader released.
 
     ``released`` counts the events released, and ``gaps`` the places where events were missing.
+    ``final_gap`` counts the events missing behind the last frame, once that is known.
     ``account`` says what the ring's words tell about the session. Its frames carry ``origin``, and
     as their timestamp the engine's CLOCK_MONOTONIC plus ``to_wall_ns``.
 
@@ -47,6 +48,7 @@ class Reader(RingEnd):
         "_tail",
         "_to_wall_ns",
         "account",
+        "final_gap",
         "gaps",
         "released",
     )
@@ -66,6 +68,7 @@ class Reader(RingEnd):
         self._to_wall_ns = to_wall_ns
         self.account = Account(buffers.words, page)
         self._head = self._end = self._tail = self._resumed_at = page[_HEAD]
+        self.final_gap = 0
         self._kept = (0, 0)  # of the kept frame: events captured up to its end, missed before it
         self.released = page[_RELEASED]
         self._missed = page[layout.MISSED]
@@ -217,16 +220,18 @@ class Reader(RingEnd):
         self._abandoned += events
         self.page[layout.ABANDONED] = self._abandoned
 
-    def note_final_gap(self) -> bool:
-        """Count a gap behind the last frame, if there is one. Call it once everything was taken.
+    def note_final_gap(self, lost: int | None = None) -> bool:
+        """Count a gap behind the last frame, if there is one. Call it when no more will be taken.
 
+        lost: how many events the producer lost in all; by default, as its counters say now.
         Returns whether there was one. Raises RingCorrupt if the producer's counters are impossible.
         """
-        lost = self.account.ledger().lost
+        lost = self.account.ledger().lost if lost is None else lost
         if lost <= self._missed:
             return False
         if lost >> 63:
             raise RingCorrupt(f"impossible counters: the producer says that it lost {lost} events")
+        self.final_gap += lost - self._missed
         self._note_gap(lost - self._missed)
         return True
 

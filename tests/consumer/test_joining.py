@@ -6,9 +6,10 @@ import time
 import pytest
 
 import tapring
+from tapring.consumer.asked import Asked, Requests, open_session
 from tapring.consumer.attachment import Attachment
-from tapring.consumer.joining import Asked, Following, Requests, open_session
-from tapring.errors import EngineNotFound, NotPermitted, SharedMemoryFull
+from tapring.consumer.joining import Following
+from tapring.errors import NotPermitted, SharedMemoryFull
 from tapring.shm.names import segment_name
 from tapring.shm.registry import Registry
 from tapring.shm.segment import Segment, unlink
@@ -51,20 +52,6 @@ def look(following: Looking) -> list[str]:
 def sessions_of(tap: tapring.Tap) -> tuple[tapring.SessionInfo, ...]:
     (lane,) = [each for each in tapring.engines(tap.name) if each.lane == tap.lane]
     return lane.sessions
-
-
-def test_a_request_asks_for_what_the_sessions_of_the_lanes_there_are_asked_for() -> None:
-    asked = Asked("raw", 1.5, 4096, Owner.CONSUMER, 3).request("shop")
-    assert (asked.engines, asked.stage, asked.sample) == ("shop", "raw", 3)
-    assert (asked.duration_ns, asked.buffer_bytes) == (1_500_000_000, 4096)
-    assert (
-        Asked("raw").request("shop").duration_ns == Asked("raw").request("shop").buffer_bytes == 0
-    )
-
-
-def test_each_user_is_asked_once(requests) -> None:
-    assert requests.publish()
-    assert not requests.publish([os.geteuid()])
 
 
 def test_a_lane_that_has_opened_a_session_is_joined_with_that_one(
@@ -165,13 +152,6 @@ def test_a_process_that_cannot_look_says_so_once(following, monkeypatch) -> None
         assert look(following) == []
     (refused,) = following.refused
     assert (refused.lane, refused.reason, refused.text) == ("*", "no-memory", "no more files")
-
-
-def test_a_lane_that_has_ended_without_a_session_is_not_opened(name) -> None:
-    with tapring.Tap(name) as tap:
-        registry = Registry.attach(name, tap.lane)
-    with registry, pytest.raises(EngineNotFound, match="just ended"):
-        open_session(registry, Asked("raw"), None, None)
 
 
 def test_a_session_that_does_not_fit_the_others_is_given_back(requests, following, name) -> None:

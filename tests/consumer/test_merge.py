@@ -39,7 +39,7 @@ class Lane:
     def account(self) -> SimpleNamespace:
         return SimpleNamespace(fill=lambda slots: len(self.times) / slots)
 
-    row = SimpleNamespace(slots=10)
+    row = SimpleNamespace(slots=10, stage=0)
     registry = SimpleNamespace(info=SimpleNamespace(engine="shop", lane="0a1b2c3d"), pid=7)
 
     def take(self, *, keep: bool) -> Frame | None:
@@ -70,7 +70,7 @@ class Lane:
         return 1 << 60
 
     def __getattr__(self, name: str):
-        if name not in ("close", "free", "detach"):
+        if name not in ("close", "free", "detach", "settle"):
             raise AttributeError(name)
         return lambda: self.calls.append(name)
 

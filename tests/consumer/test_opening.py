@@ -6,7 +6,7 @@ import time
 import pytest
 
 import tapring
-from tapring.consumer import opening
+from tapring.consumer import beginning
 from tapring.shm.discovery import find
 from tapring.shm.names import segment_name
 from tapring.shm.registry import Registry
@@ -151,7 +151,7 @@ def test_a_lane_that_closes_while_it_is_opened_is_left_out(
             each.close()
         return registries
 
-    monkeypatch.setattr("tapring.consumer.opening.find", find_and_close)
+    monkeypatch.setattr("tapring.consumer.beginning.find", find_and_close)
     if close == "all":
         with pytest.raises(tapring.EngineNotFound, match="just ended"):
             tapring.capture(name, stage="raw")
@@ -180,12 +180,12 @@ def test_another_users_engine_is_refused_with_a_reason(tap, name) -> None:
 
 
 def test_waiting_for_an_engine_ends_when_it_is_there(tap, name, monkeypatch) -> None:
-    found, looks = opening.find, iter((False, False, True))
+    found, looks = beginning.find, iter((False, False, True))
 
     def find(engine, *asked):
         return found(engine if next(looks) else "not-there", *asked)
 
-    monkeypatch.setattr(opening, "find", find)
+    monkeypatch.setattr(beginning, "find", find)
     with tapring.capture(name, stage="raw", wait=60) as session:
         assert session.ended_by is None
     assert next(looks, None) is None

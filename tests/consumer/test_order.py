@@ -22,6 +22,11 @@ class Lane:
     times: list[int]
     seen: dict[int, int] = field(default_factory=dict)
     error: bool = False
+    stage: int = 0
+
+    @property
+    def row(self) -> "Lane":
+        return self
 
     def next_time_ns(self) -> int | None:
         if self.error:

@@ -2,12 +2,18 @@
 
 from types import SimpleNamespace
 
-from tapring.consumer.rings import Retired, Rings
+from tapring.consumer.rings import Gap, Retired, Rings
+from tapring.frame import Origin
 from tapring.wire.ledger import Ledger
 
 
-def ring(gaps: int, **counts: int) -> SimpleNamespace:
-    return SimpleNamespace(ledger=lambda: Ledger(**counts), reader=SimpleNamespace(gaps=gaps))
+def ring(gaps: int, final_gap: int = 0, **counts: int) -> SimpleNamespace:
+    return SimpleNamespace(
+        ledger=lambda: Ledger(**counts),
+        reader=SimpleNamespace(gaps=gaps),
+        final_gap=lambda: final_gap,
+        origin=Origin(lane=f"{gaps}"),
+    )
 
 
 def test_a_ring_that_is_closed_leaves_its_account() -> None:
@@ -15,6 +21,12 @@ def test_a_ring_that_is_closed_leaves_its_account() -> None:
     rings = Rings(Retired(), (first, second)).without(first)
     assert rings == (Retired(Ledger(offered=9, captured=9), 2), (second,))
     assert rings.without(second) == (Retired(Ledger(offered=12, captured=9, dropped=1), 2), ())
+
+
+def test_the_gaps_behind_the_last_frames_stay_known_when_rings_are_closed() -> None:
+    first, second, third = ring(1, 5), ring(2, 0), ring(3, 7)
+    rings = Rings(Retired(), (first, second, third)).without(first).without(second)
+    assert rings.final_gaps() == (Gap(first.origin, 5), Gap(third.origin, 7))
 
 
 def test_the_account_of_before_is_not_changed() -> None:

@@ -73,7 +73,13 @@ def test_lanes_that_were_not_read_are_named_with_the_reason() -> None:
     refused = LaneRefused("shop", "1a1b1c1d", "full", "already has 8 sessions")
     made = report(stats=Stats(lanes_refused=(refused,)))
     expected = [
-        {"engine": "shop", "lane": "1a1b1c1d", "reason": "full", "text": "already has 8 sessions"}
+        {
+            "engine": "shop",
+            "lane": "1a1b1c1d",
+            "reason": "full",
+            "text": "already has 8 sessions",
+            "stage": "",
+        }
     ]
     assert made.facts()["lanes_refused"] == expected
     assert made.meta().summary["lanes_refused"] == expected

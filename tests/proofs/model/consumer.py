@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from tapring.frame import Origin
 from tapring.wire import layout
 from tapring.wire.ledger import Account
 from tapring.wire.reader import Reader
@@ -151,7 +152,7 @@ class Consumer:
         words, page, data = self._cells.buffers(recorder)
         return {
             "account": Account(words, page),
-            "_lane": "",
+            "_origin": Origin(),
             "_words": words,
             "page": page,
             "_data": data,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from tapring.consumer.joining import Requests
+from tapring.consumer.asked import Requests
 from tapring.engine import lane
 from tapring.errors import TapError
 from tapring.shm import registry, sweep
@@ -51,7 +51,7 @@ def _looks_before_it_has_a_name(cls: type[Registry], info: LaneInfo) -> Registry
 
 
 def _only_after_listing(requests: Requests, owners: Any = None) -> bool:
-    return owners is not None and _publish(requests, owners)
+    return bool(owners) and _publish(requests, owners)
 
 
 def _without_its_lock(name: str, dry_run: bool, own: bool) -> list[sweep.Removed]:

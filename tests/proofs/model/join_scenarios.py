@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import tapring
-from tapring.consumer import joining, opening
+from tapring.consumer import asked, beginning, joining, opening
 from tapring.engine import lane
 from tapring.engine.meter import Meter
 from tapring.shm import discovery, info, mutex, registry, requests, rings, segment, sweep, table
@@ -35,7 +35,7 @@ _numbers = count()
 _METHODS = ("create", "attach", "try_lock", "unlock", "is_locked", "is_linked", "read", "map")
 _METHODS += ("close_descriptor",)
 _LISTING = ((segment, "unlink"), (segment, "names"), (segment, "is_own"))
-_USERS = (discovery, joining, registry, requests, rings, segment, sweep, table)
+_USERS = (discovery, asked, joining, registry, requests, rings, segment, sweep, table)
 
 # As a part of the code that it calls: that tells exceptions which come from outside by their place.
 _AFTER_A_POINT = compile(
@@ -237,8 +237,8 @@ class JoinScenario:
             replaced(
                 *stand_ins,
                 (lane, "new_lane", lambda: f"{next(_numbers):08x}"),
-                (opening, "time", clock),
-                (opening, "_wait_for_the_engine", lambda _: None),
+                (beginning, "time", clock),
+                (opening, "wait_for_the_engine", lambda _: None),
                 (info, "time", clock),
                 (mutex, "time", clock),
                 (Meter, "calibrate", lambda meter, _: meter.restart({}, 0)),

@@ -1,0 +1,71 @@
+"""An event, and where and when it is from; or a gap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from time import time_ns
+from typing import Any
+
+import msgspec
+
+from ..ended_by import EndedBy
+from ..frame import Frame, Origin
+from .intake import Intake
+from .rings import Gap
+
+
+class Tagged(msgspec.Struct, frozen=True):
+    """An event of ``Session.tagged``; or a gap: ``missed`` is not 0, and ``event`` is None.
+
+    time_ns: when the engine began to offer the event's batch, in nanoseconds since the epoch: the
+    same in all stages of the batch. lane: the id of one process of the engine. pid: that process,
+    as the engine sees itself. missed: how many events of that lane's stage are missing here.
+    """
+
+    time_ns: int
+    engine: str
+    lane: str
+    pid: int
+    stage: str
+    missed: int
+    event: Any
+
+
+def tagged(intake: Intake) -> Iterator[Tagged]:
+    """The events of a session, and its gaps: see ``Session.tagged``."""
+    turn = intake.turn
+    while (got := turn.do(partial(_next, intake), None)) is not None:
+        frame, missed, events = got
+        if missed:
+            yield _of(frame.origin, frame.timestamp, None, missed)
+        for event in events:
+            yield _of(frame.origin, frame.timestamp, event)
+    now = time_ns()
+    for origin, missed in turn.do(partial(_gaps_at_the_end, intake), None, to_close=True) or ():
+        yield _of(origin, now, None, missed)
+
+
+def _of(origin: Origin, time_ns: int, event: Any, missed: int = 0) -> Tagged:
+    return Tagged(time_ns, origin.engine, origin.lane, origin.pid, origin.stage, missed, event)
+
+
+def _next(intake: Intake) -> tuple[Frame, int, Iterator[Any]] | None:
+    """What is left of the last frame, or else the next one: the events missing before it, its own.
+
+    The gap before a frame is told with its first events.
+    """
+    resumed = intake.cursor is not None and intake.cursor.remaining() > 0
+    events = intake.events(None)
+    if events is None or intake.cursor is None:
+        return None
+    frame = intake.cursor.frame
+    return frame, 0 if resumed else frame.missed, events
+
+
+def _gaps_at_the_end(intake: Intake) -> tuple[Gap, ...]:
+    rings = intake.merge.rings
+    if intake.merge.ended_by == EndedBy.FORK:  # the session stays with the parent
+        return ()
+    rings.settle()
+    return rings.final_gaps()
