@@ -63,7 +63,7 @@ bench-quick: $(BENCH_VENV)/.bench  ## measure with fewer repetitions
 	$(BENCH_BIN)/python -m benchmarks $(FIGURES) --quick --json $(RESULTS)
 	$(BENCH_BIN)/python -m benchmarks.plots $(RESULTS) --to $(PLOTS)
 
-soak: $(VENV)/.test  ## kill, stop, fork and disturb for MINUTES, and check all counts; SEED=N repeats a run
+soak: $(VENV)/.test  ## kill, stop, fork, recycle and disturb for MINUTES, and check all counts; SEED=N repeats a run
 	$(BIN)/python -m tests.proofs.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 fuzz: $(VENV)/.test  ## fuzz the code that reads shared memory, and batches, RUNS times a target (two hours)

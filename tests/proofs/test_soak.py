@@ -1,5 +1,6 @@
 """A short soak, and the accountant itself: an account that does not close is found."""
 
+import os
 import re
 import subprocess
 import sys
@@ -12,26 +13,37 @@ import pytest
 
 import tapring
 from tapring.shm.segment import Segment, names, unlink
+from tapring.shm.sweep import sweep
 from tests.conftest import ROOT
-from tests.proofs.soak import events
+from tests.proofs.soak import events, recycling_plan, witness
 from tests.proofs.soak.accountant import Difference, check
 from tests.proofs.soak.besieged import SiegeOrders
-from tests.proofs.soak.evidence import Lane, Part, Position
+from tests.proofs.soak.evidence import Consumer, Lane, Part, Position
 from tests.proofs.soak.inspection import ordeals_met
 from tests.proofs.soak.plan import draw
 from tests.proofs.soak.players import Engine
+from tests.proofs.soak.recycling import Departure
 from tests.proofs.soak.refusals import ERRORS, POSSIBLE, Refusals, refuse
+from tests.proofs.soak.turnover import Recycled, Turnover, Witnessed
+from tests.proofs.soak.witness import HeldRing
 
 
 def test_a_short_soak_closes_every_ledger() -> None:
-    command = [sys.executable, "-m", "tests.proofs.soak", "--seed", "1", "--minutes", "0.07"]
+    arguments = ["--seed", "3", "--minutes", "0.07", "--recyclings", "30"]
+    command = [sys.executable, "-m", "tests.proofs.soak", *arguments]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("soak: seed 1\n")
+    assert done.stdout.startswith("soak: seed 3\n")
     assert "all ledgers closed" in done.stdout
-    for what in (r"(\d+) were killed", r"(\d+) engines killed", r"= ([\d,]+) delivered"):
+    for what in (
+        r"(\d+) were killed",
+        r"(\d+) engines killed",
+        r"= ([\d,]+) delivered",
+        r"(\d+) workers recycled",
+        r"([\d,]+) events noted, 0 unaccounted",
+    ):
         assert int(re.search(what, done.stdout)[1].replace(",", "")) > 0, done.stdout
     assert re.search(r"in the middle of offers: [1-9]", done.stdout), done.stdout
 
@@ -39,6 +51,85 @@ def test_a_short_soak_closes_every_ledger() -> None:
 def test_a_seed_makes_the_same_plan_again() -> None:
     assert draw("7", 3) == draw("7", 3)
     assert draw("7", 3) != draw("7", 4)
+    assert recycling_plan.draw("7", 1) == recycling_plan.draw("7", 1)
+    assert recycling_plan.draw("7", 1) != recycling_plan.draw("7", 4)
+
+
+# What is planted into tapring here, in all processes of a round of recycled workers, is found.
+
+PLANT = """
+import sys
+{fault}
+from tests.proofs.soak.__main__ import main
+sys.exit(main())
+"""
+OVERLOOKS = """
+import os
+from tapring.shm import registry
+find = registry.requests_for
+registry.requests_for = lambda engine: [] if os.getpid() % 4 == 0 else find(engine)
+"""
+LOSES_A_FRAME = """
+from tapring.wire.reader import Reader
+take, taken = Reader.take, []
+def lose(self, **how):
+    taken.append(None)
+    if len(taken) == 9:
+        take(self, **how)
+    return take(self, **how)
+Reader.take = lose
+"""
+SENDS_TWICE = """
+from tests.proofs.soak.recycling import Worker
+note = Worker._note_offer
+def repeat(self, watched, stage, index):
+    note(self, watched, stage, index)
+    if self._next[0][index] > 20:
+        self._next[0][index] -= 1
+Worker._note_offer = repeat
+"""
+NOTES_TOO_MUCH = """
+from tests.proofs.soak import witness
+from tests.proofs.soak.recycling import Worker
+end = Worker.end
+def forget(self):
+    for base in (witness.BEGUN, witness.DONE):
+        for stage in range(4 if self._next[0][0] else 0):
+            self._words[witness.progress(base, 0, stage)] += 1
+    end(self)
+Worker.end = forget
+"""
+LEAVES_REQUESTS = """
+from tapring.shm import sweep
+sweep._sweep_request = lambda *_: []
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "round_", "found"),
+    [
+        (OVERLOOKS, 7, "opened no session for c|offered .* events before c"),
+        (LOSES_A_FRAME, 7, r"c\d was given \d+ events after 0, not"),
+        (SENDS_TWICE, 7, r"c\d has \d+ events, not \d+ to \d+"),
+        (NOTES_TOO_MUCH, 7, r"c\d has \d+ events, not \d+ to \d+"),
+        (LEAVES_REQUESTS, 4, "left in /dev/shm after a sweep: .*~"),
+    ],
+    ids=["overlooked", "lost", "twice", "noted", "left"],
+)
+def test_a_fault_of_recycled_workers_is_found(fault, round_, found, tmp_path) -> None:
+    arguments = ["--seed", "3", "--round", str(round_), "--host-shm"]
+    done = subprocess.run(
+        [sys.executable, "-c", PLANT.format(fault=fault), *arguments],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    sweep(f"t-{os.getpid()}-*")  # the requests that were planted
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert re.search(found, done.stdout), done.stdout
 
 
 # The accountant gets real evidence here, except for what each test removes or adds.
@@ -156,6 +247,58 @@ def test_a_batch_whose_offer_returned_and_that_was_not_counted_is_found(evidence
     down |= {"least": 13, "most": 20}
     with pytest.raises(Difference, match="events offered or left out: 12, not 13 to 20"):
         account(evidence)
+
+
+# Workers that are recycled
+
+
+def turnover(**planted) -> Recycled:
+    """Two workers offered ten events each; a kill cut short a batch of two of the second one."""
+    lanes, joined = [], []
+    for number, (done, begun) in enumerate(((10, 10), (10, 12))):
+        words = [0] * 512
+        words[witness.progress(witness.DONE, 0, 0)] = done
+        words[witness.progress(witness.BEGUN, 0, 0)] = begun
+        facts = {"threads": 1, "batch": 2, "descriptors": 0, "memory": 0, "handles": []}
+        facts |= {"downs": {}, "end": None, "vanished": False, "workers": {}, "words": words}
+        up = {1: {"at": 0}} | planted.get("ups", {})
+        facts |= {"pid": number, "lane": f"{number:08x}", "ups": up, "began_ns": 5, "ready_ns": 6}
+        lanes.append(Lane(**facts))
+        joined.append({"lane": f"{number:08x}", "session": 1, "from_start": True})
+    stats = {"offered": 21, "sampled_out": 0, "shed": 0, "unread": 0, "lanes_joined": joined}
+    ended = [{"lane": each["lane"], "reason": "engine-death"} for each in joined]
+    stats |= {"lanes_ended": ended} | planted.get("stats", {})
+    reading = SimpleNamespace(orders=SimpleNamespace(stage="raw", follow=True))
+    end = {"stats": stats}
+    consumer = Consumer("c0", reading, False, [], {7: 4}, None, [], None, end, None)
+    kept = {number: HeldRing(f"{number:08x}", 1, 7, Path()) for number in range(2)}
+    kept |= planted.get("rings", {})
+    left = [Departure(0, "exit", planted.get("status", 0)), Departure(1, "kill", -9)]
+    return Turnover("it", left, lanes, [Witnessed(consumer, 9)], kept.values()).check()
+
+
+def test_recycled_workers_and_their_events_are_summed_up() -> None:
+    found = turnover()
+    assert (found.workers, found.ends) == (2, {"exit": 1, "kill": 1})
+    assert (found.followed, found.noted, found.uncertain) == (2, 20, 2)
+
+
+@pytest.mark.parametrize(
+    ("planted", "what"),
+    [
+        ({"status": 70}, "worker 0 ended with 70, not by exit"),
+        ({"status": -9}, "worker 0 ended with -9, not by exit"),
+        ({"rings": {1: HeldRing("00000001", 1, 8, Path())}}, "00000001 opened no session for c0"),
+        ({"ups": {1: {"at": 2}}}, "offered 2 events before c0 came"),
+        ({"stats": {"offered": 19}}, "c0 has 19 events, not 20 to 22"),
+        ({"stats": {"offered": 23}}, "c0 has 23 events, not 20 to 22"),
+        ({"stats": {"unread": 1}}, "c0 left events of lanes that it read to their end"),
+        ({"stats": {"lanes_joined": []}}, "c0 did not read .* from the start"),
+    ],
+)
+def test_an_event_or_a_worker_that_is_unaccounted_for_is_found(planted, what) -> None:
+    with pytest.raises(Difference, match=what):
+        turnover(**planted)
 
 
 # What happens to a besieged engine

@@ -73,6 +73,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--consumer-kills", type=int, default=0, help="go on until there are many")
     parser.add_argument("--engine-kills", type=int, default=0, help="go on until there are many")
+    parser.add_argument("--recyclings", type=int, default=0, help="go on until there are many")
     parser.add_argument("--round", type=int, help="play this round alone")
     parser.add_argument("--times", type=int, default=1, help="how often, with --round")
     parser.add_argument("--host-shm", action="store_true", help="do not mount a /dev/shm apart")
@@ -106,8 +107,8 @@ def _play(field: Field, options: argparse.Namespace, started: float) -> None:
             counts, seconds = field.counts, time.monotonic() - started
             print(
                 f"soak: {seconds:.0f} s: {counts.rounds} rounds, {counts.consumer_kills} consumers "
-                f"and {counts.engine_kills} engines killed, {field.totals.sessions} sessions, "
-                f"{field.totals.offered:,} events",
+                f"and {counts.engine_kills} engines killed, {counts.recycled.workers:,} workers "
+                f"recycled, {field.totals.sessions} sessions, {field.totals.offered:,} events",
                 flush=True,
             )
 
@@ -118,6 +119,7 @@ def _enough(field: Field, options: argparse.Namespace, seconds: float) -> bool:
         seconds >= 60 * options.minutes
         and counts.consumer_kills >= options.consumer_kills
         and counts.engine_kills >= options.engine_kills
+        and counts.recycled.workers >= options.recyclings
     )
 
 
@@ -125,6 +127,8 @@ def _summarize(field: Field, seconds: float) -> None:
     counts, totals = field.counts, field.totals
     met = ", ".join(f"{times:,} {each}" for each, times in sorted(counts.met.items()))
     kills = counts.consumer_kills + counts.engine_kills
+    recycled = counts.recycled
+    ends = ", ".join(f"{times:,} {end}" for end, times in sorted(recycled.ends.items()))
     print(
         f"soak: {counts.rounds} rounds in {seconds:.1f} s, {kills / seconds:.1f} kills a second\n"
         f"soak: {counts.consumers} consumers, of which {counts.consumer_kills} were killed and "
@@ -133,6 +137,9 @@ def _summarize(field: Field, seconds: float) -> None:
         f"soak: {totals.sessions} sessions, {totals.offered:,} events offered = "
         f"{totals.delivered:,} delivered + {totals.unread:,} unread + {totals.lost:,} dropped, "
         f"oversize or not serializable; {totals.left_out:,} sampled out or shed\n"
+        f"soak: {recycled.workers:,} workers recycled ({ends}), of which {recycled.followed:,} had "
+        f"a lane under --follow; {recycled.noted:,} events noted, 0 unaccounted, "
+        f"{recycled.uncertain:,} more in batches that a kill cut short\n"
         f"soak: in the middle of offers: {met or 'nothing'}\n"
         f"soak: largest growth of an engine {counts.growth_bytes / 2**20:.1f} MiB\n"
         f"soak: all ledgers closed"

@@ -44,6 +44,7 @@ class ConsumerOrders(msgspec.Struct, frozen=True):
     handled: bool  # whether it closes its session with handled=True
     descriptors: int | None  # how many more files it may open
     file_bytes: int | None  # the size of the largest file it may make
+    follow: bool = False  # whether it stays when no lane is left
 
 
 def run(orders: ConsumerOrders, address: str, place: Path) -> int:
@@ -71,6 +72,8 @@ def _command(orders: ConsumerOrders, address: str, place: Path) -> int:
         "-o",
         str(output),
     ]
+    if orders.follow:
+        sys.argv += ["--follow"]
     if orders.duration:
         sys.argv += ["--duration", f"{orders.duration}s"]
     runpy.run_module("tapring.attach", run_name="__main__", alter_sys=True)
@@ -107,6 +110,7 @@ class _Consumer:
                     self._fork(session)
         except tapring.TapError as error:
             self._log.say("failed", error=type(error).__name__, message=str(error))
+        self._log.say("closing")  # its requests stand until now
         session.close(handled=self._orders.handled)
         self._log.say(
             "end",
@@ -135,6 +139,7 @@ class _Consumer:
             delivery=orders.delivery,
             wake=orders.wake,
             sample=orders.sample,
+            follow=orders.follow,
         )
 
     def _read(self, session: tapring.Session) -> Iterator[Record]:

@@ -80,7 +80,7 @@ def prepare(
         budget=orders.budget,
         **more,
     )
-    return tap, witness.shared_words(place / f"{name}.control")
+    return tap, witness.shared_words(witness.control_of(place))
 
 
 class Lane:
@@ -281,10 +281,7 @@ class Lane:
             if not watched.watches(stage):
                 continue
             first = self._next[thread][index]
-            pads = [random.randrange(8, 120)] * random.randint(1, self._orders.batch)
-            if random.random() < self._orders.oversize:
-                pads[random.randrange(len(pads))] = random.choice((3_000, 20_000, 70_000))
-            junk = stage != "grid" and random.random() < self._orders.junk
+            pads, junk = self._draw_batch(stage, random)
             batch = events.make(stage, lane, thread, first, pads, junk)
             if stage == "raw" and not junk and random.random() < 0.2:
                 batch = b"\n".join(batch)
@@ -293,6 +290,13 @@ class Lane:
             watched.offer(stage, batch)
             self._words[witness.progress(witness.DONE, thread, index)] = after
             self._next[thread][index] = after
+
+    def _draw_batch(self, stage: str, random: Random) -> tuple[list[int], bool]:
+        """By how much to pad each event of a batch, and whether one cannot be serialized."""
+        pads = [random.randrange(8, 120)] * random.randint(1, self._orders.batch)
+        if random.random() < self._orders.oversize:
+            pads[random.randrange(len(pads))] = random.choice((3_000, 20_000, 70_000))
+        return pads, stage != "grid" and random.random() < self._orders.junk
 
 
 @contextmanager

@@ -6,7 +6,7 @@ It judges nothing.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from tapring.consumer.intake import AT_MOST_ONCE
 
 from . import events, witness
 from .plan import Reading
+
+Got = tuple[int | None, list[events.Run]]
+"""What a consumer was given at once: the events missed before, if it was told of them; the runs."""
 
 
 class Lane(msgspec.Struct):
@@ -34,6 +37,8 @@ class Lane(msgspec.Struct):
     vanished: bool
     workers: dict[int, int]  # how those that it forked have ended
     words: list[int]
+    began_ns: int = 0  # from before a worker had a lane
+    ready_ns: int = 0  # when it had one
     unit: int = 1
     blind: bool = False  # whether it has closed its descriptors, so that it looks dead
     endured: dict[str, Any] | None = None  # how often it met each ordeal, and what went wrong
@@ -58,7 +63,7 @@ class Part(msgspec.Struct):
     who: str
     opened_ns: int
     start: Position
-    stream: list[tuple[int | None, list[events.Run]]]
+    stream: list[Got]
     clean: bool
     at_most_once: bool
     bound: int
@@ -76,16 +81,12 @@ class Consumer(msgspec.Struct):
     reading: Reading
     killed: bool
     made: list[tuple[str, int]]
+    asked: dict[int, int]  # when each of its requests began to stand, by epoch
     open: dict[str, Any] | None
-    got: list[tuple[int | None, list[events.Run]]]
+    got: list[Got]
+    closing_ns: int | None  # when it was about to close its session
     end: dict[str, Any] | None
     failure: dict[str, Any] | None
-
-    def lanes(self) -> list[str]:
-        """The lanes that it read or was about to read."""
-        if self.open is None:
-            return [lane for lane, _ in self.made]
-        return [session["lane"] for session in self.open["sessions"]]
 
 
 def lanes(place: Path) -> list[Lane]:
@@ -120,6 +121,8 @@ def _lane(path: Path) -> Lane | None:
             vanished="vanish" in said,
             workers={record["pid"]: record["status"] for record in said.get("worker", ())},
             words=list(words),
+            began_ns=said["began"][0]["at_ns"] if "began" in said else 0,
+            ready_ns=ready["ns"],
             unit=ready["unit"],
             blind="blind" in said,
             endured=said["endured"][0] if "endured" in said else None,
@@ -128,15 +131,19 @@ def _lane(path: Path) -> Lane | None:
 
 def consumer(name: str, reading: Reading, killed: bool, place: Path, pid: int) -> Consumer:
     """What the consumer ``name`` of a round logged."""
-    found = Consumer(name, reading, killed, [], None, [], None, None)
+    found = Consumer(name, reading, killed, [], {}, None, [], None, None, None)
     for record in witness.records(place / f"{pid}.log"):
         what = record["what"]
         if what == "made":
             found.made.append((record["lane"], record["id"]))
+        elif what == "asked":
+            found.asked[record["request"]] = record["ns"]
         elif what == "open":
             found.open = record
         elif what == "got":
             found.got.append((record["missed"], record["runs"]))
+        elif what == "closing":
+            found.closing_ns = record["ns"]
         elif what == "end":
             found.end = record
         else:  # "refused", "failed"
@@ -146,27 +153,52 @@ def consumer(name: str, reading: Reading, killed: bool, place: Path, pid: int) -
     return found
 
 
-def parts(consumer: Consumer, batch: int) -> Iterable[tuple[str, int, Part]]:
-    """What ``consumer`` did, by lane and session."""
+def parts(
+    consumer: Consumer, batch: int, requested: Mapping[int, list[tuple[str, int]]]
+) -> Iterable[tuple[str, int, Part]]:
+    """What ``consumer`` did, by lane and session.
+
+    requested: the lanes and sessions that were opened for each request.
+    """
     orders = consumer.reading.orders
-    if orders.way == "command":
-        sessions = [(lane, number, Position(0, 0, 0), 0) for lane, number in consumer.made]
-    elif consumer.open is not None:
-        ns = consumer.open["ns"]
-        sessions = [
-            (s["lane"], s["id"], Position(s["released"], s["missed"], s["abandoned"]), ns)
-            for s in consumer.open["sessions"]
-        ]
-    else:
-        return
     at_most_once = orders.delivery == AT_MOST_ONCE or orders.way == "command"
     clean = not consumer.killed and (at_most_once or orders.handled)
     bound = batch + (orders.ask if orders.way == "read" and at_most_once else 0)
-    for lane, number, start, ns in sessions:
-        mine = int(lane, 16)
-        stream = [(m, [run for run in runs if run[0] == mine]) for m, runs in consumer.got]
-        stream = [(m, runs) for m, runs in stream if runs]
+    streams = _by_lane(consumer.got)
+    for (lane, number), (start, ns) in _sessions(consumer, requested).items():
+        stream = streams.get(int(lane, 16), [])
         yield lane, number, Part(consumer.name, ns, start, stream, clean, at_most_once, bound)
+
+
+def counts(stats: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of a consumer's account, without its lanes."""
+    return {name: each for name, each in stats.items() if not name.startswith("lanes")}
+
+
+def _by_lane(got: list[Got]) -> dict[int, list[Got]]:
+    found: dict[int, list[Got]] = {}
+    for missed, runs in got:
+        mine: dict[int, list[events.Run]] = {}
+        for run in runs:
+            mine.setdefault(run[0], []).append(run)
+        for lane, each in mine.items():
+            found.setdefault(lane, []).append((missed, each))
+    return found
+
+
+def _sessions(
+    consumer: Consumer, requested: Mapping[int, list[tuple[str, int]]]
+) -> dict[tuple[str, int], tuple[Position, int]]:
+    """The sessions that ``consumer`` read or was about to read: where and when it began to."""
+    mine = [session for request in consumer.asked for session in requested.get(request, ())]
+    if not consumer.reading.orders.keep:  # a kept one may be another consumer's by now
+        mine += consumer.made
+    found = {session: (Position(0, 0, 0), 0) for session in mine}
+    if consumer.open is not None:
+        for each in consumer.open["sessions"]:
+            start = Position(each["released"], each["missed"], each["abandoned"])
+            found[each["lane"], each["id"]] = start, consumer.open["ns"]
+    return found
 
 
 def _read_output(found: Consumer, output: Path, errors: Path) -> None:

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Final
 
 from tapring.shm.segment import DIRECTORY, names
+from tapring.shm.sweep import sweep
 
-from . import processes, witness
+from . import processes, recycling_plan, witness
 from .accountant import Difference, Totals
 from .inspection import check_end
 from .plan import draw, veteran
 from .players import Engine
 from .processes import Hung, wait_for, wait_for_end
+from .recycling_plan import is_recycling
+from .recycling_round import RecyclingRound
 from .rounds import Counts, Round
 
 _ROUNDS_OF_A_VETERAN: Final = 20
@@ -38,20 +41,26 @@ class Field:
 
     def play(self, number: int) -> None:
         """Play round ``number``. Raises Difference or Hung."""
+        self.number = number
+        place = self.place / f"round-{number}"
+        prefix = f"{self.prefix}{number}-"
+        if is_recycling(number):
+            plan = recycling_plan.draw(self.seed, number)
+            self.totals.add(RecyclingRound(plan, prefix, place, self.counts).play())
+        else:
+            self.totals.add(self._play_beside_the_veteran(number, prefix, place))
+        shutil.rmtree(place)
+        self.counts.rounds += 1
+        if self.counts.rounds % _ROUNDS_OF_A_VETERAN == 0:
+            self.retire()
+
+    def _play_beside_the_veteran(self, number: int, prefix: str, place: Path) -> Totals:
         if self.veteran is None:
             name = f"{self.prefix}v{next(self._veterans)}"
             orders = veteran(f"{self.seed}/veteran/{number // _ROUNDS_OF_A_VETERAN}")
             self.veteran = Engine(name, orders, self.place / name)
             self.veteran.start()
-        self.number = number
-        plan = draw(self.seed, number)
-        place = self.place / f"round-{number}"
-        round_ = Round(plan, f"{self.prefix}{number}-", place, self.veteran, self.counts)
-        self.totals.add(round_.play())
-        shutil.rmtree(place)
-        self.counts.rounds += 1
-        if self.counts.rounds % _ROUNDS_OF_A_VETERAN == 0:
-            self.retire()
+        return Round(draw(self.seed, number), prefix, place, self.veteran, self.counts).play()
 
     def retire(self) -> None:
         """End the engine that outlives the rounds; check that it did not grow."""
@@ -73,5 +82,6 @@ class Field:
                 os.kill(pid, signal.SIGKILL)
         with suppress(Hung):
             wait_for(lambda: not [p for p in processes.children() if processes.still(p)], "the end")
+        sweep(f"{self.prefix}*")  # the requests, too
         for path in Path(DIRECTORY).glob(f"*.{self.prefix}*"):
             path.unlink(missing_ok=True)

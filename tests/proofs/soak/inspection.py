@@ -5,12 +5,14 @@ Every function raises Difference if something is not as it must be.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import tapring
-from tapring.shm.segment import names
+from tapring.shm.requests import request_names
+from tapring.shm.segment import DIRECTORY, names
 from tapring.shm.sweep import Removed, sweep
 from tapring.wire.geometry import consumer_words, producer_words
 from tapring.wire.ledger import Account
@@ -134,6 +136,20 @@ def ordeals_met(engine: Engine, lane: evidence.Lane) -> dict[str, int]:
     return met
 
 
+# ---- /dev/shm ---------------------------------------------------------------------------
+
+
+def check_nothing_is_left(engine: str, registries: Collection[str] = ()) -> None:
+    """Check that after a sweep only these registries of ``engine`` are left, and no request."""
+    left = {*names(f"tapring.{engine}."), *names(f"sem.tapring.{engine}.")} - {*registries}
+    for request in request_names():
+        with suppress(FileNotFoundError):
+            if f'"{engine}"'.encode() in Path(DIRECTORY, request).read_bytes():
+                left.add(request)
+    if left:
+        raise Difference(f"left in /dev/shm after a sweep: {left}")
+
+
 # ---- the account of one engine in a round ------------------------------------------------
 
 
@@ -146,7 +162,18 @@ class Inspection:
         self._consumers = [consumer.evidence() for consumer in consumers]
         self._removed = [each for each in removed if f".{engine.name}." in each.name]
         self.met: dict[str, int] = {}  # how often each ordeal
-        self._rings = {(lane, id_): path for lane, id_, path in witness.held_rings(engine.name)}
+        self._rings: dict[tuple[str, int], Path] = {}
+        self._requested: dict[int, list[tuple[str, int]]] = {}
+        for lane, session, request, path in witness.held_rings(engine.name):
+            self._rings[lane, session] = path
+            self._requested.setdefault(request, []).append((lane, session))
+        self._parts: dict[str, list[tuple[str, evidence.Part]]] = {}  # of each consumer
+        self._parts_of: dict[tuple[str, int], list[evidence.Part]] = {}  # of each session
+        for one in self._consumers:
+            mine = self._parts.setdefault(one.name, [])
+            for lane, session, part in evidence.parts(one, engine.orders.batch, self._requested):
+                mine.append((lane, part))
+                self._parts_of.setdefault((lane, session), []).append(part)
 
     def check(self) -> Totals:
         """Check everything, then close the rings."""
@@ -180,13 +207,7 @@ class Inspection:
 
     def _check_session(self, key: tuple[str, int]) -> Totals:
         lane, number = key
-        parts = [
-            part
-            for one in self._consumers
-            for lane_id, session, part in evidence.parts(one, self._engine.orders.batch)
-            if (lane_id, session) == key
-        ]
-        name = f"{self._engine.name}.{lane}:{number}"
+        name, parts = f"{self._engine.name}.{lane}:{number}", self._parts_of.get(key, [])
         return check(name, number, self._rings[key].read_bytes(), self._lanes.get(lane), parts)
 
     def _check_consumer(self, one: evidence.Consumer) -> None:
@@ -199,18 +220,21 @@ class Inspection:
         captured = stats["delivered"] + stats["unread"]
         lost = stats["dropped"] + stats["oversize"] + stats["errors"]
         if stats["offered"] != captured + lost or stats["captured"] != captured or stats["split"]:
-            raise Difference(f"{one.name}: its account does not close: {stats}")
-        parts = [part for _, _, part in evidence.parts(one, self._engine.orders.batch)]
+            what = f"its account does not close: {evidence.counts(stats)}"
+            raise Difference(f"{one.name}: {what}")
+        lanes = [lane for lane, _ in self._parts[one.name]]
+        parts = [part for _, part in self._parts[one.name]]
         before = sum(part.start.released - part.start.abandoned for part in parts)
         logged = sum(part.logged for part in parts)
         if all(part.clean for part in parts) and stats["delivered"] != before + logged:
-            raise Difference(f"{one.name} was given {logged} events after {before}, not {stats}")
+            given = f"{logged} events after {before}, not {evidence.counts(stats)}"
+            raise Difference(f"{one.name} was given {given}")
         alive = all(
             lane in self._lanes and self._lanes[lane].end and not self._lanes[lane].blind
-            for lane in one.lanes()
+            for lane in lanes
         )
         if by == "evicted" or (by == "engine-death" and alive):
-            raise Difference(f"{one.name} ended by {by} on lanes {one.lanes()}, all of them closed")
+            raise Difference(f"{one.name} ended by {by} on lanes {lanes}, all of them closed")
 
     def _check_failure(self, one: evidence.Consumer) -> None:
         """Check that a consumer that was refused was given a true reason."""
@@ -233,20 +257,25 @@ class Inspection:
     def _check_removed(self) -> None:
         """Check that sweeps removed what kills left, and reported the account in its ring."""
         dead = 0
+        opened = self._requested.items()
+        awaited = {lane for request, each in opened if request for lane, _ in each}
         for each in self._removed:
             lane_id, *session = each.name.removeprefix("sem.").split(".")[2:]
             lane = self._lanes.get(lane_id)
             if each.reason == "its consumer has died":
                 dead += 1
             elif each.reason == "its engine has died":
-                if lane is not None and lane.end is not None and not lane.blind:
+                closed = lane is not None and lane.end is not None and not lane.blind
+                # One that has closed leaves to a consumer what it has opened for its request, and
+                # to a sweep what the consumer has given back just now, or was killed before.
+                if closed and lane_id not in awaited:
                     raise Difference(f"{each} was removed, and its engine has closed it")
                 ring = self._rings.get((lane_id, int(session[0]))) if session else None
                 if ring is not None and each.account != _account_of(ring):
                     raise Difference(f"{each} was removed; its ring says {_account_of(ring)}")
-        killed = sum(one.killed for one in self._consumers)
-        if dead > killed * max(1, len(self._lanes)):  # a consumer has a session on each lane
-            raise Difference(f"{killed} consumers were killed and {dead} swept: {self._removed}")
+        kills = sum(one.killed for one in self._consumers)
+        if dead > kills * max(1, len(self._lanes)):  # a consumer has a session on each lane
+            raise Difference(f"{kills} consumers were killed and {dead} swept: {self._removed}")
 
 
 def _account_of(ring: Path) -> object:

@@ -5,9 +5,10 @@ This module knows what they were told and what happened to them; their logs say 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from . import besieged, consumer, engine, evidence, processes, witness
+from . import besieged, consumer, engine, evidence, processes, recycling, witness
 from .ordeals import LAST, SCARCE
 from .plan import Reading
 from .processes import Child
@@ -31,11 +32,15 @@ class Engine:
         self.faults: dict[int, int] = {}  # of each process, as last seen
         self.memory: dict[int, int] = {}  # of each process, when it was first without sessions
         place.mkdir(parents=True)
-        self.control = witness.shared_words(place / f"{name}.control")
+        self.control = witness.shared_words(witness.control_of(place))
 
     def start(self) -> None:
         """Start one more process of it."""
-        run = besieged.run if isinstance(self.orders, besieged.SiegeOrders) else engine.run
+        run: Callable[..., int] = engine.run
+        if isinstance(self.orders, besieged.SiegeOrders):
+            run = besieged.run
+        elif isinstance(self.orders, recycling.MasterOrders):
+            run = recycling.run
         self.children.append(processes.start(self.place, run, self.name, self.orders, self.place))
 
     def living(self) -> list[Child]:

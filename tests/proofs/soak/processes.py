@@ -75,10 +75,15 @@ def be_mortal() -> None:
     signal.alarm(_LONGEST_LIFE_S)
 
 
+def die_with_parent() -> None:
+    """Kill this process when its parent dies."""
+    _libc.prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
 def _be(place: Path, ready: int, program: Callable[..., int], args: tuple[Any, ...]) -> None:
     code = 70
     try:
-        _libc.prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        die_with_parent()
         be_mortal()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the soak handles Ctrl-C

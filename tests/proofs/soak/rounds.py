@@ -16,14 +16,15 @@ from typing import Final
 
 import msgspec
 
-from tapring.shm.segment import DIRECTORY, names
+from tapring.shm.segment import DIRECTORY
 from tapring.shm.sweep import Removed, sweep
 
 from . import inspection, processes, witness
-from .accountant import Difference, Totals
+from .accountant import Totals
 from .plan import VETERAN, Plan, Reading, Step
 from .players import Consumer, Engine
 from .processes import Child, Hung, wait_for, wait_for_end
+from .turnover import Recycled
 
 # /dev/shm is really filled only if it is small (a container's or our own). Otherwise that would use
 # up the machine's memory, so a limit on the size of files takes its place.
@@ -45,7 +46,19 @@ class Counts(msgspec.Struct):
     shortages: int = 0
     refused: int = 0
     growth_bytes: int = 0
+    recycled: Recycled = msgspec.field(default_factory=Recycled)
     met: dict[str, int] = {}  # how often each ordeal
+
+
+def end_consumers(consumers: dict[str, Consumer]) -> None:
+    """Wait for the end of consumers that were told to end, and check it."""
+    for name, consumer in consumers.items():
+        child = consumer.child
+        wait_for_end(child, f"consumer {name}")
+        # SIGTERM kills a process that has no handler yet; SIGKILL may have come too late.
+        child.killed = child.status in (-signal.SIGTERM, -signal.SIGKILL)
+        command = consumer.reading.orders.way == "command"
+        inspection.check_end(child, (0, 3, 4) if command else (0,), name, quiet=not command)
 
 
 class Round:
@@ -73,7 +86,9 @@ class Round:
         """Play the whole round. Raises Difference or Hung."""
         self._act()
         self._heal()
-        self._end_consumers()
+        for consumer in self._consumers.values():
+            consumer.child.signal(signal.SIGTERM)
+        end_consumers(self._consumers)
         self._check_quiet()
         self._end_engines()
         self._check_names()
@@ -225,17 +240,6 @@ class Round:
         for consumer in self._consumers.values():
             consumer.child.signal(signal.SIGCONT)
 
-    def _end_consumers(self) -> None:
-        for consumer in self._consumers.values():
-            consumer.child.signal(signal.SIGTERM)
-        for name, consumer in self._consumers.items():
-            child = consumer.child
-            wait_for_end(child, f"consumer {name}")
-            # SIGTERM kills a process that has no handler yet; SIGKILL may have come too late.
-            child.killed = child.status in (-signal.SIGTERM, -signal.SIGKILL)
-            command = consumer.reading.orders.way == "command"
-            inspection.check_end(child, (0, 3, 4) if command else (0,), name, quiet=not command)
-
     def _check_quiet(self) -> None:
         """Check that engines without sessions need no more than at their start."""
         for each in self._engines.values():
@@ -268,10 +272,7 @@ class Round:
         for each in self._engines.values():
             self._removed += sweep(each.name)
             registries = [f"tapring.{each.name}.{lane.lane}" for lane in each.living_lanes()]
-            left = set(names(f"tapring.{each.name}.")) - set(registries)
-            left |= set(names(f"sem.tapring.{each.name}."))
-            if left:
-                raise Difference(f"left in /dev/shm after a sweep: {left}")
+            inspection.check_nothing_is_left(each.name, registries)
 
     def _inspect(self) -> Totals:
         totals = Totals()

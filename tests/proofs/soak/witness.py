@@ -2,24 +2,26 @@
 
 A record is one ``write`` to a file, and a word is one store to a mapped file, so both survive the
 kill of the process that made them. A ring is kept by a second name (a hard link), made before its
-session is open, so that no session can come and go without its ring being seen.
+session is open, so that no session can come and go without its ring being seen. That name also says
+for which standing request the ring was made.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic_ns
-from types import FunctionType
-from typing import Any, Final
+from types import FunctionType, ModuleType
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from tapring.shm import registry
+from tapring.shm import registry, requests
 from tapring.shm.info import LaneInfo
+from tapring.shm.requests import Request, StandingRequest
 from tapring.shm.row import Row
 from tapring.shm.segment import DIRECTORY, Segment
 from tapring.wire import layout
@@ -29,6 +31,8 @@ _WORDS_BYTES: Final = 4096
 
 # Words by which the soak commands an engine.
 STOP, FORKS, REGISTERS, CLOSE = range(4)
+# A word beside them, in which a master says how many workers it has forked.
+HIRED: Final = 8
 # Words in which a lane reports its state; then, by thread and stage, sequence numbers.
 ACTIVE, FAULTS, HEARD, BEGUN, DONE = 0, 1, 2, 64, 256
 
@@ -62,13 +66,27 @@ def shared_words(path: Path) -> memoryview:
         os.close(fd)
 
 
+def control_of(place: Path) -> Path:
+    """The words by which the soak commands the engine whose folder is ``place``."""
+    return place / "control"
+
+
 def progress(base: int, thread: int, stage: int) -> int:
     """The word of a lane that holds the sequence number of ``thread`` at ``stage``."""
     return base + thread * 8 + stage
 
 
+class HeldRing(NamedTuple):
+    """A ring that was kept: its lane and session, and the epoch of the request; 0 is none."""
+
+    lane: str
+    session: int
+    request: int
+    path: Path
+
+
 def hold_rings(log: Log | None) -> None:
-    """Keep each ring that this process makes from now on, and log its session.
+    """Keep each ring that this process makes from now on; log its session, and each request.
 
     An engine lets go of them as usual, but frees no memory: their contents are the evidence.
     """
@@ -82,20 +100,42 @@ def hold_rings(log: Log | None) -> None:
         create(info, row, owner)
         ring = info.segment_name(row.id)
         with suppress(FileNotFoundError):  # the engine closed: the session will never open
-            os.link(f"{DIRECTORY}/{ring}", f"{DIRECTORY}/{HELD}{ring}")
+            os.link(f"{DIRECTORY}/{ring}", f"{DIRECTORY}/{HELD}{ring}.{row.request:x}")
         if log is not None:
             log.say("made", lane=info.lane, id=row.id)
 
-    # An exception passes through its frame, which must not look like a handler's (``thrown_in``).
-    as_ours = {**globals(), "__name__": registry.__name__}
-    registry.create_ring = FunctionType(
-        create_and_hold.__code__, as_ours, closure=create_and_hold.__closure__
-    )
+    registry.create_ring = _as_of(registry, create_and_hold)
     Segment.drop_pages = drop_and_keep  # type: ignore[method-assign]
+    if log is not None:
+        _log_requests(log)
 
 
-def held_rings(engine: str) -> Iterator[tuple[str, int, Path]]:
-    """Lane, session and file of each ring of ``engine`` that was kept."""
+def _log_requests(log: Log) -> None:
+    """Log each standing request of this process as soon as it stands."""
+    publish: Callable[..., StandingRequest] = StandingRequest.publish
+
+    def publish_and_say(
+        _: type[StandingRequest], request: Request, owner: int | None
+    ) -> StandingRequest:
+        standing = publish(request, owner)
+        log.say("asked", request=standing.epoch)
+        return standing
+
+    ours = _as_of(requests, publish_and_say, None)
+    StandingRequest.publish = classmethod(ours)  # type: ignore[method-assign]
+
+
+def _as_of(module: ModuleType, function: Any, *defaults: object) -> Any:
+    """``function`` as if it were the module's own.
+
+    An exception passes through its frame, which must not look like a handler's (``thrown_in``).
+    """
+    names = {**globals(), "__name__": module.__name__}
+    return FunctionType(function.__code__, names, None, defaults, function.__closure__)
+
+
+def held_rings(engine: str) -> Iterator[HeldRing]:
+    """The rings of ``engine`` that were kept."""
     for path in sorted(Path(DIRECTORY).glob(f"{HELD}{layout.NAME_PREFIX}.{engine}.*")):
-        lane, session = path.name.split(".")[-2:]
-        yield lane, int(session), path
+        lane, session, request = path.name.split(".")[-3:]
+        yield HeldRing(lane, int(session), int(request, 16), path)
