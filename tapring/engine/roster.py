@@ -36,6 +36,7 @@ CHANGED: Final = -3
 
 # Batches that find the table half-changed, or held, before one tries its lock again (2 us).
 _BATCHES_BEFORE_REPAIR: Final = 64
+_READINGS: Final = 8  # of a table that is being changed, by one batch: 10 us each
 
 
 class Roster:
@@ -84,9 +85,9 @@ class Roster:
         if self._paused and self._table.generation == self._followed:
             self._paused -= 1
             return AGAIN
-        read = self._table.stable_rows() or self._read_half_changed()
+        read = self._read()
         if read is None:
-            return AGAIN
+            return self._begin() if self._followed < 0 else AGAIN
         generation, table = read
         gone = self._end_all_but(table)
         refused = [row.id for row in self._to_free]
@@ -110,6 +111,27 @@ class Roster:
             return AGAIN
         self.free_the_dead()
         return generation
+
+    def _read(self) -> tuple[int, list[Row]] | None:
+        """The generation and the open rows; None if processes keep changing the table.
+
+        One change takes less time than a few readings, and this batch may be the first one since a
+        session was opened: it would miss the batch, and nobody would count it.
+        """
+        for _ in range(_READINGS):
+            read = self._table.stable_rows() or self._read_half_changed()
+            if read is not None:
+                return read
+        return None
+
+    def _begin(self) -> int:
+        """Take in the sessions that the lane has opened itself: they see its first batch.
+
+        The table is being changed just now, so it can be read at the next batch only.
+        """
+        for row in self._registry.first_rows:
+            self.take_in(row)
+        return CHANGED if self.outdated else AGAIN
 
     def _read_half_changed(self) -> tuple[int, list[Row]] | None:
         """The generation and the open rows, if a process was stopped while it changes the table.

@@ -39,6 +39,7 @@ from .table import TABLE_TIMEOUT_S, Table
 class Registry:
     """An open registry. Only an engine may set the properties of its own.
 
+    ``first_rows``: of a registry that was just made, the sessions that it has opened for requests.
     A context manager, which calls ``detach`` if an exception leaves it; closing twice is fine.
     """
 
@@ -49,6 +50,7 @@ class Registry:
         self.info = info
         self._words = words
         self.table = Table(segment, info, table)
+        self.first_rows: list[Row] = []
         self._clock: EngineClock | None = None
 
     @classmethod
@@ -75,7 +77,8 @@ class Registry:
             words, table = _mapped(segment, info, writable=True)
             registry = cls(segment, info, words, table)
             # Not before the name is there: a consumer that does not find it has published before.
-            registry.table.begin(*registry._open_requested())
+            registry.first_rows, denied = registry._open_requested()
+            registry.table.begin(registry.first_rows, denied)
             write_header(words, segment.size, info, described)
             return registry
         except BaseException:

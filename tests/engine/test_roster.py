@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 import tapring
+from tapring.consumer.asked import Asked, Requests
 from tapring.engine.roster import AGAIN, CHANGED, Roster
 from tapring.engine.session import Live
 from tapring.shm.registry import Registry
@@ -477,3 +478,59 @@ def open_rings(lane: Lane) -> list[int]:
     links = [str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()]
     ring = f"{lane.consumer.segment.name}."
     return [int(link.rpartition(".")[2].split()[0]) for link in links if ring in link]
+
+
+@pytest.mark.parametrize("changes", ["half", "just then"])
+def test_a_lanes_first_batch_is_for_the_sessions_that_it_has_opened_whoever_changes_the_table(
+    name, monkeypatch, changes
+) -> None:
+    """A consumer may open another one, or hang a doorbell, just as the first batch comes."""
+    requests = Requests(Asked("raw").request(name))
+    requests.publish()
+    try:
+        with tapring.Tap(name) as tap:
+            with monkeypatch.context() as patch:
+                patch.setattr(Table, "stable_rows", lambda _: None)
+                if changes == "just then":
+                    patch.setattr(Table, "half_changed_rows", lambda _: None)
+                tap.snapshot().offer("raw", LINES)
+            tap.snapshot().offer("raw", LINES)
+            (session,) = tapring.engines(name)[0].sessions
+            assert session.offered == 4
+            requests.withdraw()
+    finally:
+        requests.withdraw()
+
+
+def test_a_session_that_ended_before_the_first_batch_is_not_taken_in(name, monkeypatch) -> None:
+    requests = Requests(Asked("raw").request(name))
+    requests.publish()
+    with tapring.Tap(name) as tap, Registry.attach(name, tap.lane) as consumer:
+        (row,) = consumer.table.rows()
+        assert consumer.table.free(row, 1.0)
+        requests.withdraw()
+        with monkeypatch.context() as patch:
+            patch.setattr(Table, "stable_rows", lambda _: None)
+            patch.setattr(Table, "half_changed_rows", lambda _: None)
+            assert tap.snapshot() is None
+        assert tap.snapshot() is None
+        assert tap.active_sessions == 0
+
+
+def test_a_batch_that_meets_a_change_of_the_table_reads_it_again(lane, monkeypatch) -> None:
+    """If batches come seldom, a session that is open for long is taken in by this very one."""
+    row = lane.open()
+    lane.now += layout.TAKE_UP_NS
+    reads = [Table.stable_rows, *[lambda _: None] * 3]
+    monkeypatch.setattr(Table, "stable_rows", lambda table: reads.pop()(table))
+    monkeypatch.setattr(Table, "half_changed_rows", lambda _: None)
+    lane.follow()
+    assert row.id in lane.roster.live
+
+
+def test_a_table_that_never_stops_changing_is_left_for_the_next_batch(lane, monkeypatch) -> None:
+    reads = []
+    monkeypatch.setattr(Table, "stable_rows", lambda _: reads.append(1))
+    monkeypatch.setattr(Table, "half_changed_rows", lambda _: None)
+    assert lane.follow() == AGAIN
+    assert 1 < len(reads) <= 8

@@ -15,6 +15,7 @@ import pytest
 
 import tapring
 from tapring.errors import SharedMemoryFull
+from tapring.shm import registry
 from tapring.shm.names import request_name
 from tapring.shm.requests import Request, StandingRequest, requests_for
 from tapring.shm.segment import Segment, names
@@ -421,6 +422,26 @@ def test_what_a_worker_offered_until_the_end_is_counted_though_it_was_not_found(
     assert [each.initial for each in session.lanes_joined] == [True, False]
     engine.exit()
     assert not names(f"tapring.{name}.")
+
+
+def test_a_lane_that_was_half_made_when_it_was_met_is_counted_though_the_capture_ends_at_once(
+    name, monkeypatch
+) -> None:
+    with tapring.Tap(name), tapring.capture(name) as session:
+        write = registry.write_header
+
+        def meet_then_write(*facts) -> None:
+            monkeypatch.undo()
+            looks_at(session, 0)
+            assert session.read(1, timeout=0.01) == []
+            write(*facts)
+
+        monkeypatch.setattr(registry, "write_header", meet_then_write)
+        with tapring.Tap(name) as tap:
+            offer(tap, "decoded", [1, 2, 3])
+            session.close()
+    assert (session.stats.offered, session.stats.unread) == (3, 3)
+    assert [each.from_start for each in session.lanes_joined] == [False, True]
 
 
 # ---- lanes that cannot be joined are never silent --------------------------------------------
