@@ -10,13 +10,12 @@ class Played(Protocol):
     """What a replay needs of a ``Recording``."""
 
     start_ns: int | None
-    stage: str
 
-    def batches(self) -> Iterator[tuple[int | None, Any]]:
-        """Each batch: its offset from the start of the capture in ns, and its events."""
+    def batches(self) -> Iterator[tuple[int | None, str, Any]]:
+        """Each batch: its offset from the start of the capture in ns, its stage and events."""
 
 
-def due_times(recordings: Sequence[Played]) -> Iterator[tuple[Played, int | None, Any]]:
+def due_times(recordings: Sequence[Played]) -> Iterator[tuple[int | None, str, Any]]:
     """All batches in order, each with the time it is due: ns after the first, None for at once.
 
     The distance between two files is the distance between the starts of their captures. If that
@@ -27,9 +26,9 @@ def due_times(recordings: Sequence[Played]) -> Iterator[tuple[Played, int | None
     latest = 0
     for recording in recordings:
         shift: int | None = None
-        for offset, events in recording.batches():
+        for offset, stage, events in recording.batches():
             if offset is None:
-                yield recording, None, events
+                yield None, stage, events
                 continue
             if shift is None:
                 begun = (recording.start_ns or 0) + offset
@@ -38,4 +37,4 @@ def due_times(recordings: Sequence[Played]) -> Iterator[tuple[Played, int | None
                 known = recording.start_ns is not None and begun - origin >= latest
                 shift = (begun - origin if known else latest) - offset
             latest = max(latest, shift + offset)
-            yield recording, latest, events
+            yield latest, stage, events

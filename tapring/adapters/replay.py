@@ -18,6 +18,7 @@ from ..engine.snapshot import Snapshot
 from ..engine.tap import Tap
 from ..errors import RecordingError, TapError
 from ..events.kinds import Kind
+from ..files.meta import StageMeta
 from ..files.reading import Recording
 from ..shm.discovery import SessionInfo, engines
 from .pace import due_times
@@ -44,25 +45,28 @@ def stages_of(recordings: Sequence[Recording]) -> dict[str, Kind]:
 
     Raises RecordingError if two recordings of one stage differ in kind or dtype.
     """
-    first: dict[str, Recording] = {}
+    first: dict[str, tuple[str, StageMeta]] = {}
+    kinds: dict[str, Kind] = {}
     for recording in recordings:
-        other = first.setdefault(recording.stage, recording)
-        if (other.kind, other.dtype) != (recording.kind, recording.dtype):
-            raise RecordingError(
-                f"{other.path} and {recording.path} hold events of different kinds "
-                f"({other.kind} {other.dtype}, {recording.kind} {recording.dtype}) for the same "
-                f"stage, {recording.stage}; replay them one at a time"
-            )
-    return {stage: recording.make_kind() for stage, recording in first.items()}
+        for stage, mine in recording.stages.items():
+            path, other = first.setdefault(stage, (recording.path, mine))
+            if other != mine:
+                raise RecordingError(
+                    f"{path} and {recording.path} hold events of different kinds "
+                    f"({other.kind} {other.dtype}, {mine.kind} {mine.dtype}) for the same "
+                    f"stage, {stage}; replay them one at a time"
+                )
+        kinds |= recording.make_kinds()
+    return kinds
 
 
 class Replay:
     """Plays ``recordings`` on ``tap``; counts the events, those that were watched, and the loops.
 
     speed: a multiple of the captured pace; None plays as fast as the rings have room (see
-    ``Room``). limit: end after this many events. wait: start each loop only once a session
-    watches its first stage. loop: start over at the end, until interrupted. shown: called with
-    the stage and each batch, after it was offered.
+    ``Room``). limit: end after this many events. wait: start each loop only once sessions watch
+    all stages of the first recording. loop: start over at the end, until interrupted. shown: called
+    with the stage and each batch, after it was offered.
     """
 
     def __init__(
@@ -137,14 +141,14 @@ class Replay:
         began = None
         batches = due_times(self._recordings)
         while batch := self._interruptibly(next, batches, None):
-            recording, due_ns, events = batch
+            due_ns, stage, events = batch
             if self.limit is not None:
                 events = events[: self.limit - self.events]
             if due_ns is not None and self._speed is not None:
                 began = self._clock() if began is None else began
                 self._sleep_until(began + round(due_ns / self._speed))
-            self._offer(recording.stage, events)
-            self._interruptibly(self._shown, recording.stage, events)
+            self._offer(stage, events)
+            self._interruptibly(self._shown, stage, events)
             if self.events == self.limit:
                 return False
         return True
@@ -154,8 +158,8 @@ class Replay:
             self._sleep(left / _NS)
 
     def _wait_for_session(self) -> None:
-        stage = self._recordings[0].stage
-        while not ((watched := self._tap.snapshot()) and watched.watches(stage)):
+        stages = self._recordings[0].stages
+        while not ((watched := self._tap.snapshot()) and all(map(watched.watches, stages))):
             self._sleep(_POLL_S)
 
     def _linger(self) -> None:

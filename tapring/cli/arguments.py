@@ -15,6 +15,7 @@ from ..events.selection import Rate
 from ..events.where import Where
 from ..files.writing import Rotation
 from ..shm.names import split_address
+from ..shm.requests import ALL_STAGES
 from ..wire import layout
 
 _UNITS_S: Final = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -24,6 +25,17 @@ _UNITS_BYTES: Final = (
     | {letter + end: 1024**power for power, letter in _POWERS.items() for end in ("", "ib")}
     | {letter + "b": 1000**power for power, letter in _POWERS.items()}
 )
+
+
+def split_stages(text: str) -> tuple[str, ...]:
+    """Return the names in ``raw,decoded``. Raises ValueError."""
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if name != ALL_STAGES and not re.fullmatch(layout.ENGINE_PATTERN, name):
+            raise ValueError(
+                f"Invalid stage {name!r}. Try decoded, or raw,decoded, or '*' for all."
+            )
+    return names
 
 
 class Duration(click.ParamType[float]):
@@ -97,6 +109,7 @@ REGEX: Final = Checked("regex", compile_regex)
 EXPRESSION: Final = Checked("jmespath", Where)
 RATE: Final = Checked("rate", Rate)
 PATHS: Final = Checked("paths", parse_paths)
+STAGES: Final = Checked("stages", split_stages)
 ONE_PATH: Final = Checked("path", Path)
 
 

@@ -67,7 +67,8 @@ def command(address: str, **given: Any) -> None:
     asked.check(address)
     select, redact = asked.select(), asked.redactor()
     try:
-        check_output(asked.output, asked.wanted_format, asked.rotate)
+        written = asked.written
+        check_output(asked.output, written.format, asked.rotate, envelope=written.envelope)
         session = _open(address, asked, select, redact)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
@@ -92,7 +93,7 @@ def _open(address: str, asked: Options, select: Select, redact: Redactor | None)
         )
     return capture(
         address,
-        stage=asked.stage or "decoded",
+        stages=asked.stages,
         duration=asked.duration or None,
         buffer_bytes=asked.buffer,
         wait=patience,
@@ -142,9 +143,11 @@ def _differing(session: Session) -> frozenset[str]:
 
 def _open_sink(session: Session, asked: Options, describe: Callable[[], CaptureMeta]) -> Sink:
     try:
+        written = asked.written
         return open_sink(
             asked.output,
-            asked.wanted_format,
+            written.format,
+            envelope=written.envelope,
             kind=session.kind,
             dtype=session.dtype,
             look=Look(asked.color, asked.expand, origin=_differing(session), utc=asked.utc),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 
@@ -13,22 +14,33 @@ from ..consumer.intake import AT_MOST_ONCE, DELIVERIES
 from ..consumer.waiting import DOORBELL, POLL, WAKES
 from ..events.redaction import Redactor
 from ..events.selection import Select
+from ..files.formats import format_by_suffix
 from ..files.writing import FORMATS, STDOUT, Rotation
 from ..shm.names import is_pattern, split_address
+from ..shm.requests import ALL_STAGES
 from .arguments import (
     EXPRESSION,
     ONE_PATH,
     PATHS,
     RATE,
     REGEX,
+    STAGES,
     Count,
     Duration,
     SizeOrTime,
+    split_stages,
 )
 from .options import BUFFER, SAMPLE_BATCHES, SUMMARY, WAIT
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _SET_AT_OPENING: Final = ("stage", "duration", "buffer", "sample_batches", "follow")
+
+
+class Written(NamedTuple):
+    """How events are written: in which format, None for the usual one; whether in envelopes."""
+
+    format: str | None
+    envelope: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +63,7 @@ class Options:
     redact_ignore_case: bool
     redact_in_strings: bool
     format_: str | None
+    envelope: bool
     expand: bool
     color: bool
     utc: bool
@@ -70,6 +83,31 @@ class Options:
     def wanted_format(self) -> str | None:
         """The format, if an option names one."""
         return "pretty" if self.expand else self.format_
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages to read."""
+        return split_stages(self.stage or "decoded")
+
+    @property
+    def is_of_several_stages(self) -> bool:
+        """Whether events of several stages may come."""
+        return len(self.stages) > 1 or ALL_STAGES in self.stages
+
+    @property
+    def written(self) -> Written:
+        """How events are written. Raises click.UsageError if that cannot say what was asked for."""
+        name = self.wanted_format or format_by_suffix(self.output)
+        several = self.is_of_several_stages
+        terminal = self.output == STDOUT and sys.stdout.isatty()
+        if name is None and (self.envelope or (several and not terminal)):
+            name = "ndjson"
+        if several and name in ("raw", "npy"):
+            raise click.UsageError(
+                f"--format {name} cannot say which stage an event is from. Name one stage, or "
+                f"try --format ndjson."
+            )
+        return Written(name, self.envelope or (several and name not in (None, "pretty")))
 
     def select(self) -> Select:
         """Which events to keep."""
@@ -139,7 +177,13 @@ def options(command: _Command) -> _Command:
 
 
 _OPTIONS: Final = (
-    click.option("--stage", default=None, help="The stage to read.  [default: decoded]"),
+    click.option(
+        "--stage",
+        type=STAGES,
+        default=None,
+        help="The stage to read, or several (raw,decoded), or '*' for all. Batches come in the "
+        "order of the stages. Several stages are written with --envelope.  [default: decoded]",
+    ),
     click.option(
         "--duration",
         type=Duration(),
@@ -202,6 +246,12 @@ _OPTIONS: Final = (
         default=None,
         help="By default: what the suffix of -o means; on a terminal, pretty; otherwise raw for "
         "stages of lines and ndjson for all others.",
+    ),
+    click.option(
+        "--envelope",
+        is_flag=True,
+        help="Write for each event when and where it is from: time, engine, lane, pid, stage, "
+        "missed, event. Gaps are records of their own. With ndjson, msgpack or parquet.",
     ),
     click.option("--expand", is_flag=True, help="With pretty: spread each event over lines."),
     click.option(

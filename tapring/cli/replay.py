@@ -44,7 +44,7 @@ class Options:
 
     files: tuple[str, ...]
     name: str | None
-    stage: str | None
+    stage: tuple[str, ...]
     format_: str | None
     speed: float | None
     fast: bool
@@ -61,6 +61,11 @@ class Options:
             return False
         return not sys.stdout.isatty() if self.shown is None else self.shown
 
+    @property
+    def stages(self) -> list[str]:
+        """The names in all --stage options."""
+        return [name for option in self.stage for name in option.split(",")]
+
 
 @click.command("replay")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
@@ -69,7 +74,13 @@ class Options:
     type=EngineName(),
     help="The engine's name.  [default: the captured engine's, plus -replay]",
 )
-@click.option("--stage", default=None, help="The stage to offer to.  [default: the captured one]")
+@click.option(
+    "--stage",
+    multiple=True,
+    metavar="NAME[,NAME...]",
+    help="Of a FILE with several stages, play only these. The events of a FILE with one stage are "
+    "offered to the stage of this name.  [default: the captured ones]",
+)
 @click.option(
     "--format",
     "format_",
@@ -82,7 +93,9 @@ class Options:
 )
 @click.option("--fast", is_flag=True, help="Play as fast as the slowest consumer reads.")
 @click.option("--loop", is_flag=True, help="Start over at the end, until interrupted.")
-@click.option("--wait", is_flag=True, help="Start, and start over, only once a session watches.")
+@click.option(
+    "--wait", is_flag=True, help="Start, and start over, only once a session watches each stage."
+)
 @click.option("--limit", type=Count(), default=None, help="End after this many events.")
 @click.option(
     "--print/--no-print",
@@ -101,6 +114,9 @@ def command(**given: Any) -> None:
 
     tapring replay events.ndjson --name detector --fast --wait
 
+    A FILE that tapring attach --envelope wrote may hold events of several stages. Each is offered
+    to its own stage, in the order of FILE.
+
     \b
     Exit codes: 0 it was played, or interrupted; 2 wrong usage; 3 FILE cannot be read.
     """
@@ -110,12 +126,17 @@ def command(**given: Any) -> None:
     # From here on, so that an operator who has seen the engine can end it in good order.
     with Interrupts() as interrupts:
         try:
+            interrupts.ends(_leave)  # standard input may let us wait for its first event
             recordings = _open_all(options)
+            interrupts.ends(_ignore)
             stages = stages_of(recordings)
         except TapError as error:
             fail(error)
+        except KeyboardInterrupt:
+            note("interrupted before any event came")
+            sys.exit(0)
         with _tap(options.name or default_name(recordings[0].engine), stages) as tap:
-            _say_what_is_different(recordings, options.fast)
+            _say_what_is_different(recordings, options)
             replay = Replay(
                 tap,
                 recordings,
@@ -142,9 +163,9 @@ def _refuse_contradictions(options: Options) -> None:
         raise click.UsageError("--speed and --fast contradict each other. Use one of them.")
     if STDIN in options.files:
         _refuse_for_stdin(options)
-    if options.stage is not None:
+    if options.stages:
         try:
-            make_stages({options.stage: "json"})
+            make_stages(dict.fromkeys(options.stages, "json"))
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--stage") from None
 
@@ -163,9 +184,19 @@ def _refuse_for_stdin(options: Options) -> None:
 
 def _open_all(options: Options) -> list[Recording]:
     recordings = [open_recording(file, options.format_) for file in options.files]
-    for recording in recordings:
-        recording.stage = options.stage or recording.stage
+    if options.stages:
+        for recording in recordings:
+            recording.choose(options.stages)
     return recordings
+
+
+def _leave() -> None:
+    """Upon a signal while the files are opened."""
+    raise KeyboardInterrupt
+
+
+def _ignore() -> None:
+    """Upon a signal that comes before the replay exists. The replay will be told of it."""
 
 
 def _tap(name: str, stages: dict[str, Kind]) -> Tap:
@@ -180,11 +211,17 @@ def _tap(name: str, stages: dict[str, Kind]) -> Tap:
     return tap
 
 
-def _say_what_is_different(recordings: Sequence[Recording], fast: bool) -> None:
+def _say_what_is_different(recordings: Sequence[Recording], options: Options) -> None:
+    stages = list(recordings[0].stages)
+    if options.wait and len(stages) > 1:
+        note(
+            f"waiting until a session watches each of the stages {', '.join(stages)}; "
+            f"--stage plays fewer"
+        )
     for recording in recordings:
         if recording.note:
             note(f"{recording.path}: {recording.note}")
-        if not recording.has_pace and not fast and recording.path != STDIN:
+        if not recording.has_pace and not options.fast and recording.path != STDIN:
             note(
                 f"{recording.path} has no recorded pace, so it is played as fast as it is read; "
                 f"with --fast, the replay waits for slow consumers"

@@ -24,7 +24,8 @@ class Summary(msgspec.Struct):
     """The facts of a replay, in the order in which ``--summary json`` prints them.
 
     Counts are events; ``watched`` are those that a session was offered, ``skipped`` those that
-    could not be read.
+    could not be read, and ``missed`` those that the capture lost, as far as the files say so.
+    ``stage`` is the first of ``stages``.
     """
 
     file: str
@@ -32,9 +33,11 @@ class Summary(msgspec.Struct):
     engine: str
     lane: str | None
     stage: str
+    stages: list[str]
     events: int
     watched: int
     skipped: int
+    missed: int
     complete: bool
     loops: int
     duration_ms: int
@@ -56,9 +59,11 @@ class Summary(msgspec.Struct):
             engine=tap.name,
             lane=tap.lane,
             stage=recordings[0].stage,
+            stages=list(dict.fromkeys(stage for each in recordings for stage in each.stages)),
             events=replay.events,
             watched=replay.watched,
             skipped=sum(recording.skipped for recording in recordings),
+            missed=sum(recording.missed for recording in recordings),
             complete=all(recording.complete for recording in recordings),
             loops=replay.loops,
             duration_ms=round(seconds * 1000),
@@ -77,10 +82,11 @@ class Summary(msgspec.Struct):
         more = f" and {len(self.files) - 1} more" if len(self.files) > 1 else ""
         loops = f" {self.loops:,} times" if self.loops > 1 else ""
         skipped = f"; {self.skipped:,} could not be read" if self.skipped else ""
+        missed = f"; the capture had missed {self.missed:,}" if self.missed else ""
         return (
             f"replayed {counted(self.events, 'event')} of {self.file}{more}{loops} as engine "
             f"{self.engine} in {self.duration_ms / 1000:.1f} s, ended by {self.ended_by}; "
-            f"{self.watched:,} watched{skipped}"
+            f"{self.watched:,} watched{skipped}{missed}"
         )
 
 

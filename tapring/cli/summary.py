@@ -16,7 +16,7 @@ from ..consumer.stats import Stats
 from ..delivery.report import Report
 from ..errors import suggest
 from ..shm.refusals import LaneRefused, alike, in_words
-from .lane_news import ENDS
+from .lane_news import ENDS, each_lane_once
 from .messages import counted, note, size_in_words
 
 _LANES_SHOWN: Final = 5
@@ -39,9 +39,9 @@ def _lines(report: Report) -> Iterator[str]:
         f"in {report.seconds:.1f} s, ended by {session.ended_by}; {_losses(stats)}"
     )
     yield from lanes_refused(stats.lanes_refused)
-    if len(stats.lanes_joined) > 1:  # of one lane, the first line has said it
+    if len(each_lane_once(stats.lanes_joined)) > 1:  # of one lane, the first line has said it
         yield from _lanes_joined(stats.lanes_joined)
-        yield from _lanes_ended(stats.lanes_ended)
+        yield from _lanes_ended(each_lane_once(stats.lanes_ended))
     if stats.late:
         yield (
             f"{counted(stats.late, 'event')} came after later ones of other lanes. "
@@ -70,14 +70,16 @@ def lanes_refused(refused: Sequence[LaneRefused]) -> Iterator[str]:
     """A line for each reason why lanes are not read."""
     for group in alike(refused):
         lanes = f"lane {group[0].lane} was" if len(group) == 1 else f"{len(group)} lanes were"
-        yield f"{lanes} not read: {in_words(group)}"
+        stage = f"stage {group[0].stage} of " if group[0].stage else ""
+        yield f"{stage}{lanes} not read: {in_words(group)}"
 
 
 def _lanes_joined(joined: Sequence[LaneJoined]) -> Iterator[str]:
     """How many lanes were read, and which of them began before they were seen."""
-    later = [each for each in joined if not each.initial]
+    lanes = each_lane_once(joined)
+    later = [each for each in lanes if not each.initial]
     if later:
-        yield f"{len(joined)} lanes were read, {len(later)} of which joined during the capture"
+        yield f"{len(lanes)} lanes were read, {len(later)} of which joined during the capture"
     incomplete = _incomplete(joined)
     them = "it, and may have lost its" if len(incomplete) == 1 else "them, and may have lost their"
     yield from _named(incomplete, f"started before this capture saw {them} first batches")
@@ -112,18 +114,21 @@ def _named(lanes: Sequence[LaneJoined | LaneEnded], what: str) -> Iterator[str]:
 
 def _incomplete(joined: Sequence[LaneJoined]) -> list[LaneJoined]:
     """The lanes that started during the capture, and of which batches may be missing."""
-    return [each for each in joined if not each.initial and not each.from_start]
+    return each_lane_once(each for each in joined if not each.initial and not each.from_start)
 
 
 def _losses(stats: Stats) -> str:
     """The events that were lost in the lanes that were read, and how many lanes were not read."""
-    refused, incomplete = len(stats.lanes_refused), len(_incomplete(stats.lanes_joined))
+    refused = len({(each.engine, each.lane) for each in stats.lanes_refused})
+    incomplete = len(_incomplete(stats.lanes_joined))
     of, besides = "", ""
     if refused:
         read = {each.lane for each in stats.lanes_joined}
-        lanes = len(read - {each.lane for each in stats.lanes_refused})
+        lanes = len(read - {each.lane for each in stats.lanes_refused if not each.stage})
         of = f" in the {lanes} lanes that were read" if lanes > 1 else " in the lane that was read"
-        besides = f"; {counted(refused, 'lane')} {'was' if refused == 1 else 'were'} not read"
+        wholly = "wholly " if any(each.stage for each in stats.lanes_refused) else ""
+        were = "was" if refused == 1 else "were"
+        besides = f"; {counted(refused, 'lane')} {were} not {wholly}read"
     if incomplete:
         of = of or " since the lanes joined"
         besides += f"; {counted(incomplete, 'lane')} joined late"

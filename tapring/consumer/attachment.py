@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from time import monotonic_ns
 from typing import Final
@@ -70,6 +71,7 @@ class Attachment:
         self.clock = registry.clock
         self._dead = False
         self._final: Ledger | None = None
+        self._gap_behind = 0  # events missing behind all frames, or behind unread ones
         self.missed = 0
         self.kind = kind_of(registry, row.stage)
         self.sieve = None if sieves is None else sieves.of(self.kind)
@@ -170,15 +172,25 @@ class Attachment:
         return ledger
 
     def settle(self) -> None:
-        """Make the account final, if the session ends with this consumer; count the last gap."""
+        """Make the account final, if the session ends with this consumer; count the last gap.
+
+        It is not noted in the ring, in which frames from before it may be unread.
+        """
         if self.owned and self._final is None:
             self._final = ledger = self.ledger()
-            with suppress(RingCorrupt):
-                self.reader.note_final_gap(ledger.lost)
+            self._gap_behind = self.reader.gap_behind(ledger.lost)
 
-    def final_gap(self) -> int:
-        """Return how many events are missing behind the last frame that was handed out."""
-        return self.missed + self.reader.final_gap
+    def gaps(self) -> int:
+        """Return at how many places events are missing."""
+        return self.reader.gaps + (self._gap_behind > 0)
+
+    def final_gap(self) -> Frame | None:
+        """Return a frame without events that says what is missing behind the last one; or None."""
+        missed = self.missed + self.reader.final_gap + self._gap_behind
+        if not missed:
+            return None
+        kind = self.kind if self.sieve is None else self.sieve.kind
+        return Frame(b"", 0, time.time_ns(), missed, self.origin, kind)
 
     def detach(self) -> None:
         """In a forked child: unmap and close everything, but free and unlock nothing."""

@@ -28,7 +28,6 @@ from .attachment import Attachment
 from .cursor import Cursor
 from .hand import Hand
 from .merge import Merge
-from .rings import Gap
 from .stats import HandedOut, Stats, account
 from .turn import Turn
 
@@ -83,7 +82,7 @@ class Intake:
         self.failure: TapError | None = None
         self._unreleased: Attachment | None = None  # the last frame of its ring is not released
         self._interrupted: tuple[Attachment, Frame] | None = None  # a frame in the sieve
-        self.final_gaps: tuple[Gap, ...] = ()
+        self.final_gaps: tuple[Frame, ...] = ()
         self._filtered_frames = 0
         self._final: Stats | None = None
         self._hand = Hand()

@@ -19,12 +19,14 @@ from ..errors import EngineNotFound, SessionBusy, SharedMemoryFull, TapError
 from ..shm.refusals import LaneRefused, may_live, refusal
 from ..shm.registry import Registry
 from ..shm.segment import DIRECTORY
-from ..shm.sweep import lanes_of, sweep_lane
+from ..shm.sweep import lanes_of, sweep_lane, sweep_requests
 from .asked import Asked, Requests, open_session
 from .attachment import Attachment
 
 _LOOK_NS: Final = 20_000_000
 _LONGEST_WAIT_NS: Final = 5_000_000_000
+_TIDY_NS: Final = 1_000_000_000
+_TIDIED_AT_ONCE: Final = 16
 _AT_ONCE: Final = 64  # lanes that are tried in one look: the others wait for their frames
 # The clock of a directory's times moves on with the kernel's tick, every 1 to 10 ms.
 _TICK_NS: Final = 50_000_000
@@ -68,6 +70,8 @@ class Following:
         self._changed_ns = 0
         self._unfinished = False
         self._met = met
+        self._tidy_ns = monotonic_ns() + _TIDY_NS
+        self._untidy: list[tuple[str, str]] = []
 
     @property
     def refused(self) -> tuple[LaneRefused, ...]:
@@ -87,6 +91,8 @@ class Following:
         knows: tells whether an engine's lane has joined already, with this stage. last: no look
         follows, so look at all of them at once.
         """
+        if monotonic_ns() >= self._tidy_ns:
+            self._tidy()
         if self._has_changed():
             try:
                 self._look(join, knows, None if last else _AT_ONCE)
@@ -108,12 +114,27 @@ class Following:
                 if later.refused is not None:  # it ended before it could be read
                     self._refused[lane] = later.refused
                 del self._later[lane]
-        due = [lane for lane in there if lane not in self._seen and self._is_due(lane)]
+        last = at_once is None
+        due = [each for each in there if each not in self._seen and (last or self._is_due(each))]
         for lane in due[:at_once]:
             if knows(*lane, self._asked.stage) or self._meet(*lane, join):
                 self._seen.add(lane)
                 self._later.pop(lane, None)
         self._unfinished = not self._seen.issuperset(there)
+
+    def _tidy(self) -> None:
+        """Free what dead consumers have left in these lanes: an idle engine does not.
+
+        Some lanes at a time: each takes 0.1 ms.
+        """
+        self._tidy_ns = monotonic_ns() + _TIDY_NS
+        if not self._untidy:
+            self._untidy = sorted(self._seen)
+        some, self._untidy = self._untidy[:_TIDIED_AT_ONCE], self._untidy[_TIDIED_AT_ONCE:]
+        with suppress(TapError, OSError):  # this process may lack what it takes to look
+            for engine, lane in some:
+                sweep_lane(engine, lane)
+            sweep_requests()
 
     def _is_due(self, lane: tuple[str, str]) -> bool:
         later = self._later.get(lane)

@@ -7,19 +7,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..frame import Origin
+from ..frame import Frame
 from ..wire.ledger import Ledger
 from .attachment import Attachment
-
-
-class Gap(NamedTuple):
-    """Events of a lane's stage that are missing behind the last frame of it that was handed out.
-
-    missed: how many.
-    """
-
-    origin: Origin
-    missed: int
 
 
 class Retired(msgspec.Struct, frozen=True):
@@ -27,7 +17,7 @@ class Retired(msgspec.Struct, frozen=True):
 
     ledger: Ledger = Ledger()
     gaps: int = 0
-    final_gaps: tuple[Gap, ...] = ()
+    final_gaps: tuple[Frame, ...] = ()
 
 
 class Rings(NamedTuple):
@@ -40,7 +30,7 @@ class Rings(NamedTuple):
         """Return the same, with ``gone`` among those that are closed."""
         retired = Retired(
             self.retired.ledger + gone.ledger(),
-            self.retired.gaps + gone.reader.gaps,
+            self.retired.gaps + gone.gaps(),
             self.retired.final_gaps + _gaps_behind([gone]),
         )
         return Rings(retired, tuple([each for each in self.attachments if each is not gone]))
@@ -50,11 +40,11 @@ class Rings(NamedTuple):
         for each in self.attachments:
             each.settle()
 
-    def final_gaps(self) -> tuple[Gap, ...]:
-        """Return the gaps behind the last frames, once the accounts are final."""
+    def final_gaps(self) -> tuple[Frame, ...]:
+        """Return what is missing behind the last frames, once the accounts are final."""
         return self.retired.final_gaps + _gaps_behind(self.attachments)
 
 
-def _gaps_behind(attachments: Sequence[Attachment]) -> tuple[Gap, ...]:
-    gaps = [Gap(each.origin, each.final_gap()) for each in attachments]
-    return tuple([gap for gap in gaps if gap.missed])
+def _gaps_behind(attachments: Sequence[Attachment]) -> tuple[Frame, ...]:
+    gaps = [each.final_gap() for each in attachments]
+    return tuple([gap for gap in gaps if gap is not None])

@@ -24,7 +24,6 @@ from .intake import AT_LEAST_ONCE, AT_MOST_ONCE, Intake
 from .iterating import Batches
 from .joining import Following
 from .merge import LAG_NS, Merge
-from .rings import Gap
 from .session_lanes import SessionLanes
 from .stages import Stages
 from .stats import Stats
@@ -162,8 +161,8 @@ class Session(SessionLanes):
         return self._intake.sieves.seen_keys
 
     @property
-    def final_gaps(self) -> tuple[Gap, ...]:
-        """Where events are missing behind the last frame that was handed out: see ``Gap``.
+    def final_gaps(self) -> tuple[Frame, ...]:
+        """Frames without events that say how many are missing behind the last ones: ``missed``.
 
         Known once the session is closed. If it goes on without this consumer, because it is kept,
         the next one is told of what is missing behind the last frame.

@@ -101,7 +101,7 @@ def account(
         redaction_dropped=away.redaction,
         decode_errors=away.decoding,
         bytes=handed_out.bytes,
-        gaps=within_a_word(sum([reader.gaps for reader in readers], start=rings.retired.gaps)),
+        gaps=within_a_word(sum([each.gaps() for each in attachments], start=rings.retired.gaps)),
         split=handed_out.split,
         lag_ns=lag_ns,
         served=min([reader.account.served() for reader in readers], default=1.0),

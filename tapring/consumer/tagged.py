@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from time import time_ns
 from typing import Any
 
 import msgspec
@@ -12,7 +11,6 @@ import msgspec
 from ..ended_by import EndedBy
 from ..frame import Frame, Origin
 from .intake import Intake
-from .rings import Gap
 
 
 class Tagged(msgspec.Struct, frozen=True):
@@ -41,9 +39,8 @@ def tagged(intake: Intake) -> Iterator[Tagged]:
             yield _of(frame.origin, frame.timestamp, None, missed)
         for event in events:
             yield _of(frame.origin, frame.timestamp, event)
-    now = time_ns()
-    for origin, missed in turn.do(partial(_gaps_at_the_end, intake), None, to_close=True) or ():
-        yield _of(origin, now, None, missed)
+    for gap in turn.do(partial(_gaps_at_the_end, intake), None, to_close=True) or ():
+        yield _of(gap.origin, gap.timestamp, None, gap.missed)
 
 
 def _of(origin: Origin, time_ns: int, event: Any, missed: int = 0) -> Tagged:
@@ -63,7 +60,7 @@ def _next(intake: Intake) -> tuple[Frame, int, Iterator[Any]] | None:
     return frame, 0 if resumed else frame.missed, events
 
 
-def _gaps_at_the_end(intake: Intake) -> tuple[Gap, ...]:
+def _gaps_at_the_end(intake: Intake) -> tuple[Frame, ...]:
     rings = intake.merge.rings
     if intake.merge.ended_by == EndedBy.FORK:  # the session stays with the parent
         return ()

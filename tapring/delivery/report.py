@@ -6,7 +6,7 @@ import os
 import platform
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -15,7 +15,7 @@ from .._version import __version__
 from ..consumer.session import Session
 from ..events.redaction import Redactor
 from ..events.selection import Select
-from ..files.meta import CaptureMeta
+from ..files.meta import CaptureMeta, KindName, StageMeta
 from ..files.writing import Sink
 from ..wire import layout
 
@@ -84,6 +84,7 @@ class Report:
             engine=session.engine,
             lanes=list(session.lanes),
             stage=session.stage,
+            stages=_stages(session) if len(session.stages) > 1 else UNSET,
             selection=self.select.describe(),
             redact=[] if redact is None else list(redact.paths),
             redact_regex=redact.regex.pattern if redact and redact.regex else UNSET,
@@ -126,3 +127,11 @@ class Report:
         if session.sample > 1:
             stamped["sample_batches"] = {"one_in": session.sample}
         return stamped
+
+
+def _stages(session: Session) -> dict[str, StageMeta]:
+    """Each stage's kind, as its events are handed out."""
+    return {
+        each.stage: StageMeta(cast(KindName, each.kind), each.dtype)
+        for each in session.lanes_joined
+    }

@@ -47,6 +47,8 @@ class Transfer:
         """
         self._guarded(self._carry)
         self._session.close(handled=self.failure is None)
+        if self.failure is None:
+            self._guarded(self._tell_of_final_gaps)
         self._guarded(lambda: self._sink.close(complete=self.failure is None))
 
     def _carry(self) -> None:
@@ -65,6 +67,11 @@ class Transfer:
                     sink.flush()
                 if tick is not None:
                     tick()
+
+    def _tell_of_final_gaps(self) -> None:
+        if self._session.ended_by != EndedBy.OUTPUT_CLOSED:
+            for gap in self._session.final_gaps:
+                self._sink.write(gap)
 
     def _guarded(self, step: Callable[[], None]) -> None:
         """Do ``step``, and note what ends it early."""

@@ -34,6 +34,7 @@ class CaptureFile:
         self.complete = False
         self.failed = False
         self._good = 0
+        self._unflushed = False  # whether the compressor was given something since its last flush
         self._clock = FlushClock()
 
     @property
@@ -58,6 +59,7 @@ class CaptureFile:
                 self.accepted += events
                 self._settle()
                 return
+            self._unflushed = True
             self._append(self._compressor.compress(data))
             self.accepted += events
         except BaseException as error:
@@ -67,12 +69,12 @@ class CaptureFile:
 
     def tick(self) -> None:
         """Flush the compressor if a flush is due. Raises OSError."""
-        if self.events != self.accepted and self._clock.is_due():
+        if self._unflushed and self._clock.is_due():
             self.flush()
 
     def flush(self) -> None:
         """Make everything written readable, even if this process is killed. Raises OSError."""
-        if self._compressor is not None and self.events != self.accepted:
+        if self._compressor is not None and self._unflushed:
             self._end_with(self._compressor.flush)
 
     def close(self, *, complete: bool) -> None:
@@ -115,6 +117,7 @@ class CaptureFile:
 
     def _settle(self) -> None:
         self._good, self.events = self.size, self.accepted
+        self._unflushed = False
 
     def _cut_back(self, error: BaseException) -> None:
         # Bytes that a compressor has taken but not returned are lost. Without a compressor, an
@@ -124,6 +127,7 @@ class CaptureFile:
             os.ftruncate(self.fd, self._good)
             os.lseek(self.fd, self._good, os.SEEK_SET)
         self.size, self.accepted = self._good, self.events
+        self._unflushed = False
 
 
 class ByteFile:
@@ -141,6 +145,8 @@ class ByteFile:
         it has ``most`` bytes.
         """
         data = self._encode(frame)
+        if not data:
+            return True
         if not self.file.has_room(1 if self._compressed else len(data), most):
             return False
         self.file.write(data, frame.count)

@@ -29,12 +29,15 @@ class Run(NamedTuple):
     """Events in a row.
 
     skipped: the unreadable events before them. time_ns: when all of them came, nanoseconds since
-    the epoch, if the format says so.
+    the epoch, if the format says so. stage: theirs, if an envelope says so. missed: the events
+    before them that the capture lost, if an envelope says so.
     """
 
     events: Any
     skipped: int = 0
     time_ns: int | None = None
+    stage: str = ""
+    missed: int = 0
 
 
 Decoder = Callable[[Any], Any]

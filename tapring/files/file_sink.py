@@ -70,6 +70,7 @@ class FileSink:
         self._writer: FileWriter | None = None
         self._over_at: float | None = None
         self._number = 0
+        self._has_gap = False  # whether the file has a record of events that were lost
         self._early: str | None = None  # the name of the file whose early meta was written
         self._closed = False
         self._begin()
@@ -99,6 +100,8 @@ class FileSink:
             self._end(complete=True)
             writer, before = self._announced(self._begin()), 0
             writer.write(frame, None)
+        if frame.missed and self._contents.envelope is True:
+            self._has_gap = True
         if frame.count:
             self._pace.note(before, frame.timestamp)
             if self._over_at is None and self._rotation and self._rotation.seconds:
@@ -126,6 +129,7 @@ class FileSink:
 
     def _begin(self) -> FileWriter:
         self._pace = PaceWriter()
+        self._has_gap = False
         self._over_at = None
         if self._rotation is None:
             self._writer = self._open_file(self.path)
@@ -169,7 +173,8 @@ class FileSink:
 
     def _finish(self, writer: FileWriter, early: str | None, complete: bool) -> None:
         file = writer.file
-        if not (file.accepted or file.failed) and (self._rotation or not complete):
+        has_any = file.accepted or self._has_gap
+        if not (has_any or file.failed) and (self._rotation or not complete):
             file.discard()
             return
         try:

@@ -16,6 +16,8 @@ from .compression import split_suffix
 FORMATS: Final = ("ndjson", "pretty", "raw", "msgpack", "parquet", "npy")
 FILE_FORMATS: Final = ("parquet", "npy")
 """Formats that need a regular file. The others are bytes that follow one another."""
+ENVELOPED: Final = ("ndjson", "msgpack", "parquet")
+"""Formats that can say of each event where and when it is from."""
 
 _BY_SUFFIX: Final = {
     ".ndjson": "ndjson",
@@ -40,12 +42,21 @@ def format_by_suffix(path: str) -> str | None:
     return _BY_SUFFIX.get(os.path.splitext(plain)[1].lower())
 
 
-def default_format(kind: str | None, *, terminal: bool) -> str:
+def default_format(kind: str | None, *, terminal: bool, envelope: bool = False) -> str:
     """The format if neither an option nor a name says which.
 
     ``kind`` is the stage's; None if it is not known yet.
     """
+    if envelope:
+        return "ndjson"
     return "pretty" if terminal else "raw" if kind == "lines" else "ndjson"
+
+
+def check_envelope(name: str | None) -> None:
+    """Raise ValueError for a format that has no envelope. None is a format not known yet."""
+    if name is not None and name not in ENVELOPED:
+        why = "shows these facts by itself" if name == "pretty" else "has no place for them"
+        raise ValueError(f"--envelope needs --format ndjson, msgpack or parquet; {name} {why}")
 
 
 def unknown_format(name: str) -> ValueError:

@@ -19,9 +19,17 @@ VERSION: Final = 1
 KindName = Literal["lines", "json", "bytes", "array"]
 
 
+class StageMeta(msgspec.Struct, frozen=True):
+    """The events of one stage. dtype: of an ``array`` stage, as ``Array.describe`` writes it."""
+
+    kind: KindName
+    dtype: str = ""
+
+
 class CaptureMeta(msgspec.Struct, frozen=True, kw_only=True):
     """The part of a file's meta that describes the capture. UNSET fields are not written.
 
+    stage, stages: the stage; of a capture of several, the first one, and all of them by name.
     selection: what ``Select.describe`` says. redact, engine_redacts: the paths that the consumer
     and the engine redact. sample, budget, sample_batches: which part of the events was seen.
     summary: the report's facts. versions: of tapring, its protocol, Python and msgspec.
@@ -30,6 +38,7 @@ class CaptureMeta(msgspec.Struct, frozen=True, kw_only=True):
     engine: str = ""
     lanes: list[str] | UnsetType = UNSET
     stage: str = ""
+    stages: dict[str, StageMeta] | UnsetType = UNSET
     selection: dict[str, Any] | UnsetType = UNSET
     redact: list[str] | UnsetType = UNSET
     redact_regex: str | UnsetType = UNSET
@@ -46,7 +55,8 @@ class Meta(CaptureMeta, frozen=True, kw_only=True):
 
     file: the file's name, without its folder. bytes: its size. part: its number in a rotation.
     events: how many it holds, None while it is written. start to pace: see ``pace.Timing``; not
-    known while it is written. dtype: of an ``array`` stage, as ``Array.describe`` writes it.
+    known while it is written. envelope: whether each event is in a record that says where and when
+    it is from. kind, dtype: of the first stage, as in ``StageMeta``.
     """
 
     file: str | UnsetType = UNSET
@@ -62,6 +72,7 @@ class Meta(CaptureMeta, frozen=True, kw_only=True):
     pace: list[tuple[int, int]] | UnsetType = UNSET
     format: str
     compression: str | None = None
+    envelope: bool | UnsetType = UNSET
     kind: KindName
     dtype: str = ""
 

@@ -14,6 +14,7 @@ import msgspec
 
 from ..events.objects import flat
 from ..frame import Frame
+from . import envelope
 from .decoding import OBJECT_DECODERS, Decoder, Run, Unreadable, decode_each, one_line
 from .formats import Encoder
 from .source import Source, load_package
@@ -27,11 +28,31 @@ _pack: Final = msgspec.msgpack.Encoder().encode
 
 def encoder(kind: str) -> Encoder:
     """The encoder for stages of ``kind``."""
-    return _lines if kind == "lines" else _events
+    return lambda frame: b"".join(_packed(frame, kind)) if frame.count else b""
+
+
+def enveloped(frame: Frame) -> bytes:
+    """The encoder for frames of any stages, with the envelope."""
+    if not frame.count:
+        return envelope.as_msgpack(frame, ())
+    return envelope.as_msgpack(frame, _packed(frame, frame.kind.name))
 
 
 def runs(source: Source, kind: str) -> Iterator[Run]:
     """The events of a file, for a stage of ``kind``. Raises RecordingError."""
+    return _object_runs(source, DECODERS[kind])
+
+
+def records(source: Source) -> Iterator[Run]:
+    """The records of a file with the envelope. ``DECODERS`` decode their events.
+
+    Raises RecordingError.
+    """
+    return _object_runs(source, envelope.record_of_object)
+
+
+def _object_runs(source: Source, decode: Decoder) -> Iterator[Run]:
+    """What ``decode`` makes of each object."""
     msgpack = load_package("msgpack", "msgpack", source.path)
     unpacker = msgpack.Unpacker(
         raw=False,
@@ -41,7 +62,6 @@ def runs(source: Source, kind: str) -> Iterator[Run]:
             msgspec.Raw(data) if code == EXT_JSON else msgpack.ExtType(code, data)
         ),
     )
-    decode = _DECODERS[kind]
     fed = 0
     for piece in source.pieces():
         found: list[Any] = []
@@ -58,12 +78,10 @@ def runs(source: Source, kind: str) -> Iterator[Run]:
     source.is_cut = source.is_cut or unpacker.tell() < fed
 
 
-def _lines(frame: Frame) -> bytes:
-    return b"".join(map(_pack_line, frame.events()))
-
-
-def _events(frame: Frame) -> bytes:
-    return b"".join(map(_pack_event, flat(frame.events())))
+def _packed(frame: Frame, kind: str) -> Iterator[bytes]:
+    if kind == "lines":
+        return map(_pack_line, frame.events())
+    return map(_pack_event, flat(frame.events()))
 
 
 def _pack_line(line: bytes) -> bytes:
@@ -88,4 +106,5 @@ def _line_of_object(event: Any) -> bytes:
     raise Unreadable
 
 
-_DECODERS: Final[dict[str, Decoder]] = {**OBJECT_DECODERS, "lines": _line_of_object}
+DECODERS: Final[dict[str, Decoder]] = {**OBJECT_DECODERS, "lines": _line_of_object}
+"""For each kind of stage, the decoder of an event that is a decoded MessagePack object."""

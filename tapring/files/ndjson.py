@@ -9,8 +9,9 @@ from typing import Any, Final
 import msgspec
 
 from ..events.decoding import NOT_DECODED
-from ..events.objects import flat, line_of_object, object_of_blob, object_of_line
+from ..events.objects import flat, line_of_object, object_of_blob, object_of_line, wrapped_line
 from ..frame import Frame
+from . import envelope
 from .decoding import Decoder, Run, Unreadable, blob_of_object, decode_each, json_of_text
 from .formats import Encoder
 from .raw import line_runs
@@ -21,6 +22,7 @@ Texts = Callable[[Frame], Iterable[bytes]]
 
 _decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
+_check: Final = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def encoder(kind: str) -> Encoder:
@@ -36,9 +38,23 @@ def texts_of(kind: str) -> Texts:
     return _TEXTS[kind]
 
 
+def enveloped(frame: Frame) -> bytes:
+    """The encoder for frames of any stages, with the envelope."""
+    if not frame.count:
+        return envelope.as_text(frame, [])
+    if frame.kind.name == "json":
+        return envelope.as_text(frame, _valid_texts(frame))
+    return envelope.as_text(frame, list(texts_of(frame.kind.name)(frame)))
+
+
 def runs(source: Source, kind: str) -> Iterator[Run]:
     """The events of a file, for a stage of ``kind``."""
-    return text_runs(source, _TEXT_DECODERS[kind])
+    return text_runs(source, DECODERS[kind])
+
+
+def records(source: Source) -> Iterator[Run]:
+    """The records of a file with the envelope. ``DECODERS`` decode their events."""
+    return text_runs(source, envelope.record_of_text)
 
 
 def text_runs(source: Source, decode: Decoder) -> Iterator[Run]:
@@ -53,6 +69,28 @@ def _payload(frame: Frame) -> bytes:
 
 def _json_texts(frame: Frame) -> Iterator[bytes]:
     return (line.removesuffix(b"\n") for line in io.BytesIO(frame.payload))
+
+
+def _valid_texts(frame: Frame) -> list[bytes]:
+    """The texts of a ``json`` frame. One that is not JSON becomes the object that holds a line.
+
+    Only a msgspec.Raw can bring such a text into a frame.
+    """
+    texts = list(_json_texts(frame))
+    try:
+        list(map(_check, texts))
+        if not frame.payload.isascii():
+            frame.payload.decode()  # msgspec does not look inside a Raw
+    except NOT_DECODED:
+        return list(map(_valid_text, texts))
+    return texts
+
+
+def _valid_text(text: bytes) -> bytes:
+    try:
+        return bytes(json_of_text(text))
+    except Unreadable:
+        return wrapped_line(text)
 
 
 def _line_texts(frame: Frame) -> Iterator[bytes]:
@@ -82,8 +120,9 @@ def _blob_of_text(text: bytes) -> Any:
         raise Unreadable from None
 
 
-_TEXT_DECODERS: Final[dict[str, Decoder]] = {
+DECODERS: Final[dict[str, Decoder]] = {
     "json": json_of_text,
     "lines": line_of_object,
     "bytes": _blob_of_text,
 }
+"""For each kind of stage, the decoder of an event that is JSON text."""

@@ -46,6 +46,8 @@ class NpyFile:
         """Append a frame; False, with nothing done, if the file would pass ``most`` bytes."""
         count = len(frame.payload) // self._itemsize
         data = frame.payload[: count * self._itemsize]
+        if not count:
+            return True
         if not self.file.has_room(len(data), most):
             return False
         self.file.write(data, count)

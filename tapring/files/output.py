@@ -80,6 +80,7 @@ class StreamSink:
         self._encode = encode
         self._compressor = make_compressor(compression)
         self._waiting = 0
+        self._unflushed = False
         self._clock = FlushClock()
         self._closed = False
 
@@ -89,20 +90,24 @@ class StreamSink:
         if self._compressor is None:
             self._put(data, frame.count)
             return
+        if not data:
+            return
+        self._unflushed = True
         self._put(self._compressor.compress(data), 0)
         self._waiting += frame.count
         self.tick()
 
     def tick(self) -> None:
         """Flush the compressor if a flush is due. Raises OSError."""
-        if self._waiting and self._clock.is_due():
+        if self._unflushed and self._clock.is_due():
             self.flush()
 
     def flush(self) -> None:
         """Write what the compressor holds. Raises OSError."""
-        if self._compressor is not None and self._waiting:
+        if self._compressor is not None and self._unflushed:
             self._put(self._compressor.flush(), self._waiting)
             self._waiting = 0
+            self._unflushed = False
 
     def close(self, *, complete: bool = True) -> None:
         """End the compressed stream, and close; standard output stays open. Raises OSError."""

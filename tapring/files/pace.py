@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Final
 
 import msgspec
 
+from .rfc3339 import text_of
+
 MAX_POINTS: Final = 4096  # 60 kB of JSON; one point in 75 ms for the longest capture by default
-_NS: Final = 1_000_000_000
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -103,7 +103,4 @@ class Pace:
 
 
 def _iso(ns: int | None) -> str | None:
-    if ns is None:
-        return None
-    seconds, rest = divmod(ns, _NS)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+    return None if ns is None else text_of(ns)

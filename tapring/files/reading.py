@@ -8,44 +8,68 @@ format makes runs of them: events in a row, and how many before them could not b
 ``Recording.batches`` cuts the runs at the points of the recorded pace. The file of a killed
 capture ends in the middle of an event or of a compressed stream: that is not damage, and all
 whole events before it are read.
+
+With an envelope, the runs are of records, and ``envelope.unwrapped`` makes runs of events of them,
+each of one stage. Without a meta, nothing says which stages a file has until all of it was read:
+a regular file is read once for that, and a pipe must have no stages but those of its first record
+and those that ``choose`` named.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
 
 from msgspec import UNSET
 
 from ..errors import RecordingError
 from ..events.kinds import Array, Kind, kind_from
 from . import journal, msgpack, ndjson, npy, parquet, raw
-from .decoding import RECORDS, Run
-from .formats import FILE_FORMATS
+from .decoding import RECORDS, Decoder, Run, Unreadable
+from .envelope import unwrapped
+from .formats import ENVELOPED, FILE_FORMATS
 from .formats import FORMATS as CAPTURED
-from .meta import Meta, read_meta
+from .meta import KindName, Meta, StageMeta, read_meta
 from .pace import Pace
 from .source import STDIN, Name, Source, is_regular_file
 
-__all__ = ["FORMATS", "STDIN", "Recording", "open_recording"]
+__all__ = ["FORMATS", "STDIN", "Batch", "Recording", "open_recording"]
 
 FORMATS: Final = tuple(each for each in CAPTURED if each != "pretty")
 _STAGES: Final = {"json": "decoded", "lines": "raw", "bytes": "blobs", "array": "records"}
-_KINDS: Final = {"raw": "lines", "npy": "array"}  # of a file without a meta
+_KINDS: Final[dict[str, KindName]] = {"raw": "lines", "npy": "array"}  # of a file without a meta
+
+
+class Batch(NamedTuple):
+    """Events of one stage. offset_ns: nanoseconds after the start, None without a pace."""
+
+    offset_ns: int | None
+    stage: str
+    events: Any
 
 
 class Recording:
     """A recorded file: what it says of itself, and its events, as often as they are asked for.
 
-    kind, dtype: of the stage (``make_kind`` makes its kind). events: how many the file holds
+    stages: the kind and dtype of each stage to which its events can be offered (``make_kinds``
+    makes the kinds). stage, kind, dtype: those of the first one. events: how many the file holds
     according to its meta, or None. start_ns: when it began, in nanoseconds since the epoch, or
-    None. note: how it differs from the stage that was captured, or "". read, skipped: events so
-    far that were returned, and that could not be read. complete: False once the end turned out
-    to be missing.
+    None. note: how it differs from the stages that were captured, or "". is_enveloped: whether
+    each event says where and when it is from. read, skipped, missed: events so far that were
+    returned, that could not be read, and that the capture lost, as far as the file says so.
+    complete: False once the end turned out to be missing.
     """
 
     def __init__(
-        self, path: str, name: Name, format_: str, meta: Meta | None, *, is_journal: bool
+        self,
+        path: str,
+        name: Name,
+        format_: str,
+        meta: Meta | None,
+        *,
+        is_journal: bool,
+        is_regular: bool,
     ) -> None:
         self.path = path
         self.format = format_
@@ -55,63 +79,179 @@ class Recording:
         self.pace = Pace(meta.pace or () if meta else ())
         self.read = 0
         self.skipped = 0
+        self.missed = 0
         self.complete = not name.is_part
         self.note = ""
         self._name = name
         self._is_journal = is_journal
-        captured = meta.kind if meta else _KINDS.get(format_, "json")
-        self.stage = (meta.stage if meta else "") or _STAGES[captured]
-        self.kind, self.dtype = captured, ""
-        if "array" in (captured, _KINDS.get(format_)):
-            self._settle_array(meta)
+        self._pipe = None if is_regular else Source(path, name)
+        self.is_enveloped = self._has_envelope(meta)
+        # Whether nothing but the records says which stages there are, and whether choose did.
+        self._is_open = self.is_enveloped and not (meta and (meta.stages or meta.stage))
+        self._chosen = False
+        self._offered_as: dict[str, str] = {}
+        self.stages: dict[str, StageMeta] = {}
+        self._settle(meta)
+
+    @property
+    def stage(self) -> str:
+        """Its first stage."""
+        return next(iter(self.stages))
+
+    @property
+    def kind(self) -> str:
+        """The kind of its first stage."""
+        return self.stages[self.stage].kind
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of its first stage, or ""."""
+        return self.stages[self.stage].dtype
 
     @property
     def has_pace(self) -> bool:
         """Whether the file tells when its events came."""
-        return bool(self.pace) or self._is_journal or self.format == "parquet"
+        timed = self._is_journal or self.format == "parquet" or self.is_enveloped
+        return bool(self.pace) or timed
 
     def make_kind(self) -> Kind:
-        """The kind of a stage to which the events can be offered. Raises RecordingError."""
+        """The kind of its first stage. Raises RecordingError."""
+        return self.make_kinds()[self.stage]
+
+    def make_kinds(self) -> dict[str, Kind]:
+        """The kinds of the stages to which the events can be offered. Raises RecordingError."""
         try:
-            return kind_from(self.kind, self.dtype)
+            return {name: kind_from(each.kind, each.dtype) for name, each in self.stages.items()}
         except ValueError as error:
             raise RecordingError(f"{self.path}: {error}") from None
 
-    def batches(self, max_events: int = 64) -> Iterator[tuple[int | None, Any]]:
-        """Pairs until the end: nanoseconds after the start (None without a pace), and events.
+    def choose(self, names: Sequence[str]) -> None:
+        """Read only the events of the stages ``names``.
 
-        Events are a list of at most ``max_events`` ``bytes`` (lines, blobs) or ``msgspec.Raw``
-        (json), or an array of at most ``RECORDS``. Raises RecordingError if the file is damaged,
-        after the events before the damage.
+        A file of one stage is read as if its stage had the name. Raises RecordingError for a stage
+        that the file does not have.
+        """
+        if self._is_open:
+            self._offer(dict.fromkeys(names, StageMeta("json")))
+        elif len(self.stages) == len(names) == 1:
+            self._offered_as = dict.fromkeys(self._offered_as, names[0])
+            self.stages = {names[0]: self.stages[self.stage]}
+            return
+        elif unknown := [name for name in names if name not in self.stages]:
+            raise RecordingError(
+                f"{self.path} has no stage {unknown[0]}. It has {', '.join(self.stages)}"
+            )
+        else:
+            self._offer({name: self.stages[name] for name in self.stages if name in names})
+        self.events = None
+        self._chosen = True
+
+    def batches(self, max_events: int = 64) -> Iterator[Batch]:
+        """The events until the end, at most ``max_events`` at a time.
+
+        Events are a list of ``bytes`` (lines, blobs) or ``msgspec.Raw`` (json), or an array of at
+        most ``RECORDS``. Raises RecordingError if the file is damaged, after the events before the
+        damage.
         """
         longest = RECORDS if self.kind == "array" else max_events
-        source = Source(self.path, self._name)
+        source = self._pipe or Source(self.path, self._name)
         position, start_ns, latest = 0, None, 0
         for run in self._runs(source):
             self.skipped += run.skipped
+            self.missed += run.missed
             self.read += len(run.events)
+            stage = self._offered_as[run.stage] if self.is_enveloped and run.stage else self.stage
             if run.time_ns is None:
-                yield from self._cut(run.events, position + run.skipped, longest)
+                for offset_ns, events in self._cut(run.events, position + run.skipped, longest):
+                    yield Batch(offset_ns, stage, events)
             else:
                 if start_ns is None:
                     self.start_ns = start_ns = run.time_ns
                 latest = max(latest, run.time_ns - start_ns)
                 for at in range(0, len(run.events), longest):
-                    yield latest, run.events[at : at + longest]
+                    yield Batch(latest, stage, run.events[at : at + longest])
             position += run.skipped + len(run.events)
         self.complete = self.complete and not source.is_cut
 
-    def _settle_array(self, meta: Meta | None) -> None:
+    def _settle(self, meta: Meta | None) -> None:
+        """Find out which stages there are."""
+        if self._is_open:
+            self._offer(dict.fromkeys(self._stages_in_records(), StageMeta("json")))
+            return
+        captured: KindName = meta.kind if meta else _KINDS.get(self.format, "json")
+        stage = (meta.stage if meta else "") or _STAGES[captured]
+        stages = {stage: StageMeta(captured, meta.dtype if meta else "")}
+        if self.is_enveloped and meta and meta.stages:
+            stages = meta.stages
+        self._offer({name: self._settled(name, each) for name, each in stages.items()})
+
+    def _offer(self, stages: dict[str, StageMeta]) -> None:
+        self.stages = stages
+        self._offered_as = {name: name for name in stages}
+
+    def _settled(self, name: str, captured: StageMeta) -> StageMeta:
+        """The stage to which the events of a captured stage can be offered, as the file has it."""
         if self.format == "npy":
             header = npy.NpyHeader.of(Source(self.path, self._name))
-            self.kind, self.dtype = "array", header.description
-        elif self.format == "raw":
-            self.dtype = meta.dtype if meta else ""
-        else:
-            self.kind = "json"
-            self.note = (
-                f"the records of stage {self.stage} were written as JSON, so it is a json stage now"
-            )
+            return StageMeta("array", header.description)
+        if captured.kind != "array":
+            return StageMeta(captured.kind)
+        if self.format == "raw":
+            return captured
+        self.note += "; " if self.note else ""
+        self.note += f"the records of stage {name} were written as JSON, so it is a json stage now"
+        return StageMeta("json")
+
+    def _has_envelope(self, meta: Meta | None) -> bool:
+        if self.format not in ENVELOPED:
+            return False
+        if meta is not None:
+            return meta.envelope is True
+        return self._first_stage() is not None
+
+    def _stages_in_records(self) -> Sequence[str]:
+        """The stages of all records; of a pipe, that of the first one."""
+        if self._pipe is not None:
+            return [self._first_stage() or ""]
+        found: dict[str, None] = {}
+        with suppress(RecordingError):  # is raised again when the events before it were read
+            for run in self._records(Source(self.path, self._name)):
+                origins = [record.origin for record in run.events]
+                found |= dict.fromkeys(each.stage for each in origins if each is not None)
+        return list(found)
+
+    def _first_stage(self) -> str | None:
+        """The stage of the first record; None if the file begins with something else."""
+        if self._pipe is not None:
+            return self._pipe.peek(lambda ahead: _stage_of_first(self._records(ahead)))
+        with suppress(RecordingError):  # is raised again when the events are read
+            return _stage_of_first(self._records(Source(self.path, self._name)))
+        return None
+
+    def _records(self, source: Source) -> Iterator[Run]:
+        records: Iterator[Run] = self._module().records(source)
+        return records
+
+    def _module(self) -> Any:
+        """The module that reads the records of an envelope and decodes their events."""
+        if self._is_journal:
+            return journal
+        return {"ndjson": ndjson, "msgpack": msgpack, "parquet": parquet}[self.format]
+
+    def _decoder_of(self, stage: str) -> Decoder | None:
+        """The decoder for a stage in a record; None if the stage was not chosen."""
+        offered = self._offered_as.get(stage)
+        if offered is not None:
+            decoder: Decoder = self._module().DECODERS[self.stages[offered].kind]
+            return decoder
+        if self._chosen:
+            return None
+        if self._pipe is None or not self._is_open:
+            raise Unreadable
+        raise RecordingError(
+            f"{self.path} has events of a second stage, {stage}, which cannot be known before they "
+            f"come. Name all stages: --stage {','.join(self.stages)},{stage}"
+        )
 
     def _cut(self, events: Any, position: int, longest: int) -> Iterator[tuple[int | None, Any]]:
         """Cut a run at the points of the pace. ``position`` is the index of its first event."""
@@ -127,6 +267,8 @@ class Recording:
             at = end
 
     def _runs(self, source: Source) -> Iterator[Run]:
+        if self.is_enveloped:
+            return unwrapped(self._records(source), self._decoder_of)
         if self._is_journal:
             return journal.runs(source, self.kind)
         if self.format == "ndjson" or (self.format == "raw" and self.kind == "json"):
@@ -172,6 +314,16 @@ def open_recording(path: str, format_: str | None = None) -> Recording:
             f"Capture with --format msgpack or ndjson"
         )
     is_journal = format_ in (None, "parquet") and name.is_journal(captured)
-    recording = Recording(path, name, chosen, meta, is_journal=is_journal)
-    recording.make_kind()
+    recording = Recording(path, name, chosen, meta, is_journal=is_journal, is_regular=regular)
+    recording.make_kinds()
     return recording
+
+
+def _stage_of_first(runs: Iterator[Run]) -> str | None:
+    """The stage of the first record; None if something else comes first."""
+    for run in runs:
+        if run.skipped:
+            return None
+        for record in run.events:
+            return None if record.origin is None else record.origin.stage
+    return None

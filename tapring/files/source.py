@@ -7,9 +7,9 @@ import os
 import re
 import select
 import stat
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from importlib import import_module
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from ..errors import RecordingError, suggest
 from ..ready import wait_until_ready
@@ -17,6 +17,7 @@ from .compression import READ_BYTES, DamagedStreamError, decompressed, need, spl
 from .formats import format_by_suffix
 from .part import JOURNAL, PART
 
+T = TypeVar("T")
 STDIN: Final = "-"
 PIECE_BYTES: Final = 1 << 18
 _PART: Final = re.compile(rf"{re.escape(PART)}(\.\d+)?$")
@@ -61,9 +62,28 @@ class Source:
         self.path = path
         self.is_cut = name.is_part
         self._compression = name.compression
+        self._seen: list[bytes] = []
+        self._unseen: Iterator[bytes] | None = None
 
     def pieces(self) -> Iterator[bytes]:
         """The whole file, piece by piece. Raises RecordingError if it cannot be read."""
+        seen, self._seen = self._seen, []
+        unseen, self._unseen = self._unseen, None
+        yield from seen
+        yield from self._read() if unseen is None else unseen
+
+    def peek(self, look: Callable[[Source], T]) -> T:
+        """What ``look`` returns. It may read some pieces, and ``pieces`` begins with them again.
+
+        This is for a pipe, too, which cannot be read twice.
+        """
+        seen: list[bytes] = []
+        unseen = self.pieces()
+        result = look(_Ahead(self, seen, unseen))
+        self._seen, self._unseen = seen, unseen
+        return result
+
+    def _read(self) -> Iterator[bytes]:
         try:
             # io.FileIO, unlike open(), hands on a pipe's bytes as they come.
             file = io.FileIO(0 if self.path == STDIN else self.path, closefd=self.path != STDIN)
@@ -92,6 +112,21 @@ class Source:
         except DamagedStreamError as error:
             raise self.damaged(error) from None
         self.is_cut = self.is_cut or ends_early
+
+
+class _Ahead(Source):
+    """A source whose pieces are kept as they are read, and whose end changes nothing."""
+
+    def __init__(self, source: Source, seen: list[bytes], unseen: Iterator[bytes]) -> None:
+        self.path = source.path
+        self.is_cut = source.is_cut
+        self._kept = seen
+        self._rest = unseen
+
+    def pieces(self) -> Iterator[bytes]:
+        for piece in self._rest:  # not "yield from", which would close the rest with this
+            self._kept.append(piece)
+            yield piece
 
 
 def is_regular_file(path: str) -> bool:

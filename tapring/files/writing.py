@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
 
 import msgspec
+from msgspec import UNSET
 
 from ..events.kinds import Array
 from ..frame import Frame
@@ -22,6 +23,7 @@ from .formats import (
     FILE_FORMATS,
     FORMATS,
     Encoder,
+    check_envelope,
     default_format,
     format_by_suffix,
     unknown_format,
@@ -102,28 +104,32 @@ def open_sink(
     look: Look = PLAIN,
     rotation: Rotation | None = None,
     describe: Callable[[], CaptureMeta] = CaptureMeta,
+    envelope: bool = False,
 ) -> Sink:
     """The sink for a capture of a stage of ``kind`` (and numpy ``dtype``) into ``path``.
 
     If ``format_`` is None, ``format_of`` finds it. ``look`` is for the format pretty; its colours
-    are for a terminal only. ``describe`` is called for each meta of a file.
+    are for a terminal only. ``describe`` is called for each meta of a file. With ``envelope``,
+    each event says where and when it is from; its frames may be of several stages, and ``kind``
+    and ``dtype`` are those of the first.
     Raises what ``check_output`` raises, and FileExistsError if another capture is writing the
     file.
     """
-    check_output(path, format_, rotation)
+    check_output(path, format_, rotation, envelope=envelope)
     compression = split_suffix(path)[1]
     place = None if path == STDOUT else resolve(path)
     if place is None:
         output = Output(path)
-        name = format_of(path, format_, kind, output.is_terminal)
+        name = format_of(path, format_, kind, output.is_terminal, envelope=envelope)
         look = msgspec.structs.replace(look, colour=look.colour and output.is_terminal)
-        encode = make_encoder(name, kind, look)
+        encode = make_encoder(name, kind, look, envelope=envelope)
         return StreamSink(output, name, encode, compression)
-    name = format_of(path, format_, kind, terminal=False)
+    name = format_of(path, format_, kind, terminal=False, envelope=envelope)
     contents = Meta(
         tapring_capture=VERSION,
         format=name,
         compression=compression,
+        envelope=envelope or UNSET,
         kind=cast(KindName, kind),
         dtype="" if dtype is None else Array(dtype).describe(),
     )
@@ -131,19 +137,21 @@ def open_sink(
     return FileSink(
         place,
         contents,
-        _opener(name, kind, dtype, compression, look),
+        _opener(name, kind, dtype, compression, look, envelope),
         rotation=rotation,
         describe=describe,
         folder=folder if os.path.realpath(folder) == os.path.dirname(place) else None,
     )
 
 
-def make_encoder(name: str, kind: str, look: Look = PLAIN) -> Encoder:
-    """The encoder of the format ``name`` for stages of ``kind``.
+def make_encoder(name: str, kind: str, look: Look = PLAIN, *, envelope: bool = False) -> Encoder:
+    """The encoder of the format ``name`` for stages of ``kind``; with ``envelope``, for any stages.
 
-    ``look`` is for the format pretty. Raises ValueError for an unknown name,
-    and for a format that needs a file.
+    ``look`` is for the format pretty. Raises ValueError for an unknown name, for a format that
+    needs a file, and for one that has no envelope.
     """
+    if envelope:
+        return _enveloping_encoder(name)
     if name == "pretty":
         return Pretty(look)
     if name == "raw":
@@ -152,17 +160,28 @@ def make_encoder(name: str, kind: str, look: Look = PLAIN) -> Encoder:
         return ndjson.encoder(kind)
     if name == "msgpack":
         return msgpack.encoder(kind)
-    if name in FILE_FORMATS:
-        raise ValueError(f"{name} needs a file to write to, such as -o events.{name}")
-    raise unknown_format(name)
+    raise _without_encoder(name)
 
 
-def format_of(path: str, format_: str | None, kind: str | None, terminal: bool) -> str:
+def format_of(
+    path: str,
+    format_: str | None,
+    kind: str | None,
+    terminal: bool,
+    *,
+    envelope: bool = False,
+) -> str:
     """The format for ``path``: the one asked for, or by its suffix, or by terminal and kind."""
-    return format_ or format_by_suffix(path) or default_format(kind, terminal=terminal)
+    return (
+        format_
+        or format_by_suffix(path)
+        or default_format(kind, terminal=terminal, envelope=envelope)
+    )
 
 
-def check_output(path: str, format_: str | None, rotation: Rotation | None = None) -> None:
+def check_output(
+    path: str, format_: str | None, rotation: Rotation | None = None, *, envelope: bool = False
+) -> None:
     """Check that a capture can go to ``path``, as far as that is known before it begins.
 
     Raises ValueError for options that cannot be combined and for a missing package, and OSError
@@ -171,6 +190,8 @@ def check_output(path: str, format_: str | None, rotation: Rotation | None = Non
     if format_ is not None and format_ not in FORMATS:
         raise unknown_format(format_)
     name = format_ or format_by_suffix(path)
+    if envelope:
+        check_envelope(name)
     _check_suffix(path, format_)
     place = None if path == STDOUT else resolve(path)
     if place is None:
@@ -226,13 +247,29 @@ def _check_place(path: str, place: str) -> None:
             raise PermissionError(errno.EACCES, reason, each)
 
 
+def _enveloping_encoder(name: str) -> Encoder:
+    check_envelope(name)
+    if name == "ndjson":
+        return ndjson.enveloped
+    if name == "msgpack":
+        return msgpack.enveloped
+    raise _without_encoder(name)
+
+
+def _without_encoder(name: str) -> ValueError:
+    if name in FILE_FORMATS:
+        return ValueError(f"{name} needs a file to write to, such as -o events.{name}")
+    return unknown_format(name)
+
+
 def _opener(
-    name: str, kind: str, dtype: Any, compression: str | None, look: Look
+    name: str, kind: str, dtype: Any, compression: str | None, look: Look, envelope: bool
 ) -> Callable[[str], FileWriter]:
     if name == "parquet":
-        return lambda path: ParquetFile(path, kind)
+        return lambda path: ParquetFile(path, kind, envelope=envelope)
     if name == "npy":
         npy.check_kind(kind)
         return lambda path: npy.NpyFile(path, dtype)
-    encode = make_encoder(name, kind, msgspec.structs.replace(look, colour=False))
+    plain = msgspec.structs.replace(look, colour=False)
+    encode = make_encoder(name, kind, plain, envelope=envelope)
     return lambda path: ByteFile(path, encode, compression)

@@ -54,6 +54,12 @@ def sweep(
     removed: list[Removed] = []
     for name, lane in lanes_of(engine):
         removed += sweep_lane(name, lane, dry_run=dry_run, own=own, patience_s=patience_s)
+    return removed + sweep_requests(dry_run=dry_run, own=own)
+
+
+def sweep_requests(*, dry_run: bool = False, own: bool = False) -> list[Removed]:
+    """Remove the standing requests of dead consumers. Raises SharedMemoryFull."""
+    removed = []
     for request in request_names():
         if not own or is_own(request):
             removed += _sweep_request(request, dry_run, own)

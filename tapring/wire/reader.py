@@ -176,10 +176,10 @@ class Reader(RingEnd):
 
     def next_time_ns(self) -> int | None:
         """Return the time of the frame that ``take`` would return, or None."""
-        if self.is_empty():
+        end = self._end
+        if end == self._tail and not self._look_again():
             return None
-        start = _SLOTS + (self._end % self._slots << self._shift)
-        time_ns: int = unpack_time(self._data, start)[1]
+        time_ns: int = unpack_time(self._data, _SLOTS + (end % self._slots << self._shift))[1]
         return time_ns
 
     def glimpse_time_ns(self) -> int | None:
@@ -220,13 +220,16 @@ class Reader(RingEnd):
         self._abandoned += events
         self.page[layout.ABANDONED] = self._abandoned
 
-    def note_final_gap(self, lost: int | None = None) -> bool:
-        """Count a gap behind the last frame, if there is one. Call it when no more will be taken.
+    def gap_behind(self, lost: int) -> int:
+        """Return how many events are missing behind what was taken, if ``lost`` are in all."""
+        return max(0, lost - self._missed) if not lost >> 63 else 0
 
-        lost: how many events the producer lost in all; by default, as its counters say now.
+    def note_final_gap(self) -> bool:
+        """Count a gap behind the last frame, if there is one. Call it once everything was taken.
+
         Returns whether there was one. Raises RingCorrupt if the producer's counters are impossible.
         """
-        lost = self.account.ledger().lost if lost is None else lost
+        lost = self.account.ledger().lost
         if lost <= self._missed:
             return False
         if lost >> 63:

@@ -1,6 +1,9 @@
 """A clock that tests set, and recordings that need no file."""
 
 from types import SimpleNamespace
+from typing import Any
+
+from tapring.files.meta import StageMeta
 
 
 class Clock:
@@ -18,15 +21,17 @@ class Clock:
         self.now += round(seconds * 1e9)
 
 
-def recorded(*batches: tuple[int | None, int], start_ns: int | None = None):
+def recorded(
+    *batches: tuple[int | None, int], start_ns: int | None = None, stage: str = "raw"
+) -> Any:
     """A recording whose batches are (offset, number of events)."""
     return SimpleNamespace(
         path="events",
         format="ndjson",
-        stage="raw",
+        stages={stage: StageMeta("lines")},
         skipped=0,
         start_ns=start_ns,
-        batches=lambda: iter([(offset, [b"x"] * count) for offset, count in batches]),
+        batches=lambda: iter([(offset, stage, [b"x"] * count) for offset, count in batches]),
     )
 
 

@@ -5,7 +5,7 @@ from tests.adapters.played import recorded
 
 
 def due(*recordings) -> list[int | None]:
-    return [due_ns for _, due_ns, _ in due_times(recordings)]
+    return [due_ns for due_ns, _, _ in due_times(recordings)]
 
 
 def test_a_next_file_comes_at_its_distance_from_the_one_before_it() -> None:

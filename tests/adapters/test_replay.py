@@ -11,6 +11,7 @@ import tapring
 from tapring.adapters.pace import due_times
 from tapring.adapters.replay import LINGER_S, Replay, default_name, stages_of
 from tapring.errors import RecordingError
+from tapring.files.meta import StageMeta
 from tapring.files.reading import open_recording
 from tests.adapters.played import Clock, Unwatched, recorded
 
@@ -23,7 +24,7 @@ def test_files_of_two_kinds_go_to_two_stages_or_are_refused(tmp_path) -> None:
         "raw": "lines",
         "decoded": "json",
     }
-    recordings[0].stage = "decoded"
+    recordings[0].choose(["decoded"])
     with pytest.raises(RecordingError, match="of different kinds"):
         stages_of(recordings)
 
@@ -93,7 +94,7 @@ def test_no_event_comes_before_it_is_due_or_much_later(steps, speed, look_ns) ->
     clock.look_ns = look_ns
     show = lambda _stage, _events: seen.append(clock.now)  # noqa: E731
     Replay(Unwatched(), recordings, speed=speed, clock=clock, sleep=clock.sleep, shown=show).run()
-    deadlines = [(due_ns or 0) / speed for _, due_ns, _ in due_times(recordings)]
+    deadlines = [(due_ns or 0) / speed for due_ns, _, _ in due_times(recordings)]
     began = 1_000_000 + look_ns
     assert all(
         -2 <= at - began - deadline <= 3 * look_ns * (1 + len(seen)) + 2
@@ -155,10 +156,25 @@ def test_a_kept_session_is_given_time_for_its_next_reader(name, comes) -> None:
 def test_events_of_a_stage_that_no_session_reads_are_played_and_not_watched(name) -> None:
     stages = {"other": "lines"}
     with tapring.Tap(name, stages=stages) as tap, tapring.capture(name, stage="other") as session:
-        read, unread = recorded((None, 2)), recorded((None, 3))
-        read.stage = "other"
+        read, unread = recorded((None, 2), stage="other"), recorded((None, 3))
         replay = Replay(tap, [read, unread], speed=None, sleep=lambda _: None)
         assert replay.run() == "end"
         assert (replay.events, replay.watched) == (5, 2)
         tap.close()
         assert list(session) == [b"x"] * 2
+
+
+def test_a_replay_that_waits_begins_once_each_of_its_stages_is_watched() -> None:
+    seen: list[tuple[str, ...]] = [(), ("raw",), ("decoded",), ("raw", "decoded"), ()]
+    asked: list[tuple[str, ...]] = []
+
+    def snapshot() -> SimpleNamespace:
+        asked.append(watched := seen[len(asked)])
+        return SimpleNamespace(watches=watched.__contains__)
+
+    recording = recorded((None, 2))
+    recording.stages |= {"decoded": StageMeta("json")}
+    tap = SimpleNamespace(snapshot=snapshot, active_sessions=0)
+    replay = Replay(tap, [recording], wait=True, sleep=lambda _: None)
+    assert replay.run() == "end"
+    assert (asked, replay.events, replay.watched) == (seen, 2, 0)

@@ -42,6 +42,35 @@ def test_expand_means_pretty() -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "written"),
+    [
+        ([], (None, False)),
+        (["--envelope"], ("ndjson", True)),
+        (["--envelope", "-o", "x.parquet"], ("parquet", True)),
+        (["--stage", "raw,decoded"], ("ndjson", True)),
+        (["--stage", "*", "-o", "x.msgpack.gz"], ("msgpack", True)),
+        (["--stage", "*", "--format", "pretty"], ("pretty", False)),
+        (["--stage", "*", "--expand"], ("pretty", False)),
+        (["--stage", "raw", "-o", "x.log"], ("raw", False)),
+    ],
+)
+def test_events_of_several_stages_are_written_in_envelopes(arguments, written) -> None:
+    assert given(*arguments).written == written
+
+
+@pytest.mark.parametrize("file", ["--format=raw", "-ox.npy", "-ox.log"])
+def test_a_format_that_cannot_say_which_stage_an_event_is_from_is_refused(file) -> None:
+    with pytest.raises(click.UsageError, match="cannot say which stage an event is from"):
+        given("--stage", "raw, decoded", file).written
+
+
+def test_stages_are_named_one_by_one_or_all_at_once() -> None:
+    assert given().stages == ("decoded",)
+    assert given("--stage", "raw, decoded").stages == ("raw", "decoded")
+    assert given("--stage", "*").stages == ("*",)
+
+
+@pytest.mark.parametrize(
     ("address", "arguments", "said"),
     [
         ("shop:1", ["--session", "2"], "ADDRESS names session 1 and --session names session 2"),

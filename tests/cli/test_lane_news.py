@@ -36,6 +36,19 @@ def test_a_lane_that_cannot_be_read_at_first_is_said_though_the_capture_began_so
     assert list(LaneNews().lines(Stats(lanes_refused=(refused,))))
 
 
+def test_a_lane_is_spoken_of_once_for_all_its_stages() -> None:
+    news = LaneNews()
+    of_two = [LaneJoined("shop", "b", 7, n, 0, False, True, stage=f"{n}") for n in range(2)]
+    ends = [LaneEnded("shop", "b", 7, EndedBy.ENGINE_EXIT, 0, f"{n}") for n in range(2)]
+    said = list(news.lines(Stats(lanes_joined=tuple(of_two[:1]))))
+    said += news.lines(Stats(lanes_joined=tuple(of_two), lanes_ended=tuple(ends)))
+    assert said == ["lane b of shop (pid 7) joined", "lane b of shop (pid 7) exited"]
+    refused = LaneRefused("shop", "b", "full", "it is full", "decoded")
+    assert list(news.lines(Stats(lanes_refused=(refused,)))) == [
+        "stage decoded of lane b is not read: it is full"
+    ]
+
+
 def test_of_a_crowd_the_first_few_are_named() -> None:
     lanes = tuple(joined(f"{n:08x}") for n in range(64))
     lines = list(LaneNews().lines(Stats(lanes_joined=lanes)))

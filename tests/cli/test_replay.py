@@ -5,11 +5,13 @@ import gzip
 import json
 import os
 import pty
+import re
 import signal
 import struct
 import subprocess
 import sys
 import termios
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from tapring.files.meta import CaptureMeta
 from tapring.files.writing import open_sink
 from tapring.shm.segment import names
 from tests.cli.running import error_of
+from tests.files.enveloped import fixed, written
 
 REPLAY = [sys.executable, "-m", "tapring", "replay"]
 POINT = np.dtype([("n", "i4"), ("x", "f8")])
@@ -204,6 +207,90 @@ def test_a_stage_of_ones_own_choice_is_offered_to(name, tmp_path) -> None:
     assert started.summary["ended_by"] == "limit"
 
 
+@pytest.mark.parametrize("ending", ["ndjson.gz", "msgpack", "parquet"])
+def test_each_event_of_several_stages_is_offered_to_its_own(ending, name, tmp_path) -> None:
+    path = tmp_path / f"events.{ending}"
+    written(path, [*fixed(raw=2, decoded=3), *fixed(blobs=4)])
+    options = ("--name", name, "--fast", "--wait", "--no-print", "--summary", "json")
+    found: dict[str, list] = {}
+    with subprocess.Popen([*REPLAY, str(path), *options], stderr=-1) as process:
+        with ExitStack() as stack:
+            sessions = {
+                stage: stack.enter_context(tapring.capture(name, stage=stage, wait=30))
+                for stage in ("raw", "decoded", "blobs", "points")
+            }
+            found = {stage: frames_of(session) for stage, session in sessions.items()}
+        waiting, noted, line = process.stderr.read().decode().splitlines()
+    line_of_json = b'{"a":1}' if ending == "parquet" else b'{"a":  1}\r'
+    assert found == {
+        "raw": [b"plain", line_of_json, b"\xff"] * 2,
+        "decoded": [{"n": 1}, None, {}, [2]] * 2,
+        "blobs": [b"\x00"] * 2,
+        "points": [{"n": 1, "x": 0.5}] * 2,
+    }
+    assert waiting == (
+        "tapring: waiting until a session watches each of the stages raw, decoded, blobs, points; "
+        "--stage plays fewer"
+    )
+    assert "the records of stage points were written as JSON" in noted
+    summary = json.loads(line)["tapring_replay"]
+    assert summary["stages"] == ["raw", "decoded", "blobs", "points"]
+    assert (summary["events"], summary["watched"], summary["missed"]) == (18, 18, 9)
+
+
+def test_only_the_stages_that_were_named_are_replayed_in_the_order_of_the_file(
+    name, run_cli, tmp_path
+) -> None:
+    path = tmp_path / "events.ndjson"
+    written(path, [*fixed(raw=2, decoded=3), *fixed()])
+    for options in (["--stage", "blobs,raw"], ["--stage", "blobs", "--stage", "raw"]):
+        result = run_cli("replay", str(path), "--name", name, *options)
+        lines = b'plain\n{"a":  1}\r\n\xff\n{"base64":"AA=="}\n'
+        assert (result.returncode, result.stdout) == (0, lines * 2)
+        assert b"8 events of" in result.stderr
+        assert result.stderr.endswith(b"0 watched; the capture had missed 2\n")
+    said = error_of(run_cli("replay", str(path), "--name", name, "--stage", "raw,own"), 3)
+    assert "has no stage own. It has raw, decoded, blobs, points" in said
+
+
+def test_records_on_standard_input_are_played_if_their_stages_are_known(
+    name, run_cli, tmp_path
+) -> None:
+    written(tmp_path / "events.ndjson", fixed(decoded=3))
+    records = (tmp_path / "events.ndjson").read_bytes()
+    command = ("replay", "-", "--format", "ndjson", "--name", name, "--summary", "json")
+    played = run_cli(*command, "--stage", "decoded,blobs", input=records)
+    assert (played.returncode, played.stdout) == (
+        0,
+        b'{"n":1}\nnull\n{}\n[2]\n{"base64":"AA=="}\n',
+    )
+    assert summary_of(played)["missed"] == 3
+    refused = run_cli(*command, input=records)
+    assert refused.returncode == 3
+    assert b"Name all stages: --stage raw,decoded" in refused.stderr.splitlines()[0]
+    assert summary_of(refused)["events"] == 3
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_replay_that_waits_for_the_first_record(signum, name, wait_for) -> None:
+    command = [*REPLAY, "-", "--format", "ndjson", "--name", name]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1) as process:
+        process.stdin.write(b'{"half')
+        process.stdin.flush()
+        wait_for(lambda: catches(process.pid, signal.SIGTERM))
+        process.send_signal(signum)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, b"")
+    assert err == b"tapring: interrupted before any event came\n"
+
+
+def catches(pid: int, signum: int) -> bool:
+    """Whether a process has a handler for a signal. Python has one of its own for SIGINT."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (caught,) = re.findall(r"^SigCgt:\s*(\w+)$", status, re.MULTILINE)
+    return bool(int(caught, 16) >> (signum - 1) & 1)
+
+
 def summary_of(result) -> dict:
     return json.loads(result.stderr.splitlines()[-1])["tapring_replay"]
 
@@ -353,6 +440,7 @@ WRONG = [
     (["-", "--format", "npy"], "formats for standard input (-) are ndjson, raw, msgpack"),
     (["x", "--name", "No Name"], "Invalid engine name 'No Name'. Try detector"),
     (["x", "--stage", "No Stage"], "such as 'decoded' or 'raw-2'"),
+    (["x", "--stage", "raw,"], "invalid stage name ''"),
     (["x", "--format", "xml"], "ndjson"),
     (["x", "--limit", "0"], "--limit"),
     (["x", "--summary", "loud"], "json"),

@@ -7,11 +7,15 @@ import pytest
 
 from tapring.cli.replay_report import Summary, can_show_progress, say_what_is_missing
 
-FACTS = Summary("a.log", ["a.log"], "shop", "0a0b0c0d", "raw", 1, 1, 0, True, 1, 1_234, "end")
+FACTS = Summary(
+    *("a.log", ["a.log"], "shop", "0a0b0c0d", "raw", ["raw"]),
+    *(1, 1, 0, 0, True, 1, 1_234, "end"),
+)
 
 
 def recording(**facts):
-    return SimpleNamespace(**{"path": "a.log", "complete": True, "read": 2, "skipped": 0, **facts})
+    counts = {"read": 2, "skipped": 0, "missed": 0}
+    return SimpleNamespace(**{"path": "a.log", "complete": True, **counts, **facts})
 
 
 @pytest.mark.parametrize(
@@ -22,6 +26,7 @@ def recording(**facts):
         ({"files": ["a.log", "b", "c"]}, "of a.log and 2 more as"),
         ({"loops": 1500}, "of a.log 1,500 times as"),
         ({"skipped": 3}, "1 watched; 3 could not be read"),
+        ({"missed": 4}, "1 watched; the capture had missed 4"),
         ({"ended_by": "limit"}, "ended by limit"),
     ],
 )
@@ -45,9 +50,14 @@ def test_the_summary_is_one_line_of_text_or_json_or_nothing(capsys) -> None:
 def test_the_summary_adds_up_the_files() -> None:
     replay = SimpleNamespace(events=5, watched=3, loops=2)
     tap = SimpleNamespace(name="shop", lane="0a0b0c0d")
-    files = [recording(stage="raw", skipped=1), recording(path="b", complete=False, skipped=2)]
+    files = [
+        recording(stage="raw", stages=["raw", "decoded"], skipped=1, missed=4),
+        recording(path="b", stages=["raw", "own"], complete=False, skipped=2, missed=3),
+    ]
     summary = Summary.of(replay, tap, files, "interrupt", 0.25)
     assert (summary.files, summary.skipped, summary.complete) == (["a.log", "b"], 3, False)
+    assert (summary.stage, summary.stages) == ("raw", ["raw", "decoded", "own"])
+    assert summary.missed == 7
     assert (summary.events, summary.watched, summary.duration_ms) == (5, 3, 250)
 
 

@@ -67,6 +67,34 @@ def test_the_first_line_says_how_much_of_what_and_why_it_ended(said) -> None:
     assert line == "2,000 events of shop/decoded in 0.0 s, ended by limit; nothing was lost"
 
 
+def test_a_lane_is_named_once_whatever_the_number_of_its_stages(said) -> None:
+    of_two_stages = [
+        LaneJoined("shop", lane, 7, n, 10**9, lane == "a", lane != "c", stage=stage)
+        for n, stage in enumerate(["raw", "decoded"])
+        for lane in "abc"
+    ]
+    ended = [
+        LaneEnded("shop", "b", 7, EndedBy.ENGINE_EXIT, 10**9, stage) for stage in ["raw", "decoded"]
+    ]
+    first, *lines = said(lanes_joined=tuple(of_two_stages), lanes_ended=tuple(ended))
+    assert first.endswith("; 1 lane joined late")
+    assert lines == [
+        "3 lanes were read, 2 of which joined during the capture",
+        (
+            "1 lane started before this capture saw it, and may have lost its first batches: "
+            "c (pid 7, 1970-01-01T00:00:01.000+00:00)"
+        ),
+        "1 lane exited: b (pid 7, 1970-01-01T00:00:01.000+00:00)",
+    ]
+
+
+def test_a_lane_of_which_one_stage_is_not_read_is_not_wholly_read(said) -> None:
+    refused = LaneRefused("shop", "0a0b0c0d", "full", "it has 1 session", "decoded")
+    first, line = said(lanes_refused=(refused,))
+    assert first.endswith("nothing was lost in the lane that was read; 1 lane was not wholly read")
+    assert line == "stage decoded of lane 0a0b0c0d was not read: it has 1 session"
+
+
 def test_losses_are_said_with_their_share_and_reasons_and_with_what_to_try(said) -> None:
     first, advice = said(offered=200, captured=150, dropped=40, oversize=9, errors=1, gaps=3)
     assert first.endswith(

@@ -2,17 +2,15 @@
 
 from types import SimpleNamespace
 
-from tapring.consumer.rings import Gap, Retired, Rings
-from tapring.frame import Origin
+from tapring.consumer.rings import Retired, Rings
 from tapring.wire.ledger import Ledger
 
 
-def ring(gaps: int, final_gap: int = 0, **counts: int) -> SimpleNamespace:
+def ring(gaps: int, gap: str | None = None, **counts: int) -> SimpleNamespace:
     return SimpleNamespace(
         ledger=lambda: Ledger(**counts),
-        reader=SimpleNamespace(gaps=gaps),
-        final_gap=lambda: final_gap,
-        origin=Origin(lane=f"{gaps}"),
+        gaps=lambda: gaps,
+        final_gap=lambda: gap,
     )
 
 
@@ -24,9 +22,9 @@ def test_a_ring_that_is_closed_leaves_its_account() -> None:
 
 
 def test_the_gaps_behind_the_last_frames_stay_known_when_rings_are_closed() -> None:
-    first, second, third = ring(1, 5), ring(2, 0), ring(3, 7)
+    first, second, third = ring(1, "5 missed"), ring(2), ring(3, "7 missed")
     rings = Rings(Retired(), (first, second, third)).without(first).without(second)
-    assert rings.final_gaps() == (Gap(first.origin, 5), Gap(third.origin, 7))
+    assert rings.final_gaps() == ("5 missed", "7 missed")
 
 
 def test_the_account_of_before_is_not_changed() -> None:

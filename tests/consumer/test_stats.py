@@ -18,7 +18,8 @@ def ring(ledger: Ledger, gaps: int, served: float, cost_ns: int, share: float) -
     told = SimpleNamespace(served=lambda: served, cost_ns=lambda: cost_ns)
     return SimpleNamespace(
         ledger=lambda: ledger,
-        reader=SimpleNamespace(gaps=gaps, account=told),
+        gaps=lambda: gaps,
+        reader=SimpleNamespace(account=told),
         registry=SimpleNamespace(cost_share=share),
     )
 

@@ -19,6 +19,7 @@ class FakeSession:
         self.on_idle = None
         self.handled = None
         self.limit = None
+        self.final_gaps = ()
         self._frames = frames
         self._error = error
 
@@ -77,6 +78,21 @@ def test_every_frame_is_written_and_both_sides_are_closed() -> None:
     assert sink.calls == ["write"] * 3 + ["tick", "close"]
     assert (session.limit, session.handled, sink.complete) == (7, True, True)
     assert session.ended_by == "engine-exit"
+
+
+def test_gaps_behind_the_last_frames_are_written_once_the_session_is_closed() -> None:
+    session, sink = FakeSession(), FakeSink()
+    session.close = lambda handled: setattr(session, "final_gaps", ("gap", "gap"))
+    carry(session, sink)
+    assert sink.calls == ["write"] * 3 + ["tick", "write", "write", "close"]
+
+
+def test_a_reader_that_has_gone_is_told_of_nothing_more() -> None:
+    session, sink = FakeSession(), FakeSink(write=BrokenPipeError())
+    session.final_gaps = ("gap",)
+    carry(session, sink)
+    assert sink.calls == ["write", "close"]
+    assert session.ended_by == "output-closed"
 
 
 def test_a_frame_is_flushed_before_the_session_releases_it() -> None:

@@ -112,7 +112,7 @@ def record(folder: Path, kind: str, format_: str, ending: str = "") -> Path:
 def events_of(recording) -> list:
     """All events, as a consumer of their stage would see them."""
     found: list = []
-    for _, events in recording.batches():
+    for _, _, events in recording.batches():
         kind = recording.make_kind()
         payload, count, errors = kind.pack(events)
         assert (count, errors) == (len(events), 0)
@@ -123,4 +123,4 @@ def events_of(recording) -> list:
 
 
 def decoded(recording) -> list:
-    return [json.loads(bytes(event)) for _, batch in recording.batches() for event in batch]
+    return [json.loads(bytes(event)) for _, _, batch in recording.batches() for event in batch]

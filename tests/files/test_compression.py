@@ -17,7 +17,7 @@ def test_a_compressed_file_cut_anywhere_gives_the_events_before_the_cut(ending, 
     for end in range(1, len(whole), 41):
         path.write_bytes(whole[:end])
         recording = open_recording(str(path))
-        found = [bytes(event) for _, batch in recording.batches() for event in batch]
+        found = [bytes(event) for _, _, batch in recording.batches() for event in batch]
         assert found == lines[: len(found)]
         assert not recording.complete
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tapring.files.formats import default_format
+from tapring.files.formats import FORMATS, check_envelope, default_format
 from tapring.files.writing import format_of
 
 
@@ -20,6 +20,7 @@ from tapring.files.writing import format_of
 )
 def test_the_default_format_depends_on_the_terminal_and_the_kind(kind, terminal, found) -> None:
     assert default_format(kind, terminal=terminal) == found
+    assert default_format(kind, terminal=terminal, envelope=True) == "ndjson"
 
 
 @pytest.mark.parametrize(
@@ -44,3 +45,12 @@ def test_the_format_is_the_requested_one_or_the_one_that_the_name_means(
     path, format_, kind, terminal, found
 ) -> None:
     assert format_of(path, format_, kind, terminal) == found
+
+
+def test_three_formats_have_an_envelope_and_the_others_name_them() -> None:
+    for name in (*FORMATS, None):
+        if name in ("ndjson", "msgpack", "parquet", None):
+            check_envelope(name)
+            continue
+        with pytest.raises(ValueError, match=r"--format ndjson, msgpack or parquet; .* (by|for) "):
+            check_envelope(name)

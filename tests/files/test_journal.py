@@ -25,7 +25,7 @@ def test_the_journal_of_a_killed_parquet_capture_is_read(tmp_path) -> None:
     recording = open_recording(journal)
     assert decoded(recording) == JSON
     assert not recording.complete
-    offsets = [offset for offset, _ in open_recording(journal).batches()]
+    offsets = [offset for offset, _, _ in open_recording(journal).batches()]
     assert offsets == [number * 10 for number in range(len(JSON))]
 
 

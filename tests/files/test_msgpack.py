@@ -49,7 +49,7 @@ def test_lines_that_are_no_text_are_counted_as_skipped(tmp_path) -> None:
     path.write_bytes(b"".join(map(msgpack.packb, packed)))
     write_meta(path, "lines", "msgpack")
     recording = open_recording(str(path))
-    assert [line for _, batch in recording.batches() for line in batch] == [
+    assert [line for _, _, batch in recording.batches() for line in batch] == [
         b"text",
         b"\xff",
         b"last",

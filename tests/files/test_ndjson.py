@@ -97,7 +97,7 @@ def test_json_stays_as_it_was_written_byte_for_byte(tmp_path) -> None:
     ]
     path = tmp_path / "events.ndjson"
     path.write_bytes(b"\n\n".join(lines))
-    found = [bytes(event) for _, batch in open_recording(str(path)).batches() for event in batch]
+    found = [bytes(event) for _, _, batch in open_recording(str(path)).batches() for event in batch]
     assert found == lines
 
 
@@ -119,5 +119,5 @@ def test_blobs_that_are_not_json_or_not_base64_are_counted_as_skipped(tmp_path) 
     path.write_bytes(b'{"base64":"AP8="}\n{"base64":\n{"base64":"A"}\n{"a":1}\n{"base64":""}\n')
     write_meta(path, "bytes", "ndjson")
     recording = open_recording(str(path))
-    assert [blob for _, batch in recording.batches() for blob in batch] == [b"\x00\xff", b""]
+    assert [blob for _, _, batch in recording.batches() for blob in batch] == [b"\x00\xff", b""]
     assert recording.skipped == 3

@@ -76,7 +76,7 @@ def test_npy_of_numpy_is_read_whatever_its_version(dtype, tmp_path) -> None:
     records = np.zeros(10_000, dtype)
     np.save(tmp_path / "a.npy", records)
     recording = open_recording(str(tmp_path / "a.npy"))
-    batches = [events for _, events in recording.batches()]
+    batches = [events for _, _, events in recording.batches()]
     assert np.array_equal(np.concatenate(batches), records)
     assert max(map(len, batches)) <= RUN_RECORDS
     assert recording.complete

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import sys
 import threading
+import zlib
 
 import pytest
 
-from tapring.events.kinds import Lines
+from tapring.events.kinds import Json, Lines
 from tapring.files.output import Output
 from tapring.files.writing import open_sink
+from tapring.frame import Frame, Origin
 from tests.files.frames import frame, names, numbers, numbers_in
 
 
@@ -52,6 +55,24 @@ def test_a_fifo_or_a_device_is_written_directly(tmp_path) -> None:
     os.close(reader)
     assert numbers_in(plain.read_bytes()) == [0, 1, 2]
     assert names(tmp_path) == [fifo.name, "open"]
+
+
+def test_a_gap_that_was_flushed_can_be_read_though_it_is_no_event(tmp_path) -> None:
+    fifo = tmp_path / "fifo.gz"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    sink = open_sink(str(fifo), "ndjson", kind="json", envelope=True)
+    for missed in (3, 4):
+        sink.write(Frame(b"", 0, 0, missed, Origin(), Json()))
+    sink.flush()
+    lines = zlib.decompressobj(31).decompress(os.read(reader, 65536)).splitlines()
+    assert [json.loads(line)["missed"] for line in lines] == [3, 4]
+    assert sink.events == 0
+    sink.flush()
+    with pytest.raises(BlockingIOError):
+        os.read(reader, 1)
+    sink.close()
+    os.close(reader)
 
 
 def test_a_full_device_raises() -> None:

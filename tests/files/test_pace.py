@@ -63,7 +63,7 @@ def test_each_point_of_the_pace_begins_a_batch_and_time_is_linear_between_them(
     path = tmp_path / "events.log"
     path.write_bytes(b"x\n" * 100)
     write_meta(path, "lines", "raw", pace=[[0, 0], [10, 500], [90, 8_500], [95, 8_600]])
-    found = [(offset, len(events)) for offset, events in open_recording(str(path)).batches(30)]
+    found = [(offset, len(events)) for offset, _, events in open_recording(str(path)).batches(30)]
     assert found == [(0, 10), (500, 30), (3_500, 30), (6_500, 20), (8_500, 5), (8_600, 5)]
 
 
@@ -71,5 +71,5 @@ def test_events_that_cannot_be_read_keep_their_place_in_the_pace(tmp_path) -> No
     path = tmp_path / "events.ndjson"
     path.write_bytes(b"0\nno\nno\n3\n4\nno\n6\n")
     write_meta(path, "json", "ndjson", pace=[[n, n * 10] for n in range(7)])
-    found = [(offset, bytes(event)) for offset, (event,) in open_recording(str(path)).batches()]
+    found = [(offset, bytes(event)) for offset, _, (event,) in open_recording(str(path)).batches()]
     assert found == [(0, b"0"), (30, b"3"), (40, b"4"), (60, b"6")]

@@ -333,6 +333,6 @@ def test_parquet_knows_its_pace_by_itself(tmp_path) -> None:
         file.write(frame(Json(), [{"n": n} for n in range(count)], time_ns), None)
     file.close(complete=True, meta=dict)
     recording = open_recording(str(path))
-    sizes = [(offset, len(events)) for offset, events in recording.batches()]
+    sizes = [(offset, len(events)) for offset, _, events in recording.batches()]
     assert sizes == [(0, 3), (0, 1), (4_000, 64), (4_000, 64), (4_000, 64), (4_000, 8)]
     assert recording.start_ns == 5_000

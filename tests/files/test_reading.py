@@ -94,7 +94,7 @@ def test_a_half_event_at_the_end_is_left_out_and_reported(tmp_path) -> None:
     records.write_bytes(records.read_bytes()[:-5])
     for path, count in ((text, 2), (packed, 1), (records, 99)):
         recording = open_recording(str(path))
-        assert sum(len(events) for _, events in recording.batches()) == count
+        assert sum(len(events) for _, _, events in recording.batches()) == count
         assert not recording.complete
 
 
@@ -114,7 +114,7 @@ def test_damage_is_reported_after_the_events_before_it(tmp_path) -> None:
         path.write_bytes(data)
         found = []
         with pytest.raises(RecordingError, match="is damaged") as raised:
-            for _, events in open_recording(str(path)).batches():
+            for _, _, events in open_recording(str(path)).batches():
                 found += events
         assert str(path) in str(raised.value)
         assert "\n" not in str(raised.value)
@@ -132,7 +132,7 @@ def test_any_bytes_can_be_read_or_raise_a_recording_error(
     path = tmp_path_factory.mktemp("odd") / name
     path.write_bytes(start + data)
     with suppress(RecordingError):
-        for _, events in open_recording(str(path)).batches():
+        for _, _, events in open_recording(str(path)).batches():
             assert len(events)
 
 
@@ -170,6 +170,8 @@ def test_real_events_are_read_as_they_are(openssh_lines, sysmon, tmp_path) -> No
     write(log, b"\n".join(openssh_lines))
     events.write_bytes(sysmon)
     assert events_of(open_recording(str(log))) == openssh_lines
-    found = [bytes(event) for _, batch in open_recording(str(events)).batches() for event in batch]
+    found = [
+        bytes(event) for _, _, batch in open_recording(str(events)).batches() for event in batch
+    ]
     assert found == sysmon.splitlines()
     assert all(isinstance(msgspec.json.decode(event), dict) for event in found[:10])

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 import tracemalloc
+from itertools import islice
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tapring.errors import RecordingError
 from tapring.files.reading import open_recording
+from tapring.files.source import Name, Source
 
 NAMES = {
     "a.ndjson": ("ndjson", "json", "decoded"),
@@ -54,7 +58,7 @@ def test_a_large_file_is_not_read_into_memory(tmp_path) -> None:
     path.write_bytes(b'{"some": "event"}\n' * 500_000)
     batches = open_recording(str(path)).batches()
     tracemalloc.start()
-    assert sum(len(next(batches)[1]) for _ in range(1_000)) > 60_000
+    assert sum(len(next(batches).events) for _ in range(1_000)) > 60_000
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     batches.close()  # type: ignore[attr-defined]
@@ -81,3 +85,13 @@ def test_a_file_that_goes_before_it_is_read_is_named_with_the_reason(tmp_path) -
     path.unlink()
     with pytest.raises(RecordingError, match=r"a\.log: No such file or directory"):
         list(recording.batches())
+
+
+@given(st.lists(st.binary(min_size=1, max_size=3), max_size=5), st.lists(st.integers(0, 6)))
+def test_a_peek_takes_nothing_away(parts, peeks) -> None:
+    """However often, and however far, it looks ahead: the pieces of a pipe come only once."""
+    source = Source("a", Name.of("a"))
+    source._read = lambda: iter(parts)  # type: ignore[method-assign]
+    for far in peeks:
+        assert source.peek(lambda ahead: list(islice(ahead.pieces(), far))) == parts[:far]  # noqa: B023
+    assert list(source.pieces()) == parts

@@ -7,7 +7,9 @@ all of these deaths and checks what they left.
 
 import os
 import signal
+import subprocess
 import textwrap
+import time
 
 import pytest
 
@@ -425,3 +427,18 @@ with tapring.capture(sys.argv[1], stage="raw") as session:
         return watched is None and ring not in names(f"tapring.{name}.")
 
     wait_for(is_freed)
+
+
+def test_a_capture_frees_the_ring_of_a_killed_one_whose_engine_is_idle(name, spawn) -> None:
+    source = "import sys, tapring, time; s = tapring.capture(sys.argv[1]); print(1, flush=True)"
+    with tapring.Tap(name) as tap, tapring.capture(name, stage="raw") as session:
+        killed = spawn(f"{source}; time.sleep(60)", name, stdout=subprocess.PIPE)
+        assert killed.stdout.readline()
+        assert len(tap._lane.registry.table.rows()) == 2
+        killed.kill()
+        killed.wait()
+        until = time.monotonic() + 60
+        while len(tap._lane.registry.table.rows()) == 2:
+            assert session.read(1, timeout=0.05) == []
+            assert time.monotonic() < until
+        assert [row.id for row in tap._lane.registry.table.rows()] == list(session.ids)
