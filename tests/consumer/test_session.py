@@ -358,3 +358,11 @@ def test_what_was_not_read_of_a_frame_of_records_comes_next_and_counts_as_unread
             ]
             assert [record["a"] for record in rest] == [3, 4, 5, 6, 7]
             assert closes(session.stats)
+
+
+def test_how_full_the_fullest_ring_is_can_be_asked_until_it_is_closed(tap, name) -> None:
+    with tapring.capture(name, stage="raw", buffer_bytes=4096) as session:
+        assert session.fill == 0.0
+        tap.snapshot().offer("raw", [b"x" * 1500])
+        assert 0.3 < session.fill < 0.7
+    assert session.fill == 0.0

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 import tapring
+from tapring.engine.roster import Roster
 from tapring.engine.schedule import NEVER_NS, Schedule
 from tapring.engine.session import Live
 from tapring.engine.shedding import Resting
@@ -331,3 +332,13 @@ def test_of_a_tap_that_is_gone_nothing_is_offered_any_more(lane) -> None:
     assert schedule.watching is None
     assert schedule.pending(schedule.watched.get) is None
     assert schedule.choose(lane.now) is None
+
+
+def test_dead_consumers_are_looked_for_at_every_tenth_window(lane, monkeypatch) -> None:
+    looks: list[int] = []
+    windows = 0
+    monkeypatch.setattr(Roster, "free_the_dead", lambda _: looks.append(windows))
+    lane.open("raw")
+    for windows in range(1, 31):  # noqa: B007
+        lane.schedule._sum_up(lane.now)
+    assert looks == [10, 20, 30]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapring.events.cutting import TextParts, split_text
+from tapring.events.cutting import TextParts, Uncut, split_text
 from tapring.events.kinds import Array, Blobs, Json, Lines
 
 RECORD = np.dtype("u2,u4")
@@ -181,3 +181,8 @@ def test_a_damaged_table_of_lengths_is_not_believed(change) -> None:
     payload, count, _ = Blobs().pack([b"one", b"two"])
     assert Blobs().split(change(payload), count, 1) == (b"", b"")
     assert Blobs().unpack(change(payload), count) == ([], -count)
+
+
+def test_what_cannot_be_cut_is_taken_if_it_fits_exactly() -> None:
+    assert Uncut(b"12345", 2).take(5) == (b"12345", 2)
+    assert Uncut(b"12345", 2).take(4) == (b"", 0)

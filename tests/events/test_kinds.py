@@ -303,3 +303,11 @@ def test_a_dtype_that_cannot_be_shared_is_refused(dtype) -> None:
 def test_text_that_encodes_itself_to_anything_costs_no_other_line(batch) -> None:
     payload, count, errors = Lines().pack(batch)
     assert (sorted(payload.split()), count, errors) == ([b"one", b"two"], 2, 1)
+
+
+def test_a_list_that_changes_while_it_is_encoded_is_counted_as_it_was() -> None:
+    batch: list = [object(), 2]
+    kind = Json(lambda _: batch.append(3) or "encoded")
+    payload, count, errors = kind.pack(batch)
+    assert (bytes(payload), count, errors) == (b'"encoded"\n2\n', 2, 0)
+    assert batch[2:] == [3]

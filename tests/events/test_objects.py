@@ -101,3 +101,10 @@ def test_text_of_an_array_that_holds_no_character_is_shown_as_its_bytes(point, o
 
 def test_text_of_no_length_is_empty() -> None:
     assert record_dicts(np.zeros(2, [("s", "U0"), ("n", "i1")])) == [{"s": "", "n": 0}] * 2
+
+
+@pytest.mark.parametrize("spec", ["f2", "f4", "f8", "g"])
+def test_a_number_with_a_fraction_is_one_that_json_can_hold(spec) -> None:
+    (found,) = flat([np.array([0.5], np.dtype(spec))])
+    assert found == {"value": 0.5}
+    assert type(found["value"]) is float

@@ -108,3 +108,15 @@ def test_what_a_selection_leaves_of_records_has_no_padding_of_the_consumers_heap
         sifted = sieve.sift(bytes(payload), count, 0)
         left = np.frombuffer(sifted.payload, np.uint8).reshape(sifted.count, -1)
         assert not left[:, 1:8].any()
+
+
+@pytest.mark.parametrize("spec", ["S20", "V20", "U9", "c16"])
+def test_long_values_keep_all_of_their_bytes(spec) -> None:
+    """Only a long double has bytes that hold nothing."""
+    dtype = np.dtype([("pad", "u1"), ("value", spec)], align=True)
+    records = records_over_old_memory(dtype, 1)
+    records.view("u1")[:] = 7
+    packed = bytes(Array(dtype).pack(records)[0])
+    offset = dtype.fields["value"][1]
+    size = np.dtype(spec).itemsize
+    assert packed[offset : offset + size] == b"\x07" * size

@@ -237,3 +237,8 @@ def test_a_regex_that_matches_a_token_or_its_end_leaves_it(regex) -> None:
     redactor = Redactor("email", regex=regex)
     (token,) = redactor.redact({"email": "ada@example.org"}).values()
     assert token == Redactor.token(redactor, "ada@example.org")
+
+
+def test_what_is_hidden_can_be_seen_of_a_redactor() -> None:
+    assert repr(Redactor("a,b.c")) == "<Redactor paths=('a', 'b.c') regex=None>"
+    assert repr(Redactor(regex="x+")) == "<Redactor paths=() regex='x+'>"

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import tapring
-from tapring.events.kinds import Json, Lines
-from tapring.events.strip import without
+from tapring.events.kinds import Json, Kind, Lines
+from tapring.events.paths import parse_paths
+from tapring.events.strip import Removing, without
 
 SECRET = "R4W-VALUE"
 
@@ -143,3 +144,22 @@ def test_an_event_of_two_lines_is_not_counted_as_fewer_than_none_that_failed() -
     kind = without({"raw": Lines()}, "password")["raw"]
     payload, count, errors = kind.pack([b'{"password":1,"a":2}\n{"b":3}'])
     assert (payload, count, errors) == (b'{"a":2}\n{"b":3}\n', 2, 0)
+
+
+@pytest.mark.parametrize("kind", [Lines(), Json()])
+def test_it_does_for_a_stage_all_that_its_kind_does(kind) -> None:
+    removing = Removing(kind, parse_paths("secret"))
+    public = [name for name in dir(Kind) if not name.startswith("_")]
+    assert [name for name in [*public, *Kind.__annotations__] if not hasattr(removing, name)] == []
+    assert removing.count([b"1", b"2"]) == 2
+    assert removing.parts(b"1\n2\n", 2).take(99) == kind.parts(b"1\n2\n", 2).take(99)
+
+
+def test_what_does_not_fit_is_dropped_or_cut_as_without_it(name) -> None:
+    with tapring.Tap(name, redact=["secret"]) as tap:
+        with tapring.capture(name, buffer_bytes=4096) as session:
+            for _ in range(3):
+                tap.snapshot().offer("decoded", [{"secret": 1, "n": "x" * 100}] * 20)
+            assert session.read(99, timeout=0) == [{"n": "x" * 100}] * session.stats.captured
+            assert 0 < session.stats.captured < 60
+            assert session.stats.dropped == 60 - session.stats.captured

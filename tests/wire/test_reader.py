@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tapring.errors import RingCorrupt
 from tapring.events.kinds import Lines
+from tapring.frame import Frame
 from tapring.wire import layout
 from tapring.wire.geometry import Buffers, Shape
 from tapring.wire.ordering import full_barrier
@@ -348,3 +349,79 @@ def test_a_barrier_stands_between_what_is_loaded_or_stored_and_the_position() ->
     assert ring.page[layout.WAITING] == 7
     ring.reader.say_awake(7)
     assert ring.page[layout.WAITING] == 0
+
+
+def resumed(keep: bool, released: int = 1) -> tuple[Ring, Frame]:
+    """A ring with frames of 3, 1 and 1 events, whose last reader released some of the first."""
+    ring = Ring()
+    ring.sequence = 40
+    for batch in ([b"a", b"b", b"c"], [b"d"], [b"e"]):
+        ring.offer(batch)
+    ring.page[layout.RELEASED] = released
+    ring.reader = ring.new_reader()
+    taken = ring.reader.take(keep=keep)
+    assert taken is not None
+    return ring, taken
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_the_rest_of_a_frame_has_the_numbers_of_its_events(keep) -> None:
+    _, rest = resumed(keep)
+    assert (rest.payload, rest.count, rest.sequence) == (b"b\nc\n", 2, 41)
+
+
+def test_the_rest_of_a_frame_that_is_kept_stays_in_the_ring_until_it_is_released() -> None:
+    ring, _ = resumed(keep=True)
+    assert (ring.page[layout.HEAD], ring.reader.kept) == (0, 2)
+    ring.reader.release(left=1)
+    assert (ring.page[layout.HEAD], ring.page[layout.RELEASED]) == (0, 2)
+    ring.reader.release(left=2)  # what was released stays released
+    assert ring.page[layout.RELEASED] == 2
+    assert ring.take() == [b"d"]
+    assert ring.page[layout.RELEASED] == 4
+
+
+def test_a_kept_frame_of_which_all_was_released_is_followed_by_the_next_one() -> None:
+    ring, following = resumed(keep=True, released=3)
+    assert (following.payload, following.sequence) == (b"d\n", 43)
+    assert ring.page[layout.RELEASED] == 3
+    ring.reader.release()
+    assert ring.page[layout.RELEASED] == 4
+
+
+def test_a_gap_before_the_rest_of_a_frame_is_reported_once_whatever_is_released_then() -> None:
+    """The last reader was killed after it had released an event and before it told of the gap."""
+    ring = Ring(slots=2)
+    for batch in ([b"a"], [b"b"], [b"lost"]):
+        ring.offer(batch)
+    ring.drain()
+    ring.offer([b"c", b"d", b"e"])
+    ring.page[layout.RELEASED] = 3
+    ring.reader = ring.new_reader()
+    rest = ring.reader.take(keep=True)
+    assert (rest.payload, ring.reader.gaps) == (b"d\ne\n", 1)
+    ring.reader.release(left=1)
+    assert (ring.page[layout.RELEASED], ring.reader.gaps, ring.page[layout.MISSED]) == (4, 1, 1)
+
+
+@pytest.mark.parametrize("word", [layout.ABANDONED, layout.GAPS, layout.MISSED])
+def test_counts_that_a_signed_word_can_hold_are_possible(word) -> None:
+    ring = Ring()
+    ring.page[word] = (1 << 63) - 1
+    ring.new_reader()
+
+
+def test_a_frames_time_is_its_engines_unless_a_shift_is_given() -> None:
+    ring = Ring()
+    ring.offer([b"a"], time_ns=77)
+    assert ring.reader.take(keep=True).timestamp == 77
+    shifted = Reader(ring.buffers, ring.shape, to_wall_ns=1000)
+    assert shifted.take().timestamp == 1077
+
+
+def test_a_frame_that_says_another_position_is_not_counted_as_published() -> None:
+    ring = Ring()
+    ring.offer([b"a"])
+    ring.buffer[layout.SLOTS : layout.SLOTS + 8] = (5).to_bytes(8, sys.byteorder)
+    with pytest.raises(RingCorrupt, match="the frame at position 0 says that it is at 5"):
+        ring.reader.published()

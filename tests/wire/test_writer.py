@@ -209,3 +209,29 @@ def test_an_ended_session_counts_nothing_more(count) -> None:
     with pytest.raises(ValueError, match="released"):
         getattr(writer, count)(4)
     assert writer.dropped + writer.sampled_out + writer.shed == 3
+
+
+def test_what_a_session_has_seen_is_what_it_was_offered_and_what_was_skipped_for_it() -> None:
+    writer = Ring().writer
+    writer.drop(5)
+    writer.skip(3)
+    writer.leave_out(2)
+    assert (writer.offered, writer.seen) == (5, 10)
+
+
+def test_counts_that_an_exception_kept_from_being_stored_are_stored_at_the_end() -> None:
+    ring = Ring()
+    ring.writer.dropped = 5
+    ring.writer.shed = 2
+    ring.writer.end(layout.Ended.CLOSED)
+    ledger = ring.reader.account.ledger()
+    assert (ledger.dropped, ledger.shed) == (5, 2)
+
+
+def test_the_end_is_stored_behind_all_counts() -> None:
+    """On x86-64 no barrier is needed; the model says what goes wrong elsewhere without it."""
+    ended: list[int] = []
+    ring = Ring(barrier=lambda: ended.append(ring.words[layout.ENDED]))
+    ended.clear()
+    ring.writer.end(layout.Ended.CLOSED)
+    assert ended == [layout.Ended.NO] * 2  # before the position, and before the end
