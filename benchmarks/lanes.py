@@ -2,7 +2,8 @@
 
 An engine process has N lanes, each of which offers 50 batches of 16 lines a second. Another process
 captures all of them at once, merged by time, and measures its own CPU. Then the lanes fill their
-rings, and the capture reads what is there as fast as it can.
+rings, and the capture reads what is there as fast as it can. At last a third process opens four
+more captures of the same lanes.
 """
 
 import os
@@ -10,9 +11,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import tapring
 
@@ -30,7 +33,11 @@ BATCH = LINES[0][:EVENTS]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One capture: CPU in percent of a core, late frames in percent, and the times in seconds."""
+    """One capture: CPU in percent of a core, late frames in percent, and the times in seconds.
+
+    four_opened_s: how long opening four more captures took. four_mib: how much larger their process
+    became, without the rings, which are shared.
+    """
 
     cpu_percent: float
     late_percent: float
@@ -38,6 +45,8 @@ class Seen:
     opened_s: float
     closed_s: float
     listed_s: float
+    four_opened_s: float
+    four_mib: float
 
 
 def measure(plan: Plan) -> Iterator[Result]:
@@ -57,6 +66,10 @@ def measure(plan: Plan) -> Iterator[Result]:
     opened = [each.opened_s for each in most]
     yield Result("lanes", "64 lanes: a capture opens", "s", opened, at_most=0.5)
     yield Result("lanes", "64 lanes: it closes", "s", [each.closed_s for each in most])
+    four = [each.four_opened_s for each in most]
+    yield Result("lanes", "64 lanes: four more captures open", "s", four)
+    memory = [each.four_mib for each in most]
+    yield Result("lanes", "64 lanes: memory of these four, without the rings", "MiB", memory)
     listed = [each.listed_s for each in most]
     yield Result("lanes", "64 lanes: tapring ls --interval 0", "s", listed, at_most=0.3)
 
@@ -70,9 +83,7 @@ def _captured(lanes: int, seconds: int) -> Seen:
     ours.recv()
     listed_s = _listed_s(name)
     began = time.perf_counter()
-    session = tapring.capture(
-        name, stage="raw", buffer_bytes=RINGS_BYTES // lanes, duration=seconds + 30.0, linger=0
-    )
+    session = _capture(name, lanes, seconds)
     opened_s = time.perf_counter() - began
     ours.send("steadily")
     frames, cpu_percent = _read_for(session, seconds)
@@ -80,12 +91,51 @@ def _captured(lanes: int, seconds: int) -> Seen:
     ours.send("fill")
     ours.recv()
     rate = _frames_a_second(session)
+    four_opened_s, four_mib = _four_more(name, lanes)
     began = time.perf_counter()
     session.close()
     closed_s = time.perf_counter() - began
     ours.send("end")
     engine.join()
-    return Seen(cpu_percent, 100 * late / frames, rate, opened_s, closed_s, listed_s)
+    return Seen(
+        cpu_percent,
+        100 * late / frames,
+        rate,
+        opened_s,
+        closed_s,
+        listed_s,
+        four_opened_s,
+        four_mib,
+    )
+
+
+def _capture(name: str, lanes: int, seconds: int) -> tapring.Session:
+    size = RINGS_BYTES // lanes
+    return tapring.capture(name, stage="raw", buffer_bytes=size, duration=seconds + 30.0, linger=0)
+
+
+def _four_more(name: str, lanes: int) -> tuple[float, float]:
+    """Open four captures in a new process; return the seconds and the MiB that it took."""
+    ours, theirs = CONTEXT.Pipe()
+    other = CONTEXT.Process(target=_open_four, args=(theirs, name, lanes), daemon=True)
+    other.start()
+    took: tuple[float, float] = ours.recv()
+    other.join()
+    return took
+
+
+def _open_four(told: Connection, name: str, lanes: int) -> None:
+    with ExitStack() as stack:
+        before, began = _own_mib(), time.perf_counter()
+        for _ in range(4):
+            stack.enter_context(_capture(name, lanes, 0))
+        told.send((time.perf_counter() - began, _own_mib() - before))
+
+
+def _own_mib() -> float:
+    """The memory of this process that no file backs, as shared rings are."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0]) / 1024
 
 
 def _read_for(session: tapring.Session, seconds: int) -> tuple[int, float]:

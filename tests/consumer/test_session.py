@@ -303,7 +303,8 @@ def test_reading_nothing_in_a_task_returns_at_once(tap, name) -> None:
 
 def test_the_rest_of_a_frame_is_read_in_a_task_without_a_wait(tap, name) -> None:
     async def read() -> None:
-        async with tapring.capture(name, stage="raw") as session:
+        # Of one lane: a session that looks for others wakes up for that.
+        async with tapring.capture(f"{name}.{tap.lane}", stage="raw") as session:
             offer(tap, "raw", [b"a", b"b"])
             assert await session.aread(1) == [b"a"]
             assert await asyncio.wait_for(session.aread(1), 20) == [b"b"]
