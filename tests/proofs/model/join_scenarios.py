@@ -60,8 +60,9 @@ def nothing_is_left_in_shared_memory(left: Sequence[str]) -> str | None:
 class JoinWorld:
     """An engine with one lane; a consumer that captures it; a second lane; and who sweeps.
 
-    scripts: of each thread: "capture", or "capture close", which also closes it; "lane exit",
-    "lane die" or "lane stay", which starts a lane, offers, and ends so; "sweep".
+    scripts: of each thread: "capture", or "capture close", which also closes it, or "capture all",
+    of all stages; "lane exit", "lane die" or "lane stay", which starts a lane, offers to each stage
+    that is watched, and ends so; "sweep".
     """
 
     def __init__(self, turns: Turns, scripts: Sequence[str]) -> None:
@@ -110,7 +111,8 @@ class JoinWorld:
         return run
 
     def _capture(self, how: str) -> None:
-        self._session = tapring.capture(self.name, linger=0, merge_lag=0)
+        stage = "*" if how == "all" else "decoded"
+        self._session = tapring.capture(self.name, stage=stage, linger=0, merge_lag=0)
         if how == "close":
             self._session.close()
 
@@ -121,9 +123,10 @@ class JoinWorld:
         tap = tapring.Tap(self.name, buffer_bytes=4096)
         self._taps.append(tap)
         watched = tap.snapshot()
-        if watched:
-            watched.offer("decoded", [None] * EVENTS)
-            self._offered += EVENTS
+        for stage, event in (("raw", b""), ("decoded", None)):
+            if watched and watched.watches(stage):
+                watched.offer(stage, [event] * EVENTS)
+                self._offered += EVENTS
         if how == "exit":
             tap.close()
         if how == "die":  # the kernel closes what it had open
@@ -249,6 +252,7 @@ class JoinScenario:
 
 SHORT = [
     JoinScenario("a lane joins", ("capture", "lane stay"), Bounds(stops=1)),
+    JoinScenario("a lane joins in all stages", ("capture all", "lane exit"), Bounds(stops=1)),
     JoinScenario("a lane joins as it ends", ("capture close", "lane exit"), Bounds(stops=1)),
     JoinScenario("a lane joins, and exits", ("capture", "lane exit"), Bounds(stops=1)),
     JoinScenario("a lane joins, and dies", ("capture", "lane die"), Bounds(stops=1)),
