@@ -1,6 +1,7 @@
 """Several lanes read as one: which frame comes next, and why the session ends."""
 
 import asyncio
+import threading
 import time
 from dataclasses import dataclass, field
 from time import monotonic_ns
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tapring.consumer.lanes import LaneJoined
 from tapring.consumer.merge import Merge
 from tapring.consumer.turn import Turn
 from tapring.ended_by import EndedBy
@@ -28,8 +30,11 @@ class Lane:
     error: Exception | None = None
 
     @property
-    def joined(self) -> SimpleNamespace:
-        return SimpleNamespace(address=id(self), engine="shop", lane="0a1b2c3d", pid=7, stage="raw")
+    def joined(self) -> LaneJoined:
+        return LaneJoined("shop", "0a1b2c3d", 7, id(self), 0, True, False)
+
+    def by_this_clock(self, timestamp: int) -> int:
+        return timestamp
 
     @property
     def reader(self) -> "Lane":
@@ -39,6 +44,7 @@ class Lane:
     def account(self) -> SimpleNamespace:
         return SimpleNamespace(fill=lambda slots: len(self.times) / slots)
 
+    kept = 0
     row = SimpleNamespace(slots=10, stage=0)
     registry = SimpleNamespace(info=SimpleNamespace(engine="shop", lane="0a1b2c3d"), pid=7)
 
@@ -90,6 +96,12 @@ class Waits:
     async def wait_async(self, wait, since_ns, until_ns) -> None:
         self.waits += 1
         await asyncio.sleep(0)
+
+    def join(self, lane) -> None:
+        self.calls.append("join")
+
+    def leave(self, lane, others) -> None:
+        self.calls.append("leave")
 
     def unlink(self) -> None:
         self.calls.append("unlink")
@@ -291,3 +303,152 @@ def test_its_doorbell_goes_before_its_rings_are_closed() -> None:
     merge = merged(lane := Lane([]))
     merge.detach()
     assert (merge.waiter.calls, lane.calls) == ([], ["detach"]), "a child frees nothing"  # type: ignore[attr-defined]
+
+
+class Finds:
+    """Finds lanes that join, when it looks for the first time; ``looks`` counts."""
+
+    refused = ()
+
+    def __init__(self, *lanes: Lane, linger_ns: float = 0) -> None:
+        self.due_ns = 0
+        self.linger_ns = linger_ns
+        self.looks = 0
+        self._lanes = list(lanes)
+
+    def look(self, join, knows, last: bool = False) -> None:
+        self.looks += 1
+        self.due_ns = monotonic_ns() + 10**12
+        while self._lanes:
+            join(self._lanes.pop(0))
+
+
+def following(*lanes: Lane, finds: Finds) -> Merge:
+    return Merge(lanes, None, Waits(), following=finds)
+
+
+def test_a_lane_that_joins_is_read_in_order_with_the_others() -> None:
+    merge = following(Lane([1, 4]), finds=Finds(Lane([2, 3])))
+    assert drain(merge) == [1, 2, 3, 4]
+    assert [each.initial for each in merge.joined.values()] == [True, False]
+
+
+def test_a_frame_of_a_lane_that_joins_is_late_if_a_younger_one_was_taken_before() -> None:
+    finds = Finds(Lane([50, 150]))
+    finds.due_ns = monotonic_ns() + 10**12
+    merge = following(Lane([100, 200]), finds=finds)
+    taken = [merge.take(0, keep=False)[1]]
+    finds.due_ns = merge._due_ns = 0
+    while (got := merge.take(0, keep=False)) is not None:
+        taken.append(got[1])
+    assert [(each.timestamp, each.late) for each in taken] == [
+        (100, False),
+        (50, True),
+        (150, False),
+        (200, False),
+    ]
+    assert merge.late == 1
+
+
+def test_a_lane_that_is_taken_in_again_after_an_interrupt_is_late_for_nothing() -> None:
+    lane = Lane([50])
+    merge = following(lane, finds=Finds())
+    merge._timestamp = 100
+    merge._join(lane)
+    assert [frame.late for _, frame in [merge.take(0, keep=False)]] == [False]
+    assert merge.open == [lane]
+
+
+def test_a_lane_that_ended_holds_no_other_up() -> None:
+    far = monotonic_ns() + 10**12
+    first, second = Lane([far, far + 1]), Lane([far, far + 2])
+    merge = merged(Lane([], EndedBy.ENGINE_EXIT), first, second)
+    assert merge.take(0, keep=False) is None  # now it is known
+    assert merge.open == [first, second]
+    assert [merge.take(0, keep=False) is None for _ in range(2)] == [False, False]
+
+
+def test_the_end_of_an_only_lane_is_seen_at_once() -> None:
+    lane = Lane([])
+    merge = merged(lane)
+    assert merge.take(0, keep=False) is None
+    lane.ended = EndedBy.ENGINE_EXIT
+    assert merge.take(None, keep=False) is None
+    assert merge.ended_by == EndedBy.ENGINE_EXIT
+    assert merge.waiter.waits == 0  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("reason", "stays"),
+    [(EndedBy.ENGINE_EXIT, True), (EndedBy.ENGINE_DEATH, True), (EndedBy.CLOSED, False)],
+)
+def test_it_stays_for_a_while_if_an_engine_may_start_again(reason, stays) -> None:
+    finds = Finds(linger_ns=10**12)
+    finds.due_ns = 1 << 62
+    merge = following(Lane([], reason), finds=finds)
+    assert drain(merge) == []
+    assert merge.ended_by == (None if stays else reason)
+
+
+def test_how_long_it_has_been_without_a_lane_is_counted_anew_each_time(monkeypatch) -> None:
+    now = 10**15
+    monkeypatch.setattr("tapring.consumer.merge.monotonic_ns", lambda: now)
+    lane = Lane([], EndedBy.ENGINE_EXIT)
+    finds = Finds(linger_ns=1000)
+    finds.due_ns = 1 << 62
+    merge = following(lane, finds=finds)
+    assert drain(merge) == []
+    now += 900
+    assert drain(merge) == []
+    merge._join(other := Lane([5]))
+    assert drain(merge) == [5]
+    now += 900
+    other.ended = EndedBy.ENGINE_EXIT
+    merge._check_ns = 0
+    assert drain(merge) == []
+    now += 900
+    assert drain(merge) == []
+    assert merge.ended_by is None
+    now += 200
+    assert drain(merge) == []
+    assert merge.ended_by == EndedBy.ENGINE_EXIT
+
+
+def test_if_its_last_lane_failed_it_ends_with_an_error() -> None:
+    merge = following(finds=Finds(linger_ns=10**12))
+    assert drain(merge) == []
+    assert merge.ended_by == EndedBy.ERROR
+
+
+def test_while_a_frame_waits_for_other_lanes_it_sleeps_that_long_and_no_longer(monkeypatch) -> None:
+    slept: list[float] = []
+    sleepers: list[int] = []
+    lane = Lane([monotonic_ns() + 10**12])
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        sleepers.append(merge.sleeper)
+        merge.end(EndedBy.CLOSED)
+
+    monkeypatch.setattr("tapring.consumer.merge.time", SimpleNamespace(sleep=sleep))
+    merge = merged(lane, Lane([]))
+    assert merge.take(None, keep=False) is None
+    assert len(slept) == 1
+    assert 0 <= slept[0] <= 0.0025
+    assert merge.waiter.waits == 0  # type: ignore[attr-defined]
+    assert sleepers == [threading.get_native_id()]
+    assert merge.sleeper == 0
+
+
+def test_a_task_does_not_ask_idle_lanes_again_and_again_whether_they_have_ended() -> None:
+    asked: list[int] = []
+
+    class Asked(Lane):
+        def ended_by(self) -> EndedBy | None:
+            asked.append(1)
+            return None
+
+    merge = merged(Asked([]), Asked([]))
+    merge._check_ns = monotonic_ns() + 10**12
+    assert not merge._has_news()
+    assert asked == []
