@@ -86,3 +86,17 @@ def test_events_that_cannot_pass_the_sieve_are_refused_before_a_session_is_open(
         with pytest.raises(tapring.StageNotFound, match="cannot be read as asked.*holds bytes"):
             open_session(registry, asked, None, None, joins=True)
         assert registry.table.rows() == []
+
+
+def test_what_a_lane_has_opened_is_taken_though_its_table_is_held(requests, name) -> None:
+    """By a stopped process, say: the lane's frames are read meanwhile."""
+    requests.publish()
+    with (
+        tapring.Tap(name) as tap,
+        Registry.attach(name, tap.lane) as holder,
+        Registry.attach(name, tap.lane) as registry,
+    ):
+        with holder.table.held(1):
+            attachment = open_session(registry, Asked("raw"), requests, None, joins=True)
+        requests.withdraw()
+        attachment.close()

@@ -1,5 +1,6 @@
 """Opening a session: what is refused, and what its error says."""
 
+import gc
 import os
 import time
 
@@ -10,6 +11,7 @@ from tapring.consumer import beginning
 from tapring.shm.discovery import find
 from tapring.shm.names import segment_name
 from tapring.shm.registry import Registry
+from tapring.shm.requests import Request, StandingRequest
 from tapring.shm.segment import Segment
 from tapring.wire import layout
 from tests.helpers import offer
@@ -202,3 +204,75 @@ def test_attaching_does_not_wait_for_a_time_that_only_another_clock_will_reach(t
         assert time.monotonic() - began < 60
         assert session.unknown_clocks == (tap.lane,)
         assert session.remaining_s <= 300
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_attaching_among_several_lanes_keeps_only_the_one_open(tap, other_tap, name) -> None:
+    handle = tap.register("raw")
+    gc.disable()  # it would close what was left open
+    try:
+        before = descriptors()
+        with tapring.attach_session(f"{name}.{tap.lane}", handle.id):
+            of_one = descriptors() - before
+        with tapring.attach_session(name, handle.id):
+            assert descriptors() - before == of_one
+        assert descriptors() == before
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, tapring.SessionLimit])
+def test_a_capture_that_cannot_be_opened_leaves_no_session_and_no_descriptor(
+    tap, other_tap, name, monkeypatch, error
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error("not this one")
+
+    gc.disable()
+    try:
+        before = descriptors()
+        monkeypatch.setattr("tapring.consumer.opening.make_waiter", fail)
+        with pytest.raises(error, match="not this one"):
+            tapring.capture(name, stage="raw")
+        assert descriptors() == before
+        assert [each.sessions for each in tapring.engines(name)] == [(), ()]
+    finally:
+        gc.enable()
+
+
+def test_an_interrupt_while_the_lanes_are_opened_leaves_no_session(
+    tap, other_tap, name, monkeypatch
+) -> None:
+    register, calls = Registry.register, []
+
+    def interrupted(registry, **asked):
+        calls.append(registry)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return register(registry, **asked)
+
+    gc.disable()
+    try:
+        before = descriptors()
+        monkeypatch.setattr(Registry, "register", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            tapring.capture(name, stage="raw")
+        assert descriptors() == before
+        assert [each.sessions for each in tapring.engines(name)] == [(), ()]
+    finally:
+        gc.enable()
+
+
+def test_a_session_that_a_lane_has_opened_for_a_consumer_is_for_no_other_one(name) -> None:
+    request = StandingRequest.publish(Request(name, "raw"))
+    try:
+        with tapring.Tap(name) as tap:
+            with pytest.raises(tapring.SessionBusy, match="opened for a consumer that is about to"):
+                tapring.attach_session(f"{name}:1")
+            request.withdraw()
+            assert tap.lane
+    finally:
+        request.withdraw()

@@ -14,7 +14,7 @@ from tapring.shm.names import segment_name
 from tapring.shm.registry import Registry
 from tapring.shm.segment import Segment
 from tapring.wire import layout
-from tests.helpers import closes, offer
+from tests.helpers import closes, offer, put_word
 
 
 @pytest.fixture
@@ -367,3 +367,10 @@ def test_how_full_the_fullest_ring_is_can_be_asked_until_it_is_closed(tap, name)
         tap.snapshot().offer("raw", [b"x" * 1500])
         assert 0.3 < session.fill < 0.7
     assert session.fill == 0.0
+
+
+def test_a_ring_that_is_found_corrupt_before_any_event_is_an_error_at_once(tap, name) -> None:
+    with tapring.capture(name, stage="raw") as session:
+        put_word(session._merge.open[0].bell_name, layout.TAIL, 1 << 60)
+        with pytest.raises(tapring.RingCorrupt, match="impossible producer position"):
+            session.read(1, timeout=0)

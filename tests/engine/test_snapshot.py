@@ -1,6 +1,7 @@
 """A snapshot: which sessions one batch is offered to, whatever happens to them meanwhile."""
 
 import signal
+import warnings
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -163,3 +164,19 @@ def test_an_event_that_cannot_be_serialized_is_told_with_its_stage(tap) -> None:
     with pytest.warns(tapring.TapWarning, match="stage 'decoded'.*cannot be serialized"):
         tap.snapshot().offer("decoded", [1, object()])
     assert "stage 'decoded'" in tap.last_error
+
+
+def test_a_list_that_is_no_batch_of_records_is_misuse_also_if_the_ring_is_full(name) -> None:
+    numpy = pytest.importorskip("numpy")
+    with tapring.Tap(name, stages={"points": tapring.array("f8")}) as tap:
+        handle = tap.register("points", buffer_bytes=4096)
+        for _ in range(3):
+            tap.snapshot().offer("points", numpy.zeros(400))
+        registry = tap._lane.registry
+        (before,) = tapring.engines(name)[0].sessions
+        assert before.dropped > 0
+        with warnings.catch_warnings(action="ignore"):
+            tap.snapshot().offer("points", [0.5, "no number"])
+        (after,) = tapring.engines(name)[0].sessions
+        assert (after.dropped, registry.misuse) == (before.dropped, 1)
+        handle.close()

@@ -311,3 +311,13 @@ def test_a_list_that_changes_while_it_is_encoded_is_counted_as_it_was() -> None:
     payload, count, errors = kind.pack(batch)
     assert (bytes(payload), count, errors) == (b'"encoded"\n2\n', 2, 0)
     assert batch[2:] == [3]
+
+
+def test_what_is_thrown_in_while_a_block_is_read_is_no_fault_of_the_block(monkeypatch) -> None:
+    class Interrupted:
+        def __new__(cls, _: object) -> "Interrupted":
+            raise ValueError("thrown in")
+
+    monkeypatch.setattr("tapring.events.kinds.memoryview", Interrupted, raising=False)
+    with pytest.raises(ValueError, match="thrown in"):
+        Lines().pack(bytearray(b"a\n"))

@@ -10,11 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from tapring.events.kinds import Array, Json, Lines
+from tapring.events.blob_sieve import BlobSieve
+from tapring.events.kinds import Array, Blobs, Json, Lines
 from tapring.events.redaction import Redactor
 from tapring.events.selection import Select
 from tapring.events.sieve import make_sieve
-from tapring.events.steps import Failure, KeptAway
+from tapring.events.steps import Failure, KeptAway, Sifted
 from tapring.events.text_sieve import TextSieve
 from tests.proofs.throwing import Thrower
 
@@ -157,3 +158,19 @@ def test_a_frame_that_an_exception_interrupts_is_not_counted(kind, every) -> Non
             late += (sieve.away.counts(), sieve.select.turns()) != before
     assert step > 500
     assert late < 5  # between the last count and its return lie a few bytecodes
+
+
+def test_events_that_need_no_decoding_pass_though_another_one_raises() -> None:
+    """They are handed out as they came, not as an empty list of decoded ones."""
+
+    ours: dict[str, Any] = {"__name__": "tapring.of_this_test", "Sifted": Sifted}
+    exec(
+        "def sift(self, payload, count, time_ns):\n"
+        "    return Sifted(payload, count // (b'two' not in payload))",
+        ours,
+    )
+    fails_on_two = type("FailsOnTwo", (BlobSieve,), {"_sift": ours["sift"]})
+    payload, count, _ = Blobs().pack([b"one", b"two", b"three"])
+    sifted = fails_on_two(Blobs(), Select()).sift(bytes(payload), count, 0)
+    assert (sifted.count, sifted.places, sifted.events) == (2, [0, 2], None)
+    assert Blobs().unpack(sifted.payload, 2)[0] == [b"one", b"three"]

@@ -1,7 +1,9 @@
 """A fork: parent and child are two lanes and share nothing, with or without other threads."""
 
 import json
+import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -479,3 +481,13 @@ def test_ls_counts_a_forked_child_until_it_is_a_lane(start, name, run_cli, tmp_p
     (tmp_path / "go").touch()
     process.wait()
     sweep(name)
+
+
+def test_a_child_lets_go_of_its_parents_lane(tap, name) -> None:
+    tap.register("raw")
+    assert tap.snapshot()
+    pid = os.fork()
+    if pid == 0:
+        maps = Path("/proc/self/maps").read_text()
+        os._exit(f"tapring.{name}" in maps)
+    assert os.waitpid(pid, 0)[1] == 0
