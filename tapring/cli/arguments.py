@@ -29,7 +29,7 @@ _UNITS_BYTES: Final = (
 
 def split_stages(text: str) -> tuple[str, ...]:
     """Return the names in ``raw,decoded``. Raises ValueError."""
-    names = tuple(name.strip() for name in text.split(","))
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
         if name != ALL_STAGES and not re.fullmatch(layout.ENGINE_PATTERN, name):
             raise ValueError(

@@ -208,7 +208,8 @@ class Merge:
         """Free the rows that are ours; everything stays mapped."""
         self.waiter.unlink()
         for each in self.rings.attachments:
-            each.free()
+            with suppress(OSError):  # an interrupt has closed it half-way
+                each.free()
         if self.following is not None:
             self.following.withdraw()
 

@@ -66,7 +66,7 @@ def test_a_format_that_cannot_say_which_stage_an_event_is_from_is_refused(file) 
 
 def test_stages_are_named_one_by_one_or_all_at_once() -> None:
     assert given().stages == ("decoded",)
-    assert given("--stage", "raw, decoded").stages == ("raw", "decoded")
+    assert given("--stage", "raw, decoded,raw").stages == ("raw", "decoded")
     assert given("--stage", "*").stages == ("*",)
 
 

@@ -452,3 +452,13 @@ def test_a_task_does_not_ask_idle_lanes_again_and_again_whether_they_have_ended(
     merge._check_ns = monotonic_ns() + 10**12
     assert not merge._has_news()
     assert asked == []
+
+
+def test_at_exit_a_lane_that_was_closed_half_way_keeps_no_other_from_being_freed() -> None:
+    def closed() -> None:
+        raise OSError(9, "other code has closed the descriptor")
+
+    first, second = Lane([]), Lane([])
+    first.free = closed  # type: ignore[attr-defined]
+    merged(first, second).free()
+    assert second.calls == ["free"]

@@ -472,11 +472,12 @@ def test_a_look_at_who_can_be_tapped_is_left_at_once(name, throw, every) -> None
 
 
 @pytest.mark.parametrize("throw", [(ctrl_c, False)], indirect=True, ids=["Ctrl-C"])
-def test_a_capture_is_left_at_once_and_its_session_ends(name, throw, every) -> None:
+@pytest.mark.parametrize("stage", ["raw", "*"])
+def test_a_capture_is_left_at_once_and_its_session_ends(name, throw, every, stage) -> None:
     with tapring.Tap(name) as tap:
 
         def capture() -> None:
-            with tapring.capture(name, stage="raw", buffer_bytes=8192) as session:
+            with tapring.capture(name, stage=stage, buffer_bytes=8192) as session:
                 offer(tap, [1, 2, 3])
                 session.read(2, timeout=0)
 
