@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from tapring.consumer.lanes import LaneJoined
 from tapring.consumer.stats import Stats
 from tapring.delivery.report import Report
 from tapring.ended_by import EndedBy
@@ -23,6 +24,7 @@ def session(**changed) -> SimpleNamespace:
         "lanes": ("0a0b0c0d",),
         "unknown_clocks": (),
         "stage": "decoded",
+        "stages": ("decoded",),
         "budget": None,
         "sample": 1,
         "engine_redacts": ("card.number",),
@@ -120,6 +122,20 @@ def test_what_met_no_event_is_named_if_it_was_asked_for(asked) -> None:
         if asked
         else {}
     )
+
+
+def test_a_meta_says_which_kinds_several_stages_have() -> None:
+    joined = tuple(
+        LaneJoined("shop", lane, 7, 1, 0, True, True, stage=stage, kind=kind, dtype=dtype)
+        for stage, kind, dtype in (("raw", "lines", ""), ("points", "array", "'<f8'"))
+        for lane in ("0a0b0c0d", "1a1b1c1d")
+    )
+    several = report(stages=("raw", "points"), stage="raw,points", lanes_joined=joined).meta()
+    assert msgspec.to_builtins(several)["stages"] == {
+        "raw": {"kind": "lines", "dtype": ""},
+        "points": {"kind": "array", "dtype": "'<f8'"},
+    }
+    assert "stages" not in msgspec.to_builtins(report().meta())
 
 
 def test_a_meta_names_files_without_their_folders() -> None:
