@@ -152,6 +152,8 @@ def open_session(
     except (StageNotFound, ValueError) as error:
         if row is not None:
             registry.table.free(row, CLOSE_TIMEOUT_S)
+        elif requests is not None:  # else the lane would stay for this consumer as it ends
+            requests.were_denied_by(registry, timeout_s)
         if joins and isinstance(error, ValueError):
             reason = f"the stage {asked.stage!r} of {address} cannot be read as asked: {error}"
             raise StageNotFound(reason) from None

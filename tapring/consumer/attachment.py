@@ -46,7 +46,8 @@ class Attachment:
     opened to be kept. ``clock``: how to read the engine's times, as of when this was opened.
     ``joined``: what is said of the lane. wanted: how many bytes were asked for. ``sieve``: what its
     frames pass, one of ``sieves``; None if every event passes. ``missed``: events that are missing
-    behind the last frame that passed. Closing twice is fine.
+    behind the last frame that passed. ``told``: those that frames have told of. Closing twice is
+    fine.
     """
 
     def __init__(
@@ -71,8 +72,8 @@ class Attachment:
         self.clock = registry.clock
         self._dead = False
         self._final: Ledger | None = None
-        self._gap_behind = 0  # events missing behind all frames, or behind unread ones
         self.missed = 0
+        self.told = 0
         self.kind = kind_of(registry, row.stage)
         self.sieve = None if sieves is None else sieves.of(self.kind)
         left = self.kind if self.sieve is None else self.sieve.kind
@@ -93,6 +94,7 @@ class Attachment:
         except BaseException:
             self._segment.detach()
             raise
+        self._missed_before = self.reader.missed  # the last consumer was told
 
     def note_beginning(self, began_ns: int) -> None:
         """Say when the capture began: a lane that was made later joined it."""
@@ -177,20 +179,24 @@ class Attachment:
         It is not noted in the ring, in which frames from before it may be unread.
         """
         if self.owned and self._final is None:
-            self._final = ledger = self.ledger()
-            self._gap_behind = self.reader.gap_behind(ledger.lost)
+            self._final = self.ledger()
 
     def gaps(self) -> int:
         """Return at how many places events are missing."""
-        return self.reader.gaps + (self._gap_behind > 0)
+        return self.reader.gaps + (self._known_missing() > self.reader.missed)
 
     def final_gap(self) -> Frame | None:
-        """Return a frame without events that says what is missing behind the last one; or None."""
-        missed = self.missed + self.reader.final_gap + self._gap_behind
-        if not missed:
+        """Return a frame without events that says what no other one has told of; or None."""
+        missed = self._known_missing() - self._missed_before - self.told
+        if missed <= 0:
             return None
         kind = self.kind if self.sieve is None else self.sieve.kind
         return Frame(b"", 0, time.time_ns(), missed, self.origin, kind)
+
+    def _known_missing(self) -> int:
+        """Events that are missing up to the end, if that is known; else up to what was released."""
+        lost = 0 if self._final is None else self._final.lost
+        return max(self.reader.missed, 0 if lost >> 63 else lost)
 
     def detach(self) -> None:
         """In a forked child: unmap and close everything, but free and unlock nothing."""

@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from ..errors import EngineNotFound, SharedMemoryFull, TapError
+from ..errors import EngineNotFound, SessionBusy, SharedMemoryFull, TapError
 from ..shm.discovery import Lanes, find
 from ..shm.names import matches
 from ..shm.refusals import LaneRefused, error_for, refusal
@@ -50,6 +50,7 @@ class Beginning:
         self._seen: list[tuple[str, str]] = []
         self._first: dict[str, Attachment] = {}
         self._attachments: list[Attachment] = []
+        self._busy: dict[str, SessionBusy] = {}
 
     def open(self, wait: float) -> list[Attachment]:
         """Open them; wait so many seconds for the first lane. Returns what was opened.
@@ -169,6 +170,8 @@ class Beginning:
                 registry = registries[0]
                 before = len(opened)
                 try:
+                    if registry.address in self._busy:  # it was waited for with another stage
+                        raise self._busy[registry.address]
                     # In one step: an interrupt in between would lose a session that is open.
                     opened += filter(None, (open_session(registry, asked, requests, first),))
                 except EngineNotFound as error:
@@ -176,6 +179,8 @@ class Beginning:
                     registry.close()
                 except TapError as error:
                     refused.append(asked.refusal(registry.info.engine, registry.info.lane, error))
+                    if isinstance(error, SessionBusy):
+                        self._busy[registry.address] = error
                     registry.detach()
                 else:
                     if len(opened) == before:

@@ -124,6 +124,8 @@ class Intake:
                 return None
             frame = got[1]
             self.handed_out.bytes += len(frame.payload)
+            if frame.missed:
+                got[0].told += frame.missed
             return frame
         cursor = self.rest_or_next(until, left is not None)
         return None if cursor is None else self.frame(cursor, left)
@@ -234,6 +236,7 @@ class Intake:
         """
         cursor.withdraw()
         frame = cursor.rest()
+        cursor.attachment.told += frame.missed
         self.cursor = None
         if left is not None and frame.count > left:
             cursor.take(left)
@@ -337,8 +340,7 @@ class Intake:
         rest = self._rest()
         of: Attachment | None = None
         if self._interrupted is not None:
-            of, frame = self._interrupted
-            of.missed += frame.missed
+            of = self._interrupted[0]
         elif rest and self.cursor is not None:
             of = self.cursor.attachment
             self.handed_out.bytes -= len(self.cursor.rest().payload)

@@ -199,6 +199,7 @@ class Following:
             if not isinstance(error, EngineNotFound):
                 self._refused[engine, lane] = self._asked.refusal(engine, lane, error)
             registry.detach()
+            sweep_lane(engine, lane)  # it may have stayed for this
         except BaseException:
             registry.detach()
             raise

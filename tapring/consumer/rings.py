@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from ..frame import Frame
 from ..wire.ledger import Ledger
@@ -41,8 +42,16 @@ class Rings(NamedTuple):
             each.settle()
 
     def final_gaps(self) -> tuple[Frame, ...]:
-        """Return what is missing behind the last frames, once the accounts are final."""
+        """Return what is missing and was not told of, once the accounts are final."""
         return self.retired.final_gaps + _gaps_behind(self.attachments)
+
+    def told(self) -> Rings:
+        """Return the same, when all of that was told."""
+        for each in self.attachments:
+            gap = each.final_gap()
+            if gap is not None:
+                each.told += gap.missed
+        return Rings(replace(self.retired, final_gaps=()), self.attachments)
 
 
 def _gaps_behind(attachments: Sequence[Attachment]) -> tuple[Frame, ...]:

@@ -162,10 +162,11 @@ class Session(SessionLanes):
 
     @property
     def final_gaps(self) -> tuple[Frame, ...]:
-        """Frames without events that say how many are missing behind the last ones: ``missed``.
+        """Frames without events whose ``missed`` no other frame, and no ``tagged``, has told of.
 
-        Known once the session is closed. If it goes on without this consumer, because it is kept,
-        the next one is told of what is missing behind the last frame.
+        That is what is missing behind the last ones, and what was iterated over. Known once the
+        session is closed. If it goes on without this consumer, because it is kept, the next one is
+        told of what is missing behind the last frame.
         """
         return self._intake.final_gaps
 

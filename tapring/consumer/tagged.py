@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from ..ended_by import EndedBy
 from ..frame import Frame, Origin
@@ -56,13 +57,20 @@ def _next(intake: Intake) -> tuple[Frame, int, Iterator[Any]] | None:
     events = intake.events(None)
     if events is None or intake.cursor is None:
         return None
-    frame = intake.cursor.frame
-    return frame, 0 if resumed else frame.missed, events
+    frame, missed = intake.cursor.frame, 0
+    if frame.missed and not resumed:
+        missed = frame.missed
+        intake.cursor.attachment.told += missed
+        intake.cursor.frame = replace(frame, missed=0)  # others that read the rest are not told
+    return frame, missed, events
 
 
 def _gaps_at_the_end(intake: Intake) -> tuple[Frame, ...]:
+    """What no frame has told of. It is told once, whoever asks."""
     rings = intake.merge.rings
     if intake.merge.ended_by == EndedBy.FORK:  # the session stays with the parent
         return ()
     rings.settle()
-    return rings.final_gaps()
+    gaps = rings.final_gaps()
+    intake.merge.rings = rings.told()
+    return gaps

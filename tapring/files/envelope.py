@@ -114,7 +114,7 @@ def record_of_columns(time_ns: int | None, cells: Sequence[Any], event: Any) -> 
     engine, lane, pid, stage, missed = cells
     if engine is lane is pid is stage is missed is None:
         return Record(time_ns, event)
-    if [*map(type, cells)] != _CELL_TYPES or missed < 0:
+    if [*map(type, cells)] != _CELL_TYPES or missed < 0 or max(abs(pid), missed) > _LARGEST:
         raise ValueError(f"a row has wrong values in its columns {', '.join(COLUMNS)}")
     return Record(time_ns, event, Origin(engine, lane, pid, stage), missed)
 
@@ -154,7 +154,7 @@ class _Facts(msgspec.Struct, forbid_unknown_fields=True):
     lane: str
     pid: int
     stage: str
-    missed: Annotated[int, Meta(ge=0)]
+    missed: Annotated[int, Meta(ge=0, le=_LARGEST)]
 
 
 class _Text(_Facts, forbid_unknown_fields=True):

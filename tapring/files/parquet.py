@@ -154,7 +154,7 @@ def records(source: Source) -> Iterator[Run]:
         found = _records(source.path)
         while some := list(islice(found, RECORDS)):
             yield Run(some)
-    except (OSError, ValueError, LookupError, TypeError, NotImplementedError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, ArithmeticError) as error:
         raise source.damaged(str(error).partition("\n")[0]) from None
 
 

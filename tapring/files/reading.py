@@ -131,7 +131,7 @@ class Recording:
         A file of one stage is read as if its stage had the name. Raises RecordingError for a stage
         that the file does not have.
         """
-        if self._is_open:
+        if self._is_open and self._pipe is not None:
             self._offer(dict.fromkeys(names, StageMeta("json")))
         elif len(self.stages) == len(names) == 1:
             self._offered_as = dict.fromkeys(self._offered_as, names[0])
@@ -176,7 +176,8 @@ class Recording:
     def _settle(self, meta: Meta | None) -> None:
         """Find out which stages there are."""
         if self._is_open:
-            self._offer(dict.fromkeys(self._stages_in_records(), StageMeta("json")))
+            found = self._stages_in_records() or [_STAGES["json"]]
+            self._offer(dict.fromkeys(found, StageMeta("json")))
             return
         captured: KindName = meta.kind if meta else _KINDS.get(self.format, "json")
         stage = (meta.stage if meta else "") or _STAGES[captured]

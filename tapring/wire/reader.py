@@ -29,7 +29,6 @@ class Reader(RingEnd):
     """The consumer's end of a ring. It starts behind the last event that any Reader released.
 
     ``released`` counts the events released, and ``gaps`` the places where events were missing.
-    ``final_gap`` counts the events missing behind the last frame, once that is known.
     ``account`` says what the ring's words tell about the session. Its frames carry ``origin``, and
     as their timestamp the engine's CLOCK_MONOTONIC plus ``to_wall_ns``.
 
@@ -48,7 +47,6 @@ class Reader(RingEnd):
         "_tail",
         "_to_wall_ns",
         "account",
-        "final_gap",
         "gaps",
         "released",
     )
@@ -68,7 +66,6 @@ class Reader(RingEnd):
         self._to_wall_ns = to_wall_ns
         self.account = Account(buffers.words, page)
         self._head = self._end = self._tail = self._resumed_at = page[_HEAD]
-        self.final_gap = 0
         self._kept = (0, 0)  # of the kept frame: events captured up to its end, missed before it
         self.released = page[_RELEASED]
         self._missed = page[layout.MISSED]
@@ -220,9 +217,10 @@ class Reader(RingEnd):
         self._abandoned += events
         self.page[layout.ABANDONED] = self._abandoned
 
-    def gap_behind(self, lost: int) -> int:
-        """Return how many events are missing behind what was taken, if ``lost`` are in all."""
-        return max(0, lost - self._missed) if not lost >> 63 else 0
+    @property
+    def missed(self) -> int:
+        """Events that are missing before what was released, or behind all: by all Readers."""
+        return self._missed
 
     def note_final_gap(self) -> bool:
         """Count a gap behind the last frame, if there is one. Call it once everything was taken.
@@ -234,7 +232,6 @@ class Reader(RingEnd):
             return False
         if lost >> 63:
             raise RingCorrupt(f"impossible counters: the producer says that it lost {lost} events")
-        self.final_gap += lost - self._missed
         self._note_gap(lost - self._missed)
         return True
 

@@ -1,9 +1,13 @@
 """The sessions that a capture begins with: all of them, or none and a reason."""
 
+from typing import Any
+
 import pytest
 
 import tapring
+from tapring.shm.registry import Registry
 from tapring.shm.requests import request_names
+from tapring.shm.row import Row
 from tests.helpers import offer
 
 STAGES = {"raw": "lines", "decoded": "json", "flow": "json"}
@@ -78,3 +82,23 @@ def test_stages_that_make_no_sense_are_an_error(name, given, message) -> None:
 def test_rings_of_all_stages_together_fit_into_shared_memory(name) -> None:
     with tapring.Tap(name), tapring.capture(name, stage="*", buffer_bytes=1 << 16) as session:
         assert [each.buffer_bytes for each in session.lanes_joined] == [1 << 16] * 2
+
+
+def test_a_table_that_is_held_is_waited_for_once_and_not_for_each_stage(name, monkeypatch) -> None:
+    waited: list[float] = []
+    register = Registry.register
+
+    def busy(registry: Registry, **asked: Any) -> Row:
+        if registry.info.lane == held.lane:
+            waited.append(asked["timeout_s"])
+            raise tapring.SessionBusy("another process holds the session table")
+        return register(registry, **asked)
+
+    monkeypatch.setattr(Registry, "register", busy)
+    with tapring.Tap(name) as held, tapring.Tap(name) as free:
+        with tapring.capture(name, stage="*") as session:
+            assert session.lanes == (free.lane,)
+            assert {(each.stage, each.reason) for each in session.lanes_refused} == {
+                ("raw", "busy"), ("decoded", "busy"),
+            }  # fmt: skip
+    assert len(waited) == 1

@@ -1,5 +1,6 @@
 """Several stages of a session: batches in the order of their stages; stages that lanes bring."""
 
+import time
 from collections import defaultdict
 
 import msgspec
@@ -8,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tapring
+from tapring.shm.names import segment_name
+from tapring.shm.segment import names
 from tests.conftest import unique_name
 from tests.helpers import closes, offer
 
@@ -143,3 +146,22 @@ def test_what_a_lane_is_read_for_is_told_with_its_kind(name) -> None:
     with tapring.Tap(name, stages=STAGES), tapring.capture(name, stage="*") as session:
         assert {each.stage: each.kind for each in session.lanes_joined} == STAGES
         assert msgspec.to_builtins(session.lanes_joined[0])["stage"] == "raw"
+
+
+def test_lanes_that_lack_a_stage_leave_nothing_behind_as_they_end(name) -> None:
+    """The request for that stage was denied, which their registry keeps for the consumer."""
+    with (
+        tapring.Tap(name, stages=STAGES),
+        tapring.capture(name, stages=["raw", "verdict"], follow=True) as session,
+    ):
+        for n in range(5):
+            with tapring.Tap(name) as poor:
+                offer(poor, "raw", [b"%d" % n])
+                lane = poor.lane
+            assert session.read(1, timeout=10) == [b"%d" % n]
+            until = time.monotonic() + 30
+            while names(segment_name(name, lane)):
+                assert session.read(1, timeout=0.05) == []
+                assert time.monotonic() < until
+        assert {each.stage for each in session.lanes_refused} == {"verdict"}
+        assert len(session.lanes_refused) == 5

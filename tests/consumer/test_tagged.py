@@ -3,6 +3,7 @@
 import os
 import time
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -118,3 +119,75 @@ def test_a_forked_child_is_told_of_nothing(name) -> None:
         if pid == 0:
             os._exit(0 if list(session.tagged()) == [] else 1)
         assert os.waitpid(pid, 0)[1] == 0
+
+
+BIG = b"x" * (RING + 1)
+
+
+@pytest.fixture
+def after_a_gap(name):
+    """A session whose first frame comes after a gap of three events, and whose engine has ended."""
+    with (
+        tapring.Tap(name) as tap,
+        tapring.capture(name, stage="raw", buffer_bytes=RING) as session,
+    ):
+        offer(tap, "raw", [BIG] * 3)
+        offer(tap, "raw", [b"a", b"b"])
+        tap.close()
+        yield session
+
+
+def test_a_gap_that_was_told_is_not_told_again_by_what_reads_on(after_a_gap) -> None:
+    first = next(after_a_gap.tagged())
+    assert (first.missed, first.event) == (3, None)
+    assert [(each.count, each.missed) for each in after_a_gap.frames()] == [(2, 0)]
+    after_a_gap.close()
+    assert after_a_gap.final_gaps == ()
+
+
+def test_what_is_missing_at_the_end_is_told_once_whoever_comes_to_it(name) -> None:
+    with (
+        tapring.Tap(name) as tap,
+        tapring.capture(name, stage="raw", buffer_bytes=RING) as session,
+    ):
+        offer(tap, "raw", [BIG] * 3)
+        tap.close()
+        assert [each.missed for each in session.tagged()] == [3]
+        assert list(session.tagged()) == []
+    assert session.final_gaps == ()
+    assert session.stats.oversize == 3
+
+
+def test_a_gap_that_nothing_has_told_of_is_told_at_the_end(after_a_gap) -> None:
+    assert list(after_a_gap) == [b"a", b"b"]
+    after_a_gap.close()
+    assert [each.missed for each in after_a_gap.final_gaps] == [3]
+
+
+@pytest.mark.parametrize("delivery", ["at-most-once", "at-least-once"])
+def test_a_gap_before_a_frame_that_is_not_released_is_told_once(name, delivery) -> None:
+    with tapring.Tap(name) as tap:
+        options = {"stage": "raw", "buffer_bytes": RING, "delivery": delivery}
+        with tapring.capture(name, **options) as session:
+            offer(tap, "raw", [BIG] * 3)
+            offer(tap, "raw", [b"a\nb", b"c"])  # three lines, so it is released whole or not at all
+            told = [each.missed for each in session.frames(limit=1)]
+        told += [each.missed for each in session.final_gaps]
+    assert sum(told) == session.stats.oversize == 3
+
+
+def test_a_gap_before_a_frame_whose_sifting_was_interrupted_is_told_once(name, monkeypatch) -> None:
+    with tapring.Tap(name) as tap:
+        asked = {"stage": "raw", "buffer_bytes": RING, "select": tapring.Select(grep="a")}
+        with tapring.capture(name, **asked) as session:
+            offer(tap, "raw", [BIG] * 3)
+            offer(tap, "raw", [b"a"])
+            with monkeypatch.context() as patch:
+                patch.setattr("tapring.events.steps.Steps.sift", _interrupted)
+                with pytest.raises(KeyboardInterrupt):
+                    next(session.frames(limit=9))
+        assert sum(each.missed for each in session.final_gaps) == session.stats.oversize == 3
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -406,6 +406,7 @@ GOOD = json.loads(HEAD % 0 + b'{"a":1}}')
         {"pid": True},
         {"stage": ["x"]},
         {"missed": -1},
+        {"missed": 1 << 63},
         {"missed": 1.5},
         {"more": 1},
         {"stage": "unknown"},
@@ -480,6 +481,17 @@ def test_only_the_stages_that_were_chosen_are_read(ending, with_meta, tmp_path) 
     assert (recording.missed, recording.skipped, recording.events) == (6, 0, None)
 
 
+@pytest.mark.parametrize("facts", [{}, {"stages": {}}])
+def test_a_meta_that_names_no_stage_leaves_them_to_be_found(tmp_path, facts) -> None:
+    path = tmp_path / "events.ndjson"
+    path.write_bytes(msgspec.json.encode(GOOD) + b"\n")
+    meta = {"tapring_capture": 1, "format": "ndjson", "kind": "json", "envelope": True, **facts}
+    Path(f"{path}.meta.json").write_text(json.dumps(meta))
+    assert texts_in(open_recording(str(path))) == [b'{"a":1}']
+    path.write_bytes(b"nothing of the kind\n")
+    assert texts_in(open_recording(str(path))) == []
+
+
 def test_a_stage_that_the_file_does_not_have_is_refused_with_those_it_has(tmp_path) -> None:
     written(tmp_path / "events.ndjson", fixed())
     recording = open_recording(str(tmp_path / "events.ndjson"))
@@ -487,12 +499,15 @@ def test_a_stage_that_the_file_does_not_have_is_refused_with_those_it_has(tmp_pa
         recording.choose(["raw", "other"])
 
 
-def test_a_file_of_one_stage_can_be_read_as_another(tmp_path) -> None:
+@pytest.mark.parametrize("with_meta", [True, False])
+def test_a_file_of_one_stage_can_be_read_as_another(tmp_path, with_meta) -> None:
     one = msgspec.structs.replace(META, stage="decoded", stages=msgspec.UNSET)
     path = tmp_path / "events.ndjson"
     sink = open_sink(str(path), None, kind="json", describe=lambda: one, envelope=True)
     sink.write(of(Json(), [1]))
     sink.close()
+    if not with_meta:
+        os.unlink(f"{path}.meta.json")
     recording = open_recording(str(path))
     recording.choose(["own"])
     assert read_back(recording, "ndjson") == [(0, "own", (False, 1))]
