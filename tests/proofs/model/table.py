@@ -118,6 +118,7 @@ class ModelRegistry(Registry):
         segment: Any = Segment(cells, recorder, alive)
         words: Any = Words(recorder, cells.words, layout.TABLE)
         self.segment = segment
+        self.first_rows = []
         self.info = LaneInfo(
             engine="model",
             lane="00000000",
@@ -253,6 +254,7 @@ def world(
         (tap, "monotonic_ns", lambda: now),
         (roster, "Arriving", Arriving),
         (roster, "_BATCHES_BEFORE_REPAIR", 1),  # so that a repair happens within the bounds
+        (roster, "_READINGS", 1),  # a further reading by the same batch is what the next one does
         (live, "Bell", bells),
         (waiting, "Bell", bells),
     )
