@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from ..errors import EngineNotFound, SessionNotFound, StageNotFound, TapError
+from ..events.kinds import Kind
 from ..events.sieve import Sieves
 from ..shm.limits import duration_in_ns, slots_in, stage_index
 from ..shm.platform import require
@@ -210,10 +211,13 @@ def _check_readable(registry: Registry, stage: int, asked: Asked, first: Attachm
     Raises ValueError if the stage's events cannot pass the sieve.
     """
     kind = kind_of(registry, stage)
+    if first is not None:
+        _check_alike(registry, stage, kind, first)
     if asked.sieves is not None:
         asked.sieves.of(kind)
-    if first is None:
-        return
+
+
+def _check_alike(registry: Registry, stage: int, kind: Kind, first: Attachment) -> None:
     kinds = [kind, first.kind]
     here, there = (f"{kind.name} {kind.describe()}".strip() for kind in kinds)
     if here != there:

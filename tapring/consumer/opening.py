@@ -144,22 +144,22 @@ def capture(
         attachments = beginning.open(math.inf if follow else wait)
         waiter = make_waiter(wake, attachments)
         wait_for_the_engine(attachments)
+        # The engine ends a kept session: each consumer's own deadline would begin anew.
+        deadline = None if duration is None or keep else monotonic_ns() + round(duration * _NS)
+        return Session(
+            attachments,
+            deadline_ns=deadline,
+            delivery=delivery,
+            sieves=asked.sieves,
+            waiter=waiter,
+            lanes_refused=tuple(beginning.refused),
+            following=beginning.following(math.inf if follow else linger * _NS),
+            lag_ns=round(merge_lag * _NS),
+            engine=engine if is_pattern(engine) else None,
+        )
     except BaseException:
         beginning.undo()
         raise
-    # The engine ends a kept session: each consumer's own deadline would begin anew.
-    deadline = None if duration is None or keep else monotonic_ns() + round(duration * _NS)
-    return Session(
-        attachments,
-        deadline_ns=deadline,
-        delivery=delivery,
-        sieves=asked.sieves,
-        waiter=waiter,
-        lanes_refused=tuple(beginning.refused),
-        following=beginning.following(math.inf if follow else linger * _NS),
-        lag_ns=round(merge_lag * _NS),
-        engine=engine if is_pattern(engine) else None,
-    )
 
 
 def attach_session(

@@ -34,13 +34,18 @@ class Tagged(msgspec.Struct, frozen=True):
 def tagged(intake: Intake) -> Iterator[Tagged]:
     """The events of a session, and its gaps: see ``Session.tagged``."""
     turn = intake.turn
-    while (got := turn.do(partial(_next, intake), None)) is not None:
-        frame, missed, events = got
-        if missed:
-            yield _of(frame.origin, frame.timestamp, None, missed)
-        for event in events:
-            yield _of(frame.origin, frame.timestamp, event)
-    for gap in turn.do(partial(_gaps_at_the_end, intake), None, to_close=True) or ():
+    gaps: tuple[Frame, ...] | None = None
+    while gaps is None:
+        while (got := turn.do(partial(_next, intake), None)) is not None:
+            frame, missed, events = got
+            if missed:
+                yield _of(frame.origin, frame.timestamp, None, missed)
+            for event in events:
+                yield _of(frame.origin, frame.timestamp, event)
+        gaps = turn.do(partial(_gaps_at_the_end, intake), None, to_close=True)
+        if gaps is None and not intake.has_rest():  # this thread is inside already
+            return
+    for gap in gaps:
         yield _of(gap.origin, gap.timestamp, None, gap.missed)
 
 
@@ -53,20 +58,25 @@ def _next(intake: Intake) -> tuple[Frame, int, Iterator[Any]] | None:
 
     The gap before a frame is told with its first events.
     """
-    resumed = intake.cursor is not None and intake.cursor.remaining() > 0
+    before = intake.cursor
     events = intake.events(None)
     if events is None or intake.cursor is None:
         return None
     frame, missed = intake.cursor.frame, 0
-    if frame.missed and not resumed:
+    if frame.missed and intake.cursor is not before:
         missed = frame.missed
         intake.cursor.attachment.told += missed
         intake.cursor.frame = replace(frame, missed=0)  # others that read the rest are not told
     return frame, missed, events
 
 
-def _gaps_at_the_end(intake: Intake) -> tuple[Frame, ...]:
-    """What no frame has told of. It is told once, whoever asks."""
+def _gaps_at_the_end(intake: Intake) -> tuple[Frame, ...] | None:
+    """What no frame has told of. It is told once, whoever asks.
+
+    None if another thread has left the rest of a frame meanwhile: the account is not final yet.
+    """
+    if intake.has_rest():
+        return None
     rings = intake.merge.rings
     if intake.merge.ended_by == EndedBy.FORK:  # the session stays with the parent
         return ()

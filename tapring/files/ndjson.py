@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ..events.decoding import NOT_DECODED
+from ..events.decoding import NOT_DECODED, one_line_each
 from ..events.objects import flat, line_of_object, object_of_blob, object_of_line, wrapped_line
 from ..frame import Frame
 from . import envelope
@@ -22,6 +22,7 @@ Texts = Callable[[Frame], Iterable[bytes]]
 
 _decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
+_decoder: Final = msgspec.json.Decoder()
 _check: Final = msgspec.json.Decoder(msgspec.Raw).decode
 
 
@@ -67,8 +68,12 @@ def _payload(frame: Frame) -> bytes:
     return frame.payload
 
 
-def _json_texts(frame: Frame) -> Iterator[bytes]:
-    return (line.removesuffix(b"\n") for line in io.BytesIO(frame.payload))
+def _json_texts(frame: Frame) -> list[bytes]:
+    """One for each event, also for one that a msgspec.Raw spread over several lines."""
+    lines = io.BytesIO(frame.payload).readlines()
+    if len(lines) != frame.count:
+        lines = one_line_each(_decoder, frame.payload, frame.count) or lines
+    return [line.removesuffix(b"\n") for line in lines]
 
 
 def _valid_texts(frame: Frame) -> list[bytes]:
@@ -76,7 +81,7 @@ def _valid_texts(frame: Frame) -> list[bytes]:
 
     Only a msgspec.Raw can bring such a text into a frame.
     """
-    texts = list(_json_texts(frame))
+    texts = _json_texts(frame)
     try:
         list(map(_check, texts))
         if not frame.payload.isascii():

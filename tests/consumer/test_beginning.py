@@ -1,5 +1,6 @@
 """The sessions that a capture begins with: all of them, or none and a reason."""
 
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -102,3 +103,15 @@ def test_a_table_that_is_held_is_waited_for_once_and_not_for_each_stage(name, mo
                 ("raw", "busy"), ("decoded", "busy"),
             }  # fmt: skip
     assert len(waited) == 1
+
+
+def test_a_lane_whose_stage_is_of_another_kind_costs_no_other_lane_whatever_is_asked(name) -> None:
+    with tapring.Tap(name, stages={"own": "json"}) as like, ExitStack() as stack:
+        unlike = stack.enter_context(tapring.Tap(name, stages={"own": "bytes"}))
+        while str(unlike.lane) < str(like.lane):  # lanes are opened in the order of their ids
+            unlike.close()
+            unlike = stack.enter_context(tapring.Tap(name, stages={"own": "bytes"}))
+        with tapring.capture(name, stage="own", redact=tapring.Redactor("a")) as session:
+            assert session.lanes == (like.lane,)
+            (refused,) = session.lanes_refused
+            assert (refused.lane, refused.reason) == (unlike.lane, "stage")

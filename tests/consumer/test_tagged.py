@@ -1,14 +1,16 @@
 """Events with where and when they are from, and gaps as records of their own."""
 
 import os
+import threading
 import time
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tapring
-from tests.conftest import unique_name
+from tests.conftest import unique_name, wait_until
 from tests.helpers import closes, offer
 
 RING = 4096
@@ -191,3 +193,27 @@ def test_a_gap_before_a_frame_whose_sifting_was_interrupted_is_told_once(name, m
 
 def _interrupted(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_the_account_is_not_final_while_another_thread_has_a_part_of_a_frame(name) -> None:
+    """The session ends while that one is inside, and it reads on afterwards."""
+    told: list[tapring.Tagged] = []
+    threads: list[threading.Thread] = []
+
+    class Slow(msgspec.Struct):
+        n: int
+
+        def __post_init__(self) -> None:
+            if not threads:
+                session.end("told")
+                threads.append(threading.Thread(target=lambda: told.extend(session.tagged())))
+                threads[0].start()
+                wait_until(lambda: session._turn.callers)  # it waits for its turn
+
+    with tapring.Tap(name) as tap, tapring.capture(name, type=Slow) as session:
+        offer(tap, "decoded", [{"n": n} for n in range(10)])
+        events = session.read(3)
+        threads[0].join(60)
+        events += session.read(100)
+    assert len(events) + len(told) == session.stats.delivered == 10
+    assert session.stats.unread == 0

@@ -551,3 +551,14 @@ def test_a_pipe_of_plain_events_keeps_them_all(tmp_path, spawn) -> None:
     recording = open_recording(str(tmp_path / "x.ndjson"))
     assert not recording.is_enveloped
     assert texts_in(recording) == [b'{"n":1}', b'{"n":2}']
+
+
+@pytest.mark.parametrize("ending", ["ndjson", "msgpack", "parquet"])
+def test_an_event_that_stands_on_several_lines_is_one_record(ending, tmp_path) -> None:
+    path = tmp_path / f"events.{ending}"
+    sink = open_sink(str(path), None, kind="json", describe=lambda: META, envelope=True)
+    sink.write(of(Json(), [msgspec.Raw(b'{"x":\n 1}'), {"y": 2}]))
+    sink.close()
+    recording = open_recording(str(path))
+    found = [msgspec.json.decode(text) for text in texts_in(recording)]
+    assert (found, recording.skipped) == ([{"x": 1}, {"y": 2}], 0)
