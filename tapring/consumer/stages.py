@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from weakref import ref
 
 from ..shm.refusals import LaneRefused
 from ..shm.registry import Registry
@@ -23,7 +24,7 @@ class Stages:
     def __init__(self, stages: Sequence[str], follow: Follow, *, open_ended: bool) -> None:
         self._follow = follow
         self._open_ended = open_ended
-        self._followings = {each: follow(each, self._meet) for each in stages}
+        self._followings = {each: self._following(each) for each in stages}
 
     @property
     def due_ns(self) -> int:
@@ -67,8 +68,19 @@ class Stages:
     def _each(self) -> Iterable[Following]:
         return tuple(self._followings.values())
 
-    def _meet(self, registry: Registry) -> None:
+    def meet(self, registry: Registry) -> None:
         """Learn of the stages of a lane."""
         for stage in registry.info.stages if self._open_ended else ():
             if stage.name not in self._followings:
-                self._followings[stage.name] = self._follow(stage.name, self._meet)
+                self._followings[stage.name] = self._following(stage.name)
+
+    def _following(self, stage: str) -> Following:
+        """Make what follows a stage. It does not keep this alive: no cycle keeps a lane's lock."""
+        this = ref(self)
+
+        def meet(registry: Registry) -> None:
+            stages = this()
+            if stages is not None:
+                stages.meet(registry)
+
+        return self._follow(stage, meet)
