@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from typing import Final
 
 import msgspec
 
@@ -22,6 +23,8 @@ from .requests import request_names
 from .rings import account_of, names_of_sessions
 from .row import Row
 from .segment import DIRECTORY, Segment, is_own, names, unlink
+
+_TRIES: Final = 4
 
 
 class Removed(msgspec.Struct, frozen=True):
@@ -78,12 +81,14 @@ def sweep_lane(
 
     In a live lane, remove the sessions of dead consumers and the rings that no session names.
     """
-    while True:
+    # Not for ever: a process may lack a descriptor just while it holds that lock.
+    for _ in range(_TRIES):
         removed = _sweep_lane(engine, lane, dry_run, own, patience_s)
         # The lane's lock is given back now. A consumer that was no longer waiting for the lane, but
         # found that lock held, has left it to this.
         if removed is not None or _is_awaited(engine, lane, own):
             return removed or []
+    return []
 
 
 def _sweep_lane(

@@ -9,7 +9,7 @@ import pytest
 import tapring
 from tapring.shm.names import segment_name
 from tapring.shm.segment import Segment, names
-from tapring.shm.sweep import sweep
+from tapring.shm.sweep import sweep, sweep_lane
 from tapring.wire import layout
 
 pytestmark = pytest.mark.leftovers
@@ -129,3 +129,12 @@ def test_the_engine_frees_what_a_dead_consumer_held_when_the_table_changes(
 
 def test_a_removed_segment_is_a_fact_that_can_be_encoded(name, dead_lane) -> None:
     assert json.loads(msgspec.json.encode(sweep(name)))[1]["account"]["errors"] == 0
+
+
+def test_a_process_that_lacks_a_descriptor_while_it_holds_a_lock_gives_up(
+    name, monkeypatch
+) -> None:
+    """It cannot tell then whether the lane is awaited, and it can afterwards."""
+    monkeypatch.setattr("tapring.shm.sweep._sweep_lane", lambda *_: None)
+    monkeypatch.setattr("tapring.shm.sweep._is_awaited", lambda *_: False)
+    assert sweep_lane(name, "0a1b2c3d") == []
