@@ -45,9 +45,9 @@ class Attachment:
     ``owned``: the session ends with this consumer; it was neither registered by the engine nor
     opened to be kept. ``clock``: how to read the engine's times, as of when this was opened.
     ``joined``: what is said of the lane. wanted: how many bytes were asked for. ``sieve``: what its
-    frames pass, one of ``sieves``; None if every event passes. ``missed``: events that are missing
-    behind the last frame that passed. ``told``: those that frames have told of. Closing twice is
-    fine.
+    frames pass, one of ``sieves``; None if every event passes. ``kind_left``: the kind of those
+    that have passed. ``missed``: events that are missing behind the last frame that passed.
+    ``told``: those that frames have told of. Closing twice is fine.
     """
 
     def __init__(
@@ -76,8 +76,8 @@ class Attachment:
         self.told = 0
         self.kind = kind_of(registry, row.stage)
         self.sieve = None if sieves is None else sieves.of(self.kind)
-        left = self.kind if self.sieve is None else self.sieve.kind
-        self.joined = joining(registry, row, left, wanted)
+        self.kind_left = self.kind if self.sieve is None else self.sieve.kind
+        self.joined = joining(registry, row, self.kind_left, wanted)
         self.origin = Origin(info.engine, info.lane, registry.pid, self.joined.stage)
         try:
             self._segment = Segment.attach(info.segment_name(row.id))
@@ -190,8 +190,7 @@ class Attachment:
         missed = self._known_missing() - self._missed_before - self.told
         if missed <= 0:
             return None
-        kind = self.kind if self.sieve is None else self.sieve.kind
-        return Frame(b"", 0, time.time_ns(), missed, self.origin, kind)
+        return Frame(b"", 0, time.time_ns(), missed, self.origin, self.kind_left)
 
     def _known_missing(self) -> int:
         """Events that are missing up to the end, if that is known; else up to what was released."""

@@ -92,9 +92,8 @@ class Session(SessionLanes):
         self.away = self._intake.away
         first = attachments[0]
         self.engine = engine or first.joined.engine
-        kind = first.kind if first.sieve is None else first.sieve.kind
-        self.kind = kind.name
-        self.dtype = getattr(kind, "dtype", None)
+        self.kind = first.kind_left.name
+        self.dtype = getattr(first.kind_left, "dtype", None)
         self.sample = first.row.sample
         self.budget = first.registry.budget
         self.engine_redacts = _redacted_by_engine(attachments)

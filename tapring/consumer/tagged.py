@@ -71,7 +71,7 @@ def _next(intake: Intake) -> tuple[Frame, int, Iterator[Any]] | None:
 
 
 def _gaps_at_the_end(intake: Intake) -> tuple[Frame, ...] | None:
-    """What no frame has told of. It is told once, whoever asks.
+    """Return the gaps that no frame has told of, once: only the first caller gets them.
 
     None if another thread has left the rest of a frame meanwhile: the account is not final yet.
     """

@@ -115,8 +115,8 @@ class Roster:
     def _read(self) -> tuple[int, list[Row]] | None:
         """The generation and the open rows; None if processes keep changing the table.
 
-        One change takes less time than a few readings, and this batch may be the first one since a
-        session was opened: it would miss the batch, and nobody would count it.
+        This reads again, because one change takes less time than a few readings. If it gave up at
+        once, a session that has just been opened could miss this batch, and nobody would count it.
         """
         for _ in range(_READINGS):
             read = self._table.stable_rows() or self._read_half_changed()

@@ -173,9 +173,9 @@ def _facts(frame: Frame, missed: int) -> dict[str, Any]:
         "time": text_of(frame.timestamp),
         "engine": origin.engine,
         "lane": origin.lane,
-        "pid": _bounded(origin.pid),
+        "pid": bounded(origin.pid),
         "stage": origin.stage,
-        "missed": _bounded(missed),
+        "missed": bounded(missed),
     }
 
 
@@ -212,5 +212,6 @@ def _common(record: Record) -> tuple[int | None, str, int]:
     return record.time_ns, stage, record.missed
 
 
-def _bounded(number: int) -> int:
+def bounded(number: int) -> int:
+    """Return the number, or else the nearest one that every format can hold."""
     return min(max(number, _SMALLEST), _LARGEST)

@@ -18,7 +18,7 @@ from ..events.decoding import NOT_DECODED
 from ..events.objects import wrapped_line
 from ..frame import Frame
 from .decoding import OBJECT_DECODERS, Decoder, Run, Unreadable, decode_each
-from .envelope import COLUMNS, Record, columns_of, record_of_columns
+from .envelope import COLUMNS, Record, bounded, columns_of, record_of_columns
 from .ndjson import text_runs
 from .source import Source
 
@@ -28,8 +28,6 @@ REST: Final = "tapring_rest"
 DECODERS: Final = OBJECT_DECODERS
 """For each kind of stage, the decoder of the event of a record."""
 
-_EARLIEST: Final = -(1 << 63)  # what Parquet's column for times can hold
-_LATEST: Final = (1 << 63) - 1
 _OURS: Final = frozenset((TIME, *COLUMNS, REST))
 _decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
@@ -42,7 +40,7 @@ def head_of(frame: Frame, missed: int | None = None) -> bytes:
     A time that Parquet has no number for, as of a damaged frame, becomes the nearest one that it
     has.
     """
-    facts = {TIME: min(max(frame.timestamp, _EARLIEST), _LATEST)}
+    facts = {TIME: bounded(frame.timestamp)}
     return _encode(facts | ({} if missed is None else columns_of(frame, missed)))[:-1]
 
 

@@ -20,7 +20,6 @@ from .source import Source
 Texts = Callable[[Frame], Iterable[bytes]]
 """Gives the JSON text of each event of a frame, without a newline."""
 
-_decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
 _decoder: Final = msgspec.json.Decoder()
 _check: Final = msgspec.json.Decoder(msgspec.Raw).decode
@@ -120,7 +119,7 @@ _TEXTS: Final[dict[str, Texts]] = {
 
 def _blob_of_text(text: bytes) -> Any:
     try:
-        return blob_of_object(_decode(text))
+        return blob_of_object(_decoder.decode(text))
     except NOT_DECODED:
         raise Unreadable from None
 
