@@ -10,25 +10,33 @@ import click
 from .._version import __version__
 from ..errors import suggest
 from ..shm.platform import UNSUPPORTED
+from .command import Commands
 from .messages import fail
 
+# In the order in which --help lists them: what an operator needs first comes first.
 _MODULES: Final = {
-    "attach": ".attach",
-    "close": ".close",
-    "gc": ".gc",
     "ls": ".ls",
+    "attach": ".attach",
     "open": ".open",
-    "pipe": ".pipe",
+    "close": ".close",
     "replay": ".replay",
+    "pipe": ".pipe",
+    "gc": ".gc",
 }
+_EXAMPLES: Final = (
+    "tapring ls                          # which engines run here",
+    "tapring attach shop                 # show the events of engine shop, until Ctrl-C",
+    "tapring attach shop -o shop.ndjson  # write them to a file",
+    "tapring attach --help               # filter, sample, redact, formats",
+)
 
 
-class Commands(click.Group):
+class Lazy(Commands):
     """A group whose commands are modules. A mistyped name suggests similar ones."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of all commands."""
-        return sorted(_MODULES)
+        return list(_MODULES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command called ``cmd_name``, imported now; None if there is none."""
@@ -41,9 +49,8 @@ class Commands(click.Group):
         name = args[0]
         if not name.startswith("-") and self.get_command(ctx, name) is None:
             known = self.list_commands(ctx)
-            ctx.fail(
-                f"no such command {name!r}{suggest(name, known)}; there are {', '.join(known)}"
-            )
+            near = suggest(name, known) or f"; there are {', '.join(known)}"
+            ctx.fail(f"no such command {name!r}{near}")
         return super().resolve_command(ctx, args)
 
 
@@ -58,7 +65,7 @@ def load(name: str) -> click.Command:
     return command
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Lazy, examples=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tapring")
 def main() -> None:
     """See what a running Python engine sees, live, without slowing it down."""

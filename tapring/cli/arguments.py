@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import click
 
+from ..errors import suggest
 from ..events.paths import Path, parse_paths
 from ..events.redaction import compile_regex
 from ..events.selection import Rate
@@ -86,6 +87,20 @@ class Count(click.ParamType[int]):
                 ctx,
             )
         return int(value)
+
+
+class OneOf(click.Choice[str]):
+    """One of some words. A mistyped one suggests the near one."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """Why ``value`` is refused."""
+        names = [str(each) for each in self.choices]
+        near = suggest(str(value), names)
+        return f"Invalid value {value!r}{near or f'. Use {_listed(names)}.'}"
+
+
+def _listed(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 class Checked(click.ParamType[str]):

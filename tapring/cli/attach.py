@@ -28,6 +28,7 @@ from ..shm.names import split_address
 from . import summary
 from .arguments import ADDRESS
 from .attach_options import Options, options
+from .command import Command
 from .messages import fail, say
 from .progress import show_progress
 from .signals import Interrupts
@@ -36,7 +37,31 @@ from .streams import silence_stdout
 EXIT_ENGINE_DIED: Final = 4
 
 
-@click.command("attach")
+_EXAMPLES: Final = (
+    "tapring attach shop                            # every event, until Ctrl-C",
+    "tapring attach shop --where \"level=='error'\"   # only the errors",
+    "tapring attach shop --grep timeout --limit 10  # ten events with that word",
+    "tapring attach shop --stage raw,decoded        # two stages, in order",
+    "tapring attach shop -o shop.ndjson.gz --redact user.email --duration 1h",
+    "tapring attach 'web-*' --follow                # several engines, over restarts",
+)
+_EPILOG: Final = """\
+Lanes (processes) that cannot be read are named at the end, with the reason. The engine never waits
+for this command: events that do not fit into the ring are dropped and counted.
+
+Filters apply in the order --grep, --where, --sample, --rate, --redact, --fields, --limit,
+regardless of the order of the options.
+
+\b
+Exit codes:
+  0  the capture completed, even if it saw no events
+  2  wrong usage
+  3  the capture could not start, or could not write
+  4  the engine died during the capture
+"""
+
+
+@click.command("attach", cls=Command, examples=_EXAMPLES, epilog=_EPILOG)
 @click.argument("address", type=ADDRESS)
 @options
 def command(address: str, **given: Any) -> None:
@@ -44,24 +69,8 @@ def command(address: str, **given: Any) -> None:
 
     ADDRESS is ENGINE (all its processes), a pattern of engines ('web-*'), ENGINE.LANE or a pid (one
     process), or ENGINE:ID for a session that exists already: one that the engine registered, or
-    that tapring open made. Otherwise a new session is opened on every lane. Lanes that cannot be
-    read are named at the end, with the reason.
-
-    Processes of the engine that start during the capture are part of it, from their first event.
-    It ends when no process has been left for a second.
-
-    The engine never waits for this command. Events that do not fit into the ring are dropped and
-    counted.
-
-    Filters apply in this order, regardless of the order of the options: --grep, --where, --sample,
-    --rate, --redact, --fields, --limit.
-
-    \b
-    Exit codes:
-      0  the capture completed, even if it saw no events
-      2  wrong usage
-      3  the capture could not start, or could not write
-      4  the engine died during the capture
+    that tapring open made. Processes that start during the capture are part of it, from their first
+    event. The capture ends when no process has been left for a second.
     """
     asked = Options(**given)
     asked.check(address)

@@ -27,9 +27,11 @@ from .arguments import (
     STAGES,
     Count,
     Duration,
+    OneOf,
     SizeOrTime,
     split_stages,
 )
+from .command import group
 from .options import BUFFER, SAMPLE_BATCHES, SUMMARY, WAIT
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -171,18 +173,19 @@ class Options:
 
 def options(command: _Command) -> _Command:
     """Add the options to a command, in the order in which --help lists them."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
+    for add in reversed(_GROUPS):
+        command = add(command)
     return command
 
 
-_OPTIONS: Final = (
+WATCH: Final = group(
+    "What to watch, and for how long",
     click.option(
         "--stage",
         type=STAGES,
         default=None,
-        help="The stage to read, or several (raw,decoded), or '*' for all. Batches come in the "
-        "order of the stages. Several stages are written with --envelope.  [default: decoded]",
+        help="One stage, several (raw,decoded), or '*' for all. Several are written with "
+        "--envelope.  [default: decoded]",
     ),
     click.option(
         "--duration",
@@ -192,6 +195,16 @@ _OPTIONS: Final = (
         "engine's own limit.",
     ),
     click.option("--limit", type=Count(), default=None, help="Stop after this many events."),
+    WAIT,
+    click.option(
+        "--follow",
+        is_flag=True,
+        help="Stay when the engine exits or dies, and go on when it starts again. Also wait for it "
+        "to appear. By default, stay for one second.",
+    ),
+)
+SELECT: Final = group(
+    "Which events (applied in this order, before --redact and --fields)",
     click.option(
         "--grep", type=REGEX, help="Keep events whose text matches this regular expression."
     ),
@@ -207,14 +220,16 @@ _OPTIONS: Final = (
         type=ONE_PATH,
         help="With --sample: keep all events or none with the same value of this field (user.id).",
     ),
-    SAMPLE_BATCHES,
     click.option("--rate", type=RATE, help="Keep at most this many events: 100/s, 30/m, 5/h."),
+)
+REDACT: Final = group(
+    "Which parts of an event",
     click.option("--fields", type=PATHS, help="Keep only these fields: user.name,src_ip"),
     click.option(
         "--redact",
         type=PATHS,
         multiple=True,
-        help="Replace the values of these fields by tokens: src_ip,user.email,ips.0,users.*.email. "
+        help="Replace the values of these fields by tokens: src_ip,ips.0,users.*.email. "
         "Equal values get equal tokens, within this capture only.",
     ),
     click.option(
@@ -239,27 +254,9 @@ _OPTIONS: Final = (
         help="With --redact: let lines through that are not JSON. Only --redact-regex redacts "
         "them. By default they are withheld and counted.",
     ),
-    click.option(
-        "--format",
-        "format_",
-        type=click.Choice(FORMATS),
-        default=None,
-        help="By default: what the suffix of -o means; on a terminal, pretty; otherwise raw for "
-        "stages of lines and ndjson for all others.",
-    ),
-    click.option(
-        "--envelope",
-        is_flag=True,
-        help="Write for each event when and where it is from: time, engine, lane, pid, stage, "
-        "missed, event. Gaps are records of their own. With ndjson, msgpack or parquet.",
-    ),
-    click.option("--expand", is_flag=True, help="With pretty: spread each event over lines."),
-    click.option(
-        "--color/--no-color",
-        default=not os.environ.get("NO_COLOR"),
-        help="Colour pretty output on a terminal. The default is yes, unless NO_COLOR is set.",
-    ),
-    click.option("--utc", is_flag=True, help="With pretty: show times in UTC, not local ones."),
+)
+WRITE: Final = group(
+    "Where to, and how it is written",
     click.option(
         "-o",
         "--output",
@@ -269,18 +266,57 @@ _OPTIONS: Final = (
         "until it is complete; PATH.meta.json describes it.",
     ),
     click.option(
+        "--format",
+        "format_",
+        type=OneOf(FORMATS),
+        metavar="NAME",
+        default=None,
+        help=f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}. By default: what the suffix of -o "
+        f"means; on a terminal, pretty; otherwise raw for stages of lines and ndjson for all "
+        f"others.",
+    ),
+    click.option(
+        "--envelope",
+        is_flag=True,
+        help="Write for each event when and where it is from: time, engine, lane, pid, stage, "
+        "missed, event. Gaps are records of their own. With ndjson, msgpack or parquet.",
+    ),
+    click.option(
         "--rotate",
         type=SizeOrTime(),
-        help="Start a new file after this size (100MB) or time (10m). The files are numbered: "
+        help="Start a new file after this size (100MiB) or time (10m). The files are numbered: "
         "000001, 000002, ...",
     ),
-    BUFFER,
-    WAIT,
+)
+SHOW: Final = group(
+    "On the terminal",
+    click.option("--expand", is_flag=True, help="Spread each event over several lines."),
+    click.option("--utc", is_flag=True, help="Show times in UTC, not local ones."),
     click.option(
-        "--follow",
-        is_flag=True,
-        help="Stay when the engine exits or dies, and go on when it starts again. Also wait for it "
-        "to appear. By default, stay for one second.",
+        "--color/--no-color",
+        default=not os.environ.get("NO_COLOR"),
+        help="Use colours.  [default: yes, unless NO_COLOR is set]",
+    ),
+    click.option(
+        "--progress/--no-progress",
+        default=True,
+        help="Show progress on standard error, if that is a terminal and the events go elsewhere.",
+    ),
+    SUMMARY,
+)
+SESSION: Final = group(
+    "The session in the engine",
+    BUFFER,
+    SAMPLE_BATCHES,
+    click.option(
+        "--wake",
+        type=OneOf(WAKES),
+        metavar="HOW",
+        default=POLL,
+        show_default=True,
+        help="poll: events come up to 5 ms late after a quiet second; costs the engine nothing. "
+        "doorbell: within 0.1 ms; costs the engine one system call per wake-up. "
+        "spin: within 10 us; occupies a whole core here.",
     ),
     click.option(
         "--merge-lag",
@@ -290,29 +326,16 @@ _OPTIONS: Final = (
         help="How long an event waits at most for earlier ones of other processes.",
     ),
     click.option(
-        "--wake",
-        type=click.Choice(WAKES),
-        default=POLL,
-        show_default=True,
-        help="How to wait for events. poll: up to 5 ms late after a quiet second; costs the "
-        "engine nothing. doorbell: within 0.1 ms; costs the engine one system call per wake-up. "
-        "spin: within 10 us; occupies a whole core here.",
-    ),
-    click.option(
         "--session", "session_id", type=Count(), help="Read this existing session, by its id."
     ),
     click.option(
         "--delivery",
-        type=click.Choice(DELIVERIES),
+        type=OneOf(DELIVERIES),
+        metavar="HOW",
         default=AT_MOST_ONCE,
         show_default=True,
-        help="With an existing session, after a crash of its reader: skip or redeliver the events "
-        "in flight.",
+        help="For an existing session: at-most-once skips the events that a crashed reader had in "
+        "flight, at-least-once delivers them again.",
     ),
-    click.option(
-        "--progress/--no-progress",
-        default=True,
-        help="Show progress on standard error, if that is a terminal and the events go elsewhere.",
-    ),
-    SUMMARY,
 )
+_GROUPS: Final = (WATCH, SELECT, REDACT, WRITE, SHOW, SESSION)

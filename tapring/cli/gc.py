@@ -11,22 +11,27 @@ import msgspec
 from ..errors import TapError
 from ..shm.sweep import Removed, sweep
 from .arguments import EngineName
+from .command import Command
 from .messages import fail, size_in_words
 
 _PATIENCE_S: Final = 1.0
+_EXAMPLES: Final = (
+    "tapring gc --dry-run  # what would go, and why",
+    "tapring gc",
+)
 
 
-@click.command("gc")
+@click.command("gc", cls=Command, examples=_EXAMPLES)
 @click.argument("name", required=False, type=EngineName())
 @click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, as when piped.")
 def command(name: str | None, dry_run: bool, as_json: bool) -> None:
-    """Remove shared memory that no live process holds; say what is removed, and why.
+    """Remove the shared memory of dead processes.
 
-    With NAME, look at one engine only. A lane stays while its engine lives or a consumer reads
-    it; a session stays while its owner lives. The kernel's file locks decide this, never a
-    process id or an age. You rarely need this command: engines, consumers and tapring ls clean up
-    the same way.
+    It says what is removed, and why. With NAME, look at one engine only. A lane stays while its
+    engine lives or a consumer reads it; a session stays while its owner lives. The kernel's file
+    locks decide this, never a process id or an age. You rarely need this command: engines,
+    consumers and tapring ls clean up the same way.
     """
     try:
         removed = sweep(name, dry_run=dry_run, patience_s=_PATIENCE_S)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
@@ -21,14 +21,21 @@ from ..shm.discovery import (
     not_found,
 )
 from ..shm.refusals import LaneRefused, alike, error_for, in_words
+from .command import Command
 from .messages import age_in_words, counted, fail, note, printable
 
 if TYPE_CHECKING:
     from rich.console import JustifyMethod
     from rich.table import Table
 
+_EXAMPLES: Final = (
+    "tapring ls              # all engines",
+    "tapring ls shop         # one of them",
+    "tapring ls --json | jq  # for programs",
+)
 
-@click.command("ls")
+
+@click.command("ls", cls=Command, examples=_EXAMPLES)
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, as when piped.")
 @click.option(

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import click
 
 from ..consumer.opening import capture
 from ..errors import TapError
 from .arguments import ADDRESS, Duration
+from .command import Command
 from .messages import fail, note
 from .options import BUFFER, SAMPLE_BATCHES, WAIT
 from .summary import lanes_refused
 
+_EXAMPLES: Final = (
+    "tapring open shop --stage raw    # prints the address of the session",
+    "tapring attach shop.0a1b2c3d:8   # reads it; may be killed, and go on later",
+    "tapring close shop.0a1b2c3d:8",
+)
 
-@click.command("open")
+
+@click.command("open", cls=Command, examples=_EXAMPLES)
 @click.argument("address", type=ADDRESS)
 @click.option("--stage", default="decoded", show_default=True, help="The stage to capture.")
 @click.option(
@@ -34,13 +42,14 @@ def command(
     sample_batches: int | None,
     wait: bool,
 ) -> None:
-    """Open a session on each lane of ADDRESS that outlives its consumers; print its address.
+    """Open a session that outlives its readers.
 
-    If no session can be opened on some of the lanes, standard error says on which and why.
+    It is opened on each lane of ADDRESS, and its address is printed. If no session can be opened on
+    some of the lanes, standard error says on which and why.
 
     The engine writes to its ring from its next batch on, and tapring attach reads it. If that
-    consumer ends or is killed, the next one continues at the next event. The session ends with
-    its duration, with its engine, or with tapring close.
+    consumer ends or is killed, the next one continues at the next event. The session ends with its
+    duration, with its engine, or with tapring close.
     """
     try:
         session = capture(

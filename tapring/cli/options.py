@@ -6,10 +6,13 @@ from typing import Final
 
 import click
 
-from .arguments import Count, Size
+from .arguments import Count, OneOf, Size
 
 BUFFER: Final = click.option(
-    "--buffer", type=Size(), default=None, help="Size of the ring in shared memory: 16MiB."
+    "--buffer",
+    type=Size(),
+    default=None,
+    help="The size of the ring in shared memory: 16MiB.",
 )
 SAMPLE_BATCHES: Final = click.option(
     "--sample-batches",
@@ -19,9 +22,10 @@ SAMPLE_BATCHES: Final = click.option(
 )
 SUMMARY: Final = click.option(
     "--summary",
-    type=click.Choice(["text", "json", "none"]),
+    type=OneOf(["text", "json", "none"]),
+    metavar="HOW",
     default="text",
     show_default=True,
-    help="What to print on standard error at the end.",
+    help="What to print on standard error at the end: text, json or none.",
 )
 WAIT: Final = click.option("--wait", is_flag=True, help="Wait for the engine to appear.")

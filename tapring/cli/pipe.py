@@ -9,23 +9,29 @@ import os
 import signal
 import sys
 from types import FrameType
+from typing import Final
 
 import click
 
 from ..adapters.pipe import run
 from ..errors import TapError
+from .command import Command
 from .messages import say
 from .streams import reserve_descriptors
 
+_EXAMPLES: Final = (
+    "tail -F app.log | tapring pipe applog > /dev/null",
+    "tapring attach applog --stage raw  # in another terminal",
+)
 
-@click.command("pipe")
+
+@click.command("pipe", cls=Command, examples=_EXAMPLES)
 @click.argument("name")
 def command(name: str) -> None:
-    """Copy standard input to standard output, and let others watch the lines.
+    """Copy standard input to standard output; others can watch.
 
-    The lines are the events of stage raw of an engine called NAME. Put it into a pipeline,
-    producer | tapring pipe NAME | consumer, and watch from another terminal:
-    tapring attach NAME --stage raw
+    The lines are the events of stage raw of an engine called NAME. Put it into any pipeline:
+    producer | tapring pipe NAME | consumer
     """
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(signum) != signal.SIG_IGN:  # ignored by nohup, or as a background job

@@ -28,7 +28,8 @@ from ..files.formats import default_format
 from ..files.reading import FORMATS, STDIN, Recording, open_recording
 from ..files.writing import Output, make_encoder
 from ..frame import Frame, Origin
-from .arguments import Count, EngineName
+from .arguments import Count, EngineName, OneOf
+from .command import Command
 from .messages import fail, note, say
 from .options import SUMMARY
 from .replay_report import Summary, can_show_progress, say_what_is_missing, show_progress
@@ -67,7 +68,17 @@ class Options:
         return [name for option in self.stage for name in option.split(",")]
 
 
-@click.command("replay")
+_EXAMPLES: Final = (
+    "tapring replay shop.ndjson                            # at the pace of the capture",
+    "tapring replay shop.ndjson --speed 10                 # ten times as fast",
+    "tapring replay shop.ndjson --name shop --fast --wait  # for a test",
+)
+_EPILOG: Final = (
+    "Exit codes: 0 it was played, or interrupted; 2 wrong usage; 3 FILE cannot be read."
+)
+
+
+@click.command("replay", cls=Command, examples=_EXAMPLES, epilog=_EPILOG)
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.option(
     "--name",
@@ -84,9 +95,11 @@ class Options:
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(FORMATS),
+    type=OneOf(FORMATS),
+    metavar="NAME",
     default=None,
-    help="The format of FILE, if neither its name nor FILE.meta.json tells.",
+    help=f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}, if neither the name of FILE nor "
+    "FILE.meta.json tells.",
 )
 @click.option(
     "--speed", type=float, default=None, help="10 plays ten times as fast as it was captured."
@@ -105,20 +118,13 @@ class Options:
 )
 @SUMMARY
 def command(**given: Any) -> None:
-    """Offer the events of FILE again, as an engine that can be tapped.
+    """Offer the events of FILE again, as an engine.
 
     FILE is what tapring attach -o wrote, or any file of JSON or text lines; - is standard input.
     Several files are played one after the other. Events come at the pace of the capture, if
     FILE.meta.json or FILE has recorded it. With --fast --wait, a consumer gets every event, so a
-    capture can serve as a test fixture:
-
-    tapring replay events.ndjson --name detector --fast --wait
-
-    A FILE that tapring attach --envelope wrote may hold events of several stages. Each is offered
-    to its own stage, in the order of FILE.
-
-    \b
-    Exit codes: 0 it was played, or interrupted; 2 wrong usage; 3 FILE cannot be read.
+    capture can serve as a test fixture. A FILE that tapring attach --envelope wrote may hold events
+    of several stages. Each is offered to its own stage, in the order of FILE.
     """
     options = Options(**given)
     _refuse_contradictions(options)
