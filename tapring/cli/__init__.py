@@ -25,7 +25,7 @@ _MODULES: Final = {
 }
 _EXAMPLES: Final = (
     "tapring ls                          # which engines run here",
-    "tapring attach shop                 # show the events of engine shop, until Ctrl-C",
+    "tapring attach shop                 # the events of engine shop, until Ctrl-C",
     "tapring attach shop -o shop.ndjson  # write them to a file",
     "tapring attach --help               # filter, sample, redact, formats",
 )

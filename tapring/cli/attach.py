@@ -43,7 +43,7 @@ _EXAMPLES: Final = (
     "tapring attach shop --grep timeout --limit 10  # ten events with that word",
     "tapring attach shop --stage raw,decoded        # two stages, in order",
     "tapring attach shop -o shop.ndjson.gz --redact user.email --duration 1h",
-    "tapring attach 'web-*' --follow                # several engines, over restarts",
+    "tapring attach 'web-*' --follow                # several, over restarts",
 )
 _EPILOG: Final = """\
 Lanes (processes) that cannot be read are named at the end, with the reason. The engine never waits

@@ -69,9 +69,9 @@ class Options:
 
 
 _EXAMPLES: Final = (
-    "tapring replay shop.ndjson                            # at the pace of the capture",
-    "tapring replay shop.ndjson --speed 10                 # ten times as fast",
-    "tapring replay shop.ndjson --name shop --fast --wait  # for a test",
+    "tapring replay shop.ndjson             # at the pace of the capture",
+    "tapring replay shop.ndjson --speed 10  # ten times as fast",
+    "tapring replay shop.ndjson --name shop --fast --wait",
 )
 _EPILOG: Final = (
     "Exit codes: 0 it was played, or interrupted; 2 wrong usage; 3 FILE cannot be read."
