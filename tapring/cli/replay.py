@@ -26,6 +26,7 @@ from ..errors import TapError
 from ..events.kinds import Kind
 from ..files.formats import default_format
 from ..files.reading import FORMATS, STDIN, Recording, open_recording
+from ..files.sets import named_files
 from ..files.writing import Output, make_encoder
 from ..frame import Frame, Origin
 from .arguments import Count, EngineName, OneOf
@@ -121,10 +122,12 @@ def command(**given: Any) -> None:
     """Offer the events of FILE again, as an engine.
 
     FILE is what tapring attach -o wrote, or any file of JSON or text lines; - is standard input.
-    Several files are played one after the other. Events come at the pace of the capture, if
-    FILE.meta.json or FILE has recorded it. With --fast --wait, a consumer gets every event, so a
-    capture can serve as a test fixture. A FILE that tapring attach --envelope wrote may hold events
-    of several stages. Each is offered to its own stage, in the order of FILE.
+    Several files are played one after the other, those of a rotated capture in the order of their
+    numbers. The name that tapring attach --rotate was given stands for all its files, and a
+    directory for the captures in it. Events come at the pace of the capture, if FILE.meta.json or
+    FILE has recorded it. With --fast --wait, a consumer gets every event, so a capture can serve as
+    a test fixture. A FILE that tapring attach --envelope wrote may hold events of several stages.
+    Each is offered to its own stage, in the order of FILE.
     """
     options = Options(**given)
     _refuse_contradictions(options)
@@ -189,7 +192,8 @@ def _refuse_for_stdin(options: Options) -> None:
 
 
 def _open_all(options: Options) -> list[Recording]:
-    recordings = [open_recording(file, options.format_) for file in options.files]
+    files = named_files(options.files).paths
+    recordings = [open_recording(file, options.format_) for file in files]
     if options.stages:
         for recording in recordings:
             recording.choose(options.stages)

@@ -190,14 +190,18 @@ def test_an_event_larger_than_the_ring_is_counted_and_holds_nothing_up(name, tmp
     assert started.session.stats.oversize == 1
 
 
-def test_rotated_files_are_played_one_after_the_other(name, tmp_path) -> None:
-    paths = []
-    for number in range(3):
-        paths.append(tmp_path / f"events.00000{number}.log")
-        paths[-1].write_bytes(b"%d\n" % number)
-    started = Started(name, "raw", *paths, "--fast")
-    assert started.events() == [b"0", b"1", b"2"]
-    assert started.summary["files"] == [str(path) for path in paths]
+@pytest.mark.parametrize("named", ["x.log", "", "*"])
+def test_a_rotated_capture_is_played_in_its_order_however_it_is_named(
+    named, name, tmp_path
+) -> None:
+    for number in (1, 2, 10):
+        (tmp_path / f"x.{number}.log").write_bytes(b"%d\n" % number)
+        meta = {"tapring_capture": 1, "format": "raw", "kind": "lines", "stage": "raw"}
+        (tmp_path / f"x.{number}.log.meta.json").write_text(json.dumps(meta))
+    given = sorted(map(str, tmp_path.glob("*"))) if named == "*" else [str(tmp_path / named)]
+    started = Started(name, "raw", *given, "--fast")
+    assert started.events() == [b"1", b"2", b"10"]
+    assert started.summary["files"] == [str(tmp_path / f"x.{n}.log") for n in (1, 2, 10)]
 
 
 def test_a_stage_of_ones_own_choice_is_offered_to(name, tmp_path) -> None:
@@ -423,7 +427,7 @@ def test_a_file_that_cannot_be_played_is_exit_3_and_one_line(name, run_cli, tmp_
     path.write_bytes(b"1\n")
     assert "is damaged" in error_of(run_cli("replay", *options, "--format", "parquet"), 3)
     assert "did you mean 'events.ndjson'" in refusal(3, f"{path}x")
-    assert "is a directory" in refusal(3, str(tmp_path))
+    assert "no file in it has the .meta.json" in refusal(3, str(tmp_path))
     assert "TAPRING_DISABLE=1 is set" in refusal(3, *options, TAPRING_DISABLE="1")
     meta = {"tapring_capture": 1, "format": "ndjson", "kind": "json", "stage": "Not One"}
     (tmp_path / "events.ndjson.meta.json").write_text(json.dumps(meta))
