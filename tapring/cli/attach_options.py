@@ -12,27 +12,14 @@ import click
 
 from ..consumer.intake import AT_MOST_ONCE, DELIVERIES
 from ..consumer.waiting import DOORBELL, POLL, WAKES
-from ..events.redaction import Redactor
-from ..events.selection import Select
 from ..files.formats import format_by_suffix
 from ..files.writing import FORMATS, STDOUT, Rotation
 from ..shm.names import is_pattern, split_address
 from ..shm.requests import ALL_STAGES
-from .arguments import (
-    EXPRESSION,
-    ONE_PATH,
-    PATHS,
-    RATE,
-    REGEX,
-    STAGES,
-    Count,
-    Duration,
-    OneOf,
-    SizeOrTime,
-    split_stages,
-)
+from .arguments import STAGES, Count, Duration, OneOf, SizeOrTime, split_stages
 from .command import group
 from .options import BUFFER, SAMPLE_BATCHES, SUMMARY, WAIT
+from .selecting import REDACT, SELECT, Selecting
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _SET_AT_OPENING: Final = ("stage", "duration", "buffer", "sample_batches", "follow")
@@ -45,25 +32,14 @@ class Written(NamedTuple):
     envelope: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options(Selecting):
     """What was asked for; each field is the option of that name."""
 
     stage: str | None
     duration: float | None
     limit: int | None
-    grep: str | None
-    where: str | None
-    sample: int
-    by: str | None
     sample_batches: int | None
-    rate: str | None
-    fields: str | None
-    redact: tuple[str, ...]
-    redact_regex: str | None
-    redact_pass_text: bool
-    redact_ignore_case: bool
-    redact_in_strings: bool
     format_: str | None
     envelope: bool
     expand: bool
@@ -111,29 +87,6 @@ class Options:
             )
         return Written(name, self.envelope or (several and name not in (None, "pretty")))
 
-    def select(self) -> Select:
-        """Which events to keep."""
-        return Select(
-            grep=self.grep,
-            where=self.where,
-            sample=self.sample,
-            by=self.by,
-            rate=self.rate,
-            fields=self.fields or (),
-        )
-
-    def redactor(self) -> Redactor | None:
-        """What to redact; None if no option asks for it."""
-        if not self.redact and self.redact_regex is None:
-            return None
-        return Redactor(
-            self.redact,
-            regex=self.redact_regex,
-            pass_text=self.redact_pass_text,
-            ignore_case=self.redact_ignore_case,
-            in_strings=self.redact_in_strings,
-        )
-
     def check(self, address: str) -> None:
         """Raise click.UsageError if options contradict each other, or the address."""
         engine, lane, named = split_address(address)
@@ -158,12 +111,7 @@ class Options:
             raise click.UsageError(
                 "--wake doorbell is for one engine. Leave it out to read several of them."
             )
-        if self.by is not None and self.sample == 1:
-            raise click.UsageError(f"--by needs --sample N. Try --sample 10 --by {self.by}")
-        for name in ("pass_text", "ignore_case", "in_strings"):
-            if getattr(self, f"redact_{name}") and not self.redact:
-                option = f"--redact-{name.replace('_', '-')}"
-                raise click.UsageError(f"{option} needs --redact. Try --redact password {option}")
+        self.check_selection()
         for name in ("expand", "utc"):
             if getattr(self, name) and self.format_ not in (None, "pretty"):
                 raise click.UsageError(
@@ -201,58 +149,6 @@ WATCH: Final = group(
         is_flag=True,
         help="Stay when the engine exits or dies, and go on when it starts again. Also wait for it "
         "to appear. By default, stay for one second.",
-    ),
-)
-SELECT: Final = group(
-    "Which events (applied in this order, before --redact and --fields)",
-    click.option(
-        "--grep", type=REGEX, help="Keep events whose text matches this regular expression."
-    ),
-    click.option(
-        "--where",
-        type=EXPRESSION,
-        help="Keep events for which this JMESPath expression is true: "
-        "level=='error' && user.name=='root'",
-    ),
-    click.option("--sample", type=Count(), default=1, metavar="N", help="Keep one event in N."),
-    click.option(
-        "--by",
-        type=ONE_PATH,
-        help="With --sample: keep all events or none with the same value of this field (user.id).",
-    ),
-    click.option("--rate", type=RATE, help="Keep at most this many events: 100/s, 30/m, 5/h."),
-)
-REDACT: Final = group(
-    "Which parts of an event",
-    click.option("--fields", type=PATHS, help="Keep only these fields: user.name,src_ip"),
-    click.option(
-        "--redact",
-        type=PATHS,
-        multiple=True,
-        help="Replace the values of these fields by tokens: src_ip,ips.0,users.*.email. "
-        "Equal values get equal tokens, within this capture only.",
-    ),
-    click.option(
-        "--redact-regex",
-        type=REGEX,
-        help="Replace what this matches (or only its groups) by tokens, in lines and in all "
-        "strings.",
-    ),
-    click.option(
-        "--redact-ignore-case",
-        is_flag=True,
-        help="With --redact: a field's name may differ in case.",
-    ),
-    click.option(
-        "--redact-in-strings",
-        is_flag=True,
-        help="With --redact: a field may be in JSON inside a string.",
-    ),
-    click.option(
-        "--redact-pass-text",
-        is_flag=True,
-        help="With --redact: let lines through that are not JSON. Only --redact-regex redacts "
-        "them. By default they are withheld and counted.",
     ),
 )
 WRITE: Final = group(
