@@ -215,7 +215,7 @@ def _hold(connection: Connection, last: Iterator[bytes]) -> None:
 
 
 @contextmanager
-def _tapped(wake: str, load: Load) -> Iterator[Channel]:
+def _tapped(wake: tapring.Wake, load: Load) -> Iterator[Channel]:
     with tapring.Tap(f"bench-{os.getpid()}") as tap:
         handle = tap.register("raw")
         assert handle is not None
@@ -231,7 +231,11 @@ def _tapped(wake: str, load: Load) -> Iterator[Channel]:
 
 
 def _hold_tapped(
-    connection: Connection, engine: str, session_id: int, wake: str, phases: tuple[Phase, ...]
+    connection: Connection,
+    engine: str,
+    session_id: int,
+    wake: tapring.Wake,
+    phases: tuple[Phase, ...],
 ) -> None:
     with tapring.attach_session(engine, session_id, wake=wake) as session:
         events = iter(session)

@@ -29,7 +29,7 @@ from .workload import BATCH, EVENT_BYTES, LINES, Batches
 
 MIB = 1 << 20
 RINGS_MIB = (4, 64)
-WAKES = ("poll", "doorbell")
+WAKES: tuple[tapring.Wake, ...] = ("poll", "doorbell")
 OPENING = 64  # calls, counted from the first that finds the session
 TAKING_UP = 8  # calls before it, which open and map the session's ring
 READ_EVENTS = 4 * OPENING * BATCH
@@ -68,7 +68,7 @@ def _around(
     yield Result("stall", f"{what}: p99", "us", [p99], at_most=targets[1])
 
 
-def _longest(buffer_bytes: int, wake: str, cycles: int) -> Longest:
+def _longest(buffer_bytes: int, wake: tapring.Wake, cycles: int) -> Longest:
     longest = Longest()
     unwatched: list[float] = []
     watched: deque[float] = deque(maxlen=OPENING)
@@ -111,7 +111,7 @@ def _calls(tap: tapring.Tap, connection: Connection) -> Iterator[tuple[bool, flo
 
 
 def _come_and_go(
-    connection: Connection, engine: str, buffer_bytes: int, wake: str, cycles: int
+    connection: Connection, engine: str, buffer_bytes: int, wake: tapring.Wake, cycles: int
 ) -> None:
     for _ in range(cycles):
         with tapring.capture(engine, stage="raw", buffer_bytes=buffer_bytes, wake=wake) as session:

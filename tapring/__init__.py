@@ -33,6 +33,7 @@ from .events.kinds import array
 from .events.redaction import Redactor
 from .events.selection import Select
 from .frame import Frame, Origin
+from .literals import Delivery, EndReason, StageKind, Wake
 from .shm.discovery import EngineInfo, EngineList, SessionInfo, engines
 from .shm.info import StageInfo
 from .shm.refusals import LaneRefused
@@ -40,7 +41,9 @@ from .shm.refusals import LaneRefused
 __all__ = [
     "BufferLimit",
     "Cost",
+    "Delivery",
     "DurationLimit",
+    "EndReason",
     "EngineInfo",
     "EngineList",
     "EngineNotFound",
@@ -63,6 +66,7 @@ __all__ = [
     "SharedMemoryFull",
     "Snapshot",
     "StageInfo",
+    "StageKind",
     "StageNotFound",
     "Stats",
     "Tagged",
@@ -70,6 +74,7 @@ __all__ = [
     "TapError",
     "TapWarning",
     "VersionMismatch",
+    "Wake",
     "array",
     "attach_session",
     "capture",

@@ -130,14 +130,14 @@ def _run(session: Session, asked: Options, select: Select, redact: Redactor | No
             progress=show_progress(session, sink, asked.limit, wanted=asked.progress),
         )
         transfer.run()
-    if session.ended_by == EndedBy.OUTPUT_CLOSED:
+    if session.ended_by == "output-closed":
         silence_stdout()
     if transfer.failure is not None:
         say(transfer.failure)
     summary.show(report, asked.summary)
     if transfer.failure is not None:
         return TapError.exit_code
-    return EXIT_ENGINE_DIED if session.ended_by == EndedBy.ENGINE_DEATH else 0
+    return EXIT_ENGINE_DIED if session.ended_by == "engine-death" else 0
 
 
 def _differing(session: Session) -> frozenset[str]:

@@ -14,6 +14,7 @@ from ..consumer.intake import AT_MOST_ONCE, DELIVERIES
 from ..consumer.waiting import DOORBELL, POLL, WAKES
 from ..files.formats import format_by_suffix
 from ..files.writing import FORMATS, STDOUT, Rotation
+from ..literals import Delivery, Wake
 from ..shm.names import is_pattern, split_address
 from ..shm.requests import ALL_STAGES
 from .arguments import STAGES, Count, Duration, OneOf, SizeOrTime, split_stages
@@ -52,8 +53,8 @@ class Options(Selecting):
     follow: bool
     merge_lag: float
     session_id: int | None
-    delivery: str
-    wake: str
+    delivery: Delivery
+    wake: Wake
     progress: bool
     summary: str
 

@@ -23,6 +23,7 @@ from ..ended_by import EndedBy
 from ..errors import TapError
 from ..events.sieve import Sieve, Sieves
 from ..frame import Frame
+from ..literals import Delivery
 from ..shm.hooks import Hooks
 from .attachment import Attachment
 from .cursor import Cursor
@@ -33,7 +34,7 @@ from .turn import Turn
 
 AT_MOST_ONCE: Final = "at-most-once"
 AT_LEAST_ONCE: Final = "at-least-once"
-DELIVERIES: Final = (AT_MOST_ONCE, AT_LEAST_ONCE)
+DELIVERIES: Final[tuple[Delivery, ...]] = (AT_MOST_ONCE, AT_LEAST_ONCE)
 _FRAMES_BETWEEN_TURNS: Final = 64  # 400 us of filtered frames; calling on_idle takes 1 us
 # How long a close waits for another thread to come out, which is inside a callback, perhaps.
 _PATIENCE_NS: Final = 5_000_000_000

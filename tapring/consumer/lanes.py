@@ -8,6 +8,7 @@ import msgspec
 
 from ..ended_by import EndedBy
 from ..events.kinds import Kind
+from ..literals import StageKind
 from ..shm.registry import Registry
 from ..shm.row import Row
 
@@ -37,7 +38,7 @@ class LaneJoined(msgspec.Struct, frozen=True):
     wanted_bytes: int = 0
     clock_known: bool = True
     stage: str = ""
-    kind: str = ""
+    kind: StageKind = "json"
     dtype: str = ""
 
     @property

@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from time import monotonic_ns
-from typing import Any, Final
+from typing import Any, Final, TypeVar, overload
 
 from ..errors import NotPermitted, SessionBusy, SessionNotFound
 from ..events.redaction import Redactor
 from ..events.selection import Select
 from ..events.sieve import OnDecodeError, Sieves
+from ..literals import Delivery, Wake
 from ..shm.discovery import has_ring
 from ..shm.limits import check_sample
 from ..shm.names import is_pattern, split_address
@@ -34,7 +35,51 @@ _NS: Final = 1_000_000_000
 LINGER_S: Final = 1.0
 _LONGEST_LAG_S: Final = 10.0
 
+Decoded = TypeVar("Decoded")
 
+
+@overload
+def capture(
+    address: str,
+    *,
+    stage: str = ...,
+    stages: Iterable[str] | None = ...,
+    duration: float | None = ...,
+    buffer_bytes: int | None = ...,
+    wait: float = ...,
+    keep: bool = ...,
+    delivery: Delivery = ...,
+    sample: int = ...,
+    wake: Wake = ...,
+    select: Select | None = ...,
+    redact: Redactor | None = ...,
+    type: type[Decoded],
+    on_decode_error: OnDecodeError | None = ...,
+    follow: bool = ...,
+    linger: float = ...,
+    merge_lag: float = ...,
+) -> Session[Decoded]: ...
+@overload
+def capture(
+    address: str,
+    *,
+    stage: str = ...,
+    stages: Iterable[str] | None = ...,
+    duration: float | None = ...,
+    buffer_bytes: int | None = ...,
+    wait: float = ...,
+    keep: bool = ...,
+    delivery: Delivery = ...,
+    sample: int = ...,
+    wake: Wake = ...,
+    select: Select | None = ...,
+    redact: Redactor | None = ...,
+    type: Any = ...,
+    on_decode_error: OnDecodeError | None = ...,
+    follow: bool = ...,
+    linger: float = ...,
+    merge_lag: float = ...,
+) -> Session[Any]: ...
 def capture(
     address: str,
     *,
@@ -44,9 +89,9 @@ def capture(
     buffer_bytes: int | None = None,
     wait: float = 0.0,
     keep: bool = False,
-    delivery: str = AT_MOST_ONCE,
+    delivery: Delivery = AT_MOST_ONCE,
     sample: int = 1,
-    wake: str = POLL,
+    wake: Wake = POLL,
     select: Select | None = None,
     redact: Redactor | None = None,
     type: Any = None,  # noqa: A002
@@ -54,7 +99,7 @@ def capture(
     follow: bool = False,
     linger: float = LINGER_S,
     merge_lag: float = LAG_NS / _NS,
-) -> Session:
+) -> Session[Any]:
     """Open a session of ``stage`` on every lane of an engine, or on one lane, and read them as one.
 
     You receive every batch that starts after this call returns. The call takes 2 ms: the engine
@@ -162,18 +207,44 @@ def capture(
         raise
 
 
+@overload
+def attach_session(
+    address: str,
+    session: int | None = ...,
+    *,
+    wait: float = ...,
+    delivery: Delivery = ...,
+    wake: Wake = ...,
+    select: Select | None = ...,
+    redact: Redactor | None = ...,
+    type: type[Decoded],
+    on_decode_error: OnDecodeError | None = ...,
+) -> Session[Decoded]: ...
+@overload
+def attach_session(
+    address: str,
+    session: int | None = ...,
+    *,
+    wait: float = ...,
+    delivery: Delivery = ...,
+    wake: Wake = ...,
+    select: Select | None = ...,
+    redact: Redactor | None = ...,
+    type: Any = ...,
+    on_decode_error: OnDecodeError | None = ...,
+) -> Session[Any]: ...
 def attach_session(
     address: str,
     session: int | None = None,
     *,
     wait: float = 0.0,
-    delivery: str = AT_MOST_ONCE,
-    wake: str = POLL,
+    delivery: Delivery = AT_MOST_ONCE,
+    wake: Wake = POLL,
     select: Select | None = None,
     redact: Redactor | None = None,
     type: Any = None,  # noqa: A002
     on_decode_error: OnDecodeError | None = None,
-) -> Session:
+) -> Session[Any]:
     """Read a session that the engine registered, or that was opened to be kept.
 
     address: ``ENGINE:ID`` or ``ENGINE.LANE:ID``; or without the id, which ``session`` then gives.

@@ -11,12 +11,14 @@ from contextlib import suppress
 from functools import partial
 from itertools import chain
 from time import monotonic_ns
-from typing import Any, Final
+from typing import Any, Final, Generic, Self, cast
 
 from msgspec.structs import replace
 
-from ..events.sieve import Failure, Sieves
+from ..ended_by import EndedBy
+from ..events.sieve import Failure, KeptAway, Sieves
 from ..frame import Frame
+from ..literals import Delivery, EndReason, Event, StageKind, Wake
 from ..shm.refusals import LaneRefused
 from ..thrown_in import was_thrown_in
 from .attachment import Attachment
@@ -34,7 +36,7 @@ from .waiting import Poll, Waiter
 _NS: Final = 1_000_000_000
 
 
-class Session(SessionLanes):
+class Session(SessionLanes, Generic[Event]):
     """A capture that is being read. ``capture`` and ``attach_session`` make it.
 
     A context manager; closing twice is fine.
@@ -75,7 +77,7 @@ class Session(SessionLanes):
         attachments: Sequence[Attachment],
         *,
         deadline_ns: int | None = None,
-        delivery: str = AT_MOST_ONCE,
+        delivery: Delivery = AT_MOST_ONCE,
         sieves: Sieves | None = None,
         waiter: Waiter | None = None,
         lanes_refused: tuple[LaneRefused, ...] = (),
@@ -89,22 +91,22 @@ class Session(SessionLanes):
         super().__init__(merge, lanes_refused)
         self._intake = Intake(merge, sieves or Sieves(), keep=delivery == AT_LEAST_ONCE)
         self._turn = self._intake.turn
-        self.away = self._intake.away
+        self.away: KeptAway = self._intake.away
         first = attachments[0]
-        self.engine = engine or first.joined.engine
-        self.kind = first.kind_left.name
-        self.dtype = getattr(first.kind_left, "dtype", None)
-        self.sample = first.row.sample
-        self.budget = first.registry.budget
-        self.engine_redacts = _redacted_by_engine(attachments)
+        self.engine: str = engine or first.joined.engine
+        self.kind: StageKind = first.kind_left.name
+        self.dtype: Any = getattr(first.kind_left, "dtype", None)
+        self.sample: int = first.row.sample
+        self.budget: float | None = first.registry.budget
+        self.engine_redacts: tuple[str, ...] = _redacted_by_engine(attachments)
 
     @property
-    def ended_by(self) -> str | None:
+    def ended_by(self) -> EndReason | None:
         """Why the session ended; None before."""
-        return self._merge.ended_by
+        return cast("EndReason | None", self._merge.ended_by)
 
     @ended_by.setter
-    def ended_by(self, reason: str | None) -> None:
+    def ended_by(self, reason: EndedBy | EndReason | None) -> None:
         self._merge.ended_by = reason
 
     @property
@@ -117,7 +119,7 @@ class Session(SessionLanes):
         self._merge.on_idle = call
 
     @property
-    def wake(self) -> str:
+    def wake(self) -> Wake:
         """How the session waits for frames: ``"poll"``, ``"doorbell"`` or ``"spin"``."""
         return self._merge.waiter.wake
 
@@ -171,7 +173,7 @@ class Session(SessionLanes):
 
     # ---- reading -----------------------------------------------------------------------
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Event]:
         return chain.from_iterable(Batches(self._intake))
 
     @takes_turns
@@ -202,7 +204,7 @@ class Session(SessionLanes):
                 left -= frame.count
             yield frame
 
-    def tagged(self) -> Iterator[Tagged]:
+    def tagged(self) -> Iterator[Tagged[Event]]:
         """Events with where and when each is from, and a record of its own for each gap.
 
         Takes whole frames, as iterating does. At the end it tells of the gaps behind the last
@@ -211,7 +213,7 @@ class Session(SessionLanes):
         return tagged(self._intake)
 
     @takes_turns
-    def read(self, n: int, timeout: float | None = None) -> list[Any]:
+    def read(self, n: int, timeout: float | None = None) -> list[Event]:
         """At most ``n`` events, waiting at most ``timeout`` seconds for the first.
 
         [] if none came in time or if the session has ended (``ended_by`` tells which). Of an
@@ -237,7 +239,7 @@ class Session(SessionLanes):
             if turn.callers:
                 turn.call_next()
 
-    async def __aiter__(self) -> AsyncIterator[Any]:
+    async def __aiter__(self) -> AsyncIterator[Event]:
         """Iterate; other tasks run while no frame is there, and between frames."""
         events = partial(self._intake.events, 0)
         while True:
@@ -261,7 +263,7 @@ class Session(SessionLanes):
             elif self.ended_by is not None:
                 return
 
-    async def aread(self, n: int, timeout: float | None = None) -> list[Any]:
+    async def aread(self, n: int, timeout: float | None = None) -> list[Event]:
         """Events, as ``read`` returns them, for an event loop."""
         until = _until(timeout)
         while True:
@@ -281,7 +283,7 @@ class Session(SessionLanes):
 
     # ---- the end -----------------------------------------------------------------------
 
-    def end(self, reason: str) -> None:
+    def end(self, reason: EndedBy | EndReason) -> None:
         """Make reading end soon, with this ``ended_by``. A signal handler may call it."""
         self._merge.end(reason)
 
@@ -314,13 +316,13 @@ class Session(SessionLanes):
         state = "open" if self.ended_by is None else f"ended by {self.ended_by}"
         return f"<Session {' '.join(self.addresses)} stage={self.stage} {state}>"
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self.close(handled=error is None)
 
-    async def __aenter__(self) -> Session:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, error: type[BaseException] | None, *_: object) -> None:

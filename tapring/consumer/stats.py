@@ -10,37 +10,40 @@ from ..wire.ledger import within_a_word
 from .lanes import LaneEnded, LaneJoined
 from .rings import Rings
 
+LanesRefused = list[LaneRefused]
+"""For rooms that do not import ``shm``."""
 
-class Stats(msgspec.Struct, frozen=True):
-    """The account of a session. Counts are events, unless a unit is named.
+
+class Totals(msgspec.Struct, frozen=True):
+    """The counts of a session that its summary has, too. They are events, unless a unit is named.
 
     ``offered == delivered + unread + dropped + oversize + errors`` whenever neither side is in the
-    middle of a step.
+    middle of a step. The counts below ``errors`` are in none of these, or part of ``delivered``.
 
-    offered: offered to the session since it was opened. captured: written into the ring.
-    delivered: taken out of the ring by this consumer. Of these, ``filtered`` did not match the
-    selection, ``redaction_dropped`` could not be decoded and so not be redacted, ``decode_errors``
-    could not be decoded for the selection or into the type; the others were handed out.
-    unread: captured and not delivered. dropped: did not fit because the ring was full. oversize:
-    larger than the whole ring. errors: could not be serialized.
-
-    sampled_out: in batches that the engine skipped because of ``sample``. shed: in batches that it
-    skipped to stay within its budget (up to a tenth of a second late). Both were never offered.
-
-    bytes: payload bytes handed out. gaps: places where events are missing. split: lines beyond the
-    number that the frames announced. lag_ns: age of the oldest frame that was not read yet, in ns;
-    0 if there is none. served: share of its batches that the session is offered now, the others
-    being skipped for the budget. cost_ns: engine time per batch offered to the session, in ns.
-    engine_share: share of the engine's time that all its sessions take. With several lanes,
-    ``served``, ``cost_ns`` and ``engine_share`` are those of the lane that is worst off.
-
-    late: handed on after a later event of another lane, because the engine published them later
-    than ``merge_lag`` allows, or their lane was found only then.
-
-    lanes_refused: the engine's lanes that could not be read, or not to their end, with the
-    reasons. The counts above include their events as far as they were read. lanes_joined: the lanes
-    that were read, in the order in which they joined. lanes_ended: those that have ended, in that
-    order.
+    offered: events offered to the session since it was opened.
+    captured: events written into the ring.
+    delivered: events taken out of the ring by this consumer.
+    unread: events captured and not delivered.
+    dropped: events that did not fit because the ring was full.
+    oversize: events larger than the whole ring.
+    errors: events that could not be serialized.
+    filtered: of the delivered, events that did not match the selection.
+    redaction_dropped: of the delivered, events that could not be decoded, and so not be redacted.
+    decode_errors: of the delivered, events that could not be decoded for the selection or into the
+    type.
+    sampled_out: events in batches that the engine skipped because of ``sample``; never offered.
+    shed: events in batches that the engine skipped to stay within its budget (up to a tenth of a
+    second late); never offered.
+    bytes: payload bytes handed out.
+    gaps: places where events are missing.
+    split: lines beyond the number that the frames announced.
+    served: the share of its batches that the session is offered now, 0.0 to 1.0. The others are
+    skipped for the budget. With several lanes, that of the lane that is worst off.
+    cost_ns: engine time per batch offered to the session, in ns; of the worst lane.
+    engine_share: the share of the engine's time that all its sessions take, 0.0 to 1.0; of the
+    worst lane.
+    late: events handed on after a later event of another lane, because the engine published them
+    later than ``merge_lag`` allows, or their lane was found only then.
     """
 
     offered: int = 0
@@ -58,11 +61,25 @@ class Stats(msgspec.Struct, frozen=True):
     bytes: int = 0
     gaps: int = 0
     split: int = 0
-    lag_ns: int = 0
     served: float = 1.0
     cost_ns: int = 0
     engine_share: float = 0.0
     late: int = 0
+
+
+class Stats(Totals, frozen=True):
+    """The account of a session: all of ``Totals``, and its lanes.
+
+    The counts include the events of lanes that could not be read to their end, as far as they were
+    read.
+
+    lag_ns: age of the oldest frame that was not read yet, in ns; 0 if there is none.
+    lanes_refused: the engine's lanes that could not be read, or not to their end, with the reasons.
+    lanes_joined: the lanes that were read, in the order in which they joined.
+    lanes_ended: those that have ended, in that order.
+    """
+
+    lag_ns: int = 0
     lanes_refused: tuple[LaneRefused, ...] = ()
     lanes_joined: tuple[LaneJoined, ...] = ()
     lanes_ended: tuple[LaneEnded, ...] = ()

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Generic
 
 import msgspec
 from msgspec.structs import replace
 
 from ..ended_by import EndedBy
 from ..frame import Frame, Origin
+from ..literals import Event
 from .intake import Intake
 
 
-class Tagged(msgspec.Struct, frozen=True):
+class Tagged(msgspec.Struct, Generic[Event], frozen=True):
     """An event of ``Session.tagged``; or a gap: ``missed`` is not 0, and ``event`` is None.
 
     time_ns: when the engine began to offer the event's batch, in nanoseconds since the epoch: the
@@ -28,10 +29,10 @@ class Tagged(msgspec.Struct, frozen=True):
     pid: int
     stage: str
     missed: int
-    event: Any
+    event: Event | None
 
 
-def tagged(intake: Intake) -> Iterator[Tagged]:
+def tagged(intake: Intake) -> Iterator[Tagged[Any]]:
     """The events of a session, and its gaps: see ``Session.tagged``."""
     turn = intake.turn
     gaps: tuple[Frame, ...] | None = None
@@ -49,7 +50,7 @@ def tagged(intake: Intake) -> Iterator[Tagged]:
         yield _of(gap.origin, gap.timestamp, None, gap.missed)
 
 
-def _of(origin: Origin, time_ns: int, event: Any, missed: int = 0) -> Tagged:
+def _of(origin: Origin, time_ns: int, event: Any, missed: int = 0) -> Tagged[Any]:
     return Tagged(time_ns, origin.engine, origin.lane, origin.pid, origin.stage, missed, event)
 
 

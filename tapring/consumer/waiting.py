@@ -9,6 +9,7 @@ from time import monotonic_ns
 from typing import Final, Protocol
 
 from ..errors import SessionBusy, TapError
+from ..literals import Wake
 from ..shm.doorbell import Bell
 from ..shm.row import NO_BELL
 from ..wire.ordering import full_barrier
@@ -17,7 +18,7 @@ from .attachment import JOIN_TIMEOUT_S, Attachment
 POLL: Final = "poll"
 DOORBELL: Final = "doorbell"
 SPIN: Final = "spin"
-WAKES: Final = (POLL, DOORBELL, SPIN)
+WAKES: Final[tuple[Wake, ...]] = (POLL, DOORBELL, SPIN)
 
 Wait = Callable[[], object]
 
@@ -35,7 +36,9 @@ _LOOKS: Final = 512  # between two checks whether the session goes on
 class Waiter(Protocol):
     """A way of waiting. Times are CLOCK_MONOTONIC, in ns."""
 
-    wake: str
+    @property
+    def wake(self) -> Wake:
+        """The word for it."""
 
     def wait(self, attachments: Sequence[Attachment], since_ns: int, until_ns: int) -> None:
         """Wait for a frame in one of ``attachments``: for a while, and until ``until_ns`` at most.
@@ -65,7 +68,7 @@ class Waiter(Protocol):
 class Poll:
     """Sleep, and longer the longer no frame comes. The engine does nothing for it."""
 
-    wake = POLL
+    wake: Wake = POLL
 
     def wait(self, attachments: Sequence[Attachment], since_ns: int, until_ns: int) -> None:
         """Sleep an eighth of the time since ``since_ns`` (50 us to 5 ms), repeatedly for 50 ms.
@@ -107,7 +110,7 @@ class Poll:
 class Spin(Poll):
     """Look again and again without a pause: the lowest latency, and it occupies a whole core."""
 
-    wake = SPIN
+    wake: Wake = SPIN
 
     def wait(self, attachments: Sequence[Attachment], since_ns: int, until_ns: int) -> None:
         """Look for about 50 us, without a pause.
@@ -134,7 +137,7 @@ class Doorbell:
     All lanes share one, the doorbell of the first lane's session; the rows of the others name it.
     """
 
-    wake = DOORBELL
+    wake: Wake = DOORBELL
 
     def __init__(self, attachments: Sequence[Attachment]) -> None:
         self._attachments = list(attachments)
@@ -213,7 +216,7 @@ class Doorbell:
         self._bell.close()
 
 
-def make_waiter(wake: str, attachments: Sequence[Attachment]) -> Waiter:
+def make_waiter(wake: Wake, attachments: Sequence[Attachment]) -> Waiter:
     """The way of waiting that ``wake`` names, for sessions that were just opened.
 
     Raises SharedMemoryFull, NotPermitted or SessionBusy if a doorbell cannot be made.

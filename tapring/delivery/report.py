@@ -6,17 +6,28 @@ import os
 import platform
 import time
 from dataclasses import dataclass, field
-from typing import Any, cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import asdict, replace
 
 from .._version import __version__
+from ..consumer.lanes import LaneEnded, LaneJoined
 from ..consumer.session import Session
+from ..consumer.stats import LanesRefused, Totals
 from ..events.redaction import Redactor
 from ..events.selection import Select
-from ..files.meta import CaptureMeta, KindName, StageMeta
+from ..events.steps import Failure
+from ..files.meta import (
+    Budget,
+    CaptureMeta,
+    Sampled,
+    SampledBatches,
+    Selection,
+    StageMeta,
+)
 from ..files.writing import Sink
+from ..literals import EndReason
 from ..wire import layout
 
 
@@ -27,6 +38,58 @@ class Unmatched(msgspec.Struct, frozen=True, omit_defaults=True):
     redact_regex_unmatched: bool | UnsetType = UNSET
     fields_unmatched: list[str] | UnsetType = UNSET
     by_unmatched: list[str] | UnsetType = UNSET
+
+
+class Summary(Totals, frozen=True, kw_only=True):
+    """What ``--summary json`` prints of a capture. UNSET fields are left out.
+
+    filtered_by: the filtered events by the step that filtered them: grep, where, sample, rate.
+    failures: events in which something raised an exception, by the exception's type.
+    written: events written to the output.
+    bytes_written: bytes written to the output.
+    files: the files that were written.
+    unfinished: the file that could not be finished; every event in it is intact.
+    sample: which events were kept, if the consumer sampled.
+    budget: the engine's budget, if it has one.
+    sample_batches: which batches were offered, if the engine sampled.
+    redact_unmatched: the paths of --redact that no event had.
+    redact_regex_unmatched: whether --redact-regex matched nothing.
+    fields_unmatched: the paths of --fields that no event had.
+    by_unmatched: the path of --by, if no event had it.
+    duration_ms: how long the capture took, in milliseconds.
+    engine: the engine's name, or the pattern that was captured.
+    lanes: the ids of the lanes that were read.
+    lanes_refused: the lanes that could not be read, with the reasons.
+    lanes_joined: the lanes that were read, in the order in which they joined, one for each stage.
+    lanes_ended: the lanes that ended during the capture, in that order.
+    unknown_clocks: the lanes whose clock could not be compared with this process's, so that their
+    times may be wrong.
+    stage: the stage; of several, their names with commas between.
+    ended_by: why the capture ended; null while it runs.
+    """
+
+    filtered_by: dict[str, int]
+    failures: dict[str, Failure] | UnsetType = UNSET
+    written: int
+    bytes_written: int
+    files: list[str] | UnsetType = UNSET
+    unfinished: str | UnsetType = UNSET
+    sample: Sampled | UnsetType = UNSET
+    budget: Budget | UnsetType = UNSET
+    sample_batches: SampledBatches | UnsetType = UNSET
+    redact_unmatched: list[str] | UnsetType = UNSET
+    redact_regex_unmatched: bool | UnsetType = UNSET
+    fields_unmatched: list[str] | UnsetType = UNSET
+    by_unmatched: list[str] | UnsetType = UNSET
+    duration_ms: int
+    engine: str
+    lanes: list[str]
+    lanes_refused: LanesRefused
+    lanes_joined: list[LaneJoined]
+    lanes_ended: list[LaneEnded]
+    unknown_clocks: list[str] | UnsetType = UNSET
+    stage: str
+    ended_by: EndReason | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,53 +107,52 @@ class Report:
         """The age of the capture."""
         return time.monotonic() - self.started
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Summary:
         """The summary, as JSON shows it. Counts are events."""
         session, sink = self.session, self.sink
-        stats = msgspec.structs.asdict(session.stats)
-        del stats["lag_ns"]
-        lanes = {name: stats.pop(name) for name in ("lanes_refused", "lanes_joined", "lanes_ended")}
-        return {
-            **stats,
-            "filtered_by": {step: count for step, count in self.filtered_by().items() if count},
-            **(
-                {"failures": msgspec.to_builtins(session.away.failures)}
-                if session.away.failures
-                else {}
-            ),
-            "written": sink.events,
-            "bytes_written": sink.bytes,
-            **({"files": list(sink.files)} if sink.files else {}),
-            **({"unfinished": sink.unfinished} if sink.unfinished else {}),
-            **self._sampling(),
-            **msgspec.to_builtins(self.unmatched()),
-            "duration_ms": round(self.seconds * 1000),
-            "engine": session.engine,
-            "lanes": list(session.lanes),
-            **{name: list(map(msgspec.to_builtins, each)) for name, each in lanes.items()},
-            **({"unknown_clocks": list(session.unknown_clocks)} if session.unknown_clocks else {}),
-            "stage": session.stage,
-            "ended_by": session.ended_by,
-        }
+        stats = session.stats
+        return Summary(
+            **{name: getattr(stats, name) for name in Totals.__struct_fields__},
+            **asdict(self.unmatched()),
+            filtered_by={step: count for step, count in self.filtered_by().items() if count},
+            failures=session.away.failures or UNSET,
+            written=sink.events,
+            bytes_written=sink.bytes,
+            files=list(sink.files) or UNSET,
+            unfinished=sink.unfinished or UNSET,
+            sample=self._sampled(),
+            budget=self._budget(),
+            sample_batches=self._sampled_batches(),
+            duration_ms=round(self.seconds * 1000),
+            engine=session.engine,
+            lanes=list(session.lanes),
+            lanes_refused=list(stats.lanes_refused),
+            lanes_joined=list(stats.lanes_joined),
+            lanes_ended=list(stats.lanes_ended),
+            unknown_clocks=list(session.unknown_clocks) or UNSET,
+            stage=session.stage,
+            ended_by=session.ended_by,
+        )
 
     def meta(self) -> CaptureMeta:
         """What a file's meta says of its capture: no value of an event, except those asked for."""
         session, redact = self.session, self.redact
         facts = self.facts()
         # Without folders: the file may be sent to people who must not see them.
-        if "files" in facts:
-            facts["files"] = [os.path.basename(name) for name in facts["files"]]
+        files = facts.files if facts.files is UNSET else list(map(os.path.basename, facts.files))
         return CaptureMeta(
             engine=session.engine,
             lanes=list(session.lanes),
             stage=session.stage,
             stages=_stages(session) if len(session.stages) > 1 else UNSET,
-            selection=self.select.describe(),
+            selection=Selection(**self.select.describe()),
             redact=[] if redact is None else list(redact.paths),
             redact_regex=redact.regex.pattern if redact and redact.regex else UNSET,
             engine_redacts=list(session.engine_redacts),
-            **self._sampling(),
-            summary=facts,
+            sample=facts.sample,
+            budget=facts.budget,
+            sample_batches=facts.sample_batches,
+            summary=msgspec.to_builtins(replace(facts, files=files)),
             versions={
                 "tapring": __version__,
                 "protocol": f"{layout.MAJOR}.{layout.MINOR}",
@@ -115,23 +177,21 @@ class Report:
             by_unmatched=UNSET if by is None else [] if by.found else [by.text],
         )
 
-    def _sampling(self) -> dict[str, Any]:
-        """Which part of the events the capture was offered and kept, to scale its counts back."""
-        session, sample = self.session, self.select.sample
-        stamped: dict[str, Any] = {}
-        if sample is not None:
-            by = {} if sample.by is None else {"by": sample.by.text}
-            stamped["sample"] = {"one_in": sample.one_in, **by}
-        if session.budget is not None:
-            stamped["budget"] = {"share": session.budget, "served": session.stats.served}
-        if session.sample > 1:
-            stamped["sample_batches"] = {"one_in": session.sample}
-        return stamped
+    def _sampled(self) -> Sampled | UnsetType:
+        sample = self.select.sample
+        if sample is None:
+            return UNSET
+        return Sampled(sample.one_in, UNSET if sample.by is None else sample.by.text)
+
+    def _budget(self) -> Budget | UnsetType:
+        share = self.session.budget
+        return UNSET if share is None else Budget(share, self.session.stats.served)
+
+    def _sampled_batches(self) -> SampledBatches | UnsetType:
+        one_in = self.session.sample
+        return SampledBatches(one_in) if one_in > 1 else UNSET
 
 
 def _stages(session: Session) -> dict[str, StageMeta]:
     """Each stage's kind, as its events are handed out."""
-    return {
-        each.stage: StageMeta(cast(KindName, each.kind), each.dtype)
-        for each in session.lanes_joined
-    }
+    return {each.stage: StageMeta(each.kind, each.dtype) for each in session.lanes_joined}

@@ -69,7 +69,7 @@ class Transfer:
                     tick()
 
     def _tell_of_final_gaps(self) -> None:
-        if self._session.ended_by != EndedBy.OUTPUT_CLOSED:
+        if self._session.ended_by != "output-closed":
             for gap in self._session.final_gaps:
                 self._sink.write(gap)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
+from ..literals import StageKind
 from ..thrown_in import comes_of, was_thrown_in
 from .batches import NotABatch, sequence, type_of, unreadable
 from .cutting import (
@@ -48,7 +49,11 @@ class Kind(Protocol):
     """What a stage carries. ``code`` is in each frame's header, ``name`` in the registry."""
 
     code: int
-    name: str
+
+    @property
+    def name(self) -> StageKind:
+        """The word for it."""
+
     takes_any_list: bool
     """Whether a list is a batch, whatever is in it."""
     report: Report
@@ -90,7 +95,7 @@ class Lines(_Text):
     """Lines of text: bytes or str (UTF-8, surrogateescape), or one block of several lines."""
 
     code = 1
-    name = "lines"
+    name: Final = "lines"
     takes_any_list = True
 
     def __init__(self) -> None:
@@ -167,7 +172,7 @@ class Json(_Text):
     """Any objects that msgspec can encode, as newline-delimited JSON."""
 
     code = 2
-    name = "json"
+    name: Final = "json"
     takes_any_list = True
 
     def __init__(self, enc_hook: EncHook | None = None) -> None:
@@ -204,7 +209,7 @@ class Blobs:
     """Arbitrary payloads. A frame is a table of their 32-bit lengths, then the payloads."""
 
     code = 3
-    name = "bytes"
+    name: Final = "bytes"
     takes_any_list = True
 
     def __init__(self) -> None:
@@ -242,7 +247,7 @@ class Array:
     """Records of one numpy dtype. An event is a record, and a frame is the records' bytes."""
 
     code = 4
-    name = "array"
+    name: Final = "array"
     takes_any_list = False
 
     def __init__(self, dtype: DTypeLike) -> None:

@@ -12,51 +12,127 @@ from msgspec import UNSET, UnsetType
 
 from ..errors import RecordingError
 from ..events.decoding import NOT_DECODED
+from ..literals import StageKind
 from .part import META
 
 VERSION: Final = 1
 
-KindName = Literal["lines", "json", "bytes", "array"]
-
 
 class StageMeta(msgspec.Struct, frozen=True):
-    """The events of one stage. dtype: of an ``array`` stage, as ``Array.describe`` writes it."""
+    """The events of one stage.
 
-    kind: KindName
+    kind: ``lines``, ``json``, ``bytes`` or ``array``.
+    dtype: of an ``array`` stage, as ``Array.describe`` writes it; otherwise empty.
+    """
+
+    kind: StageKind
     dtype: str = ""
+
+
+class Sampled(msgspec.Struct, frozen=True):
+    """Which events the consumer kept.
+
+    one_in: one event in this many.
+    by: the field whose value decides, so that all events with one value are kept or none; absent
+    if events are counted.
+    """
+
+    one_in: int
+    by: str | UnsetType = UNSET
+
+
+class SampledBatches(msgspec.Struct, frozen=True):
+    """Which batches the engine offered.
+
+    one_in: one batch in this many.
+    """
+
+    one_in: int
+
+
+class Budget(msgspec.Struct, frozen=True):
+    """The engine's budget, and what came of it.
+
+    share: the share of the engine's time that all sessions may take, 0.0 to 1.0.
+    served: the share of its batches that the session was offered at the end, 0.0 to 1.0.
+    """
+
+    share: float
+    served: float
+
+
+class Selection(msgspec.Struct, frozen=True):
+    """What the consumer selected. Steps that were not asked for are absent.
+
+    grep: the regular expression that an event's text must match.
+    where: the JMESPath expression that must be true.
+    sample: one event in this many is kept.
+    by: the field whose value decides in ``sample``.
+    rate: how many events are kept at most, as in ``5/s``.
+    fields: the paths of the fields that are kept.
+    """
+
+    grep: str | UnsetType = UNSET
+    where: str | UnsetType = UNSET
+    sample: int | UnsetType = UNSET
+    by: str | UnsetType = UNSET
+    rate: str | UnsetType = UNSET
+    fields: list[str] | UnsetType = UNSET
 
 
 class CaptureMeta(msgspec.Struct, frozen=True, kw_only=True):
     """The part of a file's meta that describes the capture. UNSET fields are not written.
 
-    stage, stages: the stage; of a capture of several, the first one, and all of them by name.
-    selection: what ``Select.describe`` says. redact, engine_redacts: the paths that the consumer
-    and the engine redact. sample, budget, sample_batches: which part of the events was seen.
-    summary: the report's facts. versions: of tapring, its protocol, Python and msgspec.
+    engine: the engine's name, or the pattern that was captured.
+    lanes: the ids of the lanes that were read.
+    stage: the stage; of a capture of several, their names with commas between.
+    stages: of a capture of several stages, all of them by name.
+    selection: what the consumer selected.
+    redact: the paths that the consumer redacted.
+    redact_regex: the regular expression whose matches it redacted.
+    engine_redacts: the paths that the engine takes out before an event enters shared memory.
+    sample: which events were kept, if the consumer sampled.
+    budget: the engine's budget, if it has one.
+    sample_batches: which batches were offered, if the engine sampled.
+    summary: the summary of the capture, as of the end of this file.
+    versions: the versions of tapring, its protocol, Python and msgspec.
     """
 
     engine: str = ""
     lanes: list[str] | UnsetType = UNSET
     stage: str = ""
     stages: dict[str, StageMeta] | UnsetType = UNSET
-    selection: dict[str, Any] | UnsetType = UNSET
+    selection: Selection | UnsetType = UNSET
     redact: list[str] | UnsetType = UNSET
     redact_regex: str | UnsetType = UNSET
     engine_redacts: list[str] | UnsetType = UNSET
-    sample: dict[str, Any] | UnsetType = UNSET
-    budget: dict[str, Any] | UnsetType = UNSET
-    sample_batches: dict[str, Any] | UnsetType = UNSET
+    sample: Sampled | UnsetType = UNSET
+    budget: Budget | UnsetType = UNSET
+    sample_batches: SampledBatches | UnsetType = UNSET
     summary: dict[str, Any] | UnsetType = UNSET
-    versions: dict[str, Any] | UnsetType = UNSET
+    versions: dict[str, str] | UnsetType = UNSET
 
 
 class Meta(CaptureMeta, frozen=True, kw_only=True):
     """Everything in FILE.meta.json. UNSET fields are not written; unknown keys are not read.
 
-    file: the file's name, without its folder. bytes: its size. part: its number in a rotation.
-    events: how many it holds, None while it is written. start to pace: see ``pace.Timing``; not
-    known while it is written. envelope: whether each event is in a record that says where and when
-    it is from. kind, dtype: of the first stage, as in ``StageMeta``.
+    file: the file's name, without its folder.
+    bytes: the file's size in bytes.
+    complete: whether the file was finished; false after a failure or a kill.
+    tapring_capture: the version of this description, 1.
+    part: the file's number in a rotation, from 1.
+    events: how many events the file holds; null while it is written.
+    start: when the engine offered the first batch, RFC 3339; null if the file holds no event.
+    end: when the engine offered the last batch, RFC 3339.
+    start_ns: as ``start``, in nanoseconds since the epoch.
+    end_ns: as ``end``, in nanoseconds since the epoch.
+    pace: how many events had come at which time: pairs of nanoseconds since ``start_ns`` and a
+    number of events.
+    format: the file's format, such as ``ndjson``.
+    compression: ``gz`` or ``zst``; null without compression.
+    envelope: whether each event is in a record that says where and when it is from.
+    kind: the kind of the first stage: ``lines``, ``json``, ``bytes`` or ``array``.
+    dtype: of an ``array`` stage, its dtype; otherwise empty.
     """
 
     file: str | UnsetType = UNSET
@@ -73,7 +149,7 @@ class Meta(CaptureMeta, frozen=True, kw_only=True):
     format: str
     compression: str | None = None
     envelope: bool | UnsetType = UNSET
-    kind: KindName
+    kind: StageKind
     dtype: str = ""
 
 

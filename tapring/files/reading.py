@@ -25,12 +25,13 @@ from msgspec import UNSET
 
 from ..errors import RecordingError
 from ..events.kinds import Array, Kind, kind_from
+from ..literals import StageKind
 from . import journal, msgpack, ndjson, npy, parquet, raw
 from .decoding import RECORDS, Decoder, Run, Unreadable
 from .envelope import unwrapped
 from .formats import ENVELOPED, FILE_FORMATS
 from .formats import FORMATS as CAPTURED
-from .meta import KindName, Meta, StageMeta, read_meta
+from .meta import Meta, StageMeta, read_meta
 from .pace import Pace
 from .source import STDIN, Name, Source, is_regular_file
 
@@ -38,7 +39,7 @@ __all__ = ["FORMATS", "STDIN", "Batch", "Recording", "open_recording"]
 
 FORMATS: Final = tuple(each for each in CAPTURED if each != "pretty")
 _STAGES: Final = {"json": "decoded", "lines": "raw", "bytes": "blobs", "array": "records"}
-_KINDS: Final[dict[str, KindName]] = {"raw": "lines", "npy": "array"}  # of a file without a meta
+_KINDS: Final[dict[str, StageKind]] = {"raw": "lines", "npy": "array"}  # of a file without a meta
 
 
 class Batch(NamedTuple):
@@ -179,7 +180,7 @@ class Recording:
             found = self._stages_in_records() or [_STAGES["json"]]
             self._offer(dict.fromkeys(found, StageMeta("json")))
             return
-        captured: KindName = meta.kind if meta else _KINDS.get(self.format, "json")
+        captured: StageKind = meta.kind if meta else _KINDS.get(self.format, "json")
         stage = (meta.stage if meta else "") or _STAGES[captured]
         stages = {stage: StageMeta(captured, meta.dtype if meta else "")}
         if self.is_enveloped and meta and meta.stages:

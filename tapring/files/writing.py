@@ -15,6 +15,7 @@ from msgspec import UNSET
 
 from ..events.kinds import Array
 from ..frame import Frame
+from ..literals import StageKind
 from . import msgpack, ndjson, npy, raw
 from .capture_file import ByteFile
 from .compression import ZSTD, need, split_suffix
@@ -28,7 +29,7 @@ from .formats import (
     format_by_suffix,
     unknown_format,
 )
-from .meta import VERSION, CaptureMeta, KindName, Meta
+from .meta import VERSION, CaptureMeta, Meta
 from .output import STDOUT, Output, StreamSink
 from .parquet import ParquetFile, check_installed
 from .part import resolve
@@ -130,7 +131,7 @@ def open_sink(
         format=name,
         compression=compression,
         envelope=envelope or UNSET,
-        kind=cast(KindName, kind),
+        kind=cast(StageKind, kind),
         dtype="" if dtype is None else Array(dtype).describe(),
     )
     folder = os.path.dirname(path)
