@@ -14,6 +14,7 @@ import msgspec
 
 from ..events.decoding import NOT_DECODED
 from ..events.objects import unwrapped_blob, unwrapped_line
+from ..frame import Origin
 
 RECORDS: Final = 4096  # records of an array in a run; rows of a Parquet file read at a time
 
@@ -29,14 +30,14 @@ class Run(NamedTuple):
     """Events in a row.
 
     skipped: the unreadable events before them. time_ns: when all of them came, nanoseconds since
-    the epoch, if the format says so. stage: theirs, if an envelope says so. missed: the events
-    before them that the capture lost, if an envelope says so.
+    the epoch, if the format says so. origin: where all of them are from, if an envelope says so.
+    missed: the events before them that the capture lost, if an envelope says so.
     """
 
     events: Any
     skipped: int = 0
     time_ns: int | None = None
-    stage: str = ""
+    origin: Origin | None = None
     missed: int = 0
 
 

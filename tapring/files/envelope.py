@@ -128,24 +128,24 @@ def cells_of(record: Record) -> tuple[Any, ...]:
 
 
 def unwrapped(runs: Iterable[Run], decoder_of: DecoderOf) -> Iterator[Run]:
-    """The events of ``runs`` of records: runs of one time and one stage, and the gaps as counts."""
+    """The events of ``runs`` of records: runs of one time and origin, and the gaps as counts."""
     for run in runs:
         if run.skipped:
             yield Run([], run.skipped)
-        for (time_ns, stage, missed), group in groupby(run.events, _common):
+        for (time_ns, origin, missed), group in groupby(run.events, _common):
             records = list(group)
             try:
-                decode = decoder_of(stage)
+                decode = decoder_of("" if origin is None else origin.stage)
             except Unreadable:
                 yield Run([], len(records))
                 continue
             if decode is None:
                 continue
             if missed:
-                yield Run([], missed=missed * len(records))
+                yield Run([], 0, time_ns, origin, missed * len(records))
             found = [record.event for record in records if not record.is_gap]
             for each in decode_each(found, decode):
-                yield each._replace(time_ns=time_ns if each.events else None, stage=stage)
+                yield each._replace(time_ns=time_ns if each.events else None, origin=origin)
 
 
 class _Facts(msgspec.Struct, forbid_unknown_fields=True):
@@ -207,9 +207,8 @@ def _origin(facts: _Facts) -> Origin:
     return Origin(facts.engine, facts.lane, facts.pid, facts.stage)
 
 
-def _common(record: Record) -> tuple[int | None, str, int]:
-    stage = "" if record.origin is None else record.origin.stage
-    return record.time_ns, stage, record.missed
+def _common(record: Record) -> tuple[int | None, Origin | None, int]:
+    return record.time_ns, record.origin, record.missed
 
 
 def bounded(number: int) -> int:

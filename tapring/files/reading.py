@@ -25,6 +25,7 @@ from msgspec import UNSET
 
 from ..errors import RecordingError
 from ..events.kinds import Array, Kind, kind_from
+from ..frame import Origin
 from ..literals import StageKind
 from . import journal, msgpack, ndjson, npy, parquet, raw
 from .decoding import RECORDS, Decoder, Run, Unreadable
@@ -35,7 +36,7 @@ from .meta import Meta, StageMeta, read_meta
 from .pace import Pace
 from .source import STDIN, Name, Source, is_regular_file
 
-__all__ = ["FORMATS", "STDIN", "Batch", "Recording", "open_recording"]
+__all__ = ["FORMATS", "STDIN", "Batch", "Placed", "Recording", "open_recording"]
 
 FORMATS: Final = tuple(each for each in CAPTURED if each != "pretty")
 _STAGES: Final = {"json": "decoded", "lines": "raw", "bytes": "blobs", "array": "records"}
@@ -50,6 +51,21 @@ class Batch(NamedTuple):
     events: Any
 
 
+class Placed(NamedTuple):
+    """Events of one stage, and when and where they are from, as far as the file says so.
+
+    offset_ns: nanoseconds after the start by the recorded pace. time_ns: nanoseconds since the
+    epoch. missed: how many events the capture lost here; there are no events then.
+    """
+
+    offset_ns: int | None
+    time_ns: int | None
+    stage: str
+    events: Any
+    origin: Origin | None = None
+    missed: int = 0
+
+
 class Recording:
     """A recorded file: what it says of itself, and its events, as often as they are asked for.
 
@@ -57,9 +73,10 @@ class Recording:
     makes the kinds). stage, kind, dtype: those of the first one. events: how many the file holds
     according to its meta, or None. start_ns: when it began, in nanoseconds since the epoch, or
     None. note: how it differs from the stages that were captured, or "". is_enveloped: whether
-    each event says where and when it is from. read, skipped, missed: events so far that were
-    returned, that could not be read, and that the capture lost, as far as the file says so.
-    complete: False once the end turned out to be missing.
+    each event says where and when it is from. meta: what FILE.meta.json says, or None. read,
+    skipped, missed: events so far that were returned, that could not be read, and that the capture
+    lost, as far as the file says so. complete: False once the end turned out to
+    be missing.
     """
 
     def __init__(
@@ -74,6 +91,7 @@ class Recording:
     ) -> None:
         self.path = path
         self.format = format_
+        self.meta = meta
         self.engine = meta.engine if meta else ""
         self.events = meta.events if meta else None
         self.start_ns = None if meta is None or meta.start_ns is UNSET else meta.start_ns
@@ -154,25 +172,41 @@ class Recording:
         most ``RECORDS``. Raises RecordingError if the file is damaged, after the events before the
         damage.
         """
+        start_ns, latest = None, 0
+        for offset_ns, time_ns, stage, events, _, _ in self.placed(max_events):
+            if not len(events):
+                continue
+            if offset_ns is None and time_ns is not None:
+                if start_ns is None:
+                    self.start_ns = start_ns = time_ns
+                offset_ns = latest = max(latest, time_ns - start_ns)
+            yield Batch(offset_ns, stage, events)
+
+    def placed(self, max_events: int = RECORDS) -> Iterator[Placed]:
+        """As ``batches``, with when and where the events are from, and with the gaps."""
         longest = RECORDS if self.kind == "array" else max_events
         source = self._pipe or Source(self.path, self._name)
-        position, start_ns, latest = 0, None, 0
+        position = 0
         for run in self._runs(source):
             self.skipped += run.skipped
             self.missed += run.missed
             self.read += len(run.events)
-            stage = self._offered_as[run.stage] if self.is_enveloped and run.stage else self.stage
-            if run.time_ns is None:
+            stage = self._offered_as[run.origin.stage] if run.origin else self.stage
+            if run.missed:
+                yield Placed(None, run.time_ns, stage, run.events, run.origin, run.missed)
+            elif run.time_ns is None:
                 for offset_ns, events in self._cut(run.events, position + run.skipped, longest):
-                    yield Batch(offset_ns, stage, events)
+                    time_ns = None if offset_ns is None else self._time_at(offset_ns)
+                    yield Placed(offset_ns, time_ns, stage, events, run.origin)
             else:
-                if start_ns is None:
-                    self.start_ns = start_ns = run.time_ns
-                latest = max(latest, run.time_ns - start_ns)
                 for at in range(0, len(run.events), longest):
-                    yield Batch(latest, stage, run.events[at : at + longest])
+                    some = run.events[at : at + longest]
+                    yield Placed(None, run.time_ns, stage, some, run.origin)
             position += run.skipped + len(run.events)
         self.complete = self.complete and not source.is_cut
+
+    def _time_at(self, offset_ns: int) -> int | None:
+        return None if self.start_ns is None else self.start_ns + offset_ns
 
     def _settle(self, meta: Meta | None) -> None:
         """Find out which stages there are."""

@@ -6,6 +6,7 @@ import gzip
 import signal
 import subprocess
 from contextlib import suppress
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -14,7 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tapring.errors import RecordingError
+from tapring.events.kinds import Json
 from tapring.files.reading import open_recording
+from tapring.files.writing import open_sink
+from tapring.frame import Frame, Origin
 from tests.files.recorded import (
     FORMATS,
     KINDS,
@@ -26,6 +30,9 @@ from tests.files.recorded import (
     write,
     write_meta,
 )
+
+WEB = Origin("web", "0a1b2c3d", 4242, "decoded")
+JSON = Json()
 
 msgpack = pytest.importorskip("msgpack")
 zstandard = pytest.importorskip("zstandard")
@@ -175,3 +182,32 @@ def test_real_events_are_read_as_they_are(openssh_lines, sysmon, tmp_path) -> No
     ]
     assert found == sysmon.splitlines()
     assert all(isinstance(msgspec.json.decode(event), dict) for event in found[:10])
+
+
+def test_events_are_placed_as_their_envelopes_say_and_gaps_are_there(tmp_path) -> None:
+    other = Origin("web", "0000000b", 8, "decoded")
+    sink = open_sink(str(tmp_path / "x.ndjson"), None, kind="json", envelope=True)
+    for origin, batch, missed in ((WEB, [1, 2], 0), (other, [3], 5)):
+        sink.write(Frame(b"".join(b"%d\n" % n for n in batch), len(batch), 9, missed, origin, JSON))
+    sink.close()
+    found = [
+        (each.time_ns, each.stage, list(map(bytes, each.events)), each.origin, each.missed)
+        for each in open_recording(str(tmp_path / "x.ndjson")).placed()
+    ]
+    assert found == [
+        (9, "decoded", [b"1", b"2"], WEB, 0),
+        (9, "decoded", [], other, 5),
+        (9, "decoded", [b"3"], other, 0),
+    ]
+
+
+def test_events_without_an_envelope_are_placed_by_the_pace_if_the_start_is_known(tmp_path) -> None:
+    path = tmp_path / "x.ndjson"
+    path.write_bytes(b"1\n2\n3\n")
+    meta = {"tapring_capture": 1, "format": "ndjson", "kind": "json", "pace": [[0, 0], [2, 7]]}
+    for start, times in (({}, [None, None]), ({"start_ns": 100}, [100, 107])):
+        Path(f"{path}.meta.json").write_bytes(msgspec.json.encode(meta | start))
+        found = list(open_recording(str(path)).placed())
+        assert [each.time_ns for each in found] == times
+        assert [each.offset_ns for each in found] == [0, 7]
+        assert all(each.origin is None and not each.missed for each in found)
