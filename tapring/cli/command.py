@@ -13,8 +13,10 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from ..errors import suggest
+from ..errors import TapError, suggest
+from .empty import refuse_empty
 from .messages import note, say
+from .streams import forgive_stderr, open_closed_streams, silence_stdout
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 INTERRUPTED: Final = 130
@@ -55,7 +57,9 @@ class _Speaking(click.Command):
     def main(  # type: ignore[override]
         self, args: Sequence[str] | None = None, *, standalone_mode: bool = True, **extra: Any
     ) -> Any:
-        """As click runs it, but for what it says of an error."""
+        """As click runs it, but for what it says of an error, and for unusable streams."""
+        open_closed_streams()
+        forgive_stderr()
         run: Callable[[], Any] = partial(super().main, args, standalone_mode=False, **extra)
         if not standalone_mode:
             return run()
@@ -67,11 +71,20 @@ class _Speaking(click.Command):
         except click.Abort:
             note("interrupted")
             code = INTERRUPTED
+        except BrokenPipeError:  # of standard output, as after tapring ls | head -1
+            silence_stdout()
+            code = 1
+        except OSError as error:  # of standard output, as on a full disk
+            silence_stdout()
+            say(error)
+            code = TapError.exit_code
         sys.exit(code if isinstance(code, int) else 0)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """As click parses them. An error names what is near, or where to read on."""
         try:
+            if not ctx.resilient_parsing:
+                refuse_empty(self, ctx, args)
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             name = error.option_name

@@ -5,6 +5,7 @@ Arguments, signals and exit codes live here; ``adapters.pipe`` does the copying.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ from ..adapters.pipe import run
 from ..errors import TapError
 from .command import Command
 from .messages import say
-from .streams import reserve_descriptors
+from .streams import was_closed
 
 _EXAMPLES: Final = (
     "tail -F app.log | tapring pipe applog > /dev/null",
@@ -37,7 +38,9 @@ def command(name: str) -> None:
         if signal.getsignal(signum) != signal.SIG_IGN:  # ignored by nohup, or as a background job
             signal.signal(signum, _end)
     try:
-        reserve_descriptors(2)
+        for fd, what in enumerate(("standard input", "standard output")):
+            if was_closed(fd):  # nothing could be copied
+                raise OSError(errno.EBADF, f"{what} is closed")
         code = run(name)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="NAME") from None

@@ -35,7 +35,7 @@ from .messages import fail, note, say
 from .options import SUMMARY
 from .replay_report import Summary, can_show_progress, say_what_is_missing, show_progress
 from .signals import Interrupts
-from .streams import reserve_descriptors, silence_stdout
+from .streams import silence_stdout
 
 _STREAMED: Final = ("ndjson", "raw", "msgpack")
 
@@ -59,8 +59,6 @@ class Options:
     @property
     def printing(self) -> bool:
         """Whether the events go to standard output, too."""
-        if sys.stdout is None:
-            return False
         return not sys.stdout.isatty() if self.shown is None else self.shown
 
     @property
@@ -131,7 +129,6 @@ def command(**given: Any) -> None:
     """
     options = Options(**given)
     _refuse_contradictions(options)
-    reserve_descriptors(0, 1, 2)
     # From here on, so that an operator who has seen the engine can end it in good order.
     with Interrupts() as interrupts:
         try:

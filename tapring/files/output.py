@@ -42,6 +42,8 @@ class Output:
             try:
                 view = view[os.write(self._fd, view) :]
             except OSError as error:
+                if error.errno == errno.EIO and self.is_terminal:
+                    raise BrokenPipeError(errno.EPIPE, "the terminal has gone") from None
                 if error.errno != errno.EAGAIN:
                     raise
                 select.select([], [self._fd], [])

@@ -213,7 +213,7 @@ def test_rotation_makes_numbered_files_of_whole_events(attach, tmp_path) -> None
         (["--rate", "5"], "Invalid rate '5'. Try 100/s"),
         (["--rate", "5/w"], "100/s"),
         (["--fields", "a..b"], "'a..b' has an empty name"),
-        (["--fields", ""], "empty name"),
+        (["--fields", ""], "--fields is empty"),
         (["--redact", "a,,b"], "empty name"),
         (["--redact", "a\\"], "backslash"),
         (["--sample", "2", "--by", "a,b"], "several paths"),
@@ -485,7 +485,7 @@ def test_wrong_usage_is_exit_2_and_says_what_was_expected(run_cli, arguments, ex
     assert expected in error_of(run_cli("attach", "anything", *arguments), 2)
 
 
-@pytest.mark.parametrize("address", ["Upper", "a:x", "a.b", "a:1:2", ""])
+@pytest.mark.parametrize("address", ["Upper", "a:x", "a.b", "a:1:2"])
 def test_a_malformed_address_is_exit_2_with_an_example(run_cli, address) -> None:
     assert "detector.0a1b2c3d" in error_of(run_cli("attach", address), 2)
 

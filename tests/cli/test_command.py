@@ -1,6 +1,8 @@
 """What commands have in common: help with examples and groups, usage errors on one line."""
 
 import shlex
+import subprocess
+import sys
 
 import click
 import pytest
@@ -8,6 +10,7 @@ from click.testing import CliRunner
 
 from tapring.cli import Lazy, load, main
 from tapring.cli.command import Command, group, group_of
+from tests.cli.running import error_of
 
 NAMES = Lazy("tapring").list_commands(click.Context(main))
 
@@ -108,3 +111,34 @@ def test_ctrl_c_is_one_line() -> None:
 
     result = CliRunner().invoke(command)
     assert (result.exit_code, result.stderr.strip()) == (130, "tapring: interrupted")
+
+
+CLOSED = "<&- >&- 2>&-"
+FULL = ">/dev/full 2>/dev/full"
+
+
+@pytest.mark.parametrize("redirected", [">&-", "2>&-", CLOSED, FULL])
+def test_closed_or_full_streams_keep_the_exit_code(redirected, name) -> None:
+    commands = {
+        "ls": 3 if redirected == FULL else 0,
+        f"attach {name}": 3,
+        "attach": 2,
+        f"--version {name}": 3 if redirected == FULL else 0,
+    }
+    each = [
+        f"{sys.executable} -m tapring {command} {redirected}; echo $? >&3" for command in commands
+    ]
+    script = f"{{ {'; '.join(each)}; }} 3>&1"
+    result = subprocess.run(["bash", "-c", script], capture_output=True, timeout=60, check=False)
+    assert b"Traceback" not in result.stdout + result.stderr
+    codes = [int(line) for line in result.stdout.split() if line.isdigit()]
+    assert codes == list(commands.values())
+
+
+def test_a_full_standard_output_is_an_error_of_one_line(run_cli) -> None:
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "tapring", "ls", "--json"], stdout=full, stderr=-1, timeout=60,
+            check=False,
+        )  # fmt: skip
+    assert "No space left on device" in error_of(result, 3)

@@ -85,3 +85,32 @@ def test_ctrl_c_ends_a_command_that_waits_for_an_engine(command, said, name, wai
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (3, b"")
     assert err.decode() == f"tapring: error: {said}\n"
+
+
+def test_a_hangup_ends_in_good_order_however_often_it_comes() -> None:
+    before, ends = signal.getsignal(signal.SIGHUP), []
+    try:
+        with Interrupts(lambda: ends.append(1)):
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert ends == [1]
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored() -> None:
+    before, ends = signal.signal(signal.SIGHUP, signal.SIG_IGN), []
+    try:
+        with Interrupts(lambda: ends.append(1)):
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert (ends, signal.getsignal(signal.SIGHUP)) == ([], signal.SIG_IGN)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_without_a_hangup_its_handler_is_as_before() -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    with Interrupts(lambda: None):
+        assert signal.getsignal(signal.SIGHUP) != before
+    assert signal.getsignal(signal.SIGHUP) == before

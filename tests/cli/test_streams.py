@@ -1,4 +1,4 @@
-"""Standard streams that are closed, at the start or by their reader."""
+"""Standard streams that are closed, full, or gone, at the start or by their reader."""
 
 import os
 import subprocess
@@ -6,12 +6,14 @@ import sys
 
 import pytest
 
-RESERVE = """
+STREAMS = """
 import os, sys
-from tapring.cli.streams import reserve_descriptors
-reserve_descriptors(*map(int, sys.argv[2:]))
+from tapring.cli.streams import open_closed_streams, was_closed
+open_closed_streams()
+print("no harm"), print("no harm", file=sys.stderr), sys.stdin
 files = [os.readlink("/proc/self/fd/%d" % fd) for fd in (0, 1, 2)]
-os.write(int(sys.argv[1]), " ".join(files).encode())
+closed = [str(fd) for fd in (0, 1, 2) if was_closed(fd)]
+os.write(int(sys.argv[1]), "|".join([*files, *closed]).encode())
 """
 SILENCE = """
 import os, sys
@@ -23,21 +25,35 @@ except BrokenPipeError:
     print("flushed at the exit")
     silence_stdout()
 """
+FORGIVE = """
+import os, sys
+from tapring.cli.streams import forgive_stderr
+forgive_stderr()
+print("caf\\u00e9 \\udcff", file=sys.stderr)
+sys.stderr.write("x" * 200_000)
+print(sys.stderr.isatty())
+"""
 
 
-@pytest.mark.parametrize(
-    ("closed", "reserved"), [("<&-", "0"), (">&-", "1"), ("2>&-", "2"), ("<&- 2>&-", "2 0")]
-)
-def test_a_closed_descriptor_is_reserved_and_an_open_one_stays(closed, reserved) -> None:
+def run(*code: str, redirected: str = "", **more) -> subprocess.CompletedProcess:
+    command = f'exec "$0" -c "$@" {redirected}'
+    return subprocess.run(
+        ["bash", "-c", command, sys.executable, *code], timeout=60, check=False, **more
+    )
+
+
+@pytest.mark.parametrize("closed", ["0", "1", "2", "0 2", "0 1 2"])
+def test_a_closed_stream_becomes_nowhere_and_an_open_one_stays(closed) -> None:
     reader, writer = os.pipe()
-    command = f"exec {sys.executable} -c '{RESERVE}' {writer} {reserved} {closed}"
     with os.fdopen(reader, "rb") as answer:
-        subprocess.run(["bash", "-c", command], pass_fds=[writer], stdin=-1, stdout=-1, timeout=60)
+        redirected = " ".join(f"{fd}>&-" for fd in closed.split())
+        run(STREAMS, str(writer), redirected=redirected, pass_fds=[writer], stdin=-1, stdout=-1)
         os.close(writer)
-        opened = answer.read().decode().split(" ")
-    numbers = [int(fd) for fd in reserved.split()]
-    assert all(opened[fd] == "/dev/null" for fd in numbers)
-    assert all(opened[fd] != "/dev/null" for fd in {0, 1} - set(numbers))
+        words = answer.read().decode().split("|")
+    assert words[3:] == closed.split()
+    numbers = [int(fd) for fd in closed.split()]
+    assert all(words[fd] == "/dev/null" for fd in numbers)
+    assert all(words[fd] != "/dev/null" for fd in {0, 1} - set(numbers))
 
 
 def test_a_reader_that_left_causes_no_complaint_at_the_exit() -> None:
@@ -49,3 +65,26 @@ def test_a_reader_that_left_causes_no_complaint_at_the_exit() -> None:
         env={**os.environ, "PYTHONUNBUFFERED": ""},
     )
     assert (result.returncode, result.stderr) == (0, b"")
+
+
+def test_messages_are_written_whole_where_they_can_be() -> None:
+    result = run(FORGIVE, capture_output=True)
+    assert result.stdout == b"False\n"
+    assert result.stderr == "café \\udcff\n".encode() + b"x" * 200_000
+
+
+def test_messages_that_cannot_be_written_change_nothing_else() -> None:
+    full = run(FORGIVE, redirected="2>/dev/full", stdout=-1)
+    assert (full.returncode, full.stdout) == (0, b"False\n")
+    left = subprocess.run(
+        ["bash", "-c", f"{{ {sys.executable} -c '{FORGIVE}' 2>&3 3>&- | cat >&4; }} 3>&1 4>&2 | :"],
+        stderr=-1,
+        timeout=60,
+        check=False,
+    )
+    assert left.stderr == b"False\n"
+    ours, theirs = os.openpty()
+    os.close(ours)  # hung up
+    gone = run(FORGIVE, stdout=-1, stderr=theirs)
+    os.close(theirs)
+    assert (gone.returncode, gone.stdout) == (0, b"False\n")
