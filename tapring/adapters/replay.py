@@ -25,7 +25,6 @@ from .pace import due_times
 from .room import Room
 
 NAME_BYTES: Final = 63
-LONGEST_SESSION_S: Final = 86_400.0  # a replay is no production engine, and a fixture may be long
 LINGER_S: Final = 5.0  # how long a kept session may wait for its next consumer
 _NAME_ENDS: Final = "-replay"
 _POLL_S: Final = 0.005  # the delay that --wait can add; an idle engine uses less than 1 % of a core

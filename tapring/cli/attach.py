@@ -24,15 +24,15 @@ from ..events.redaction import Redactor
 from ..events.selection import Select
 from ..files.meta import CaptureMeta
 from ..files.writing import Look, Sink, check_output, open_sink
-from ..shm.names import split_address
 from . import summary
 from .arguments import ADDRESS
 from .attach_options import Options, options
 from .command import Command
-from .messages import fail, say
+from .messages import fail, note, say
 from .progress import show_progress
 from .signals import Interrupts
 from .streams import silence_stdout
+from .time_limits import end_of_session, limit_of_engine
 
 EXIT_ENGINE_DIED: Final = 4
 
@@ -85,12 +85,12 @@ def command(address: str, **given: Any) -> None:
         fail(error)
     except KeyboardInterrupt:
         fail("interrupted before the capture began")
-    sys.exit(_run(session, asked, select, redact))
+    sys.exit(_run(address, session, asked, select, redact))
 
 
 def _open(address: str, asked: Options, select: Select, redact: Redactor | None) -> Session:
     patience = math.inf if asked.wait else 0.0
-    if asked.session_id is not None or split_address(address)[2] is not None:
+    if asked.names_a_session(address):
         return attach_session(
             address,
             asked.session_id,
@@ -116,11 +116,14 @@ def _open(address: str, asked: Options, select: Select, redact: Redactor | None)
     )
 
 
-def _run(session: Session, asked: Options, select: Select, redact: Redactor | None) -> int:
+def _run(
+    address: str, session: Session, asked: Options, select: Select, redact: Redactor | None
+) -> int:
     """Capture to the end, say what came of it, and return the exit code."""
     # Signals are caught before the output is opened: one in between would leave an empty file.
     with session, Interrupts(lambda: session.end(EndedBy.INTERRUPT)):
         sink = _open_sink(session, asked, lambda: report.meta())
+        _say_when_it_ends(address, session, asked)
         report = Report(session, select, redact, sink)
         transfer = Transfer(
             session,
@@ -138,6 +141,18 @@ def _run(session: Session, asked: Options, select: Select, redact: Redactor | No
     if transfer.failure is not None:
         return TapError.exit_code
     return EXIT_ENGINE_DIED if session.ended_by == "engine-death" else 0
+
+
+def _say_when_it_ends(address: str, session: Session, asked: Options) -> None:
+    """Say how long the capture may last, if its engine decides that. JSON says it at the end."""
+    if asked.summary != "text" or asked.duration:
+        return
+    if asked.names_a_session(address):
+        lines = end_of_session(session)
+    else:
+        lines = limit_of_engine(session, follow=asked.follow)
+    for line in lines:
+        note(line)
 
 
 def _differing(session: Session) -> frozenset[str]:

@@ -88,6 +88,10 @@ class Options(Selecting):
             )
         return Written(name, self.envelope or (several and name not in (None, "pretty")))
 
+    def names_a_session(self, address: str) -> bool:
+        """Whether a session is read that exists already."""
+        return self.session_id is not None or split_address(address)[2] is not None
+
     def check(self, address: str) -> None:
         """Raise click.UsageError if options contradict each other, or the address."""
         engine, lane, named = split_address(address)
@@ -141,7 +145,7 @@ WATCH: Final = group(
         type=Duration(),
         default=None,
         help="Stop after this long (30s, 5m). By default, or with 0, stop at Ctrl-C or at the "
-        "engine's own limit.",
+        "engine's own limit, which is 24 hours unless its owner has set another.",
     ),
     click.option("--limit", type=Count(), default=None, help="Stop after this many events."),
     WAIT,

@@ -64,6 +64,19 @@ def age_in_words(seconds: float) -> str:
     return f"{seconds:.0f}s"
 
 
+def duration_in_words(seconds: float) -> str:
+    """A length of time, to two units: ``1.5 s``, ``10 min``, ``1 h 30 min``, ``24 h``."""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds} s" if seconds else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours <= 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return f"{hours / 24:,.3g} days"
+
+
 def countdown(seconds: float) -> str:
     """A time that is left: ``1:30``, ``2:00:00``."""
     minutes, seconds = divmod(max(0, round(seconds)), 60)

@@ -14,6 +14,7 @@ from .command import Command
 from .messages import fail, note
 from .options import BUFFER, SAMPLE_BATCHES, WAIT
 from .summary import lanes_refused
+from .time_limits import end_of_kept
 
 _EXAMPLES: Final = (
     "tapring open shop --stage raw    # prints the address of the session",
@@ -29,7 +30,8 @@ _EXAMPLES: Final = (
     "--duration",
     type=Duration(),
     default=None,
-    help="End the session after this long (30s, 5m).  [default: the engine's limit]",
+    help="End the session after this long (30s, 8h), at most the engine's limit.  "
+    "[default: 5m, or the engine's limit if that is less]",
 )
 @BUFFER
 @SAMPLE_BATCHES
@@ -48,14 +50,21 @@ def command(
     some of the lanes, standard error says on which and why.
 
     The engine writes to its ring from its next batch on, and tapring attach reads it. If that
-    consumer ends or is killed, the next one continues at the next event. The session ends with its
-    duration, with its engine, or with tapring close.
+    consumer ends or is killed, the next one continues at the next event. The session ends with
+    its duration, with its engine, or with tapring close. Without --duration, standard error says
+    when it ends.
     """
+    if duration == 0:
+        raise click.BadParameter(
+            "Invalid duration '0'. No consumer's end ends this session, so say how long it may "
+            "last: 5m, 8h or 1d.",
+            param_hint="--duration",
+        )
     try:
         session = capture(
             address,
             stage=stage,
-            duration=duration or None,
+            duration=duration,
             buffer_bytes=buffer,
             sample=sample_batches or 1,
             wait=math.inf if wait else 0.0,
@@ -71,3 +80,5 @@ def command(
         click.echo("\n".join(session.addresses))
         for line in lanes_refused(session.lanes_refused):
             note(line)
+        if duration is None:
+            note(end_of_kept(session))

@@ -17,10 +17,10 @@ from typing import Any, Final
 
 import click
 
-from ..adapters.replay import LONGEST_SESSION_S, Replay, default_name, stages_of
+from ..adapters.replay import Replay, default_name, stages_of
 from ..ended_by import EndedBy
 from ..engine.complaints import TapWarning
-from ..engine.stages import make_stages
+from ..engine.stages import make_stages, only
 from ..engine.tap import Tap
 from ..errors import TapError
 from ..events.kinds import Kind
@@ -210,7 +210,7 @@ def _tap(name: str, stages: dict[str, Kind]) -> Tap:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TapWarning)  # the reason becomes one line below
         try:
-            tap = Tap(name, stages=stages, max_duration=LONGEST_SESSION_S)
+            tap = Tap(name, stages=only(stages))
         except ValueError as error:  # a stage or an engine of a FILE.meta.json
             fail(f"{error}; set --name and --stage")
     if tap.reason is not None:

@@ -18,6 +18,7 @@ from ..errors import suggest
 from ..shm.refusals import LaneRefused, alike, in_words
 from .lane_news import ENDS, each_lane_once
 from .messages import counted, note, size_in_words
+from .time_limits import after_the_limit
 
 _LANES_SHOWN: Final = 5
 
@@ -42,6 +43,7 @@ def _lines(report: Report) -> Iterator[str]:
     if len(each_lane_once(stats.lanes_joined)) > 1:  # of one lane, the first line has said it
         yield from _lanes_joined(stats.lanes_joined)
         yield from _lanes_ended(each_lane_once(stats.lanes_ended))
+    yield from after_the_limit(stats.lanes_joined, stats.lanes_ended)
     if stats.late:
         yield (
             f"{counted(stats.late, 'event')} came after later ones of other lanes. "

@@ -11,7 +11,7 @@ import msgspec
 from ..errors import EngineNotFound, SessionNotFound, StageNotFound, TapError
 from ..events.kinds import Kind
 from ..events.sieve import Sieves
-from ..shm.limits import duration_in_ns, slots_in, stage_index
+from ..shm.limits import duration_in_ns, kept_duration_in_ns, slots_in, stage_index
 from ..shm.platform import require
 from ..shm.refusals import LaneRefused, refusal
 from ..shm.registry import Registry
@@ -28,7 +28,8 @@ _NS: Final = 1_000_000_000
 class Asked(msgspec.Struct, frozen=True):
     """What each lane's session is asked for.
 
-    duration: seconds. buffer_bytes: of the ring; None is the engine's default, or less if that
+    duration: seconds; None is as long as the engine allows, but see ``KEPT_DURATION_S`` for an
+    ``owner`` NOBODY. buffer_bytes: of the ring; None is the engine's default, or less if that
     does not fit into ``share`` bytes; without a ``share``, into what is free of shared memory.
     optional: a lane that has no such stage is none that cannot be read. among: it is one of several
     stages. sieves: what its events pass.
@@ -162,7 +163,10 @@ def open_session(
     if row is not None:  # if this fails, the row stays open, and the next look tries again
         return _take(registry, row, asked)
     denied = requests is not None and requests.were_denied_by(registry, timeout_s)
-    duration_ns = duration_in_ns(address, asked.duration, info.max_duration_ns)
+    if asked.duration is None and asked.owner == Owner.NOBODY:
+        duration_ns = kept_duration_in_ns(info.max_duration_ns)
+    else:
+        duration_ns = duration_in_ns(address, asked.duration, info.max_duration_ns)
     size = asked.buffer_bytes
     if size is None:
         size = fitting(info.buffer_bytes, share_of_joining() if joins else asked.share)

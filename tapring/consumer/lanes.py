@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Final
 
 import msgspec
 
@@ -11,6 +12,8 @@ from ..events.kinds import Kind
 from ..literals import StageKind
 from ..shm.registry import Registry
 from ..shm.row import Row
+
+_NS: Final = 1_000_000_000
 
 
 class LaneJoined(msgspec.Struct, frozen=True):
@@ -24,7 +27,8 @@ class LaneJoined(msgspec.Struct, frozen=True):
     have, if shared memory had more room. clock_known: whether the lane's
     clock can be compared with this process's; if not, one of the two has no /proc that tells its
     time namespace, and the two are taken to be the same. stage: the one that is read here. kind,
-    dtype: as what its events are handed out.
+    dtype: as what its events are handed out. duration_s: how many seconds the session may last in
+    this lane, at most max_duration_s, which is the engine's limit; 0: not known.
     """
 
     engine: str
@@ -40,6 +44,8 @@ class LaneJoined(msgspec.Struct, frozen=True):
     stage: str = ""
     kind: StageKind = "json"
     dtype: str = ""
+    duration_s: float = 0.0
+    max_duration_s: float = 0.0
 
     @property
     def address(self) -> str:
@@ -70,6 +76,7 @@ def joining(registry: Registry, row: Row, kind: Kind, wanted: int | None) -> Lan
     engine's default.
     """
     info = registry.info
+    longest_ns = info.max_duration_ns
     return LaneJoined(
         engine=info.engine,
         lane=info.lane,
@@ -84,6 +91,8 @@ def joining(registry: Registry, row: Row, kind: Kind, wanted: int | None) -> Lan
         stage=info.stages[row.stage].name,
         kind=kind.name,
         dtype=kind.describe(),
+        duration_s=min(row.duration_ns or longest_ns, longest_ns) / _NS,
+        max_duration_s=longest_ns / _NS,
     )
 
 

@@ -119,7 +119,9 @@ def capture(
     then comes once for each of its stages, in the order of the engine's stages and with the same
     ``timestamp``: ``session.frames()`` and ``session.tagged()`` say which is which. With ``"*"``, a
     stage that a lane brings along later is read, too.
-    duration: seconds; None lasts as long as the engine allows.
+    duration: seconds, at most the engine's ``max_duration``. None lasts as long as each lane
+    allows, a day by default; a kept session lasts 300 seconds, or the engine's limit if that is
+    less. ``lanes_joined`` says how long each lane's session may last.
     buffer_bytes: the size of each ring; None takes the engine's default, or less if all rings
     would take more than half of what is free of shared memory.
     wait: seconds to wait for the engine to appear; ``math.inf`` waits for ever.

@@ -14,18 +14,31 @@ from ..shm.info import StageInfo
 from ..wire import layout
 
 DEFAULT_STAGES: Final[Mapping[str, str]] = {"raw": Lines.name, "decoded": Json.name}
-"""The stages that every Tap has."""
+"""The stages that a Tap has unless it says otherwise."""
 
 
 def make_stages(
-    stages: Mapping[str, str | Kind], enc_hook: EncHook | None = None
+    stages: Mapping[str, str | Kind | None], enc_hook: EncHook | None = None
 ) -> dict[str, Kind]:
     """The default stages and ``stages``, each given as a kind's name or as ``array`` returned it.
 
-    Raises ValueError for an invalid name or kind.
+    None leaves a default stage out. Raises ValueError for an invalid name or kind, and if no stage
+    is left.
     """
     every = {**DEFAULT_STAGES, **stages}
-    return {name: _kind(name, kind, enc_hook) for name, kind in every.items()}
+    kept = {
+        name: _kind(name, kind, enc_hook)
+        for name, kind in every.items()
+        if kind is not None or name not in DEFAULT_STAGES
+    }
+    if not kept:
+        raise ValueError("an engine needs a stage: name one, or leave raw or decoded in")
+    return kept
+
+
+def only(stages: Mapping[str, str | Kind]) -> dict[str, str | Kind | None]:
+    """``stages`` for a Tap that has no others: it leaves out the default ones."""
+    return {**dict.fromkeys(DEFAULT_STAGES), **stages}
 
 
 def describe(stages: Mapping[str, Kind]) -> tuple[StageInfo, ...]:

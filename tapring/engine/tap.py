@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from time import monotonic_ns
-from typing import Final
+from typing import Any, Final
 
 from ..errors import TapError
 from ..events.kinds import Kind
@@ -28,6 +28,7 @@ from ..events.one_by_one import EncHook
 from ..events.strip import Redact, without
 from ..shm.info import LaneInfo
 from ..shm.limits import (
+    MAX_DURATION_S,
     check_budget,
     check_limits,
     check_name,
@@ -40,7 +41,7 @@ from ..shm.names import new_epoch
 from ..wire import layout
 from ..wire.layout import Ended
 from .complaints import Complaints
-from .cost import Cost
+from .facts import Facts
 from .fanout import Watched
 from .gate import Gate
 from .handle import Handle
@@ -57,7 +58,7 @@ _NEW_LANE: Final = -1  # in ``_seen``: a forked child opens its own lane at its 
 _NS: Final = 1_000_000_000
 
 
-class Tap:
+class Tap(Facts):
     """Makes this process an engine that can be tapped: a new lane of the engine ``name``.
 
     Create one Tap, call ``snapshot()`` once a batch, and offer the batch to what it returns::
@@ -69,9 +70,11 @@ class Tap:
     name: the engine's name, which matches ``[a-z0-9][a-z0-9_-]{0,62}``. Several processes may
         share it; each is a lane of that engine.
     stages: more stages besides ``raw`` (lines) and ``decoded`` (json), as a mapping from a stage's
-        name to its kind: ``"lines"``, ``"json"``, ``"bytes"`` or ``tapring.array(dtype)``.
+        name to its kind: ``"lines"``, ``"json"``, ``"bytes"`` or ``tapring.array(dtype)``. An
+        engine that never offers to one of the two leaves it out with None: ``{"decoded": None}``.
     max_sessions: how many sessions may be open at a time, 1 to 64.
-    max_duration: how many seconds a session may last.
+    max_duration: how many seconds a session may last, a day by default. It ends with its consumer
+        before; one that is kept lasts 300 s unless its opener names a duration.
     buffer_bytes: the size of a session's ring, unless its consumer asks for another. 4 MiB holds
         20,000 events of 200 bytes; a container's /dev/shm has 64 MiB by default.
     max_buffer_bytes: the largest ring that a consumer may ask for.
@@ -119,9 +122,9 @@ class Tap:
         self,
         name: str,
         *,
-        stages: Mapping[str, str | Kind] | None = None,
+        stages: Mapping[str, str | Kind | None] | None = None,
         max_sessions: int = 8,
-        max_duration: float = 300.0,
+        max_duration: float = MAX_DURATION_S,
         buffer_bytes: int = 4 << 20,
         max_buffer_bytes: int = 64 << 20,
         slot_bytes: int = 256,
@@ -153,54 +156,6 @@ class Tap:
             self._open_lane()
         watch(self, in_child=Tap._after_fork, at_exit=Tap.close)
 
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """The names of the stages that can be offered to."""
-        return tuple(self._stages)
-
-    @property
-    def closed(self) -> bool:
-        """Whether ``close`` was called. Nothing can be offered any more."""
-        return self._closed
-
-    @property
-    def lane(self) -> str | None:
-        """The id of this process's lane, 8 hex digits; None while the Tap is inert or closed."""
-        lane = self._lane
-        return lane.registry.info.lane if lane else None
-
-    @property
-    def active_sessions(self) -> int:
-        """How many sessions the engine writes to, as of the last batch."""
-        lane = self._lane
-        return len(lane.roster.live) if lane else 0
-
-    @property
-    def faults(self) -> int:
-        """Sessions that were evicted or refused because their shared memory was wrong."""
-        return self._complaints.faults
-
-    @property
-    def misuse(self) -> int:
-        """Offers that were ignored: to an unknown stage, or not a batch of the stage's kind."""
-        return self._complaints.misuse
-
-    @property
-    def last_error(self) -> str | None:
-        """Why an event could not be serialized the last time; None if all could."""
-        return self._complaints.last_error
-
-    @property
-    def strict(self) -> bool:
-        """Whether mistakes raise an error."""
-        return self._complaints.strict
-
-    @property
-    def cost(self) -> Cost:
-        """What this tap costs its engine: by batch, stage and session, and as a share of time."""
-        lane = self._lane
-        return lane.schedule.meter.cost if lane else Cost(0.0, budget=self.budget)
-
     def snapshot(self) -> Snapshot | None:
         """What is being watched now; None while no session is open. Call it once a batch.
 
@@ -217,6 +172,20 @@ class Tap:
             return self._do_due(now)
         return Snapshot(watching, now)
 
+    def emit(self, stage: str, event: Any) -> None:
+        """Offer one event to the sessions of ``stage``, as a batch of its own.
+
+        The same as ``offer(stage, [event])`` to a new ``snapshot()``: it never waits, raises only
+        if the Tap is ``strict``, and costs as little as ``snapshot`` while no session is open. If
+        you have several events at a time, or one event for several stages, take a ``snapshot()``:
+        an event in a batch costs a fraction, and all stages of a batch carry the same time.
+        """
+        if self._watching is None and self._generation[0] == self._seen:
+            return
+        watched = self.snapshot()
+        if watched is not None:
+            watched.offer(stage, [event])
+
     def register(
         self,
         stage: str,
@@ -227,7 +196,8 @@ class Tap:
     ) -> Handle | None:
         """Open a session of ``stage`` that belongs to this engine; a consumer attaches by its id.
 
-        duration: seconds, up to ``max_duration``, which is the default.
+        duration: seconds, up to ``max_duration``. That is the default, because the session has an
+            owner: this engine closes its Handle, or ends.
         buffer_bytes: the size of its ring; the Tap's ``buffer_bytes`` by default.
         sample: the session is offered one batch in this many.
 

@@ -10,6 +10,15 @@ from typing import Final
 from ..errors import BufferLimit, DurationLimit, StageNotFound, suggest
 from ..wire import layout
 
+MAX_DURATION_S: Final = 86_400.0
+"""How long a session may last if the engine's owner sets no limit: a day.
+
+It ends with its consumer anyway, by a lock of the kernel's, so the limit is no guard against
+consumers that were killed. A capture of a night must not end before the morning.
+"""
+KEPT_DURATION_S: Final = 300.0
+"""How long a kept session lasts if nobody says how long: it has no owner that could end it."""
+
 _NS: Final = 1_000_000_000
 _LONGEST_S: Final = (1 << 62) / _NS  # half of what a clock's word holds
 
@@ -95,11 +104,18 @@ def duration_in_ns(engine: str, duration: float | None, longest_ns: int) -> int:
     if duration is None:
         return 0
     if not 0 < duration < math.inf or round(duration * _NS) > longest_ns:
+        limit = f"{longest_ns / _NS:g} s"
         raise DurationLimit(
-            f"a session of {duration:g} s was requested; the engine {engine!r} allows a session "
-            f"to last more than 0 and at most {longest_ns / _NS:g} s (max_duration)"
+            f"a session of {duration:g} s was requested, but the engine {engine!r} allows at most "
+            f"{limit} (its max_duration); ask for more than 0 and at most {limit}, or set "
+            f"Tap(max_duration=...) in the engine"
         )
     return round(duration * _NS)
+
+
+def kept_duration_in_ns(longest_ns: int) -> int:
+    """Return how long a kept session lasts that names no duration, in ns."""
+    return min(round(KEPT_DURATION_S * _NS), longest_ns)
 
 
 def slots_in(engine: str, size: int, slot_bytes: int, largest: int) -> int:

@@ -539,7 +539,8 @@ def test_a_worker_that_dies_among_others_is_named_and_is_no_failure(spawn, engin
         engine.wait()
         _, err = process.communicate(timeout=60)
     assert process.returncode == 0
-    first, died = err.decode().splitlines()
+    limit, first, died = err.decode().splitlines()
+    assert limit == f"tapring: {name} ends captures after 1 min 40 s (its max_duration)"
     assert "ended by limit" in first
     assert died.startswith("tapring: 1 lane died (killed or crashed): ")
     assert f"(pid {engine.pid}, " in died

@@ -4,7 +4,16 @@ import errno
 
 import pytest
 
-from tapring.cli.messages import age_in_words, countdown, counted, fail, note, say, size_in_words
+from tapring.cli.messages import (
+    age_in_words,
+    countdown,
+    counted,
+    duration_in_words,
+    fail,
+    note,
+    say,
+    size_in_words,
+)
 
 
 @pytest.mark.parametrize(
@@ -48,3 +57,12 @@ def test_numbers_in_words() -> None:
     assert [age_in_words(age) for age in ages] == ["0s", "119s", "2m", "120m", "2h", "2d"]
     left = [-1, 0, 59.6, 90, 3600, 36_061]
     assert [countdown(s) for s in left] == ["0:00", "0:00", "1:00", "1:30", "1:00:00", "10:01:01"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.25, "0.25 s"), (59.6, "59.6 s"), (60, "1 min"), (90, "1 min 30 s"), (599.7, "10 min"),
+     (5400, "1 h 30 min"), (86_400, "24 h"), (86_400 * 365, "365 days")],
+)  # fmt: skip
+def test_a_length_of_time_in_words(seconds, words) -> None:
+    assert duration_in_words(seconds) == words

@@ -1,10 +1,15 @@
 """``tapring open``: a session that outlives its consumer."""
 
 import json
+import re
+from contextlib import ExitStack
 
 import pytest
+from click.testing import CliRunner
 
 import tapring
+from tapring.cli import main
+from tapring.shm.registry import Registry
 from tests.cli.running import error_of
 
 
@@ -35,6 +40,51 @@ def test_open_prints_an_address_that_attach_and_close_take(engine, name, run_cli
     assert error_of(run_cli("close", address), 3) == (
         f"tapring: error: the engine {name}.{lane.lane} has no session 2; open sessions: 1\n"
     )
+
+
+@pytest.fixture
+def opened(name):
+    """Open a session as ``tapring open`` does, on lanes with these limits."""
+    with ExitStack() as taps:
+
+        def on(*limits: float, options: tuple[str, ...] = ()):
+            for limit in limits:
+                taps.enter_context(tapring.Tap(name, max_duration=limit))
+            return CliRunner().invoke(main, ["open", name, *options])
+
+        yield on
+
+
+def test_without_a_duration_it_says_when_the_session_ends_and_how_to_choose(opened, name) -> None:
+    result = opened(86_400)
+    assert result.exit_code == 0
+    at = r"at \d\d:\d\d:\d\d, or with tapring close"
+    said = rf"tapring: ends in 5 min, {at}; --duration 8h keeps it for longer\n"
+    assert re.fullmatch(said, result.stderr)
+    (lane,) = tapring.engines(name)
+    with Registry.attach(name, lane.lane) as registry:
+        (row,) = registry.table.rows()
+        assert row.duration_ns == 300 * 10**9
+
+
+def test_an_engine_that_allows_less_ends_it_sooner_and_it_says_so(opened) -> None:
+    assert "ends in 1 min (the engine's max_duration), at " in opened(60).stderr
+    assert "ends in 1 min to 5 min (the engine's max_duration), at " in opened(86_400).stderr
+
+
+def test_a_duration_is_obeyed_without_a_word(opened, name) -> None:
+    result = opened(86_400, options=("--duration", "8h"))
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("duration", "code", "said"),
+    [("0", 2, "say how long"), ("25h", 3, "at most 86400 s (its max_duration); ask for")],
+)
+def test_a_duration_that_cannot_be_says_what_can(opened, duration, code, said) -> None:
+    result = opened(86_400, options=("--duration", duration))
+    assert result.exit_code == code
+    assert said in result.stderr.replace("\n", " ")
 
 
 @pytest.mark.parametrize(

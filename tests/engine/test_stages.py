@@ -2,7 +2,8 @@
 
 import pytest
 
-from tapring.engine.stages import describe, make_stages
+import tapring
+from tapring.engine.stages import describe, make_stages, only
 from tapring.events.kinds import array, kind_from
 from tapring.events.strip import without
 
@@ -43,3 +44,22 @@ def test_the_registry_describes_each_stage_in_order() -> None:
     ]
     assert [each.redact for each in stages] == [(), ("password",), (), ()]
     assert kind_from(stages[2].kind, stages[2].dtype).describe() == made["points"].describe()
+
+
+def test_a_default_stage_that_is_none_is_left_out() -> None:
+    assert list(make_stages({"decoded": None})) == ["raw"]
+    assert list(make_stages(only({"audit": "json"}))) == ["audit"]
+    assert list(make_stages(only({"raw": "bytes"}))) == ["raw"]
+    with pytest.raises(ValueError, match="an engine needs a stage"):
+        make_stages(only({}))
+    with pytest.raises(ValueError, match="stage 'audit' has an invalid kind None"):
+        make_stages({"audit": None})
+
+
+def test_a_consumer_is_told_which_stages_there_are(name) -> None:
+    with tapring.Tap(name, stages=only({"audit": "json"})):
+        assert list(tapring.engines(name)[0].stages) == ["audit"]
+        with pytest.raises(tapring.StageNotFound, match="no stage 'decoded'; its stages: audit"):
+            tapring.capture(name)
+    with tapring.get_tap(name), pytest.raises(ValueError, match="made with another stages"):
+        tapring.get_tap(name, stages={"decoded": None})

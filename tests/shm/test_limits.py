@@ -11,6 +11,7 @@ from tapring.shm.limits import (
     check_name,
     check_sample,
     duration_in_ns,
+    kept_duration_in_ns,
     slots_in,
     stage_index,
 )
@@ -31,8 +32,13 @@ def test_no_duration_is_as_long_as_the_engine_allows() -> None:
 
 @pytest.mark.parametrize("duration", [0, -1, 2.0, math.inf, math.nan])
 def test_a_duration_out_of_range_names_the_limit(duration) -> None:
-    with pytest.raises(DurationLimit, match="'engine' allows a session .* at most 1.5 s"):
+    with pytest.raises(DurationLimit, match="'engine' allows at most 1.5 s .*max_duration.* ask"):
         duration_in_ns("engine", duration, 1_500_000_000)
+
+
+def test_a_kept_session_lasts_five_minutes_or_as_long_as_the_engine_allows() -> None:
+    assert kept_duration_in_ns(86_400 * 10**9) == 300 * 10**9
+    assert kept_duration_in_ns(60 * 10**9) == 60 * 10**9
 
 
 def test_a_size_becomes_whole_slots() -> None:

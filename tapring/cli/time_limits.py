@@ -1,0 +1,76 @@
+"""How long a capture may last, in words: as it starts, and when the engine's limit has ended it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from ..consumer.lanes import LaneEnded, LaneJoined
+from ..consumer.session import Session
+from ..ended_by import EndedBy
+from ..shm.limits import KEPT_DURATION_S, MAX_DURATION_S
+from .lane_news import each_lane_once
+from .messages import counted, duration_in_words
+
+
+def limit_of_engine(session: Session, *, follow: bool = False) -> Iterator[str]:
+    """A line if some lane ends captures that name no duration sooner than engines usually do."""
+    lanes = _by_limit(each_lane_once(session.lanes_joined))
+    if not lanes or min(lanes) >= MAX_DURATION_S:
+        return
+    if len(lanes) == 1:
+        where = f"after {duration_in_words(min(lanes))} (its max_duration)"
+    else:
+        each = [f"{_some(lanes[s])} after {duration_in_words(s)}" for s in sorted(lanes)]
+        where = f"lane by lane: {', '.join(each)} (their max_duration)"
+    yield f"{session.engine} ends captures {where}{', also with --follow' if follow else ''}"
+
+
+def end_of_session(session: Session) -> Iterator[str]:
+    """A line that says when a session ends that existed before, unless that is far off."""
+    if 0 < session.remaining_s < MAX_DURATION_S - 60:
+        yield (
+            f"session {session.addresses[0]} ends in {duration_in_words(session.remaining_s)} at "
+            f"most, as was set when it was opened"
+        )
+
+
+def end_of_kept(session: Session) -> str:
+    """When a session ends that was just opened to be kept, by this machine's clock."""
+    seconds = [each.duration_s for each in session.lanes_joined]
+    ends = datetime.now().astimezone() + timedelta(seconds=max(seconds))
+    how_long = " to ".join(map(duration_in_words, dict.fromkeys([min(seconds), max(seconds)])))
+    limits = [each for each in session.lanes_joined if each.duration_s < KEPT_DURATION_S]
+    whose = " (the engine's max_duration)" if limits else ""
+    longer = "" if limits else "; --duration 8h keeps it for longer"
+    return f"ends in {how_long}{whose}, at {ends:%H:%M:%S}, or with tapring close{longer}"
+
+
+def after_the_limit(joined: Sequence[LaneJoined], ended: Sequence[LaneEnded]) -> Iterator[str]:
+    """What to do about sessions that have lasted as long as they may."""
+    expired = {(each.engine, each.lane) for each in ended if each.reason == EndedBy.EXPIRED}
+    lanes = [each for each in each_lane_once(joined) if (each.engine, each.lane) in expired]
+    for seconds, group in sorted(_by_limit(lanes).items()):
+        lane = group[0]
+        if lane.duration_s < lane.max_duration_s:
+            yield (
+                f"the session was opened for {duration_in_words(seconds)}, which are over. Open "
+                f"one for longer: tapring open {lane.engine} --duration 1h"
+            )
+        else:
+            yield (
+                f"{lane.engine} ends captures after {duration_in_words(seconds)} (its "
+                f"max_duration). Start again, or set Tap(max_duration=...) in the engine"
+            )
+
+
+def _by_limit(lanes: Sequence[LaneJoined]) -> dict[float, list[LaneJoined]]:
+    found: dict[float, list[LaneJoined]] = {}
+    for each in lanes:
+        if each.duration_s:
+            found.setdefault(each.duration_s, []).append(each)
+    return found
+
+
+def _some(lanes: Sequence[LaneJoined]) -> str:
+    return f"lane {lanes[0].lane}" if len(lanes) == 1 else counted(len(lanes), "lane")
