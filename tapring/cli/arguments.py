@@ -15,7 +15,8 @@ from ..events.redaction import compile_regex
 from ..events.selection import Rate
 from ..events.where import Where
 from ..files.writing import Rotation
-from ..shm.names import split_address
+from ..shm.limits import check_name
+from ..shm.names import named_alike, split_address
 from ..shm.requests import ALL_STAGES
 from ..wire import layout
 
@@ -34,7 +35,8 @@ def split_stages(text: str) -> tuple[str, ...]:
     for name in names:
         if name != ALL_STAGES and not re.fullmatch(layout.ENGINE_PATTERN, name):
             raise ValueError(
-                f"Invalid stage {name!r}. Try decoded, or raw,decoded, or '*' for all."
+                f"Invalid stage {name!r}{named_alike(name) or '.'} "
+                f"Try decoded, or raw,decoded, or '*' for all."
             )
     return names
 
@@ -157,6 +159,8 @@ class EngineName(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """``value``, checked."""
-        if not re.fullmatch(layout.ENGINE_PATTERN, value):
-            self.fail(f"Invalid engine name {value!r}. Try detector or detector-1.", param, ctx)
+        try:
+            check_name(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
         return str(value)

@@ -10,9 +10,10 @@ import msgspec
 
 from ..errors import TapError
 from ..shm.sweep import Removed, sweep
+from ..words import size_in_words
 from .arguments import EngineName
 from .command import Command
-from .messages import fail, size_in_words
+from .messages import fail
 
 _PATIENCE_S: Final = 1.0
 _EXAMPLES: Final = (

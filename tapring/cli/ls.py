@@ -21,8 +21,9 @@ from ..shm.discovery import (
     not_found,
 )
 from ..shm.refusals import LaneRefused, alike, error_for, in_words
+from ..words import age_in_words, counted, visible
 from .command import Command
-from .messages import age_in_words, counted, fail, note, printable
+from .messages import fail, note
 
 if TYPE_CHECKING:
     from rich.console import JustifyMethod
@@ -168,7 +169,7 @@ def _refused(group: Sequence[LaneRefused]) -> str:
         if len(group) == 1
         else f"{len(group)} lanes of {first.engine}"
     )
-    return printable(f"{who} cannot be read: {in_words(group)}")
+    return visible(f"{who} cannot be read: {in_words(group)}")
 
 
 def _engine_table(running: list[EngineInfo], rates: Rates) -> Table:

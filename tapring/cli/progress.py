@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 from ..consumer.session import Session
 from ..consumer.stats import Stats
 from ..files.writing import Sink
+from ..words import countdown, counted, visible
 from .lane_news import LaneNews
-from .messages import countdown, counted, note, printable
+from .messages import note
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -75,7 +76,7 @@ class _Line(_Spoken):
 
     def _show(self, now: int, stats: Stats) -> None:
         for line in self._news.lines(stats):
-            self._live.console.print(printable(f"tapring: {line}"), soft_wrap=True)
+            self._live.console.print(visible(f"tapring: {line}"), soft_wrap=True)
         self._live.update(self._text(now, stats), refresh=True)
 
     def _text(self, now: int, stats: Stats) -> str:

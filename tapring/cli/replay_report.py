@@ -14,7 +14,8 @@ import msgspec
 from ..adapters.replay import Replay
 from ..engine.tap import Tap
 from ..files.reading import Recording
-from .messages import counted, note
+from ..words import counted
+from .messages import note
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

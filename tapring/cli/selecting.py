@@ -83,7 +83,7 @@ SAMPLE_BY_HELP: Final = (
     "With --sample: keep all events or none with the same value of this field (user.id)."
 )
 RATE_LIMIT: Final = click.option(
-    "--rate", type=RATE, help="Keep at most this many events: 100/s, 30/m, 5/h."
+    "--rate", type=RATE, help="Keep at most this many events: 100 or 100/s, 30/m, 5/h."
 )
 SELECT: Final = group(
     "Which events (applied in this order, before --redact and --fields)",

@@ -16,8 +16,9 @@ from ..consumer.stats import Stats
 from ..delivery.report import Report
 from ..errors import suggest
 from ..shm.refusals import LaneRefused, alike, in_words
+from ..words import counted, size_in_words
 from .lane_news import ENDS, each_lane_once
-from .messages import counted, note, size_in_words
+from .messages import note
 from .time_limits import after_the_limit
 
 _LANES_SHOWN: Final = 5

@@ -9,8 +9,8 @@ from ..consumer.lanes import LaneEnded, LaneJoined
 from ..consumer.session import Session
 from ..ended_by import EndedBy
 from ..shm.limits import KEPT_DURATION_S, MAX_DURATION_S
+from ..words import counted, duration_in_words
 from .lane_news import each_lane_once
-from .messages import counted, duration_in_words
 
 
 def limit_of_engine(session: Session, *, follow: bool = False) -> Iterator[str]:

@@ -26,6 +26,7 @@ from ..wire.layout import Ended, Verdict
 from ..wire.ledger import Ledger
 from ..wire.ordering import publish_barrier
 from ..wire.reader import Reader
+from ..words import size_in_words
 from .lanes import joining
 
 CLOSE_TIMEOUT_S: Final = 1.0
@@ -250,8 +251,8 @@ class Attachment:
         if verdict == Verdict.TOO_LARGE:
             raise BufferLimit(
                 f"the engine {self.registry.address} refused a ring of "
-                f"{self.row.slots * self.row.slot_bytes} bytes; its limit is "
-                f"{self.registry.info.max_buffer_bytes} bytes (max_buffer_bytes)"
+                f"{size_in_words(self.row.slots * self.row.slot_bytes)}; its limit is "
+                f"{size_in_words(self.registry.info.max_buffer_bytes)} (max_buffer_bytes)"
             )
         if verdict == Verdict.UNUSABLE:
             raise RingCorrupt(

@@ -11,6 +11,7 @@ from ..events.kinds import PLAIN, Array, Blobs, Json, Kind, Lines
 from ..events.one_by_one import EncHook
 from ..events.strip import Removing
 from ..shm.info import StageInfo
+from ..shm.names import named_alike
 from ..wire import layout
 
 DEFAULT_STAGES: Final[Mapping[str, str]] = {"raw": Lines.name, "decoded": Json.name}
@@ -57,8 +58,8 @@ def describe(stages: Mapping[str, Kind]) -> tuple[StageInfo, ...]:
 def _kind(stage: object, kind: object, enc_hook: EncHook | None) -> Kind:
     if not isinstance(stage, str) or not re.fullmatch(layout.ENGINE_PATTERN, stage):
         raise ValueError(
-            f"invalid stage name {stage!r}: it must match {layout.ENGINE_PATTERN}, "
-            f"such as 'decoded' or 'raw-2'"
+            f"invalid stage name {stage!r}{named_alike(stage) or '.'} "
+            f"Use at most 63 lower-case letters, digits, - and _, such as 'decoded' or 'raw-2'."
         )
     if kind == Json.name:
         return Json(enc_hook)

@@ -26,7 +26,7 @@ _SPECIAL: Final = frozenset(".^$*+?{}[]\\|()")
 _PERIODS_NS: Final = {"s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _SLICES: Final = 10  # a rate is spread over so many parts of its period
 Turns = tuple[int, int, int, int]
-_RATE: Final = re.compile(r"(\d+)/(s|m|h|sec|min|hour)")
+_RATE: Final = re.compile(r"(\d+)(?:\s*/\s*(s|m|h|sec|min|hour))?")
 
 
 class Select:
@@ -174,6 +174,8 @@ class Sample:
 class Rate:
     """At most so many events in each period of the engine's time, spread over its tenths.
 
+    ``5`` is ``5/s``; the others are ``30/m`` and ``5/h``.
+
     What a quiet tenth leaves unused may be used later in the same period.
     """
 
@@ -183,7 +185,7 @@ class Rate:
             raise ValueError(f"Invalid rate {text!r}. Try 100/s, 30/m or 5/h.")
         self.text = text
         self._most = int(match[1])
-        self._period_ns = _PERIODS_NS[match[2][0]]
+        self._period_ns = _PERIODS_NS[(match[2] or "s")[0]]
         self.period = -1
         self.taken = 0
 

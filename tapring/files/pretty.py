@@ -13,6 +13,7 @@ import msgspec
 
 from ..events.objects import flat, object_of_line
 from ..frame import Frame, Origin
+from ..words import visible
 
 _encode: Final = msgspec.json.Encoder().encode
 _NS: Final = 1_000_000_000
@@ -88,10 +89,10 @@ class Pretty:
 
     def _line(self, stamp: str, event: Any) -> str:
         if isinstance(event, bytes):
-            said = _visible(_text(event))
+            said = visible(_text(event))
         elif isinstance(event, dict) and event:
             said = " ".join(
-                f"{self._painted('key', _visible(str(key)))}={_short(value)}"
+                f"{self._painted('key', visible(str(key)))}={_short(value)}"
                 for key, value in event.items()
             )
         else:
@@ -101,12 +102,12 @@ class Pretty:
     def _screenful(self, stamp: str, event: Any) -> str:
         if isinstance(event, bytes):
             if object_of_line(event) != event:
-                return f"{stamp}\n{_visible(_text(event))}\n"
+                return f"{stamp}\n{visible(_text(event))}\n"
             text = event
         else:
             text = _encode(event)
         lines = msgspec.json.format(text, indent=2).decode("utf-8", "backslashreplace").split("\n")
-        said = "\n".join(_TOKENS.sub(self._paint, _visible(line)) for line in lines)
+        said = "\n".join(_TOKENS.sub(self._paint, visible(line)) for line in lines)
         return f"{stamp}\n{said}\n"
 
     def _paint(self, token: re.Match[str]) -> str:
@@ -127,12 +128,4 @@ def _text(event: bytes) -> str:
 def _short(value: Any) -> str:
     if isinstance(value, str) and value.isprintable() and value and not set(value) & set(' "='):
         return value
-    return _visible(_encode(value).decode())
-
-
-def _visible(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
+    return visible(_encode(value).decode())

@@ -9,6 +9,8 @@ from typing import Final
 
 from ..errors import BufferLimit, DurationLimit, StageNotFound, suggest
 from ..wire import layout
+from ..words import size_in_words
+from .names import named_alike
 
 MAX_DURATION_S: Final = 86_400.0
 """How long a session may last if the engine's owner sets no limit: a day.
@@ -30,8 +32,8 @@ def check_name(name: object) -> None:
     """Raise ValueError unless ``name`` can be the name of an engine."""
     if not isinstance(name, str) or not re.fullmatch(layout.ENGINE_PATTERN, name):
         raise ValueError(
-            f"Invalid engine name {name!r}. It must match {layout.ENGINE_PATTERN}, "
-            f"such as 'detector-1'."
+            f"Invalid engine name {name!r}{named_alike(name) or '.'} "
+            f"Use at most 63 lower-case letters, digits, - and _, such as 'detector-1'."
         )
 
 
@@ -123,7 +125,7 @@ def slots_in(engine: str, size: int, slot_bytes: int, largest: int) -> int:
     smallest = layout.MIN_SLOTS * slot_bytes
     if not smallest <= size <= largest:
         raise BufferLimit(
-            f"a buffer of {size} bytes was requested; the engine {engine!r} allows "
-            f"{smallest} to {largest} bytes (max_buffer_bytes)"
+            f"a buffer of {size_in_words(size)} was requested; the engine {engine!r} allows "
+            f"{size_in_words(smallest)} to {size_in_words(largest)} (max_buffer_bytes)"
         )
     return size // slot_bytes

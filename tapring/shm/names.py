@@ -19,6 +19,8 @@ _NAME: Final = re.compile(
 _REQUEST: Final = re.compile(rf"{layout.NAME_PREFIX}\.{layout.REQUEST_PREFIX}([0-9a-f]{{16}})")
 _PATTERN: Final = re.compile(r"[a-z0-9_*?\[\]!-]{1,128}")
 _WILD: Final = frozenset("*?[")
+_LONGEST_NAME: Final = 63
+_MOST_OF_A_NAME: Final = 1000  # of a text that was given for a name
 _ADDRESS: Final = re.compile(
     rf"({layout.ENGINE_PATTERN})(?:\.({layout.LANE_PATTERN}))?(?::([1-9]\d{{0,18}}))?"
 )
@@ -115,9 +117,43 @@ def split_address(address: str) -> Address:
         return Address(address)
     match = _ADDRESS.fullmatch(address)
     if not match:
+        near = _addressed_alike(address)
+        like = f"; did you mean {near!r}?" if near else "."
         raise ValueError(
-            f"Invalid address {address!r}. Try ENGINE, ENGINE.LANE or ENGINE.LANE:ID, such as "
+            f"Invalid address {address!r}{like} Try ENGINE, ENGINE.LANE or ENGINE.LANE:ID, such as "
             f"detector, detector.0a1b2c3d or detector:7, or a pattern of engines, such as 'web-*'"
         )
     engine, lane, session = match.groups()
     return Address(engine, lane, int(session) if session else None)
+
+
+def valid_name(text: str) -> str:
+    """Return the name nearest to ``text`` that an engine or a stage can have; "" if none is near.
+
+    ``MyService`` becomes ``my-service``, and ``D\xe9tecteur 1`` becomes ``detecteur-1``.
+    """
+    try:
+        from unicodedata import combining, normalize
+    except (ImportError, OSError):  # too many open files to read it
+        return ""
+    plain = "".join(each for each in normalize("NFKD", text) if not combining(each))
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", plain)
+    name = re.sub(r"[^a-z0-9_]+", "-", words.lower())
+    return name.lstrip("-_")[:_LONGEST_NAME].rstrip("-_")
+
+
+def named_alike(text: object) -> str:
+    """Return ``"; did you mean 'my-service'?"`` for a name that is not valid, or ``""``."""
+    near = valid_name(text[:_MOST_OF_A_NAME]) if isinstance(text, str) else ""
+    return f"; did you mean {near!r}?" if near else ""
+
+
+def _addressed_alike(address: str) -> str:
+    """Return the address nearest to one that is not valid; "" if none is near."""
+    address = address[:_MOST_OF_A_NAME]
+    if is_pattern(address):
+        return address.lower() if _PATTERN.fullmatch(address.lower()) else ""
+    engine, colon, session = address.partition(":")
+    named = f"{valid_name(engine)}{colon}{session}"
+    nears = (address.lower(), named) if "." in address else (named,)
+    return next(filter(_ADDRESS.fullmatch, nears), "")

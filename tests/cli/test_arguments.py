@@ -3,7 +3,7 @@
 import click
 import pytest
 
-from tapring.cli.arguments import ADDRESS, Count, Duration, EngineName, Size, SizeOrTime
+from tapring.cli.arguments import ADDRESS, STAGES, Count, Duration, EngineName, Size, SizeOrTime
 from tapring.files.rotation import Rotation
 
 
@@ -59,8 +59,14 @@ def test_a_size_or_a_time(text, rotation) -> None:
         (Count(), "9" * 30, "Use a whole number of at least 1"),
         (SizeOrTime(), "10", "'10' has no unit. Try 100MB (a size) or 10m (a time)."),
         (SizeOrTime(), "soon", "Invalid size or time 'soon'. Try 100MB or 10m."),
-        (EngineName(), "No Name", "Invalid engine name 'No Name'. Try detector or detector-1."),
-        (ADDRESS, "a:b:c", "detector.0a1b2c3d"),
+        (EngineName(), "No Name", "Invalid engine name 'No Name'; did you mean 'no-name'?"),
+        (ADDRESS, "a:b:c", "Invalid address 'a:b:c'. Try ENGINE,"),
+        (ADDRESS, "", "detector.0a1b2c3d"),
+        (ADDRESS, "shop:0", "Invalid address 'shop:0'. Try"),
+        (ADDRESS, "Web-*", "Invalid address 'Web-*'; did you mean 'web-*'?"),
+        (ADDRESS, "MyShop:7", "Invalid address 'MyShop:7'; did you mean 'my-shop:7'?"),
+        (ADDRESS, "Shop.0A1B2C3D:7", "; did you mean 'shop.0a1b2c3d:7'?"),
+        (STAGES, "Raw", "Invalid stage 'Raw'; did you mean 'raw'? Try decoded"),
     ],
 )
 def test_a_wrong_value_is_told_what_would_be_right(type_, text, said) -> None:

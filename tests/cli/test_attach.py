@@ -210,7 +210,7 @@ def test_rotation_makes_numbered_files_of_whole_events(attach, tmp_path) -> None
         (["--sample", "ten"], "Invalid number 'ten'"),
         (["--sample-batches", "-1"], "Invalid number"),
         (["--limit", "1.5"], "Invalid number"),
-        (["--rate", "5"], "Invalid rate '5'. Try 100/s"),
+        (["--rate", "5/x"], "Invalid rate '5/x'. Try 100/s"),
         (["--rate", "5/w"], "100/s"),
         (["--fields", "a..b"], "'a..b' has an empty name"),
         (["--fields", ""], "--fields is empty"),
@@ -455,7 +455,7 @@ def test_what_cannot_start_is_exit_3_and_one_line(engine, name, run_cli) -> None
     assert "did you mean 'decoded'" in error_of(run_cli("attach", name, "--stage", "decode"), 3)
     assert "no session 99" in error_of(run_cli("attach", f"{name}:99"), 3)
     assert "at most 100 s" in error_of(run_cli("attach", name, "--duration", "2h"), 3)
-    assert "67108864" in error_of(run_cli("attach", name, "--buffer", "1GiB"), 3)
+    assert "64 MiB" in error_of(run_cli("attach", name, "--buffer", "1GiB"), 3)
     assert "the directory does not exist" in error_of(
         run_cli("attach", name, "-o", "/nowhere/x"), 3
     )

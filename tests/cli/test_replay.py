@@ -442,7 +442,7 @@ WRONG = [
     (["-", "--loop"], "--loop needs a file"),
     (["-", "x"], "cannot be combined with other files"),
     (["-", "--format", "npy"], "formats for standard input (-) are ndjson, raw, msgpack"),
-    (["x", "--name", "No Name"], "Invalid engine name 'No Name'. Try detector"),
+    (["x", "--name", "No Name"], "Invalid engine name 'No Name'; did you mean 'no-name'?"),
     (["x", "--stage", "No Stage"], "such as 'decoded' or 'raw-2'"),
     (["x", "--stage", "raw,"], "invalid stage name ''"),
     (["x", "--format", "xml"], "ndjson"),

@@ -221,7 +221,7 @@ def test_misuse_is_warned_about_once_and_counted_in_production(name) -> None:
     ],
 )
 def test_wrong_arguments_raise_at_once(wrong, name) -> None:
-    with pytest.raises(ValueError, match="match|not|invalid kind|must hold"):
+    with pytest.raises(ValueError, match="Invalid|not|invalid kind|must hold"):
         tapring.Tap(**{"name": name, **wrong})
     assert not names(f"tapring.{name}")
 
@@ -231,7 +231,7 @@ def test_wrong_arguments_of_register_raise(tap) -> None:
         tap.register("rw")
     with pytest.raises(tapring.DurationLimit, match="86401 s .* at most 86400 s .*max_duration"):
         tap.register("raw", duration=86_401)
-    with pytest.raises(tapring.BufferLimit, match="67108864"):
+    with pytest.raises(tapring.BufferLimit, match="64 MiB"):
         tap.register("raw", buffer_bytes=65 << 20)
 
 

@@ -89,6 +89,8 @@ def test_a_rate_is_never_passed_in_any_second_and_a_lone_event_passes(most, step
 def test_a_rate_is_spread_over_the_second() -> None:
     rate = Rate("100/s")
     assert [rate.takes(tenth * 10**8, 1000) for tenth in range(12)] == [10] * 12
+    rate = Rate("100")  # a second
+    assert [rate.takes(tenth * 10**8, 1000) for tenth in range(12)] == [10] * 12
     rate = Rate("5/m")
     assert [rate.takes(s * 10**9, 1) for s in range(60)].count(1) == 5
 
@@ -101,7 +103,7 @@ def test_a_rate_is_spread_over_the_second() -> None:
         ({"where": ""}, "Invalid JMESPath"),
         ({"sample": 0}, "Invalid sample 0"),
         ({"sample": 2, "by": "a..b"}, "empty name"),
-        ({"rate": "100"}, "100/s, 30/m"),
+        ({"rate": "100/x"}, "100/s, 30/m"),
         ({"rate": "0/s"}, "100/s"),
         ({"fields": "a,,b"}, "empty name"),
     ],

@@ -44,7 +44,7 @@ def test_a_kept_session_lasts_five_minutes_or_as_long_as_the_engine_allows() -> 
 def test_a_size_becomes_whole_slots() -> None:
     assert slots_in("engine", 1000, 64, 4096) == 15
     for size in (127, 4097):
-        with pytest.raises(BufferLimit, match="'engine' allows 128 to 4096 bytes"):
+        with pytest.raises(BufferLimit, match="'engine' allows 128 bytes to 4 KiB"):
             slots_in("engine", size, 64, 4096)
 
 
@@ -58,6 +58,33 @@ def test_a_stage_is_found_or_suggested() -> None:
 def test_a_name_that_no_engine_can_have_is_refused(name) -> None:
     check_name("detector-1")
     with pytest.raises(ValueError, match="Invalid engine name"):
+        check_name(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("MyService", "my-service"),
+        ("HTTPServer2", "http-server2"),
+        ("D\xe9tecteur", "detecteur"),
+        ("my service", "my-service"),
+        ("web.1", "web-1"),
+        ("WEB_1", "web_1"),
+        ("__main__", "main"),
+        ("apps/shop:main", "apps-shop-main"),
+        ("a" * 64, "a" * 63),
+        ("x" * 10_000_000, "x" * 63),
+    ],
+)
+def test_a_name_that_no_engine_can_have_suggests_one_that_can(name, near) -> None:
+    check_name(near)
+    with pytest.raises(ValueError, match=f"; did you mean '{near}'\\? Use at most 63 lower-case"):
+        check_name(name)
+
+
+@pytest.mark.parametrize("name", ["", "...", "\u65e5\u672c", "\ud800", 7, None, b"A"])
+def test_nothing_is_suggested_for_a_name_that_is_like_no_name(name) -> None:
+    with pytest.raises(ValueError, match=r"Invalid engine name .*[^?] Use at most 63"):
         check_name(name)
 
 

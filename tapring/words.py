@@ -1,0 +1,101 @@
+"""Numbers, times and foreign text as people read them: ``1.2 MiB``, ``1 h 5 min``, ``\\x1b``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_UNITS: Final = ("KiB", "MiB", "GiB", "TiB")
+# Spaces of other widths than " ", which text in many languages has: no-break, thin, ideographic.
+_SPACES: Final = frozenset(
+    "\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
+)
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 event``, ``2,000 events``."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def size_in_words(size: float) -> str:
+    """A size in bytes: ``1 byte``, ``96 bytes``, ``64 KiB``, ``1.2 MiB``."""
+    if round(size) < 1024:
+        return counted(round(size), "byte")
+    for unit in _UNITS:
+        size /= 1024
+        if size < 1023.95 or unit == _UNITS[-1]:
+            break
+    return f"{size:,.1f}".removesuffix(".0") + f" {unit}"
+
+
+def duration_in_words(seconds: float) -> str:
+    """A length of time, to two units: ``1.5 s``, ``10 min``, ``1 h 30 min``, ``24 h``."""
+    if seconds < 59.95:
+        return f"{max(0.0, seconds):.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours <= 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return f"{hours / 24:,.3g} days"
+
+
+def rate_in_words(per_second: float) -> str:
+    """Events per second: ``12,400/s``, ``0.3/s``."""
+    digits = 0 if per_second >= 9.95 or not per_second else 1
+    return f"{per_second:,.{digits}f}/s"
+
+
+def size_rate_in_words(per_second: float) -> str:
+    """Bytes per second: ``1.2 MiB/s``."""
+    return f"{size_in_words(per_second)}/s"
+
+
+def age_in_words(seconds: float) -> str:
+    """A time that has passed, in one unit: ``90s``, ``5m``, ``2h``, ``3d``."""
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds:.0f}s"
+
+
+def countdown(seconds: float) -> str:
+    """A time that is left: ``1:30``, ``2:00:00``."""
+    minutes, seconds = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def visible(text: str) -> str:
+    """``text`` with an escape for each character that a terminal might obey instead of showing.
+
+    These are control characters (C0, DEL, C1), marks of direction, what has no width, separators
+    of lines, halves of surrogate pairs, and what Unicode does not define.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if is_visible(each) else ascii(each)[1:-1] for each in text)
+
+
+def visible_json(text: str) -> str:
+    """As ``visible``, for JSON without line breaks: it stays JSON, and means the same."""
+    if text.isprintable():
+        return text
+    return "".join(each if is_visible(each) else _json_escape(each) for each in text)
+
+
+def visible_block(block: bytes, *, json: bool = False) -> bytes:
+    """Lines, each ended by a newline, as ``visible`` shows them; what is not UTF-8 as ``\\xff``."""
+    show = visible_json if json else visible
+    text = block.decode("utf-8", "backslashreplace")
+    return "\n".join(map(show, text.split("\n"))).encode()
+
+
+def is_visible(char: str) -> bool:
+    """Return whether a terminal shows this character, and does nothing else."""
+    return char.isprintable() or char in _SPACES
+
+
+def _json_escape(char: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
