@@ -50,6 +50,8 @@ check: $(VENV)/.dev  ## lint, and check formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy --implicit-reexport --explicit-package-bases --cache-dir .mypy_cache/tests tests
+	cd tests/typing && $(abspath $(BIN))/mypy .
+	$(BIN)/basedpyright --pythonpath $(BIN)/python -p tests/typing
 
 format: $(VENV)/.dev  ## reformat the code
 	$(BIN)/ruff check --fix .

@@ -7,11 +7,10 @@ sessions change.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
-from ..events.batches import NotABatch
+from ..events.batches import Batch, NotABatch
 from ..thrown_in import comes_of, was_thrown_in
 from .complaints import Complaints
 from .fanout import Watched, instead_of
@@ -47,8 +46,11 @@ class Snapshot(msgspec.Struct, eq=False, gc=False):
         """Whether any session reads ``stage``. If none does, you need not even build the batch."""
         return self.watching.stages.get(stage) is not None
 
-    def offer(self, stage: str, batch: Any) -> None:
+    def offer(self, stage: str, batch: Batch) -> None:
         """Offer a batch of events to the sessions of ``stage``; offer one event as ``[event]``.
+
+        batch: a list, or another sized collection, of events; for a ``lines`` stage also one str or
+        bytes, which is a block of lines; for an ``array`` stage an array or a single record.
 
         Never waits for a consumer: events that find no room in a ring are counted as dropped. If
         another thread is in the middle of an offer, or this call has interrupted one, then that one

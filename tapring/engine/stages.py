@@ -10,17 +10,19 @@ from typing import Final
 from ..events.kinds import PLAIN, Array, Blobs, Json, Kind, Lines
 from ..events.one_by_one import EncHook
 from ..events.strip import Removing
+from ..literals import PlainKind
 from ..shm.info import StageInfo
 from ..shm.names import named_alike
 from ..wire import layout
 
-DEFAULT_STAGES: Final[Mapping[str, str]] = {"raw": Lines.name, "decoded": Json.name}
+Stages = Mapping[str, PlainKind | Kind | None]
+"""What ``Tap(stages=...)`` takes."""
+
+DEFAULT_STAGES: Final[Mapping[str, PlainKind]] = {"raw": "lines", "decoded": "json"}
 """The stages that a Tap has unless it says otherwise."""
 
 
-def make_stages(
-    stages: Mapping[str, str | Kind | None], enc_hook: EncHook | None = None
-) -> dict[str, Kind]:
+def make_stages(stages: Stages, enc_hook: EncHook | None = None) -> dict[str, Kind]:
     """The default stages and ``stages``, each given as a kind's name or as ``array`` returned it.
 
     None leaves a default stage out. Raises ValueError for an invalid name or kind, and if no stage
@@ -37,7 +39,7 @@ def make_stages(
     return kept
 
 
-def only(stages: Mapping[str, str | Kind]) -> dict[str, str | Kind | None]:
+def only(stages: Mapping[str, PlainKind | Kind]) -> Stages:
     """``stages`` for a Tap that has no others: it leaves out the default ones."""
     return {**dict.fromkeys(DEFAULT_STAGES), **stages}
 

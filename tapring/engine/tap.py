@@ -16,14 +16,13 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from time import monotonic_ns
 from typing import Any, Final
 
 from ..errors import TapError
-from ..events.kinds import Kind
 from ..events.one_by_one import EncHook
 from ..events.strip import Redact, without
 from ..shm.info import LaneInfo
@@ -51,7 +50,7 @@ from .roster import AGAIN
 from .schedule import NEVER_NS
 from .session import Live
 from .snapshot import Snapshot, Watching
-from .stages import describe, make_stages
+from .stages import Stages, describe, make_stages
 
 _NO_GENERATION: Final = memoryview(bytes(layout.WORD)).cast("Q")
 _NEW_LANE: Final = -1  # in ``_seen``: a forked child opens its own lane at its first batch
@@ -122,7 +121,7 @@ class Tap(Facts):
         self,
         name: str,
         *,
-        stages: Mapping[str, str | Kind | None] | None = None,
+        stages: Stages | None = None,
         max_sessions: int = 8,
         max_duration: float = MAX_DURATION_S,
         buffer_bytes: int = 4 << 20,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from threading import RLock
-from typing import Any, Final
+from typing import Any, Final, TypedDict, Unpack
 
-from ..events.strip import without
+from ..events.one_by_one import EncHook
+from ..events.strip import Redact, without
 from ..shm.platform import after_fork_in_child
-from .stages import describe, make_stages
+from .stages import Stages, describe, make_stages
 from .tap import Tap
 
 _DEFAULTS: Final[dict[str, Any]] = dict(Tap.__init__.__kwdefaults__ or {})
@@ -16,7 +17,22 @@ _taps: Final[dict[str, tuple[Tap, dict[str, Any]]]] = {}
 _making = RLock()  # a signal handler may ask for a Tap, too
 
 
-def get_tap(name: str, **options: Any) -> Tap:
+class TapOptions(TypedDict, total=False):
+    """The options of ``Tap``, for a type checker."""
+
+    stages: Stages | None
+    max_sessions: int
+    max_duration: float
+    buffer_bytes: int
+    max_buffer_bytes: int
+    slot_bytes: int
+    redact: Redact
+    enc_hook: EncHook | None
+    budget: float | None
+    strict: bool
+
+
+def get_tap(name: str, **options: Unpack[TapOptions]) -> Tap:
     """Return this process's shared Tap of that name; make it if there is none, or it is closed.
 
     options: those of ``Tap``. The first call's options count. A later call may leave them out, or
@@ -27,14 +43,14 @@ def get_tap(name: str, **options: Any) -> Tap:
 
     Raises ValueError for an option that differs, and what ``Tap`` raises.
     """
-    options = {key: _kept(value) for key, value in options.items()}
+    kept = {key: _kept(value) for key, value in options.items()}
     with _making:
         tap, made_with = _taps.get(name, (None, _DEFAULTS))
         if tap is None or tap.closed:
-            tap = Tap(name, **options)
-            _taps[name] = tap, {**_DEFAULTS, **options}
+            tap = Tap(name, **kept)
+            _taps[name] = tap, {**_DEFAULTS, **kept}
             return tap
-    differing = _differing(made_with, options)
+    differing = _differing(made_with, kept)
     if differing:
         raise ValueError(
             f"the Tap {name!r} of this process was made with another {' and '.join(differing)}; "

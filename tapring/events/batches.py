@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Collection, Mapping, Sequence, ValuesView
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..thrown_in import comes_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    # A dictionary is a Collection, too, so that type would let a single event pass for a batch.
+    Batch = Sequence[Any] | AbstractSet[Any] | ValuesView[Any] | np.ndarray[Any, Any] | np.void
+else:  # numpy is loaded only when an ``array`` stage is made
+    Batch = Any
 
 
 class NotABatch(TypeError):

@@ -49,11 +49,7 @@ class Kind(Protocol):
     """What a stage carries. ``code`` is in each frame's header, ``name`` in the registry."""
 
     code: int
-
-    @property
-    def name(self) -> StageKind:
-        """The word for it."""
-
+    name: StageKind
     takes_any_list: bool
     """Whether a list is a batch, whatever is in it."""
     report: Report
@@ -95,7 +91,7 @@ class Lines(_Text):
     """Lines of text: bytes or str (UTF-8, surrogateescape), or one block of several lines."""
 
     code = 1
-    name: Final = "lines"
+    name: StageKind = "lines"
     takes_any_list = True
 
     def __init__(self) -> None:
@@ -172,7 +168,7 @@ class Json(_Text):
     """Any objects that msgspec can encode, as newline-delimited JSON."""
 
     code = 2
-    name: Final = "json"
+    name: StageKind = "json"
     takes_any_list = True
 
     def __init__(self, enc_hook: EncHook | None = None) -> None:
@@ -209,7 +205,7 @@ class Blobs:
     """Arbitrary payloads. A frame is a table of their 32-bit lengths, then the payloads."""
 
     code = 3
-    name: Final = "bytes"
+    name: StageKind = "bytes"
     takes_any_list = True
 
     def __init__(self) -> None:
@@ -247,7 +243,7 @@ class Array:
     """Records of one numpy dtype. An event is a record, and a frame is the records' bytes."""
 
     code = 4
-    name: Final = "array"
+    name: StageKind = "array"
     takes_any_list = False
 
     def __init__(self, dtype: DTypeLike) -> None:
