@@ -6,9 +6,10 @@ import sys
 from typing import NoReturn
 
 import click
+import msgspec
 
 from ..errors import TapError
-from ..words import visible
+from ..words import visible, visible_json
 
 
 def say(error: object) -> None:
@@ -24,6 +25,13 @@ def fail(error: object) -> NoReturn:
     """Print what went wrong, and exit with the code for a command that could not start."""
     say(error)
     sys.exit(TapError.exit_code)
+
+
+def print_json(value: object, *, err: bool = False, indent: int = 0) -> None:
+    """Print ``value`` as JSON, on one line or indented, so that a terminal can show it, too."""
+    encoded = msgspec.json.encode(value)
+    text = msgspec.json.format(encoded, indent=indent) if indent else encoded
+    click.echo("\n".join(map(visible_json, text.decode().split("\n"))), err=err)
 
 
 def note(text: str) -> None:

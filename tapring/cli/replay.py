@@ -24,9 +24,10 @@ from ..engine.stages import make_stages, only
 from ..engine.tap import Tap
 from ..errors import TapError
 from ..events.kinds import Kind
-from ..files.formats import default_format
+from ..files.formats import Encoder, default_format
 from ..files.reading import FORMATS, STDIN, Recording, open_recording
 from ..files.sets import named_files
+from ..files.terminal import for_terminal
 from ..files.writing import Output, make_encoder
 from ..frame import Frame, Origin
 from .arguments import Count, EngineName, OneOf
@@ -241,10 +242,7 @@ class _Printer:
     def __init__(self, stages: Mapping[str, Kind]) -> None:
         self._output = Output()
         self._stages = stages
-        self._formats = {
-            stage: make_encoder(default_format(kind.name, terminal=False), kind.name)
-            for stage, kind in stages.items()
-        }
+        self._formats = {stage: self._format_of(kind) for stage, kind in stages.items()}
 
     def __call__(self, stage: str, events: Any) -> None:
         """Write a batch. Raises OSError; BrokenPipeError after the reader has left."""
@@ -252,6 +250,11 @@ class _Printer:
         payload, count, _ = kind.pack(events)
         frame = Frame(bytes(payload), count, 0, 0, Origin(), kind)
         self._output.write(self._formats[stage](frame))
+
+    def _format_of(self, kind: Kind) -> Encoder:
+        name = default_format(kind.name, terminal=False)
+        encode = make_encoder(name, kind.name)
+        return for_terminal(name, encode) if self._output.is_terminal else encode
 
 
 def _print_nothing(_stage: str, _events: Any) -> None:

@@ -8,14 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import click
 import msgspec
 
 from ..adapters.replay import Replay
 from ..engine.tap import Tap
 from ..files.reading import Recording
 from ..words import counted
-from .messages import note
+from .messages import note, print_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -74,7 +73,7 @@ class Summary(msgspec.Struct):
     def show(self, style: str) -> None:
         """Print it on standard error as ``text`` or ``json``; ``none`` prints nothing."""
         if style == "json":
-            click.echo(msgspec.json.encode({"tapring_replay": self}).decode(), err=True)
+            print_json({"tapring_replay": self}, err=True)
         elif style == "text":
             note(self.words())
 

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-import click
-import msgspec
 from msgspec import UNSET
 
 from ..consumer.lanes import LaneEnded, LaneJoined
@@ -18,7 +16,7 @@ from ..errors import suggest
 from ..shm.refusals import LaneRefused, alike, in_words
 from ..words import counted, size_in_words
 from .lane_news import ENDS, each_lane_once
-from .messages import note
+from .messages import note, print_json
 from .time_limits import after_the_limit
 
 _LANES_SHOWN: Final = 5
@@ -28,7 +26,7 @@ def show(report: Report, style: str) -> None:
     """Print the summary on standard error, as ``text`` or ``json``; ``none`` prints nothing."""
     if style == "json":
         facts = {"tapring_summary": report.facts()}
-        click.echo(msgspec.json.encode(facts).decode(), err=True)
+        print_json(facts, err=True)
     elif style == "text":
         for line in _lines(report):
             note(line)

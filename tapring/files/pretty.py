@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from typing import Any, Final
+from zlib import crc32
 
 import msgspec
 
@@ -85,7 +86,7 @@ class Pretty:
             [getattr(origin, each) for each in ("engine", "lane") if each in self._shown]
         )
         stage = origin.stage if "stage" in self._shown else ""
-        self._prefix = " ".join(filter(None, (address, stage)))
+        self._prefix = visible(" ".join(filter(None, (address, stage))))
 
     def _line(self, stamp: str, event: Any) -> str:
         if isinstance(event, bytes):
@@ -118,7 +119,7 @@ class Pretty:
 
 
 def _colour_of(lane: str) -> str:
-    return _LANE_COLOURS[int(lane or "0", 16) % len(_LANE_COLOURS)]
+    return _LANE_COLOURS[crc32(lane.encode("utf-8", "replace")) % len(_LANE_COLOURS)]
 
 
 def _text(event: bytes) -> str:

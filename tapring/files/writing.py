@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
 
@@ -35,6 +36,7 @@ from .parquet import ParquetFile, check_installed
 from .part import resolve
 from .pretty import PLAIN, Look, Pretty
 from .rotation import Rotation
+from .terminal import check_terminal, for_terminal
 
 __all__ = [
     "FORMATS",
@@ -124,6 +126,13 @@ def open_sink(
         name = format_of(path, format_, kind, output.is_terminal, envelope=envelope)
         look = msgspec.structs.replace(look, colour=look.colour and output.is_terminal)
         encode = make_encoder(name, kind, look, envelope=envelope)
+        if output.is_terminal:
+            try:
+                check_terminal(name, compression)
+            except ValueError:
+                output.close()
+                raise
+            encode = for_terminal(name, encode)
         return StreamSink(output, name, encode, compression)
     name = format_of(path, format_, kind, terminal=False, envelope=envelope)
     contents = Meta(
@@ -231,6 +240,8 @@ def _check_stream(path: str, name: str | None, rotation: Rotation | None) -> Non
             f"--format {name} needs a file, and -o {path} is {what}. "
             f"Write to a file, such as -o events.{name}"
         )
+    if path == STDOUT and sys.stdout is not None and sys.stdout.isatty():
+        check_terminal(name)
     if rotation is not None:
         raise ValueError(
             f"--rotate makes several files, and -o {path} is {what}. "

@@ -1,10 +1,11 @@
 """How the commands speak: errors on one line, and numbers in words."""
 
 import errno
+import json
 
 import pytest
 
-from tapring.cli.messages import fail, note, say
+from tapring.cli.messages import fail, note, print_json, say
 
 
 @pytest.mark.parametrize(
@@ -37,3 +38,12 @@ def test_a_command_that_cannot_start_exits_with_3(capsys) -> None:
         fail("no engine")
     assert exit_.value.code == 3
     assert capsys.readouterr().err == "tapring: error: no engine\n"
+
+
+@pytest.mark.parametrize("indent", [0, 2])
+def test_printed_json_can_command_no_terminal_and_means_the_same(capsys, indent) -> None:
+    value = {"file": "a\x1b]0;x\x07\n\x9b\u202e\U000e0041 caf\xe9"}
+    print_json(value, indent=indent)
+    shown = capsys.readouterr().out
+    assert json.loads(shown) == value
+    assert all(each.isprintable() or each == "\n" for each in shown)
