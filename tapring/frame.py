@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+UNKNOWN_NS: Final = -(1 << 63)
+"""The timestamp of a frame whose time is not known, as of a file without times."""
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False):

@@ -33,14 +33,10 @@ class Written(NamedTuple):
     envelope: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options(Selecting):
-    """What was asked for; each field is the option of that name."""
+@dataclass(frozen=True, kw_only=True)
+class Writing:
+    """What was asked for with the options ``WRITE`` and ``SHOW``; each field is one of them."""
 
-    stage: str | None
-    duration: float | None
-    limit: int | None
-    sample_batches: int | None
     format_: str | None
     envelope: bool
     expand: bool
@@ -48,13 +44,6 @@ class Options(Selecting):
     utc: bool
     output: str
     rotate: Rotation | None
-    buffer: int | None
-    wait: bool
-    follow: bool
-    merge_lag: float
-    session_id: int | None
-    delivery: Delivery
-    wake: Wake
     progress: bool
     summary: str
 
@@ -62,6 +51,31 @@ class Options(Selecting):
     def wanted_format(self) -> str | None:
         """The format, if an option names one."""
         return "pretty" if self.expand else self.format_
+
+    def check_look(self) -> None:
+        """Raise click.UsageError if options for people meet a format for programs."""
+        for name in ("expand", "utc"):
+            if getattr(self, name) and self.format_ not in (None, "pretty"):
+                raise click.UsageError(
+                    f"--{name} works only with --format pretty, not with --format {self.format_}."
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Selecting, Writing):
+    """What was asked for; each field is the option of that name."""
+
+    stage: str | None
+    duration: float | None
+    limit: int | None
+    sample_batches: int | None
+    buffer: int | None
+    wait: bool
+    follow: bool
+    merge_lag: float
+    session_id: int | None
+    delivery: Delivery
+    wake: Wake
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -117,11 +131,7 @@ class Options(Selecting):
                 "--wake doorbell is for one engine. Leave it out to read several of them."
             )
         self.check_selection()
-        for name in ("expand", "utc"):
-            if getattr(self, name) and self.format_ not in (None, "pretty"):
-                raise click.UsageError(
-                    f"--{name} works only with --format pretty, not with --format {self.format_}."
-                )
+        self.check_look()
 
 
 def options(command: _Command) -> _Command:

@@ -13,7 +13,7 @@ from .arguments import EXPRESSION, ONE_PATH, PATHS, RATE, REGEX, Count
 from .command import group
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Selecting:
     """What was asked for with the options ``SELECT`` and ``REDACT``; each field is one of them."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -11,8 +11,11 @@ from msgspec import UNSET
 from ..consumer.lanes import LaneEnded, LaneJoined
 from ..consumer.session import Session
 from ..consumer.stats import Stats
-from ..delivery.report import Report
+from ..delivery.recorded_report import RecordedSummary
+from ..delivery.report import Report, Unmatched
 from ..errors import suggest
+from ..events.steps import Failure
+from ..events.where import Where
 from ..shm.refusals import LaneRefused, alike, in_words
 from ..words import counted, size_in_words
 from .lane_news import ENDS, each_lane_once
@@ -20,6 +23,13 @@ from .messages import note, print_json
 from .time_limits import after_the_limit
 
 _LANES_SHOWN: Final = 5
+STEPS: Final = {
+    "grep": "did not match --grep",
+    "where": "did not match --where",
+    "sample": "were left out by --sample",
+    "rate": "exceeded --rate",
+}
+"""What happened to the events that a step of the selection filtered."""
 
 
 def show(report: Report, style: str) -> None:
@@ -55,7 +65,7 @@ def _lines(report: Report) -> Iterator[str]:
             "Try --buffer 32MiB or --sample-batches"
         )
     yield from _skipped(report, stats)
-    yield from _typos(report)
+    yield from typos(report.unmatched(), report.session.seen_keys)
     yield from _clocks(session)
     if stats.split:
         yield f"{counted(stats.split, 'line')} more than events: some events contain newlines"
@@ -156,21 +166,10 @@ def _losses_in_lanes(stats: Stats, of: str) -> str:
 
 def _skipped(report: Report, stats: Stats) -> Iterator[str]:
     """The events that were left out on purpose, or had to be."""
-    said = {
-        "grep": "did not match --grep",
-        "where": "did not match --where",
-        "sample": "were left out by --sample",
-        "rate": "exceeded --rate",
-    }
     for step, count in report.filtered_by().items():
         if count:
-            yield f"{counted(count, 'event')} {said[step]}"
-    where = report.select.where
-    if where is not None and where.failed:
-        yield (
-            f"--where failed on {counted(where.failed, 'event')}, which count as not matching: "
-            f"perhaps it calls a function on a field that they do not have"
-        )
+            yield f"{counted(count, 'event')} {STEPS[step]}"
+    yield from failed_where(report.select.where)
     if stats.sampled_out:
         yield (
             f"{counted(stats.sampled_out, 'event')} were skipped by the engine: "
@@ -182,18 +181,37 @@ def _skipped(report: Report, stats: Stats) -> Iterator[str]:
             f"({100 * (report.session.budget or 0):g} % of its time); at the end it offered "
             f"{stats.served:.0%} of the batches. Try --sample-batches or a cheaper stage"
         )
-    if stats.redaction_dropped:
+    yield from withheld(stats.redaction_dropped, stats.decode_errors)
+    yield from raised(report.session.away.failures)
+
+
+def failed_where(where: Where | None) -> Iterator[str]:
+    """The events for which the expression of --where failed."""
+    if where is not None and where.failed:
         yield (
-            f"{counted(stats.redaction_dropped, 'event')} were withheld: "
+            f"--where failed on {counted(where.failed, 'event')}, which count as not matching: "
+            f"perhaps it calls a function on a field that they do not have"
+        )
+
+
+def withheld(undecoded_redaction: int, undecoded: int) -> Iterator[str]:
+    """The events that were left out because they could not be decoded."""
+    if undecoded_redaction:
+        yield (
+            f"{counted(undecoded_redaction, 'event')} were withheld: "
             f"they could not be redacted, as --redact finds no fields in what is not valid JSON. "
             f"--redact-pass-text lets such lines through"
         )
-    if stats.decode_errors:
+    if undecoded:
         yield (
-            f"{counted(stats.decode_errors, 'event')} were left out: they are not valid JSON, or "
-            f"could not be looked into"
+            f"{counted(undecoded, 'event')} were left out: they are not valid JSON, or could not "
+            f"be looked into"
         )
-    for name, failure in report.session.away.failures.items():
+
+
+def raised(failures: Mapping[str, Failure]) -> Iterator[str]:
+    """The events in which something raised an exception."""
+    for name, failure in failures.items():
         yield (
             f"{counted(failure.count, 'event')} raised {name}, the first of them in the batch of "
             f"{_when(failure.timestamp)} of lane {failure.lane}"
@@ -214,19 +232,20 @@ def _clocks(session: Session) -> Iterator[str]:
         )
 
 
-def _typos(report: Report) -> Iterator[str]:
-    """The options that met nothing in any event."""
-    unmatched = report.unmatched()
-    seen = sorted(report.session.seen_keys)
+def typos(unmatched: Unmatched | RecordedSummary, seen: Collection[str]) -> Iterator[str]:
+    """The options that met nothing in any event. ``seen``: fields that events had."""
     for option, paths in (
         ("--redact", unmatched.redact_unmatched),
         ("--fields", unmatched.fields_unmatched),
         ("--by", unmatched.by_unmatched),
     ):
         for path in () if paths is UNSET else paths:
-            yield (
-                f"{option} {path}: no event had this field"
-                + ("" if path in seen else suggest(path, seen))
-            )
+            yield not_met(option, path, seen)
     if unmatched.redact_regex_unmatched is True:
         yield "--redact-regex matched nothing, so it hid nothing"
+
+
+def not_met(option: str, path: str, seen: Collection[str]) -> str:
+    """That no event had the field that an option names, with fields of similar names."""
+    near = "" if path in seen else suggest(path, sorted(seen))
+    return f"{option} {path}: no event had this field{near}"

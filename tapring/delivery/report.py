@@ -17,7 +17,7 @@ from ..consumer.session import Session
 from ..consumer.stats import LanesRefused, Totals
 from ..events.redaction import Redactor
 from ..events.selection import Select
-from ..events.steps import Failure
+from ..events.steps import Failure, KeptAway
 from ..files.meta import (
     Budget,
     CaptureMeta,
@@ -163,19 +163,11 @@ class Report:
 
     def filtered_by(self) -> dict[str, int]:
         """The filtered events, by the step that filtered them."""
-        away = self.session.away
-        return {"grep": away.grep, "where": away.where, "sample": away.sample, "rate": away.rate}
+        return filtered_by(self.session.away)
 
     def unmatched(self) -> Unmatched:
         """The paths that no event had, and whether the regular expression matched nothing."""
-        redact, fields, sample = self.redact, self.select.fields, self.select.sample
-        by = None if sample is None else sample.by
-        return Unmatched(
-            redact_unmatched=UNSET if redact is None else list(redact.unmatched),
-            redact_regex_unmatched=redact.regex_unmatched if redact and redact.regex else UNSET,
-            fields_unmatched=UNSET if fields is None else list(fields.unmatched),
-            by_unmatched=UNSET if by is None else [] if by.found else [by.text],
-        )
+        return unmatched_in(self.select, self.redact)
 
     def _sampled(self) -> Sampled | UnsetType:
         sample = self.select.sample
@@ -190,6 +182,23 @@ class Report:
     def _sampled_batches(self) -> SampledBatches | UnsetType:
         one_in = self.session.sample
         return SampledBatches(one_in) if one_in > 1 else UNSET
+
+
+def filtered_by(away: KeptAway) -> dict[str, int]:
+    """The filtered events, by the step that filtered them."""
+    return {"grep": away.grep, "where": away.where, "sample": away.sample, "rate": away.rate}
+
+
+def unmatched_in(select: Select, redact: Redactor | None) -> Unmatched:
+    """The paths that no event had, and whether the regular expression matched nothing."""
+    fields, sample = select.fields, select.sample
+    by = None if sample is None else sample.by
+    return Unmatched(
+        redact_unmatched=UNSET if redact is None else list(redact.unmatched),
+        redact_regex_unmatched=redact.regex_unmatched if redact and redact.regex else UNSET,
+        fields_unmatched=UNSET if fields is None else list(fields.unmatched),
+        by_unmatched=UNSET if by is None else [] if by.found else [by.text],
+    )
 
 
 def _stages(session: Session) -> dict[str, StageMeta]:

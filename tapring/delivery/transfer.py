@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
 
-from ..consumer.session import Session
 from ..ended_by import EndedBy
 from ..errors import TapError
 from ..files.writing import STDOUT, Sink
+from ..frame import Frame
 
 Tick = Callable[[], object]
+
+
+class Frames(Protocol):
+    """Where frames come from: a session or recorded files. ``Session`` says what each means."""
+
+    on_idle: Callable[[], object] | None
+
+    @property
+    def ended_by(self) -> str | None:
+        """Why no more frames come; None before."""
+
+    @ended_by.setter
+    def ended_by(self, reason: EndedBy) -> None: ...
+
+    @property
+    def final_gaps(self) -> Sequence[Frame]:
+        """What is missing behind the last frames; known once it is closed."""
+
+    def frames(self, *, limit: int | None = None) -> Iterator[Frame]:
+        """Frames until the end, or until ``limit`` events."""
+
+    def close(self, *, handled: bool = True) -> None:
+        """Stop reading."""
 
 
 class Transfer:
@@ -24,7 +48,7 @@ class Transfer:
 
     def __init__(
         self,
-        session: Session,
+        session: Frames,
         sink: Sink,
         *,
         limit: int | None = None,

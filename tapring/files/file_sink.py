@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import UNSET
 
-from ..frame import Frame
+from ..frame import UNKNOWN_NS, Frame
 from .capture_file import CaptureFile
 from .meta import CaptureMeta, Meta, remove_meta, write_meta
 from .pace import PaceWriter
@@ -103,7 +103,8 @@ class FileSink:
         if frame.missed and self._contents.envelope is True:
             self._has_gap = True
         if frame.count:
-            self._pace.note(before, frame.timestamp)
+            if frame.timestamp != UNKNOWN_NS:
+                self._pace.note(before, frame.timestamp)
             if self._over_at is None and self._rotation and self._rotation.seconds:
                 self._over_at = time.monotonic() + self._rotation.seconds
 

@@ -1,8 +1,8 @@
 """The journal of a capture for Parquet: ndjson with times, readable if the capture is killed.
 
-A row is the event's JSON object with ``tapring_time`` (nanoseconds since the epoch) as its first
-key; with the envelope, its facts follow. An event that is not an object, or that has a key of
-ours itself, is whole under ``tapring_rest``.
+A row is the event's JSON object with ``tapring_time`` as its first key: nanoseconds since the
+epoch, or null if the time is not known. With the envelope, its facts follow. An event that is not
+an object, or that has a key of ours itself, is whole under ``tapring_rest``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 
 from ..events.decoding import NOT_DECODED
 from ..events.objects import wrapped_line
-from ..frame import Frame
+from ..frame import UNKNOWN_NS, Frame
 from .decoding import OBJECT_DECODERS, Decoder, Run, Unreadable, decode_each
 from .envelope import COLUMNS, Record, bounded, columns_of, record_of_columns
 from .ndjson import text_runs
@@ -40,7 +40,7 @@ def head_of(frame: Frame, missed: int | None = None) -> bytes:
     A time that Parquet has no number for, as of a damaged frame, becomes the nearest one that it
     has.
     """
-    facts = {TIME: bounded(frame.timestamp)}
+    facts = {TIME: None if frame.timestamp == UNKNOWN_NS else bounded(frame.timestamp)}
     return _encode(facts | ({} if missed is None else columns_of(frame, missed)))[:-1]
 
 
@@ -103,8 +103,8 @@ def timed_runs(found: list[Record], decode: Decoder, skipped: int = 0) -> Iterat
 
 def _record_of(row: bytes) -> Record:
     held = _decode(row)
-    time_ns = held.pop(TIME, None) if type(held) is dict else None
-    if type(time_ns) is not int:
+    time_ns = held.pop(TIME, held) if type(held) is dict else held
+    if time_ns is not None and type(time_ns) is not int:
         raise ValueError(f"a row of the journal does not begin with {TIME}")
     cells = [held.pop(name, None) for name in COLUMNS]
     return record_of_columns(time_ns, cells, held.get(REST, held))

@@ -13,7 +13,7 @@ from zlib import crc32
 import msgspec
 
 from ..events.objects import flat, object_of_line
-from ..frame import Frame, Origin
+from ..frame import UNKNOWN_NS, Frame, Origin
 from ..words import visible
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -62,9 +62,7 @@ class Pretty:
 
     def __call__(self, frame: Frame) -> bytes:
         """The text of ``frame``, after a line that counts the events lost before it."""
-        seconds, ns = divmod(frame.timestamp, _NS)
-        clock = time.strftime("%H:%M:%S", self._time(seconds))
-        stamp = self._painted("dim", f"{clock}.{ns // 1_000_000:03d}{self._zone}")
+        stamp = self._painted("dim", self._clock(frame.timestamp))
         if frame.origin is not self._last:
             self._meet(frame.origin)
         if self._prefix:
@@ -76,6 +74,13 @@ class Pretty:
             shown.append(f"{gap}\n")
         shown += [self._show(stamp, event) for event in flat(frame.events())]
         return "".join(shown).encode("utf-8", "backslashreplace")
+
+    def _clock(self, time_ns: int) -> str:
+        if time_ns == UNKNOWN_NS:
+            return "-"
+        seconds, ns = divmod(time_ns, _NS)
+        clock = time.strftime("%H:%M:%S", self._time(seconds))
+        return f"{clock}.{ns // 1_000_000:03d}{self._zone}"
 
     def _meet(self, origin: Origin) -> None:
         """Prepare the prefix of events from ``origin``."""

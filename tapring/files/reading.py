@@ -133,6 +133,11 @@ class Recording:
         timed = self._is_journal or self.format == "parquet" or self.is_enveloped
         return bool(self.pace) or timed
 
+    @property
+    def has_times(self) -> bool:
+        """Whether the file tells at which time of the clock its events came."""
+        return self.has_pace and (not self.pace or self.start_ns is not None)
+
     def make_kind(self) -> Kind:
         """The kind of its first stage. Raises RecordingError."""
         return self.make_kinds()[self.stage]

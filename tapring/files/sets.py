@@ -60,19 +60,22 @@ def named_files(names: Sequence[str]) -> Named:
 
 def files_of_set(path: str) -> list[str]:
     """All files of the rotated set that ``path`` is the base name or a file of, in their order."""
-    member = _member_of(path)
-    if member is not None:
-        of = member.of
-    else:
-        stem, suffix = split_path(path)
-        of = (os.path.normpath(stem), _plain(suffix))
-    folder = os.path.dirname(path)
+    of, folder = set_of(path), os.path.dirname(path)
     try:
         entries = sorted(os.listdir(folder or "."))
     except OSError:
         return []
     members = [_member_of(os.path.join(folder, each)) for each in entries]
     return [each.path for each in sorted(filter(None, members)) if each.of == of]
+
+
+def set_of(path: str) -> tuple[str, str]:
+    """What tells the set from others that ``path`` is the base name or a file of."""
+    member = _member_of(path)
+    if member is not None:
+        return member.of
+    stem, suffix = split_path(path)
+    return os.path.normpath(stem), Name.of("x" + suffix).plain[1:]
 
 
 def _meant_by(name: str) -> Iterable[str]:
@@ -127,10 +130,6 @@ def _member_of(path: str) -> _Member | None:
         return None
     stem = os.path.normpath(os.path.join(folder, match["stem"]))
     return _Member((stem, match["suffix"]), int(match["number"]), path)
-
-
-def _plain(suffix: str) -> str:
-    return Name.of("x" + suffix).plain[1:]
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
