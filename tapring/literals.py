@@ -25,6 +25,20 @@ Wake = Literal["poll", "doorbell", "spin"]
 Delivery = Literal["at-most-once", "at-least-once"]
 """What happens to the events in flight if a consumer is killed: see ``capture``."""
 
+RefusalReason = Literal[
+    "stage",
+    "duration",
+    "buffer",
+    "full",
+    "busy",
+    "no-memory",
+    "ended",
+    "damaged",
+    "version",
+    "not-permitted",
+]
+"""Why a lane cannot be read: see ``LaneRefused``."""
+
 EndReason = Literal[
     "duration",
     "limit",

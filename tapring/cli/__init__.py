@@ -23,6 +23,7 @@ _MODULES: Final = {
     "replay": ".replay",
     "pipe": ".pipe",
     "gc": ".gc",
+    "schema": ".schema",
 }
 _EXAMPLES: Final = (
     "tapring ls                          # which engines run here",

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Final
+from typing import Final
 
 import click
 import msgspec
 
 from ..errors import TapError
 from ..shm.sweep import Removed, sweep
+from ..wire.ledger import Counters
 from ..words import size_in_words
 from .arguments import EngineName
 from .command import Command
-from .messages import fail
+from .messages import fail, print_json
 
 _PATIENCE_S: Final = 1.0
 _EXAMPLES: Final = (
@@ -40,7 +41,7 @@ def command(name: str | None, dry_run: bool, as_json: bool) -> None:
         fail(error)
     if as_json or not sys.stdout.isatty():
         listed = [_listed(each) for each in removed]
-        click.echo(msgspec.json.format(msgspec.json.encode(listed), indent=2))
+        print_json(listed, indent=2)
         return
     for each in removed:
         click.echo(_line(each, "would remove" if dry_run else "removed"))
@@ -48,12 +49,38 @@ def command(name: str | None, dry_run: bool, as_json: bool) -> None:
         click.echo(f"nothing to remove{'' if name is None else f' for {name}'}")
 
 
-def _listed(removed: Removed) -> dict[str, Any]:
-    fields: dict[str, Any] = msgspec.to_builtins(removed)
-    account = removed.account
-    if account is not None:
-        fields["account"] |= {"offered": account.offered, "unread": account.unread}
-    return fields
+class LastAccount(Counters, frozen=True, kw_only=True):
+    """The last account of a ring, in events.
+
+    delivered: events taken out of the ring by a consumer.
+    unread: events captured and not delivered.
+    """
+
+    delivered: int
+    unread: int
+
+
+class RemovedSegment(msgspec.Struct, frozen=True):
+    """A segment that was removed, or with --dry-run would be.
+
+    name: the segment's name in /dev/shm.
+    reason: why it is removed.
+    bytes: its size in bytes; 0 if a session had no ring yet.
+    account: the last account of a ring; null for other segments.
+    """
+
+    name: str
+    reason: str
+    bytes: int
+    account: LastAccount | None
+
+
+def _listed(removed: Removed) -> RemovedSegment:
+    ledger = removed.account
+    account = None
+    if ledger is not None:
+        account = LastAccount(**msgspec.structs.asdict(ledger), unread=ledger.unread)
+    return RemovedSegment(removed.name, removed.reason, removed.bytes, account)
 
 
 def _line(removed: Removed, did: str) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
-import msgspec
 
 from ..errors import TapError
 from ..shm.children import forked_children
@@ -23,7 +22,8 @@ from ..shm.discovery import (
 from ..shm.refusals import LaneRefused, alike, error_for, in_words
 from ..words import age_in_words, counted, visible
 from .command import Command
-from .messages import fail, note
+from .listed import Rates, listed, stage_rates
+from .messages import fail, note, print_json
 
 if TYPE_CHECKING:
     from rich.console import JustifyMethod
@@ -66,9 +66,7 @@ def command(name: str | None, as_json: bool, interval: float) -> None:
     rates = _rates(first, second, seconds)
     children = forked_children({engine.pid: engine.uptime_s for engine in second})
     if as_json or not sys.stdout.isatty():
-        listed = [_listed(engine, rates, children[engine.pid]) for engine in second]
-        listed += map(_listed_as_refused, second.refused)
-        click.echo(msgspec.json.format(msgspec.json.encode(listed), indent=2))
+        print_json(listed(second, rates, children), indent=2)
     elif second or name is None:
         _print_table(second, rates, children)
     if not second:
@@ -76,9 +74,6 @@ def command(name: str | None, as_json: bool, interval: float) -> None:
             fail(error_for(second.refused) if second.refused else not_found(name))
         if not second.refused:
             note(NOTHING_RUNS)
-
-
-Rates = dict[tuple[str, int], float | None]
 
 
 def _rates(first: list[EngineInfo], second: list[EngineInfo], seconds: float) -> Rates:
@@ -90,47 +85,6 @@ def _rates(first: list[EngineInfo], second: list[EngineInfo], seconds: float) ->
         else None
         for e in second
         for s in e.sessions
-    }
-
-
-def _stage_rates(engine: EngineInfo, rates: Rates) -> dict[str, float | None]:
-    """Events per second of each stage; None for a stage that no session watches."""
-    found: dict[str, float | None] = dict.fromkeys(engine.stages)
-    for session in engine.sessions:
-        rate = rates.get((engine.lane, session.id))
-        if rate is not None:
-            found[session.stage] = max(rate, found[session.stage] or 0.0)
-    return found
-
-
-def _listed(engine: EngineInfo, rates: Rates, children: int) -> dict[str, Any]:
-    stage_rates = _stage_rates(engine, rates)
-    fields: dict[str, Any] = msgspec.to_builtins(engine)
-    fields["forked_children"] = children
-    fields["refused"] = None
-    fields["stages"] = [
-        {
-            "name": stage.name,
-            "kind": stage.kind,
-            "redact": stage.redact,
-            "events_per_s": stage_rates[stage.name],
-        }
-        for stage in engine.stages.values()
-    ]
-    for listed in fields["sessions"]:
-        listed["events_per_s"] = rates.get((engine.lane, listed["id"]))
-    return fields
-
-
-def _listed_as_refused(lane: LaneRefused) -> dict[str, Any]:
-    """A lane that cannot be read, with the keys that scripts look for in every lane."""
-    refused = {"reason": lane.reason, "text": lane.text}
-    return {
-        "name": lane.engine,
-        "lane": lane.lane,
-        "stages": [],
-        "sessions": [],
-        "refused": refused,
     }
 
 
@@ -175,14 +129,14 @@ def _refused(group: Sequence[LaneRefused]) -> str:
 def _engine_table(running: list[EngineInfo], rates: Rates) -> Table:
     table = _table("ENGINE", "LANE", "PID>", "UPTIME>", "STAGES", "EVENTS/S>", "SESSIONS>", "COST>")
     for engine in running:
-        stage_rates = _stage_rates(engine, rates)
+        per_stage = stage_rates(engine, rates)
         table.add_row(
             engine.name,
             engine.lane,
             str(engine.pid),
             age_in_words(engine.uptime_s),
             "\n".join(f"{stage.name} ({stage.kind})" for stage in engine.stages.values()),
-            "\n".join(_rate(stage_rates[name]) for name in engine.stages),
+            "\n".join(_rate(per_stage[name]) for name in engine.stages),
             f"{len(engine.sessions)}/{engine.max_sessions}",
             _cost(engine),
         )

@@ -23,9 +23,20 @@ if TYPE_CHECKING:
 class Summary(msgspec.Struct):
     """The facts of a replay, in the order in which ``--summary json`` prints them.
 
-    Counts are events; ``watched`` are those that a session was offered, ``skipped`` those that
-    could not be read, and ``missed`` those that the capture lost, as far as the files say so.
-    ``stage`` is the first of ``stages``.
+    file: the first file.
+    files: all files, in the order in which they were played.
+    engine: the name of the engine that played them.
+    lane: the id of its lane; null if it could not be tapped.
+    stage: the first of the stages.
+    stages: the stages of all files.
+    events: events played.
+    watched: of these, events that a session was offered.
+    skipped: events that could not be read.
+    missed: events that the capture had lost, as far as the files say so.
+    complete: whether all files are complete, and not left by a killed capture.
+    loops: how often the files were played.
+    duration_ms: how long the replay took, in milliseconds.
+    ended_by: why the replay ended, such as end, limit or interrupt.
     """
 
     file: str
@@ -73,7 +84,7 @@ class Summary(msgspec.Struct):
     def show(self, style: str) -> None:
         """Print it on standard error as ``text`` or ``json``; ``none`` prints nothing."""
         if style == "json":
-            print_json({"tapring_replay": self}, err=True)
+            print_json(ReplayLine(self), err=True)
         elif style == "text":
             note(self.words())
 
@@ -88,6 +99,15 @@ class Summary(msgspec.Struct):
             f"{self.engine} in {self.duration_ms / 1000:.1f} s, ended by {self.ended_by}; "
             f"{self.watched:,} watched{skipped}{missed}"
         )
+
+
+class ReplayLine(msgspec.Struct, frozen=True):
+    """The summary as a line of JSON.
+
+    tapring_replay: the summary of the replay.
+    """
+
+    tapring_replay: Summary
 
 
 def say_what_is_missing(recordings: Sequence[Recording]) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+import msgspec
 from msgspec import UNSET
 
 from ..consumer.lanes import LaneEnded, LaneJoined
 from ..consumer.session import Session
 from ..consumer.stats import Stats
 from ..delivery.recorded_report import RecordedSummary
-from ..delivery.report import Report, Unmatched
+from ..delivery.report import Report, Summary, Unmatched
 from ..errors import suggest
 from ..events.steps import Failure
 from ..events.where import Where
@@ -32,11 +33,19 @@ STEPS: Final = {
 """What happened to the events that a step of the selection filtered."""
 
 
+class SummaryLine(msgspec.Struct, frozen=True):
+    """The summary as a line of JSON.
+
+    tapring_summary: the summary of the capture.
+    """
+
+    tapring_summary: Summary
+
+
 def show(report: Report, style: str) -> None:
     """Print the summary on standard error, as ``text`` or ``json``; ``none`` prints nothing."""
     if style == "json":
-        facts = {"tapring_summary": report.facts()}
-        print_json(facts, err=True)
+        print_json(SummaryLine(report.facts()), err=True)
     elif style == "text":
         for line in _lines(report):
             note(line)

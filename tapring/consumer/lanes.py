@@ -19,16 +19,25 @@ _NS: Final = 1_000_000_000
 class LaneJoined(msgspec.Struct, frozen=True):
     """A lane that a session reads, or has read; one for each stage that is read.
 
-    pid: its process, as the engine sees itself. session: the id of the session in that lane.
-    time_ns: when this consumer opened it, in nanoseconds since the epoch. initial: whether it was
-    there when the session was opened. from_start: whether the session sees every batch of the lane.
-    A lane that is neither has started since and did not open the session by itself: its first
-    batches may be missing, uncounted. buffer_bytes: of its ring. wanted_bytes: what it would
-    have, if shared memory had more room. clock_known: whether the lane's
-    clock can be compared with this process's; if not, one of the two has no /proc that tells its
-    time namespace, and the two are taken to be the same. stage: the one that is read here. kind,
-    dtype: as what its events are handed out. duration_s: how many seconds the session may last in
-    this lane, at most max_duration_s, which is the engine's limit; 0: not known.
+    A lane that is neither ``initial`` nor read ``from_start`` has started since and did not open
+    the session by itself: its first batches may be missing, uncounted.
+
+    engine: the engine's name.
+    lane: the lane's id.
+    pid: its process, as the engine sees itself.
+    session: the id of the session in that lane.
+    time_ns: when this consumer opened it, in nanoseconds since the epoch.
+    initial: whether it was there when the session was opened.
+    from_start: whether the session sees every batch of the lane.
+    buffer_bytes: the size of its ring, in bytes.
+    wanted_bytes: the size that it would have, in bytes, if shared memory had more room.
+    clock_known: whether the lane's clock can be compared with this process's; if not, one of the
+    two has no /proc that tells its time namespace, and the two are taken to be the same.
+    stage: the stage that is read here.
+    kind: the kind as which its events are handed out.
+    dtype: of an ``array`` stage, the dtype as which they are handed out; otherwise empty.
+    duration_s: how long the session may last in this lane, in seconds; 0 if that is not known.
+    max_duration_s: the engine's limit for it, in seconds; 0 if that is not known.
     """
 
     engine: str
@@ -56,9 +65,13 @@ class LaneJoined(msgspec.Struct, frozen=True):
 class LaneEnded(msgspec.Struct, frozen=True):
     """A lane of a session of which no more events will come; all that it had captured were read.
 
-    pid: its process, as the engine sees itself. reason: engine-death, engine-exit, duration (that
-    was asked for), expired (the engine's own limit), closed or evicted. time_ns: when this consumer
-    noticed, in nanoseconds since the epoch.
+    engine: the engine's name.
+    lane: the lane's id.
+    pid: its process, as the engine sees itself.
+    reason: engine-death, engine-exit, duration (that was asked for), expired (the engine's own
+    limit), closed or evicted.
+    time_ns: when this consumer noticed, in nanoseconds since the epoch.
+    stage: the stage that was read.
     """
 
     engine: str

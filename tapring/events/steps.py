@@ -19,8 +19,11 @@ _DEPTH_TO_SEE: Final = 20
 class Failure(msgspec.Struct):
     """Events in which something raised an exception of one type.
 
-    count: how many. lane and timestamp (ns since the epoch): the frame of the first one. The
-    exception's text is not kept: it may quote the event.
+    The exception's text is not kept: it may quote the event.
+
+    count: how many events.
+    lane: the lane of the first one.
+    timestamp: when the engine offered the first one's batch, in nanoseconds since the epoch.
     """
 
     count: int = 0

@@ -80,7 +80,7 @@ def as_msgpack(frame: Frame, packed: Iterable[bytes]) -> bytes:
 def columns_of(frame: Frame, missed: int) -> dict[str, Any]:
     """The facts of a record, under the names in ``COLUMNS``."""
     facts = _facts(frame, missed)
-    return {name: facts[name.removeprefix("tapring_")] for name in COLUMNS}
+    return {name: getattr(facts, name.removeprefix("tapring_")) for name in COLUMNS}
 
 
 def record_of_text(line: bytes) -> Record:
@@ -149,6 +149,16 @@ def unwrapped(runs: Iterable[Run], decoder_of: DecoderOf) -> Iterator[Run]:
 
 
 class _Facts(msgspec.Struct, forbid_unknown_fields=True):
+    """All of a record but its event.
+
+    time: when the engine offered the event's batch: UTC, RFC 3339 with nine digits.
+    engine: the engine's name.
+    lane: the id of the process of the engine that offered it.
+    pid: that process, as the engine sees itself.
+    stage: the stage that the event was offered to.
+    missed: 0 in the record of an event; in the record of a gap, how many events are missing there.
+    """
+
     time: str
     engine: str
     lane: str
@@ -157,26 +167,30 @@ class _Facts(msgspec.Struct, forbid_unknown_fields=True):
     missed: Annotated[int, Meta(ge=0, le=_LARGEST)]
 
 
-class _Text(_Facts, forbid_unknown_fields=True):
+class Enveloped(_Facts, forbid_unknown_fields=True):
+    """A record of the envelope: an event, or a gap, and where and when it is from.
+
+    event: the event, as it is written without the envelope; null in the record of a gap.
+    """
+
     event: msgspec.Raw
 
 
-_KEYS: Final = {*_Text.__struct_fields__}
+_KEYS: Final = {*Enveloped.__struct_fields__}
 _CELL_TYPES: Final = [str, str, int, str, int]
-_decode_text: Final = msgspec.json.Decoder(_Text).decode
+_decode_text: Final = msgspec.json.Decoder(Enveloped).decode
 
 
-def _facts(frame: Frame, missed: int) -> dict[str, Any]:
-    """All of a record but its event."""
+def _facts(frame: Frame, missed: int) -> _Facts:
     origin = frame.origin
-    return {
-        "time": text_of(frame.timestamp),
-        "engine": origin.engine,
-        "lane": origin.lane,
-        "pid": bounded(origin.pid),
-        "stage": origin.stage,
-        "missed": bounded(missed),
-    }
+    return _Facts(
+        time=text_of(frame.timestamp),
+        engine=origin.engine,
+        lane=origin.lane,
+        pid=bounded(origin.pid),
+        stage=origin.stage,
+        missed=bounded(missed),
+    )
 
 
 def _text_head(frame: Frame, missed: int) -> bytes:
@@ -185,7 +199,7 @@ def _text_head(frame: Frame, missed: int) -> bytes:
 
 def _packed_head(frame: Frame, missed: int) -> bytes:
     facts = _facts(frame, missed)
-    one_more = bytes([0x80 | len(facts) + 1])  # a map's first byte says how many pairs follow
+    one_more = bytes([0x80 | len(_KEYS)])  # a map's first byte says how many pairs follow
     return one_more + _pack(facts)[1:] + _pack(_EVENT)
 
 

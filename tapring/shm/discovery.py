@@ -38,7 +38,13 @@ _OWNERS: Final[dict[int, str]] = {
 
 
 class _Identity(Counters, frozen=True):
-    """What stands in front of the counters in a SessionInfo: keyword-only fields follow others."""
+    """What stands in front of the counters in a SessionInfo: keyword-only fields follow others.
+
+    id: the session's id, unique in its lane.
+    stage: the stage that it reads.
+    owner: ``engine``, ``consumer``, or ``kept`` if it outlives its consumers.
+    read: whether a consumer reads it now.
+    """
 
     id: int
     stage: str
@@ -47,13 +53,15 @@ class _Identity(Counters, frozen=True):
 
 
 class SessionInfo(_Identity, frozen=True, kw_only=True):
-    """A session as any process may see it. Counts are events; ``fill`` is a share of the ring.
+    """A session as any process may see it.
 
-    owner: ``engine``, ``consumer`` or ``kept``. read: whether a consumer reads it now.
-    sample: one batch in so many is offered to it; the events of the others are ``sampled_out``.
-    served: the share of these batches that it is offered now; the events of the others are
-    ``shed``, because the engine has a budget. cost_ns: how much of the engine's time a batch takes
-    that it is offered. The other counters are as in ``Stats``.
+    sample: one batch in this many is offered to it; the events of the others are ``sampled_out``.
+    served: the share of these batches that it is offered now, 0.0 to 1.0. The events of the others
+    are ``shed``, because the engine has a budget.
+    cost_ns: the engine's time, in ns, for each batch that it is offered.
+    fill: how full its ring is, 0.0 to 1.0.
+    buffer_bytes: the size of its ring, in bytes.
+    age_s: how long ago it was opened, in seconds.
     """
 
     sample: int
@@ -67,11 +75,23 @@ class SessionInfo(_Identity, frozen=True, kw_only=True):
 class EngineInfo(msgspec.Struct, frozen=True):
     """A lane of a running engine: its limits, its faults, its cost, and its sessions.
 
-    idle_ns: what a batch costs the engine while no session is open. batch_ns: what the offers of a
-    batch cost. share: the share of the engine's time that this makes, 0.0 to 1.0. budget: what that
-    share may be at most; None if there is no limit. Costs are those of the last 0.1 s in which the
-    engine was watched. faults: sessions that the engine evicted or refused because of what they
-    held. misuse: offers to unknown stages, or of something that is not a batch.
+    Costs are those of the last 0.1 s in which the engine was watched.
+
+    name: the engine's name.
+    lane: the lane's id, 8 hex digits.
+    pid: the lane's process.
+    uptime_s: how long ago the lane was made, in seconds.
+    stages: its stages, in their order.
+    sessions: its open sessions.
+    max_sessions: how many sessions may be open at a time.
+    max_duration_s: how long a session may last, in seconds.
+    max_buffer_bytes: the largest ring that a consumer may ask for, in bytes.
+    faults: sessions that the engine evicted or refused because of what they held.
+    misuse: offers to unknown stages, or of something that is not a batch.
+    idle_ns: the engine's time for a batch while no session is open, in ns.
+    batch_ns: the engine's time for the offers of a batch, in ns.
+    share: the share of the engine's time that the offers take, 0.0 to 1.0.
+    budget: what that share may be at most; null (None) if there is no limit.
     """
 
     name: str

@@ -22,13 +22,14 @@ from ..errors import (
     TapError,
     VersionMismatch,
 )
+from ..literals import RefusalReason
 from ..thrown_in import is_of_a_handler
 from ..wire import layout
 from .names import segment_name
 from .segment import DIRECTORY, Segment
 
 # The most useful error first: what the caller can correct, before what only others can.
-_REASONS: Final[dict[type[TapError], str]] = {
+_REASONS: Final[dict[type[TapError], RefusalReason]] = {
     StageNotFound: "stage",
     DurationLimit: "duration",
     BufferLimit: "buffer",
@@ -47,22 +48,25 @@ _NAMED: Final = 8  # a crowd of lanes fits on one line
 class LaneRefused(msgspec.Struct, frozen=True):
     """A lane that could not be read, and why.
 
-    ``text`` says it for people. ``reason`` is one of:
+    engine: the engine's name.
+    lane: the lane's id.
+    reason: why, in a word for programs.
+    text: why, in words for people.
+    stage: the only stage that could not be read, of several that were asked for; otherwise empty.
 
-    stage: it has no such stage, or has it with another kind or dtype than the lanes that are read.
-    duration, buffer: it allows less than what was asked for. full: it has as many sessions as it
-    allows. busy: another process holds its session table. no-memory: shared memory, or this
-    process, has no room for the ring. ended: its session ended before it could be opened.
-    damaged: its registry or ring holds impossible values. version: it uses another version of the
-    protocol. not-permitted: it belongs to another user, or may not be opened; whether its engine
-    still lives cannot be seen then.
-
-    ``stage``: the only one that could not be read, of several that were asked for; otherwise "".
+    The reasons. ``stage``: it has no such stage, or has it with another kind or dtype than the
+    lanes that are read.
+    ``duration``, ``buffer``: it allows less than what was asked for. ``full``: it has as many
+    sessions as it allows. ``busy``: another process holds its session table. ``no-memory``: shared
+    memory, or this process, has no room for the ring. ``ended``: its session ended before it could
+    be opened. ``damaged``: its registry or ring holds impossible values. ``version``: it uses
+    another version of the protocol. ``not-permitted``: it belongs to another user, or may not be
+    opened; whether its engine still lives cannot be seen then.
     """
 
     engine: str
     lane: str
-    reason: str
+    reason: RefusalReason
     text: str
     stage: str = ""
 

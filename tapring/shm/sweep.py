@@ -28,9 +28,12 @@ _TRIES: Final = 4
 
 
 class Removed(msgspec.Struct, frozen=True):
-    """A segment that was removed, or would be: why, its size in bytes, and a ring's last account.
+    """A segment that was removed, or would be.
 
-    ``bytes`` is 0 and ``account`` is None if a session had no ring yet.
+    name: the segment's name in /dev/shm.
+    reason: why it is removed.
+    bytes: its size; 0 if a session had no ring yet.
+    account: a ring's last account; None for other segments.
     """
 
     name: str

@@ -29,10 +29,13 @@ _LOST: Final = ("dropped", "oversize", "errors")
 class Counters(msgspec.Struct, frozen=True, kw_only=True):
     """The producer's counters of a session, in events.
 
-    offered: offered to the session, the sum of the next four. captured: written into the ring.
-    dropped: found no room. oversize: larger than the ring. errors: could not be serialized.
-    Counted apart, because they were not offered: sampled_out, events of batches that the session
-    asked to leave out; shed, events of batches that the engine's budget left out.
+    offered: events offered to the session, the sum of the next four.
+    captured: events written into the ring.
+    dropped: events that found no room in the ring.
+    oversize: events larger than the whole ring.
+    errors: events that could not be serialized.
+    sampled_out: events in batches that the session asked to leave out; never offered.
+    shed: events in batches that the engine's budget left out; never offered.
     """
 
     offered: int = 0
@@ -57,6 +60,8 @@ class Ledger(Counters, frozen=True, kw_only=True):
     """A session's account in events, as its ring holds it. Ledgers can be added.
 
     ``offered == delivered + unread + dropped + oversize + errors`` while neither side moves.
+
+    delivered: events taken out of the ring by a consumer.
     """
 
     delivered: int = 0
