@@ -6,7 +6,6 @@ last words ``summary``; carrying the events is ``delivery``.
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable
 from typing import Any, Final
@@ -14,7 +13,6 @@ from typing import Any, Final
 import click
 
 from ..consumer.intake import AT_LEAST_ONCE
-from ..consumer.opening import attach_session, capture
 from ..consumer.session import Session
 from ..delivery.report import Report
 from ..delivery.transfer import Transfer
@@ -28,11 +26,11 @@ from . import summary
 from .arguments import ADDRESS
 from .attach_options import Options, options
 from .command import Command
-from .messages import fail, note, say
+from .messages import fail, say
+from .opening import open_session, say_when_it_ends
 from .progress import show_progress
 from .signals import Interrupts
 from .streams import silence_stdout
-from .time_limits import end_of_session, limit_of_engine
 
 EXIT_ENGINE_DIED: Final = 4
 
@@ -78,7 +76,7 @@ def command(address: str, **given: Any) -> None:
     try:
         written = asked.written
         check_output(asked.output, written.format, asked.rotate, envelope=written.envelope)
-        session = _open(address, asked, select, redact)
+        session = open_session(address, asked, select, redact)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     except (TapError, OSError, MemoryError) as error:
@@ -88,34 +86,6 @@ def command(address: str, **given: Any) -> None:
     sys.exit(_run(address, session, asked, select, redact))
 
 
-def _open(address: str, asked: Options, select: Select, redact: Redactor | None) -> Session:
-    patience = math.inf if asked.wait else 0.0
-    if asked.names_a_session(address):
-        return attach_session(
-            address,
-            asked.session_id,
-            wait=patience,
-            delivery=asked.delivery,
-            wake=asked.wake,
-            select=select,
-            redact=redact,
-        )
-    return capture(
-        address,
-        stages=asked.stages,
-        duration=asked.duration or None,
-        buffer_bytes=asked.buffer,
-        wait=patience,
-        delivery=asked.delivery,
-        sample=asked.sample_batches or 1,
-        wake=asked.wake,
-        select=select,
-        redact=redact,
-        follow=asked.follow,
-        merge_lag=asked.merge_lag,
-    )
-
-
 def _run(
     address: str, session: Session, asked: Options, select: Select, redact: Redactor | None
 ) -> int:
@@ -123,7 +93,8 @@ def _run(
     # Signals are caught before the output is opened: one in between would leave an empty file.
     with session, Interrupts(lambda: session.end(EndedBy.INTERRUPT)):
         sink = _open_sink(session, asked, lambda: report.meta())
-        _say_when_it_ends(address, session, asked)
+        if asked.summary == "text":
+            say_when_it_ends(address, session, asked)
         report = Report(session, select, redact, sink)
         transfer = Transfer(
             session,
@@ -141,18 +112,6 @@ def _run(
     if transfer.failure is not None:
         return TapError.exit_code
     return EXIT_ENGINE_DIED if session.ended_by == "engine-death" else 0
-
-
-def _say_when_it_ends(address: str, session: Session, asked: Options) -> None:
-    """Say how long the capture may last, if its engine decides that. JSON says it at the end."""
-    if asked.summary != "text" or asked.duration:
-        return
-    if asked.names_a_session(address):
-        lines = end_of_session(session)
-    else:
-        lines = limit_of_engine(session, follow=asked.follow)
-    for line in lines:
-        note(line)
 
 
 def _differing(session: Session) -> frozenset[str]:

@@ -62,8 +62,8 @@ class Writing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Selecting, Writing):
-    """What was asked for; each field is the option of that name."""
+class Watching:
+    """What was asked for with the options ``WATCH`` and ``SESSION``; each field is one of them."""
 
     stage: str | None
     duration: float | None
@@ -87,27 +87,12 @@ class Options(Selecting, Writing):
         """Whether events of several stages may come."""
         return len(self.stages) > 1 or ALL_STAGES in self.stages
 
-    @property
-    def written(self) -> Written:
-        """How events are written. Raises click.UsageError if that cannot say what was asked for."""
-        name = self.wanted_format or format_by_suffix(self.output)
-        several = self.is_of_several_stages
-        terminal = self.output == STDOUT and sys.stdout.isatty()
-        if name is None and (self.envelope or (several and not terminal)):
-            name = "ndjson"
-        if several and name in ("raw", "npy"):
-            raise click.UsageError(
-                f"--format {name} cannot say which stage an event is from. Name one stage, or "
-                f"try --format ndjson."
-            )
-        return Written(name, self.envelope or (several and name not in (None, "pretty")))
-
     def names_a_session(self, address: str) -> bool:
         """Whether a session is read that exists already."""
         return self.session_id is not None or split_address(address)[2] is not None
 
-    def check(self, address: str) -> None:
-        """Raise click.UsageError if options contradict each other, or the address."""
+    def check_watching(self, address: str) -> None:
+        """Raise click.UsageError if these options contradict each other, or the address."""
         engine, lane, named = split_address(address)
         if named is not None and self.session_id not in (None, named):
             raise click.UsageError(
@@ -130,6 +115,30 @@ class Options(Selecting, Writing):
             raise click.UsageError(
                 "--wake doorbell is for one engine. Leave it out to read several of them."
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Selecting, Writing, Watching):
+    """What was asked for; each field is the option of that name."""
+
+    @property
+    def written(self) -> Written:
+        """How events are written. Raises click.UsageError if that cannot say what was asked for."""
+        name = self.wanted_format or format_by_suffix(self.output)
+        several = self.is_of_several_stages
+        terminal = self.output == STDOUT and sys.stdout.isatty()
+        if name is None and (self.envelope or (several and not terminal)):
+            name = "ndjson"
+        if several and name in ("raw", "npy"):
+            raise click.UsageError(
+                f"--format {name} cannot say which stage an event is from. Name one stage, or "
+                f"try --format ndjson."
+            )
+        return Written(name, self.envelope or (several and name not in (None, "pretty")))
+
+    def check(self, address: str) -> None:
+        """Raise click.UsageError if options contradict each other, or the address."""
+        self.check_watching(address)
         self.check_selection()
         self.check_look()
 
