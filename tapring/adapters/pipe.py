@@ -1,14 +1,15 @@
 """A ``cat`` that can be tapped: the engine behind ``tapring pipe``.
 
-Input goes to the output byte for byte, and its lines are offered as stage ``raw``. Without a
-session the bytes are not even read: between pipes the kernel moves them (splice(2)).
+Input goes to the output byte for byte, and its events are offered as stage ``raw``: its lines, or
+what stands between other delimiters. Such events may hold newlines, at which a stage of kind
+``lines`` would be cut, so the stage is then of kind ``bytes``. Without a session the bytes are not
+even read: between pipes the kernel moves them (splice(2)).
 
-A capture that starts in the middle of the stream starts with the next whole line, and sees every
-line after it. So the kernel may move only bytes that were waiting before the check that no
+A capture that starts in the middle of the stream starts with the next whole event, and sees every
+event after it. So the kernel may move only bytes that were waiting before the check that no
 session is open, and not the last of them: that byte is read, to learn whether the next byte
-begins a line. If it does not, the bytes up to the next newline are skipped. The bytes of a line
-are held until its newline comes, up to ``MAX_LINE_BYTES``. A longer line, which fits into no
-ring, is passed on, but only its first ``MAX_LINE_BYTES`` are offered (and count as oversize).
+begins an event. If it does not, the bytes up to the next delimiter are skipped. While a session is
+open, the bytes of an event are held until its delimiter comes; see ``delimited`` for how many.
 """
 
 from __future__ import annotations
@@ -21,93 +22,39 @@ import signal
 import stat
 import sys
 import termios
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
+from ..engine.snapshot import Snapshot
+from ..engine.stages import only
 from ..engine.tap import Tap
 from ..ready import wait_until_ready
+from .delimited import NEWLINE, Cutter
 
 # Bytes for one read. malloc gets blocks above 128 KiB from the kernel each time, and touching the
 # new pages takes as long as everything else: with 256 KiB a watched pipe is a third as fast.
 CHUNK_BYTES: Final = 1 << 16
 SPLICE_BYTES: Final = 1 << 20
 COPY_BYTES: Final = 4096  # up to here, copying costs no more, and keeps lines in one piece
-MAX_LINE_BYTES: Final = (64 << 20) + 1  # more than the largest ring: it counts as oversize
+STAGE: Final = "raw"
 _PIPE_BYTES: Final = 1 << 20  # the kernel's default limit for an unprivileged user
 _F_SETPIPE_SZ: Final = 1031
 
 
-class LineCutter:
-    """Cuts a stream of chunks into blocks of whole lines."""
-
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
-        self._held = 0
-        self._skipping = False  # up to the next newline
-        self._overlong = False
-
-    def cut(self, chunk: bytes) -> bytes:
-        """The whole lines that ``chunk`` completes, each with its newline; b"" if none."""
-        if self._skipping:
-            chunk = self._skip(chunk)
-            if not chunk:
-                return b""
-        end = chunk.rfind(b"\n") + 1
-        if not end:
-            self._hold(chunk)
-            return b""
-        if not self._parts:
-            block = chunk[:end] if end < len(chunk) else chunk
-        else:
-            block = self._first_held(chunk, end)
-        self._parts, self._held, self._overlong = [], 0, False
-        if end < len(chunk):
-            self._hold(chunk[end:])
-        return block
-
-    def went_by(self, last: bytes = b"") -> None:
-        """Bytes went by unread, except perhaps the ``last`` one.
-
-        The next whole line starts after the next newline.
-        """
-        self._parts, self._held, self._overlong = [], 0, False
-        self._skipping = last != b"\n"
-
-    def rest(self) -> bytes:
-        """The last line, if it has no newline."""
-        return b"".join(self._parts)
-
-    def _skip(self, chunk: bytes) -> bytes:
-        start = chunk.find(b"\n") + 1
-        if not start:
-            return b""
-        self._skipping = False
-        return chunk[start:]
-
-    def _hold(self, part: bytes) -> None:
-        room = MAX_LINE_BYTES - self._held
-        if len(part) > room:
-            part, self._overlong = part[:room], True
-        if part:
-            self._parts.append(part)
-            self._held += len(part)
-
-    def _first_held(self, chunk: bytes, end: int) -> bytes:
-        if self._overlong:
-            first = chunk.index(b"\n")
-            return b"".join((*self._parts, chunk[first:end]))
-        return b"".join((*self._parts, chunk[:end]))
-
-
-def run(name: str, stdin: int = 0, stdout: int = 1) -> int:
+def run(
+    name: str, stdin: int = 0, stdout: int = 1, *, delimiter: bytes = NEWLINE, **limits: Any
+) -> int:
     """Copy descriptor ``stdin`` to ``stdout`` as engine ``name``; returns the exit code.
 
-    Raises ValueError for an invalid name, and OSError if reading or writing fails, if a
-    descriptor is closed, or if a file would be copied to itself.
+    delimiter: the byte that ends an event. limits: those of ``Tap``. Raises ValueError for an
+    invalid name or limit, and OSError if reading or writing fails, if a descriptor is closed, or
+    if a file would be copied to itself.
     """
     _check_ends(stdin, stdout)
-    with Tap(name) as tap:
-        copier = _Copier(tap, stdin, stdout)
+    lines = delimiter == NEWLINE
+    with Tap(name, stages=only({STAGE: "lines" if lines else "bytes"}), **limits) as tap:
+        copier = _Copier(tap, stdin, stdout, Cutter(delimiter), lines=lines)
         with suppress(BrokenPipeError):
             copier.copy()
             return 0
@@ -115,11 +62,12 @@ def run(name: str, stdin: int = 0, stdout: int = 1) -> int:
 
 
 class _Copier:
-    def __init__(self, tap: Tap, stdin: int, stdout: int) -> None:
+    def __init__(self, tap: Tap, stdin: int, stdout: int, cutter: Cutter, *, lines: bool) -> None:
         self._tap = tap
         self._in = stdin
         self._out = stdout
-        self._lines = LineCutter()
+        self._cutter = cutter
+        self._batch: Callable[[bytes], Any] = bytes if lines else cutter.split
         # Not from a socket: if it keeps messages apart, taking all but the last byte loses that
         # byte.
         self._can_splice = _is_pipe(stdin) or (_is_pipe(stdout) and _is_file(stdin))
@@ -131,8 +79,8 @@ class _Copier:
         while self._step():
             pass
         watched = self._tap.snapshot()
-        if watched and (rest := self._lines.rest()):
-            watched.offer("raw", rest)
+        if watched and (rest := self._cutter.rest(self._largest(watched))):
+            watched.offer(STAGE, self._batch(rest))
 
     def _step(self) -> bool:
         """Copy one chunk; False at the end of the input."""
@@ -150,11 +98,15 @@ class _Copier:
             return False
         watched = self._tap.snapshot()
         if watched is None:
-            self._lines.went_by(chunk[-1:])
-        elif block := self._lines.cut(chunk):
-            watched.offer("raw", block)
+            self._cutter.went_by(chunk[-1:])
+        elif block := self._cutter.cut(chunk, self._largest(watched)):
+            watched.offer(STAGE, self._batch(block))
         self._write(chunk)
         return True
+
+    def _largest(self, watched: Snapshot) -> int:
+        """The size of the largest ring, or at least the most that it can be."""
+        return watched.largest_ring(STAGE) or self._tap.max_buffer_bytes
 
     def _waiting(self) -> int:
         """At least how many bytes can be read at once; 0 if that is not known."""
@@ -178,7 +130,7 @@ class _Copier:
             self._can_splice = False  # one side does not support it (a terminal, O_APPEND)
             return True
         if moved:
-            self._lines.went_by()
+            self._cutter.went_by()
         return moved > 0
 
     def _read(self) -> bytes:

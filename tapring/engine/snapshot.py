@@ -46,6 +46,15 @@ class Snapshot(msgspec.Struct, eq=False, gc=False):
         """Whether any session reads ``stage``. If none does, you need not even build the batch."""
         return self.watching.stages.get(stage) is not None
 
+    def largest_ring(self, stage: str) -> int:
+        """The size in bytes of the largest ring of ``stage``, into which no larger event fits.
+
+        0 if no session reads it, or if another thread is changing its sessions just now.
+        """
+        watched = self.watching.stages.get(stage)
+        lives = () if watched is None else watched.lives
+        return max([live.row.slots * live.row.slot_bytes for live in lives], default=0)
+
     def offer(self, stage: str, batch: Batch) -> None:
         """Offer a batch of events to the sessions of ``stage``; offer one event as ``[event]``.
 

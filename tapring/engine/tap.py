@@ -27,6 +27,7 @@ from ..events.one_by_one import EncHook
 from ..events.strip import Redact, without
 from ..shm.info import LaneInfo
 from ..shm.limits import (
+    MAX_BUFFER_BYTES,
     MAX_DURATION_S,
     check_budget,
     check_limits,
@@ -125,7 +126,7 @@ class Tap(Facts):
         max_sessions: int = 8,
         max_duration: float = MAX_DURATION_S,
         buffer_bytes: int = 4 << 20,
-        max_buffer_bytes: int = 64 << 20,
+        max_buffer_bytes: int = MAX_BUFFER_BYTES,
         slot_bytes: int = 256,
         redact: Redact = (),
         enc_hook: EncHook | None = None,

@@ -21,8 +21,11 @@ consumers that were killed. A capture of a night must not end before the morning
 KEPT_DURATION_S: Final = 300.0
 """How long a kept session lasts if nobody says how long: it has no owner that could end it."""
 
+MAX_BUFFER_BYTES: Final = 64 << 20
+"""The largest ring that a consumer may ask for: what a container's /dev/shm has by default."""
+
 _NS: Final = 1_000_000_000
-_LONGEST_S: Final = (1 << 62) / _NS  # half of what a clock's word holds
+LONGEST_S: Final = (1 << 62) / _NS  # half of what a clock's word holds
 
 
 # ---- what a Tap may be given -------------------------------------------------------------
@@ -47,7 +50,7 @@ def check_limits(
     """Raise ValueError for limits that are out of range, or that no session could meet."""
     if not 1 <= max_sessions <= layout.MAX_ROWS:
         raise ValueError(f"max_sessions must be 1 to {layout.MAX_ROWS}, not {max_sessions!r}")
-    if not 0 < max_duration < _LONGEST_S:
+    if not 0 < max_duration < LONGEST_S:
         raise ValueError(f"max_duration must be a positive number of seconds, not {max_duration!r}")
     if not layout.MIN_SLOT_BYTES <= slot_bytes <= layout.MAX_SLOT_BYTES or slot_bytes & (
         slot_bytes - 1

@@ -11,11 +11,8 @@ from contextlib import ExitStack
 
 import psutil
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import tapring
-from tapring.adapters.pipe import MAX_LINE_BYTES, LineCutter
 from tapring.shm.segment import names
 
 PIPE = [sys.executable, "-m", "tapring.pipe"]
@@ -226,39 +223,59 @@ def full_pipe():
     return os.fdopen(reader, "rb"), os.fdopen(writer, "wb", buffering=0)
 
 
-@given(st.lists(st.text("ab\n", max_size=6).map(str.encode)))
-def test_lines_are_cut_alike_however_the_chunks_fall(chunks) -> None:
-    cutter = LineCutter()
-    blocks = [cutter.cut(chunk) for chunk in chunks if chunk]
-    assert all(not block or block.endswith(b"\n") for block in blocks)
-    assert b"".join([*blocks, cutter.rest()]) == b"".join(chunks)
+def feed_unwatched_then(name, wait_for, before: bytes, *options: str):
+    """A ``tapring pipe`` that has passed ``before`` on, and a session of it."""
+    process = subprocess.Popen([*PIPE, name, *options], stdin=-1, stdout=-1)
+    wait_for(lambda: tapring.engines(name))
+    process.stdin.write(before)
+    process.stdin.flush()
+    assert process.stdout.read(len(before)) == before
+    return process, tapring.capture(name, stage="raw")
 
 
-@given(st.lists(st.tuples(st.booleans(), st.text("ab\n", min_size=1, max_size=6).map(str.encode))))
-def test_after_unread_bytes_the_next_event_is_a_whole_line(chunks) -> None:
-    cutter, seen, whole, line_start = LineCutter(), b"", [], True
-    for watched, chunk in chunks:
-        if watched:
-            seen += cutter.cut(chunk)
-        else:
-            cutter.went_by(chunk[-1:])
-    # The lines that must be seen: those with all their bytes in watched chunks.
-    line, known = b"", True
-    for watched, chunk in chunks:
-        for byte in chunk.decode():
-            known = known and watched
-            line += byte.encode()
-            if byte == "\n":
-                if known:
-                    whole.append(line)
-                line, known = b"", True
-    assert line_start
-    assert seen == b"".join(whole)
+@pytest.mark.parametrize(
+    ("delimiter", "end"), [("\\0", b"\0"), ("\\x1e", b"\x1e"), (";", b";"), ("\\n", b"\n")]
+)
+def test_events_end_with_any_byte_and_a_capture_begins_with_a_whole_one(
+    name, wait_for, delimiter, end
+) -> None:
+    before = b"first" + end + b"half of "
+    process, session = feed_unwatched_then(name, wait_for, before, "--delimiter", delimiter)
+    with process, session:
+        inside = b"two\tparts" if end == b"\n" else b"two\nlines"
+        data = end.join([b"it", inside, b"", b"\xff", b"last"])
+        assert process.communicate(data, timeout=60)[0] == data
+        assert session.kind == ("lines" if end == b"\n" else "bytes")
+        assert list(session) == data.split(end)[1:]
+        assert (session.stats.split, session.stats.dropped) == (0, 0)
 
 
-def test_a_line_without_end_is_not_kept_without_end(monkeypatch) -> None:
-    monkeypatch.setattr("tapring.adapters.pipe.MAX_LINE_BYTES", 10)
-    cutter = LineCutter()
-    assert [cutter.cut(b"x" * 8) for _ in range(9)] == [b""] * 9
-    assert cutter.cut(b"y\nnext\n") == b"x" * 8 + b"xx" + b"\nnext\n"
-    assert MAX_LINE_BYTES > 64 << 20
+def test_it_offers_one_stage_and_has_no_other(watched, name) -> None:
+    assert list(tapring.engines(name)[0].stages) == ["raw"]
+    watched.feed(b"")
+
+
+def test_what_it_holds_of_an_event_without_end_is_bounded_by_the_ring(name, wait_for) -> None:
+    """The event is passed on, and counted; those around it are seen."""
+    process, session = feed_unwatched_then(name, wait_for, b"\n")
+    with process, session:
+        rss = psutil.Process(process.pid).memory_info().rss
+        endless = b"x" * (1 << 20)
+        reader = threading.Thread(target=lambda: process.stdout.read(50 << 20))
+        reader.start()
+        for _ in range(50):
+            process.stdin.write(endless)
+        reader.join()
+        assert psutil.Process(process.pid).memory_info().rss - rss < 16 << 20
+        assert process.communicate(b"\nnext\n", timeout=60)[0] == b"\nnext\n"
+        assert list(session) == [b"next"]
+        assert (session.stats.oversize, session.stats.offered) == (1, 2)
+
+
+def test_its_limits_can_be_set_and_hold(name, wait_for) -> None:
+    options = ["--max-duration", "8h", "--max-sessions", "1", "--buffer", "128MiB"]
+    with subprocess.Popen([*PIPE, name, *options], stdin=-1, stdout=-1) as process:
+        (lane,) = wait_for(lambda: tapring.engines(name))
+        assert (lane.max_duration_s, lane.max_sessions) == (8 * 3600, 1)
+        assert lane.max_buffer_bytes == 128 << 20
+        process.communicate(b"", timeout=60)

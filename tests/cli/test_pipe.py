@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import tapring
+from tapring.cli import main
+from tapring.shm.limits import check_limits
 from tapring.shm.segment import names
 from tests.cli.running import error_of
 
@@ -63,3 +66,39 @@ def test_a_signal_that_was_ignored_stays_ignored(name, signum, wait_for) -> None
 
 def test_a_wrong_name_is_exit_2(run_cli) -> None:
     assert "Invalid engine name" in error_of(run_cli("pipe", "No Name", input=b"x"), 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--delimiter", "ab"], "--delimiter: Invalid delimiter 'ab'. Use one byte"),
+        (["--delimiter", "\\r\\n"], "leave it out"),
+        (["--delimiter", ""], "--delimiter is empty"),
+        (["--buffer", "1k"], "--buffer: Invalid size 1,024. Use 8KiB to 4095MiB"),
+        (["--buffer", "8G"], "--buffer: Invalid size 8,589,934,592."),
+        (["--max-duration", "0"], "--max-duration: Invalid duration 0 s. Use more than 0"),
+        (["--max-duration", "9999999d"], "--max-duration: Invalid duration"),
+        (["--max-sessions", "65"], "--max-sessions: Invalid number 65. Use 1 to 64"),
+        (["--max-sesions", "1"], "--max-sessions"),
+    ],
+)
+def test_a_limit_or_a_delimiter_that_cannot_be_is_exit_2(name, options, said) -> None:
+    result = CliRunner().invoke(main, ["pipe", name, *options])
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_the_smallest_and_the_largest_limits_are_taken(monkeypatch) -> None:
+    given: dict = {}
+    monkeypatch.setattr("tapring.cli.pipe.signal.signal", lambda _signum, _handler: None)
+    monkeypatch.setattr("tapring.cli.pipe.run", lambda name, **limits: given.update(limits) or 0)
+    for limits in (["8k", "1ns", "1"], ["4095MiB", "36500d", "64"]):
+        options = zip(["--buffer", "--max-duration", "--max-sessions"], limits, strict=True)
+        result = CliRunner().invoke(
+            main, ["pipe", "x", *(word for each in options for word in each)]
+        )
+        assert result.exit_code == 0, result.output
+        delimiter = given.pop("delimiter")
+        check_limits(**given, slot_bytes=256)
+        assert delimiter == b"\n"

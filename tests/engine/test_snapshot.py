@@ -180,3 +180,12 @@ def test_a_list_that_is_no_batch_of_records_is_misuse_also_if_the_ring_is_full(n
         (after,) = tapring.engines(name)[0].sessions
         assert (after.dropped, registry.misuse) == (before.dropped, 1)
         handle.close()
+
+
+def test_the_largest_ring_is_that_of_the_stages_sessions(name) -> None:
+    with tapring.Tap(name) as tap:
+        for size in (1 << 16, 1 << 20, 1 << 18):
+            tap.register("raw", buffer_bytes=size)
+        watched = tap.snapshot()
+        assert watched.largest_ring("raw") == 1 << 20
+        assert (watched.largest_ring("decoded"), watched.largest_ring("no such stage")) == (0, 0)
