@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Final
 
 import click
@@ -26,7 +25,7 @@ _EXAMPLES: Final = (
 @click.command("gc", cls=Command, examples=_EXAMPLES)
 @click.argument("name", required=False, type=EngineName())
 @click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, as when piped.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def command(name: str | None, dry_run: bool, as_json: bool) -> None:
     """Remove the shared memory of dead processes.
 
@@ -39,9 +38,8 @@ def command(name: str | None, dry_run: bool, as_json: bool) -> None:
         removed = sweep(name, dry_run=dry_run, patience_s=_PATIENCE_S)
     except (TapError, OSError) as error:
         fail(error)
-    if as_json or not sys.stdout.isatty():
-        listed = [_listed(each) for each in removed]
-        print_json(listed, indent=2)
+    if as_json:
+        print_json([_listed(each) for each in removed], indent=2)
         return
     for each in removed:
         click.echo(_line(each, "would remove" if dry_run else "removed"))

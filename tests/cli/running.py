@@ -1,9 +1,12 @@
 """Shared by the tests of the commands: an engine, a terminal, and the form of a failure."""
 
+import fcntl
 import os
 import pty
+import struct
 import subprocess
 import sys
+import termios
 
 ENGINE = """
 import sys, time, numpy, tapring
@@ -38,21 +41,64 @@ def error_of(result, code: int) -> str:
 
 def on_a_terminal(*command: str, columns: int = 160) -> str:
     """What a command prints on a terminal."""
-    ours, theirs = pty.openpty()
-    environment = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm"}
-    with subprocess.Popen(
-        [sys.executable, "-m", "tapring", *command], stdout=theirs, stderr=-3, env=environment
-    ) as process:
+    with Terminal(*command, columns=columns) as terminal:
+        shown = terminal.read_to_the_end()
+    assert terminal.process.returncode == 0
+    return shown
+
+
+class Terminal:
+    """A command that runs on a pseudo terminal. A context manager, which ends the command."""
+
+    def __init__(self, *command: str, columns: int = 160, lines: int = 50) -> None:
+        self._ours, theirs = pty.openpty()
+        self._shown = b""
+        self.resize(columns, lines)
+        environment = {**os.environ, "TERM": "xterm"}
+        for variable in ("COLUMNS", "LINES", "NO_COLOR"):
+            environment.pop(variable, None)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tapring", *command],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=environment,
+        )
         os.close(theirs)
-        shown = b""
-        while True:
-            try:
-                part = os.read(ours, 4096)
-            except OSError:
-                break
-            if not part:
-                break
-            shown += part
-        os.close(ours)
-        assert process.wait(60) == 0
-    return shown.decode().replace("\r\n", "\n")
+
+    def __enter__(self) -> "Terminal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._ours)
+
+    def resize(self, columns: int, lines: int) -> None:
+        """Make it so large."""
+        size = struct.pack("HHHH", lines, columns, 0, 0)
+        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, size)
+
+    def wait_for(self, text: str) -> str:
+        """Read until it shows ``text``, from where the last call ended."""
+        while text.encode() not in self._shown:
+            part = self._read()
+            assert part, f"{text!r} never came: {self._shown!r}"
+        before, found, self._shown = self._shown.partition(text.encode())
+        return (before + found).decode()
+
+    def read_to_the_end(self) -> str:
+        """Read until the command has ended; return what it has shown since the last call."""
+        while self._read():
+            pass
+        self.process.wait(60)
+        shown, self._shown = self._shown, b""
+        return shown.decode().replace("\r\n", "\n")
+
+    def _read(self) -> bytes:
+        try:
+            part = os.read(self._ours, 65536)
+        except OSError:  # the command has closed it
+            return b""
+        self._shown += part
+        return part

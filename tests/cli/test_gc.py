@@ -6,8 +6,8 @@ from tests.cli.running import error_of, on_a_terminal
 
 
 def test_gc_says_what_it_removed_and_why_as_json(name, dead_lane, run_cli) -> None:
-    would = run_cli("gc", name, "--dry-run")
-    did = run_cli("gc", name)
+    would = run_cli("gc", name, "--dry-run", "--json")
+    did = run_cli("gc", name, "--json")
     assert (would.returncode, would.stderr) == (did.returncode, did.stderr) == (0, b"")
     assert would.stdout == did.stdout
     registry, ring = json.loads(did.stdout)
@@ -17,12 +17,14 @@ def test_gc_says_what_it_removed_and_why_as_json(name, dead_lane, run_cli) -> No
     assert account["offered"] == 800
     assert account["unread"] == account["captured"] == 800 - account["dropped"]
     assert registry["account"] is None
-    assert json.loads(run_cli("gc", name).stdout) == []
+    assert json.loads(run_cli("gc", name, "--json").stdout) == []
 
 
-def test_gc_names_each_segment_on_a_terminal(name, dead_lane) -> None:
+def test_gc_names_each_segment_on_a_terminal_and_in_a_pipe(name, dead_lane, run_cli) -> None:
     ring = f"tapring.{name}.{dead_lane}.1"
-    assert f"\nwould remove {ring} (72 KiB): its " in on_a_terminal("gc", name, "--dry-run")
+    said = f"\nwould remove {ring} (72 KiB): its "
+    assert said in on_a_terminal("gc", name, "--dry-run")
+    assert said in run_cli("gc", name, "--dry-run").stdout.decode()
     registry, said = on_a_terminal("gc", name).splitlines()
     assert registry == f"removed tapring.{name}.{dead_lane} (12 KiB): its engine has died"
     assert said.startswith(f"removed {ring} (72 KiB): its engine has died; of 800 events 0 were")

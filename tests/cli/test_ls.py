@@ -1,21 +1,30 @@
-"""``tapring ls``: what can be tapped, as JSON and as a table."""
+"""``tapring ls``: what can be tapped, as a table and as JSON, once or again and again."""
 
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
 
+import click
 import pytest
 
 import tapring
+from tapring.cli.ls import command
 from tapring.shm.names import segment_name
 from tapring.shm.segment import Segment
 from tapring.wire import layout
-from tests.cli.running import error_of, on_a_terminal
+from tests.cli.running import Terminal, error_of, on_a_terminal
+
+
+def plain(shown: str) -> str:
+    return re.sub(r"\x1b\[[\d;]*m", "", shown)
 
 
 def test_ls_lists_engines_and_sessions_as_json(engine, name, run_cli) -> None:
     with tapring.capture(name, stage="raw"):
-        (listed,) = json.loads(run_cli("ls", name).stdout)
+        (listed,) = json.loads(run_cli("ls", name, "--json").stdout)
     assert (listed["name"], listed["pid"]) == (name, engine.pid)
     assert [stage["name"] for stage in listed["stages"]] == ["raw", "decoded", "blobs", "points"]
     assert listed["stages"][0]["events_per_s"] > 0
@@ -25,39 +34,84 @@ def test_ls_lists_engines_and_sessions_as_json(engine, name, run_cli) -> None:
 
 
 def test_ls_says_what_to_do_when_nothing_runs(run_cli, name) -> None:
-    result = run_cli("ls", name)
+    result = run_cli("ls", name, "--json")
     assert json.loads(result.stdout) == []
     assert "no engine called" in error_of(result, 3)
+    assert "no engine called" in error_of(run_cli("ls", name), 3)
 
 
-def test_on_a_terminal_it_is_a_table(engine, name) -> None:
-    table = on_a_terminal("ls", name)
-    assert f"{name}" in table
-    assert "CAPTURED" in table
-    assert "blobs (bytes)" in table
+def test_ls_is_a_table_on_a_terminal_and_in_a_pipe(engine, name, run_cli) -> None:
+    for shown in (plain(on_a_terminal("ls", name)), run_cli("ls", name).stdout.decode()):
+        heading, lane, *_, session = [line.split() for line in shown.splitlines()]
+        assert heading[:4] == ["ENGINE", "AGE", "EVENTS/S", "CAPTURED"]
+        assert lane[0].startswith(f"{name}.")
+        assert session[0] == f"{lane[0]}:{engine.session}"
+        assert "blobs" in shown
 
 
-def test_on_a_terminal_lanes_that_cannot_be_read_have_a_line_for_each_reason(name) -> None:
+def test_lanes_that_cannot_be_read_have_a_line_for_each_reason(name, run_cli) -> None:
     with tapring.Tap(name) as read, tapring.Tap(name) as one, tapring.Tap(name) as two:
         lanes = sorted(f"{each.lane}" for each in (one, two))
         for lane in lanes:
             with Segment.attach(segment_name(name, lane)) as registry:
                 os.pwrite(registry.fd, (99).to_bytes(8, "little"), layout.FORMAT * layout.WORD)
-        shown = " ".join(plain(on_a_terminal("ls", name)).split())
-        assert f"{name} {read.lane}" in shown
-        first = f"tapring.{name}.{lanes[0]} uses version 99"
-        assert f"2 lanes of {name} cannot be read: {first}" in shown
-        assert f"likewise {lanes[1]}" in shown
+        for shown in (on_a_terminal("ls", name), run_cli("ls", name).stdout.decode()):
+            said = " ".join(plain(shown).split())
+            assert f"{name}.{read.lane}" in said
+            first = f"tapring.{name}.{lanes[0]} uses version 99"
+            assert f"2 lanes of {name} cannot be read: {first}" in said
+            assert f"likewise {lanes[1]}" in said
 
 
-def plain(shown: str) -> str:
-    return re.sub(r"\x1b\[[\d;]*m", "", shown)
-
-
-def test_on_a_terminal_it_names_the_engine_that_warned(name) -> None:
+def test_it_names_the_engine_that_warned(name, run_cli) -> None:
     with tapring.Tap(name) as tap, tap.register("raw"):
-        assert "wrong offer" not in on_a_terminal("ls", name)
+        assert "wrong offer" not in run_cli("ls", name).stdout.decode()
         with pytest.warns(tapring.TapWarning, match="no stage"):
             tap.snapshot().offer("rw", [b"one"])
-        shown = " ".join(plain(on_a_terminal("ls", name)).split())
+        shown = " ".join(run_cli("ls", name).stdout.decode().split())
         assert f"{name}.{tap.lane}: 0 faults, 1 wrong offer; the engine warned" in shown
+
+
+def test_watching_as_json_is_a_line_each_time_and_ends_with_its_reader(name) -> None:
+    options = ["ls", name, "--json", "--watch", "--interval", "100ms"]
+    with tapring.Tap(name) as tap, tap.register("raw", duration=60) as handle:
+        with subprocess.Popen(
+            [sys.executable, "-m", "tapring", *options], stdout=-1, stderr=-1
+        ) as watching:
+            for offered in (0, 2, 4):
+                while True:
+                    (lane,) = json.loads(watching.stdout.readline())
+                    if lane["sessions"][0]["offered"] == offered:
+                        break
+                tap.snapshot().offer("raw", ["a", "b"])
+            watching.stdout.close()
+            assert (watching.wait(60), watching.stderr.read()) == (0, b"")
+        assert handle.id
+
+
+def test_watching_ends_in_good_order_and_leaves_the_terminal_as_it_was(name) -> None:
+    with tapring.Tap(name) as tap, tap.register("raw"):
+        with Terminal("ls", name, "--watch", "--interval", "0.1", columns=80, lines=24) as terminal:
+            first = terminal.wait_for(f"{name}.{tap.lane}:1")
+            terminal.resize(40, 5)
+            terminal.wait_for("more lines")
+            terminal.process.send_signal(signal.SIGINT)
+            shown = terminal.read_to_the_end()
+    assert terminal.process.returncode == 0
+    assert first.startswith("\x1b[?1049h")
+    assert shown.endswith("\x1b[?1049l\x1b[?25h")
+
+
+def test_watching_waits_for_an_engine_that_does_not_run_yet(name) -> None:
+    with Terminal("ls", name, "--watch", "--interval", "0.1") as terminal:
+        terminal.wait_for("no engine runs here")
+        with tapring.Tap(name) as tap:
+            terminal.wait_for(f"{name}.{tap.lane}")
+        terminal.process.send_signal(signal.SIGTERM)
+        terminal.read_to_the_end()
+    assert terminal.process.returncode == 0
+
+
+def test_a_table_is_not_watched_in_a_pipe() -> None:
+    with pytest.raises(click.UsageError, match="needs a terminal. For programs, try --json"):
+        command.main(["--watch"], standalone_mode=False)

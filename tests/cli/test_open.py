@@ -20,7 +20,7 @@ def test_a_kept_session_may_be_sampled_and_ls_says_so(engine, name, run_cli) -> 
     result = run_cli("attach", address, "--limit", "8", "--summary", "json")
     summary = json.loads(result.stderr)["tapring_summary"]
     assert summary["sample_batches"] == {"one_in": 4}
-    (listed,) = json.loads(run_cli("ls", name).stdout)
+    (listed,) = json.loads(run_cli("ls", name, "--json").stdout)
     (kept,) = [session for session in listed["sessions"] if session["owner"] == "kept"]
     assert kept["sample"] == 4
     assert kept["sampled_out"] > 0

@@ -321,7 +321,7 @@ def test_the_consumer_and_the_operator_see_what_is_shed_and_why(
         assert session.stats.served < 1.0
         assert session.stats.cost_ns > 0
         assert session.stats.engine_share > 0
-        (engine,) = json.loads(run_cli("ls", name).stdout)
+        (engine,) = json.loads(run_cli("ls", name, "--json").stdout)
         session.end("seen")
         reading.join()
         assert engine["budget"] == 1e-4

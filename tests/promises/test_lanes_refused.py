@@ -271,7 +271,7 @@ def test_a_rolling_deployment_is_seen_in_the_captures_meta_and_by_the_other_comm
 def test_ls_shows_lanes_that_it_cannot_read_after_the_others(start, run_cli, name) -> None:
     old, read = start(), start()
     put_word(segment_name(name, old), layout.FORMAT, 99)
-    shown = run_cli("ls", name)
+    shown = run_cli("ls", name, "--json")
     first, last = json.loads(shown.stdout)
     assert (shown.returncode, first["lane"], first["refused"]) == (0, read, None)
     assert (last["name"], last["lane"], last["stages"], last["sessions"]) == (name, old, [], [])
@@ -282,7 +282,7 @@ def test_ls_shows_lanes_that_it_cannot_read_after_the_others(start, run_cli, nam
 def test_escapes_in_a_damaged_registry_do_not_reach_the_terminal(start, run_cli, name) -> None:
     with Segment.attach(segment_name(name, start())) as registry:
         os.pwrite(registry.fd, b"\x1b[2J{}\x07", layout.info_offset(8))
-    result = run_cli("ls", name)
+    result = run_cli("ls", name, "--json")
     (listed,) = json.loads(result.stdout)
     assert (result.returncode, listed["refused"]["reason"]) == (3, "damaged")
     assert b"\x1b" not in result.stderr + result.stdout

@@ -216,7 +216,7 @@ def test_tapring_ls_shows_ages_by_the_engines_clock(start, run_cli, name, time_n
     opened = run_cli("open", name, within=time_namespace(0))
     assert opened.returncode == 0
     for ahead_s in (0, -300, 600):
-        listed = run_cli("ls", name, "--interval", "0", within=time_namespace(ahead_s))
+        listed = run_cli("ls", name, "--json", "--interval", "0", within=time_namespace(ahead_s))
         (lane,) = json.loads(listed.stdout)
         assert 0 < lane["uptime_s"] < SOON_S
         assert 0 < lane["sessions"][0]["age_s"] < SOON_S

@@ -272,7 +272,7 @@ def test_gc_says_that_it_could_not_look_instead_of_that_nothing_is_left(
     dead_lane, name, without_descriptors, run_cli
 ) -> None:
     refused(without_descriptors("gc"), "ulimit -n")
-    assert len(json.loads(run_cli("gc", name).stdout)) == 2
+    assert len(json.loads(run_cli("gc", name, "--json").stdout)) == 2
 
 
 def test_a_wrong_offer_without_a_free_descriptor_is_counted_like_any_other(name, spawn) -> None:

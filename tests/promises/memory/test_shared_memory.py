@@ -45,7 +45,7 @@ def test_an_engine_without_shared_memory_is_inert_and_says_why_once(lacking) -> 
 def test_the_command_line_says_that_there_is_no_engine_where_there_can_be_none(lacking) -> None:
     machine, _ = lacking
     refused(machine.tapring("attach", "engine"), "no engine called 'engine' runs")
-    listed = machine.tapring("ls")
+    listed = machine.tapring("ls", "--json")
     assert (listed.returncode, listed.stdout) == (0, b"[]\n")
     assert b"Traceback" not in listed.stderr
 
@@ -139,7 +139,7 @@ def test_memory_that_becomes_read_only_refuses_consumers_and_costs_the_engine_no
     room.run("sh", "-c", "mount --bind /dev/shm /dev/shm && mount -o remount,bind,ro /dev/shm")
     assert os.statvfs(room.shm).f_flag & os.ST_RDONLY
     refused(room.tapring("attach", "engine", "--stage", "raw"), "Read-only file system")
-    listed = room.tapring("ls")
+    listed = room.tapring("ls", "--json")
     assert listed.returncode == 3
     assert b"Traceback" not in listed.stderr
     goes_on(engine, first)
@@ -201,7 +201,7 @@ def test_segments_without_memory_kill_no_process_that_finds_them(machine) -> Non
         with (room.shm / made).open("wb") as file:
             file.truncate(MIB)
     room.fill()
-    listed = room.tapring("ls")
+    listed = room.tapring("ls", "--json")
     assert (listed.returncode, listed.stdout) == (0, b"[]\n"), listed.stderr
     assert not list(room.shm.glob("tapring.*"))
 

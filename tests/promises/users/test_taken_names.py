@@ -102,7 +102,7 @@ def test_an_engine_starts_and_is_tapped_among_names_that_are_not_segments(
     assert b"Traceback" not in result.stderr
     assert b"nothing was lost" in result.stderr
     assert b"not read" not in result.stderr  # none of these names can be a lane
-    shown = command(uid, "ls")
+    shown = command(uid, "ls", "--json")
     assert (lanes(shown, name), refused(shown, name)) == ([engine.lane], {})
 
 
@@ -116,7 +116,7 @@ def test_an_engine_is_tapped_among_segments_of_a_stranger(
         result = command(OPERATOR, "attach", name, "--stage", "raw", "--limit", "2")
         assert (result.returncode, result.stdout) == (0, b"seen\nseen\n")
         assert b"3 lanes were not read: the segment tapring." in result.stderr
-        shown = command(OPERATOR, "ls")
+        shown = command(OPERATOR, "ls", "--json")
         assert lanes(shown, name) == [engine.lane]
         assert refused(shown, name) == dict.fromkeys(
             (lane_of(1), lane_of(2), "f" * 8), "not-permitted"
@@ -245,7 +245,7 @@ def test_a_ring_that_its_engine_has_replaced_is_refused_by_root(
     ring.unlink()
     put(ring, kind, OPERATOR)
     assert SAYS[kind] in error_of(command(ROOT, "attach", f"{name}:1"))
-    assert lanes(command(ROOT, "ls"), name) == [engine.lane]
+    assert lanes(command(ROOT, "ls", "--json"), name) == [engine.lane]
 
 
 def test_a_ring_of_another_user_than_its_engine_is_refused_by_both_their_names(

@@ -42,7 +42,7 @@ def test_root_taps_any_engine_on_the_command_line(start_engine, command, name) -
     engine = start_engine(OPERATOR)
     result = command(ROOT, "attach", name, "--stage", "raw", "--limit", "2")
     assert (result.returncode, result.stdout) == (0, b"seen\nseen\n")
-    assert lanes(command(ROOT, "ls", name), name) == [engine.lane]
+    assert lanes(command(ROOT, "ls", name, "--json"), name) == [engine.lane]
 
 
 def test_root_lists_another_users_engine_without_mapping_anything_of_it(
@@ -68,7 +68,7 @@ def test_only_root_taps_an_engine_of_root(start_engine, command, name) -> None:
     # The engine exists already, so --wait has nothing to wait for.
     for address in (name, f"{name}.{engine.lane}:1"):
         assert "belongs to another user" in error_of(command(OPERATOR, "attach", address, "--wait"))
-    assert refused(command(OPERATOR, "ls"), name) == {engine.lane: "not-permitted"}
+    assert refused(command(OPERATOR, "ls", "--json"), name) == {engine.lane: "not-permitted"}
     assert f"{engine.path.name} belongs to another user" in error_of(command(OPERATOR, "ls", name))
     with acting_as(OPERATOR):
         assert sweep(name) == []
@@ -85,7 +85,7 @@ def test_a_lane_of_another_user_is_named_beside_those_that_are_read(
     assert "nothing was lost in the lane that was read" in first
     assert first.endswith("1 lane was not read")
     assert line.startswith(f"tapring: lane {roots.lane} was not read: the segment ")
-    shown = command(OPERATOR, "ls", name)
+    shown = command(OPERATOR, "ls", name, "--json")
     assert lanes(shown, name) == [mine.lane]
     assert refused(shown, name) == {roots.lane: "not-permitted"}
 

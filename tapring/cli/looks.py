@@ -1,0 +1,80 @@
+"""What ``tapring ls`` sees: two readings of all lanes, and the rates between them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..shm.children import forked_children
+from ..shm.discovery import EngineInfo, EngineList, SessionInfo, engines
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """All lanes as they are now.
+
+    rates: events per second of each session, by lane and id. children: by pid, how many forked
+    children have no lane yet.
+    """
+
+    lanes: EngineList
+    rates: Mapping[tuple[str, int], float]
+    children: Mapping[int, int]
+
+    def session_rate(self, engine: EngineInfo, session: int) -> float | None:
+        """Events per second of a session; None if it is too young."""
+        return self.rates.get((engine.lane, session))
+
+
+class Looking:
+    """Looks at the lanes of one engine, or of all, and remembers the last reading.
+
+    The first reading also removes what dead processes have left behind.
+    """
+
+    def __init__(self, name: str | None) -> None:
+        self._name = name
+        self._last: _Reading | None = None
+
+    def look(self, wait: Callable[[], object]) -> Looked:
+        """Read the lanes. The first time, also ``wait``, and read again if there is a session.
+
+        Raises what ``engines`` raises.
+        """
+        before = self._last
+        if before is None:
+            before = self._last = _Reading(engines(self._name), time.monotonic())
+            if not any(engine.sessions for engine in before.lanes):
+                return _looked(before, {})
+            wait()
+        now = self._last = _Reading(engines(self._name, sweep=False), time.monotonic())
+        return _looked(now, _rates(before, now))
+
+
+class _Reading(NamedTuple):
+    lanes: EngineList
+    at_s: float
+
+
+def _looked(now: _Reading, rates: Mapping[tuple[str, int], float]) -> Looked:
+    children = forked_children({engine.pid: engine.uptime_s for engine in now.lanes})
+    return Looked(now.lanes, rates, children)
+
+
+def _rates(first: _Reading, second: _Reading) -> dict[tuple[str, int], float]:
+    """Events per second of each session that is in both readings."""
+    seconds = second.at_s - first.at_s
+    before = {(e.lane, s.id): s.offered for e in first.lanes for s in e.sessions}
+    return {
+        (e.lane, s.id): (s.offered - before[e.lane, s.id]) / seconds
+        for e in second.lanes
+        for s in e.sessions
+        if seconds and (e.lane, s.id) in before
+    }
+
+
+def lost(session: SessionInfo) -> int:
+    """The events that a session has lost."""
+    return session.dropped + session.oversize + session.errors
