@@ -25,11 +25,12 @@ def lane(name) -> EngineInfo:
 def shown(lanes, columns: int = 80, each_lane: bool = False, refused=(), children=None) -> str:
     there = {each.pid: 0 for each in lanes} | (children or {})
     rates = {(each.lane, session.id): 1200.4 for each in lanes for session in each.sessions}
-    console = Console(file=io.StringIO(), width=columns, highlight=False, markup=False)
+    file = io.StringIO()
+    console = Console(file=file, width=columns, highlight=False, markup=False)
     looked = Looked(EngineList(lanes, refused), rates, there)
     for part in as_table(looked, columns, each_lane=each_lane):
         console.print(part)
-    return console.file.getvalue()
+    return file.getvalue()
 
 
 def lines_of(text: str) -> list[str]:
