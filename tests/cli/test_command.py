@@ -120,7 +120,7 @@ FULL = ">/dev/full 2>/dev/full"
 @pytest.mark.parametrize("redirected", [">&-", "2>&-", CLOSED, FULL])
 def test_closed_or_full_streams_keep_the_exit_code(redirected, name) -> None:
     commands = {
-        "ls": 3 if redirected == FULL else 0,
+        "ls --json": 3 if redirected == FULL else 0,
         f"attach {name}": 3,
         "attach": 2,
         f"--version {name}": 3 if redirected == FULL else 0,
