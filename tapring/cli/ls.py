@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import select
 import sys
-import threading
+import time
 from contextlib import nullcontext
 from typing import Final
 
@@ -63,7 +65,7 @@ def command(
         return
     seconds = _ONCE_S if interval is None else interval
     try:
-        looked = Looking(name).look(lambda: threading.Event().wait(seconds))
+        looked = Looking(name).look(lambda: time.sleep(seconds))
     except TapError as error:
         fail(error)
     if as_json:
@@ -90,28 +92,51 @@ def _watch(name: str | None, as_json: bool, each_lane: bool, seconds: float) -> 
     """Look again and again until a signal comes, or until the reader has left."""
     if not as_json and not sys.stdout.isatty():
         raise click.UsageError("--watch needs a terminal. For programs, try --json --watch")
-    failure = _look_until(threading.Event(), Looking(name), as_json, each_lane, seconds)
+    with _Ending() as ending:
+        failure = _look_until(ending, Looking(name), as_json, each_lane, seconds)
     if failure is not None:
         fail(failure)
 
 
 def _look_until(
-    ended: threading.Event, looking: Looking, as_json: bool, each_lane: bool, seconds: float
+    ending: _Ending, looking: Looking, as_json: bool, each_lane: bool, seconds: float
 ) -> TapError | None:
-    """Look until ``ended`` is set, which a signal does, too. Return why it cannot go on."""
+    """Look until a signal comes or the reader has left. Return the error that ends it, if any."""
     from .ls_table import on_screen
 
     printer = nullcontext(_print_line) if as_json else on_screen(each_lane, seconds)
-    with Interrupts(ended.set), printer as show:
+    with Interrupts(ending.come), printer as show:
         try:
-            while not ended.is_set():
-                show(looking.look(lambda: ended.wait(min(seconds, _ONCE_S))))
-                ended.wait(seconds)
+            while not ending.wait(0):
+                show(looking.look(lambda: ending.wait(min(seconds, _ONCE_S))))
+                ending.wait(seconds)
         except BrokenPipeError:
             silence_stdout()
         except TapError as error:
             return error
     return None
+
+
+class _Ending:
+    """A signal that can be waited for. The handler may run at any step of the waiting.
+
+    A threading.Event would not do: its lock is not reentrant.
+    """
+
+    def __enter__(self) -> _Ending:
+        self._fd = os.eventfd(0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def come(self) -> None:
+        """End all waiting, now and later."""
+        os.eventfd_write(self._fd, 1)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long at most; return whether the signal has come."""
+        return bool(select.select([self._fd], [], [], seconds)[0])
 
 
 def _print_line(looked: Looked) -> None:

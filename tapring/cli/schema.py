@@ -19,6 +19,7 @@ from ..delivery.report import Summary
 from ..files.envelope import Enveloped
 from ..files.meta import Meta
 from ..shm.discovery import EngineInfo
+from .arguments import OneOf
 from .command import Command
 from .gc import RemovedSegment
 from .listed import ListedLane, RefusedLane
@@ -59,7 +60,7 @@ SHAPES: Final = {
 
 
 @click.command("schema", cls=Command, examples=_EXAMPLES)
-@click.argument("name", type=click.Choice(list(SHAPES)))
+@click.argument("name", type=OneOf(list(SHAPES)))
 def command(name: str) -> None:
     """Print the JSON Schema of what tapring writes for programs.
 

@@ -1,5 +1,6 @@
 """What commands have in common: help with examples and groups, usage errors on one line."""
 
+import re
 import shlex
 import subprocess
 import sys
@@ -25,7 +26,7 @@ def test_each_command_shows_examples_that_it_accepts(name) -> None:
     assert isinstance(command, Command)
     assert command.examples
     for example in command.examples:
-        words = shlex.split(example.partition("|")[0], comments=True)
+        words = shlex.split(re.split(" [|>] ", example)[0], comments=True)
         if words[:2] == ["tapring", name]:
             command.make_context(name, words[2:])
 
