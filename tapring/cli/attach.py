@@ -7,7 +7,11 @@ last words ``summary``; carrying the events is ``delivery``.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import chain
 from typing import Any, Final
 
 import click
@@ -18,17 +22,18 @@ from ..delivery.report import Report
 from ..delivery.transfer import Transfer
 from ..ended_by import EndedBy
 from ..errors import TapError
-from ..events.redaction import Redactor
-from ..events.selection import Select
 from ..files.meta import CaptureMeta
 from ..files.writing import Look, Sink, check_output, open_sink
+from ..frame import Frame
 from . import summary
 from .arguments import ADDRESS
 from .attach_options import Options, options
+from .beginning import begin, open_other
 from .command import Command
-from .messages import fail, say
-from .opening import open_session, say_when_it_ends
-from .progress import show_progress
+from .elsewhere import Elsewhere, Opened, stages_of, usual_stages
+from .messages import fail, note, say
+from .opening import say_when_it_ends
+from .progress import Progress, place_of
 from .signals import Interrupts
 from .streams import silence_stdout
 
@@ -72,46 +77,101 @@ def command(address: str, **given: Any) -> None:
     """
     asked = Options(**given)
     asked.check(address)
-    select, redact = asked.select(), asked.redactor()
+    chooses = asked.stage is None and not asked.names_a_session(address)
+    if chooses:
+        asked = replace(asked, stage=usual_stages(stages_of(address)))
     try:
         written = asked.written
         check_output(asked.output, written.format, asked.rotate, envelope=written.envelope)
-        session = open_session(address, asked, select, redact)
+        opened, asked = begin(address, asked, chooses=chooses)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     except (TapError, OSError, MemoryError) as error:
         fail(error)
     except KeyboardInterrupt:
         fail("interrupted before the capture began")
-    sys.exit(_run(address, session, asked, select, redact))
+    where = opened.select.where
+    for name in () if where is None else where.quoted:
+        note(f"--where: \"{name}\" in double quotes is a field. For the text, write '{name}'")
+    if asked.summary == "text":
+        say_when_it_ends(address, opened.session, asked)
+    sys.exit(_capture(address, opened, asked, chooses=chooses))
 
 
-def _run(
-    address: str, session: Session, asked: Options, select: Select, redact: Redactor | None
-) -> int:
-    """Capture to the end, say what came of it, and return the exit code."""
+def _capture(address: str, opened: Opened, asked: Options, *, chooses: bool) -> int:
+    """Capture, from another stage if that one gets the events; return the exit code."""
+    other = partial(open_other, address, asked, whole=chooses)
+    with Elsewhere(address, opened.session, other, switches=chooses) as elsewhere:
+        code = _run(address, opened, asked, elsewhere)
+        stage = elsewhere.instead
+        if stage is None:
+            return code
+        instead = elsewhere.take(stage)
+    note(f"{opened.session.stage} of {opened.session.engine} gets no events; showing stage {stage}")
+    with Elsewhere(address, instead.session, other, switches=False) as elsewhere:
+        return _run(address, instead, replace(asked, stage=stage), elsewhere)
+
+
+def _run(address: str, opened: Opened, asked: Options, elsewhere: Elsewhere) -> int:
+    """Capture to the end, say what came of it, and return the exit code.
+
+    Nothing is written or said if the events go to another stage: ``elsewhere.instead``.
+    """
+    session, select, redact = opened
+    started = time.monotonic()
+    place = place_of(asked.output)
+
+    def look() -> tuple[str, ...]:
+        elsewhere.look()
+        return elsewhere.busy
+
+    progress = Progress(session, place, asked.limit, wanted=asked.progress, look=look)
     # Signals are caught before the output is opened: one in between would leave an empty file.
     with session, Interrupts(lambda: session.end(EndedBy.INTERRUPT)):
+        frames = session.frames(limit=asked.limit)
+        if elsewhere.switches:
+            frames = _begun(session, frames, progress)
+            if elsewhere.instead is not None:
+                progress.close()
+                return 0
         sink = _open_sink(session, asked, lambda: report.meta())
-        if asked.summary == "text":
-            say_when_it_ends(address, session, asked)
-        report = Report(session, select, redact, sink)
+        progress.written = lambda: sink.events
+        report = Report(session, select, redact, sink, started)
         transfer = Transfer(
             session,
             sink,
-            limit=asked.limit,
+            frames=frames,
             flush_each=asked.delivery == AT_LEAST_ONCE,
-            progress=show_progress(session, sink, asked.limit, wanted=asked.progress),
+            progress=progress,
         )
         transfer.run()
+        progress.close()
     if session.ended_by == "output-closed":
         silence_stdout()
     if transfer.failure is not None:
         say(transfer.failure)
-    summary.show(report, asked.summary)
+    summary.show(replace(report, other_stages=elsewhere.busy), asked.summary)
     if transfer.failure is not None:
         return TapError.exit_code
     return EXIT_ENGINE_DIED if session.ended_by == "engine-death" else 0
+
+
+def _begun(session: Session, frames: Iterator[Frame], progress: Progress) -> Iterator[Frame]:
+    """Wait for the first frame, or the end; return all of ``frames``.
+
+    What waiting raises is raised by the iterator: it belongs to the capture.
+    """
+    session.on_idle = progress.update
+    try:
+        first = next(frames, None)
+    except (TapError, OSError, MemoryError, ValueError, KeyboardInterrupt) as error:
+        return _raising(error)
+    return frames if first is None else chain((first,), frames)
+
+
+def _raising(error: BaseException) -> Iterator[Frame]:
+    yield from ()
+    raise error
 
 
 def _differing(session: Session) -> frozenset[str]:

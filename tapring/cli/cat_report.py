@@ -11,6 +11,7 @@ from msgspec import UNSET
 from ..delivery.recorded_report import Losses, RecordedReport
 from ..words import counted
 from .messages import note, print_json
+from .silence import where_typos
 from .summary import STEPS, failed_where, raised, typos, withheld
 
 _KEY: Final = "tapring_cat"
@@ -49,6 +50,7 @@ def lines(report: RecordedReport) -> Iterator[str]:
     yield from withheld(facts.redaction_dropped, facts.decode_errors)
     yield from raised(report.recorded.away.failures)
     yield from typos(facts, report.recorded.seen_keys)
+    yield from where_typos(report.select.where, report.recorded.seen_keys)
     if report.sink.files:
         yield f"written: {', '.join(report.sink.files)}"
     if report.sink.unfinished:

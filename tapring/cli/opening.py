@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ..consumer.beginning import OnWait
 from ..consumer.opening import attach_session, capture
 from ..consumer.session import Session
 from ..events.redaction import Redactor
@@ -13,8 +14,17 @@ from .messages import note
 from .time_limits import end_of_session, limit_of_engine
 
 
-def open_session(address: str, asked: Watching, select: Select, redact: Redactor | None) -> Session:
-    """Open the session that was asked for. Raises what ``capture`` and ``attach_session`` raise."""
+def open_session(
+    address: str,
+    asked: Watching,
+    select: Select,
+    redact: Redactor | None,
+    on_wait: OnWait | None = None,
+) -> Session:
+    """Open the session that was asked for. Raises what ``capture`` and ``attach_session`` raise.
+
+    on_wait: as for ``capture``.
+    """
     patience = math.inf if asked.wait else 0.0
     if asked.names_a_session(address):
         return attach_session(
@@ -25,6 +35,7 @@ def open_session(address: str, asked: Watching, select: Select, redact: Redactor
             wake=asked.wake,
             select=select,
             redact=redact,
+            on_wait=on_wait,
         )
     return capture(
         address,
@@ -39,6 +50,7 @@ def open_session(address: str, asked: Watching, select: Select, redact: Redactor
         redact=redact,
         follow=asked.follow,
         merge_lag=asked.merge_lag,
+        on_wait=on_wait,
     )
 
 

@@ -1,91 +1,108 @@
-"""The line that ``tapring attach`` shows on a terminal while it captures."""
+"""What ``tapring attach`` shows on a terminal while it captures, and never amidst events.
+
+Beside a file, or if events are discarded, there is a line of figures. On a terminal that shows the
+events there is a line only while none come, and it is erased before the next one. If events go
+into a pipe, whatever reads it may write to the terminal: nothing is shown.
+"""
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Final
+from typing import Final, Literal
 
 from ..consumer.session import Session
 from ..consumer.stats import Stats
-from ..files.writing import Sink
-from ..words import countdown, counted, visible
+from ..files.writing import STDOUT
+from ..words import countdown, counted, rate_in_words
 from .lane_news import LaneNews
-from .messages import note
-
-if TYPE_CHECKING:
-    from rich.live import Live
+from .silence import elsewhere_in_words, why_silent
+from .status_line import StatusLine
 
 _EVERY_NS: Final = 200_000_000
+_SILENCE_NS: Final = 2_000_000_000
+
+Place = Literal["terminal", "stored", "pipe"]
 
 
-@contextmanager
-def show_progress(
-    session: Session, sink: Sink, limit: int | None, *, wanted: bool = True
-) -> Iterator[Callable[[], None] | None]:
-    """While entered, show the line; yields a function that brings it up to date.
+def place_of(output: str) -> Place:
+    """Where the events go that are written to ``output``: a path, or ``-``."""
+    try:
+        status = os.fstat(sys.stdout.fileno()) if output == STDOUT else os.stat(output)
+    except (OSError, ValueError, AttributeError):  # a file that is not there yet; a closed stream
+        return "stored"
+    if stat.S_ISCHR(status.st_mode):
+        null = os.stat(os.devnull)
+        return "stored" if status.st_rdev == null.st_rdev else "terminal"
+    return "pipe" if stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode) else "stored"
 
-    Yields None, and shows nothing, unless it is ``wanted`` and standard error is a terminal. On a
-    terminal that shows the events there is no line, and lanes are spoken of between the events.
+
+class Progress:
+    """Brings the terminal up to date. ``written``: how many events were written so far.
+
+    place: where events go. wanted: whether anything may be shown. look: called as often as the
+    line is drawn, if ever; it returns the stages that get events and are not read.
     """
-    if not wanted or not sys.stderr.isatty():
-        yield None
-        return
-    if sink.is_terminal:
-        yield _Spoken(session).update
-        return
-    from rich.console import Console
-    from rich.live import Live
 
-    console = Console(stderr=True, highlight=False, markup=False)
-    with Live(console=console, auto_refresh=False, transient=True) as live:
-        yield _Line(live, session, sink, limit).update
-
-
-class _Spoken:
-    """Remarks on lanes that join, end, or cannot be read."""
-
-    def __init__(self, session: Session) -> None:
+    def __init__(
+        self,
+        session: Session,
+        place: Place,
+        limit: int | None,
+        *,
+        wanted: bool = True,
+        look: Callable[[], tuple[str, ...]] = tuple,
+    ) -> None:
+        self.written: Callable[[], int] = int
         self._session = session
+        self._limit = limit
+        self._look = look
         self._news = LaneNews()
-        self._shown_ns = 0
+        self._line = StatusLine()
+        self._place: Place = place if wanted and self._line.on_terminal else "pipe"
+        now = monotonic_ns()
+        self._due_ns = 0
+        self._output_ns = now
+        self._last = (now, 0)
+
+    def make_way(self) -> None:
+        """Events are about to be written."""
+        if self._place == "terminal":
+            self._line.clear()
+            self._output_ns = monotonic_ns()
 
     def update(self) -> None:
         """Show what is new, at most five times a second. Call it often."""
         now = monotonic_ns()
-        if now - self._shown_ns >= _EVERY_NS:
-            self._shown_ns = now
-            self._show(now, self._session.stats)
-
-    def _show(self, now: int, stats: Stats) -> None:
+        if now < self._due_ns:
+            return
+        self._due_ns = now + _EVERY_NS
+        busy = self._look()
+        if self._place == "pipe":
+            return
+        stats = self._session.stats
         for line in self._news.lines(stats):
-            note(line)
+            self._line.note(line)
+        if self._place == "stored":
+            self._line.show(self._figures(now, stats) + elsewhere_in_words(busy))
+        elif now - self._output_ns >= _SILENCE_NS:
+            said = why_silent(self._session, stats, self.written())
+            self._line.show(f"tapring: {said}" + elsewhere_in_words(busy))
 
+    def close(self) -> None:
+        """Erase the line."""
+        self._line.clear()
 
-class _Line(_Spoken):
-    """Events, rate, losses, the ring's fill and the time left; remarks stand above."""
-
-    def __init__(self, live: Live, session: Session, sink: Sink, limit: int | None) -> None:
-        super().__init__(session)
-        self._live = live
-        self._sink = sink
-        self._limit = limit
-        self._last = (monotonic_ns(), 0)
-
-    def _show(self, now: int, stats: Stats) -> None:
-        for line in self._news.lines(stats):
-            self._live.console.print(visible(f"tapring: {line}"), soft_wrap=True)
-        self._live.update(self._text(now, stats), refresh=True)
-
-    def _text(self, now: int, stats: Stats) -> str:
-        events = self._sink.events
+    def _figures(self, now: int, stats: Stats) -> str:
+        events = self.written()
         last_ns, last_events = self._last
         rate = (events - last_events) / max(1, now - last_ns) * 1e9
         self._last = (now, events)
         of = "" if self._limit is None else f" of {self._limit:,}"
-        parts = [f"{events:,}{of} events", f"{rate:,.0f}/s", f"{stats.dropped:,} dropped"]
+        parts = [f"{events:,}{of} events", rate_in_words(rate), f"{stats.dropped:,} dropped"]
         if stats.filtered:
             parts.append(f"{stats.filtered:,} filtered")
         if stats.shed:

@@ -21,6 +21,7 @@ from ..shm.refusals import LaneRefused, alike, in_words
 from ..words import counted, size_in_words
 from .lane_news import ENDS, each_lane_once
 from .messages import note, print_json
+from .silence import elsewhere_in_words, where_typos, why_silent
 from .time_limits import after_the_limit
 
 _LANES_SHOWN: Final = 5
@@ -73,8 +74,13 @@ def _lines(report: Report) -> Iterator[str]:
             "the consumer read too slowly, so events were dropped. "
             "Try --buffer 32MiB or --sample-batches"
         )
+    if report.other_stages or (stats.delivered and not sink.events):
+        said = why_silent(session, stats, sink.events)
+        yield said + elsewhere_in_words(report.other_stages)
     yield from _skipped(report, stats)
-    yield from typos(report.unmatched(), report.session.seen_keys)
+    yield from typos(report.unmatched(), session.seen_keys)
+    if stats.delivered:
+        yield from where_typos(report.select.where, session.seen_keys)
     yield from _clocks(session)
     if stats.split:
         yield f"{counted(stats.split, 'line')} more than events: some events contain newlines"

@@ -78,8 +78,7 @@ class Attachment:
         self.kind = kind_of(registry, row.stage)
         self.sieve = None if sieves is None else sieves.of(self.kind)
         self.kind_left = self.kind if self.sieve is None else self.sieve.kind
-        self.joined = joining(registry, row, self.kind_left, wanted)
-        self.origin = Origin(info.engine, info.lane, registry.pid, self.joined.stage)
+        self.origin = Origin(info.engine, info.lane, registry.pid, info.stages[row.stage].name)
         try:
             self._segment = Segment.attach(info.segment_name(row.id))
         except FileNotFoundError:
@@ -95,6 +94,8 @@ class Attachment:
         except BaseException:
             self._segment.detach()
             raise
+        # Only now: the ring has confirmed what the row says of it.
+        self.joined = joining(registry, row, self.kind_left, wanted)
         self._missed_before = self.reader.missed  # the last consumer was told
 
     def note_beginning(self, began_ns: int) -> None:

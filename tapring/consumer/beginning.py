@@ -25,6 +25,7 @@ from .stages import Stages
 
 _NS: Final = 1_000_000_000
 _FIND_POLL_S: Final = 0.05
+OnWait = Callable[[], object]
 
 
 class Beginning:
@@ -52,15 +53,19 @@ class Beginning:
         self._attachments: list[Attachment] = []
         self._busy: dict[str, SessionBusy] = {}
 
-    def open(self, wait: float) -> list[Attachment]:
+    def open(self, wait: float, on_wait: OnWait | None = None) -> list[Attachment]:
         """Open them; wait so many seconds for the first lane. Returns what was opened.
+
+        on_wait: see ``find_lanes``.
 
         Raises if no lane can be read, or none of one of the stages.
         """
         with suppress(SharedMemoryFull):  # raised below, unless there is no engine
             self._publish()  # before the lanes are listed: see ``requests``
         began_ns = monotonic_ns()
-        lanes, waited = find_lanes(self._engine, self._lane, wait, self._has_opened_for_this)
+        lanes, waited = find_lanes(
+            self._engine, self._lane, wait, self._has_opened_for_this, on_wait
+        )
         self.refused += lanes.refused
         if not matches(lanes.registries[0].info.engine, self._engine):
             self._withdraw()  # the address is the pid of one process
@@ -201,11 +206,16 @@ class Beginning:
 
 
 def find_lanes(
-    engine: str, lane: str | None, wait: float, also: Callable[[Registry], object] | None
+    engine: str,
+    lane: str | None,
+    wait: float,
+    also: Callable[[Registry], object] | None,
+    on_wait: OnWait | None = None,
 ) -> tuple[Lanes, bool]:
     """Return the lanes, and whether there was none at first; wait so many seconds for one.
 
-    also: see ``find``. Raises EngineNotFound, and what ``find`` raises.
+    also: see ``find``. on_wait: called before each look while there is none. Raises EngineNotFound,
+    and what ``find`` raises.
     """
     deadline = time.monotonic() + wait
     waited = False
@@ -216,6 +226,8 @@ def find_lanes(
             if time.monotonic() >= deadline:
                 raise
         waited = True
+        if on_wait is not None:
+            on_wait()
         time.sleep(_FIND_POLL_S)
 
 

@@ -25,7 +25,7 @@ from ..shm.table import TABLE_TIMEOUT_S
 from ..wire.layout import Owner
 from .asked import Asked
 from .attachment import Attachment
-from .beginning import Beginning, find_lanes, wait_for_the_engine
+from .beginning import Beginning, OnWait, find_lanes, wait_for_the_engine
 from .intake import AT_MOST_ONCE, DELIVERIES
 from .merge import LAG_NS
 from .session import Session
@@ -58,6 +58,7 @@ def capture(
     follow: bool = ...,
     linger: float = ...,
     merge_lag: float = ...,
+    on_wait: OnWait | None = ...,
 ) -> Session[Decoded]: ...
 @overload
 def capture(
@@ -79,6 +80,7 @@ def capture(
     follow: bool = ...,
     linger: float = ...,
     merge_lag: float = ...,
+    on_wait: OnWait | None = ...,
 ) -> Session[Any]: ...
 def capture(
     address: str,
@@ -99,6 +101,7 @@ def capture(
     follow: bool = False,
     linger: float = LINGER_S,
     merge_lag: float = LAG_NS / _NS,
+    on_wait: OnWait | None = None,
 ) -> Session[Any]:
     """Open a session of ``stage`` on every lane of an engine, or on one lane, and read them as one.
 
@@ -146,6 +149,8 @@ def capture(
     ended (by the engine's limit, for example), this session ends at once.
     merge_lag: how many seconds an event waits at most for earlier events of other lanes. A frame
     that comes later is handed out, marked as ``late``, and counted. 0: nothing waits.
+    on_wait: called about every 50 ms while ``wait`` waits for the engine. What it raises ends the
+    call.
 
     Raises EngineNotFound, StageNotFound, SessionLimit, SessionBusy, DurationLimit, BufferLimit,
     SharedMemoryFull, RingCorrupt, VersionMismatch, NotPermitted; SessionNotFound if the session is
@@ -188,7 +193,7 @@ def capture(
     )
     beginning = Beginning(engine, lane, names, asked, joins=lane is None and not keep)
     try:
-        attachments = beginning.open(math.inf if follow else wait)
+        attachments = beginning.open(math.inf if follow else wait, on_wait)
         waiter = make_waiter(wake, attachments)
         wait_for_the_engine(attachments)
         # The engine ends a kept session: each consumer's own deadline would begin anew.
@@ -221,6 +226,7 @@ def attach_session(
     redact: Redactor | None = ...,
     type: type[Decoded],
     on_decode_error: OnDecodeError | None = ...,
+    on_wait: OnWait | None = ...,
 ) -> Session[Decoded]: ...
 @overload
 def attach_session(
@@ -234,6 +240,7 @@ def attach_session(
     redact: Redactor | None = ...,
     type: Any = ...,
     on_decode_error: OnDecodeError | None = ...,
+    on_wait: OnWait | None = ...,
 ) -> Session[Any]: ...
 def attach_session(
     address: str,
@@ -246,6 +253,7 @@ def attach_session(
     redact: Redactor | None = None,
     type: Any = None,  # noqa: A002
     on_decode_error: OnDecodeError | None = None,
+    on_wait: OnWait | None = None,
 ) -> Session[Any]:
     """Read a session that the engine registered, or that was opened to be kept.
 
@@ -262,7 +270,7 @@ def attach_session(
     engine, lane, session = _split_with_id(address, session)
     _check_delivery(delivery)
     _check_wake(wake)
-    registry, row = _find_session(engine, lane, session, wait)
+    registry, row = _find_session(engine, lane, session, wait, on_wait)
     try:
         registry.table.lock_reader(row)
         row = registry.table.row_of(
@@ -335,8 +343,10 @@ def _check_delivery(delivery: str) -> None:
         raise ValueError(f"delivery must be {' or '.join(map(repr, DELIVERIES))}, not {delivery!r}")
 
 
-def _find_session(engine: str, lane: str | None, session: int, wait: float) -> tuple[Registry, Row]:
-    (registries, refused), _ = find_lanes(engine, lane, wait, partial(has_ring, session))
+def _find_session(
+    engine: str, lane: str | None, session: int, wait: float, on_wait: OnWait | None = None
+) -> tuple[Registry, Row]:
+    (registries, refused), _ = find_lanes(engine, lane, wait, partial(has_ring, session), on_wait)
     try:
         registry, row = _row_of(registries, session, refused)
     except BaseException:

@@ -78,6 +78,7 @@ class RecordedSummary(msgspec.Struct, frozen=True, kw_only=True):
     redact_regex_unmatched: whether --redact-regex matched nothing.
     fields_unmatched: the paths of --fields that no event had.
     by_unmatched: the path of --by, if no event had it.
+    where_unmatched: the fields that --where reads and that no event had.
     duration_ms: how long the command took, in milliseconds.
     engines, stages: of the events, as far as the files say so.
     ended_by: why it ended; null while it runs.
@@ -106,6 +107,7 @@ class RecordedSummary(msgspec.Struct, frozen=True, kw_only=True):
     redact_regex_unmatched: bool | UnsetType = UNSET
     fields_unmatched: list[str] | UnsetType = UNSET
     by_unmatched: list[str] | UnsetType = UNSET
+    where_unmatched: list[str] | UnsetType = UNSET
     duration_ms: int
     engines: list[str]
     stages: list[str]

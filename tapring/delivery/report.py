@@ -38,6 +38,7 @@ class Unmatched(msgspec.Struct, frozen=True, omit_defaults=True):
     redact_regex_unmatched: bool | UnsetType = UNSET
     fields_unmatched: list[str] | UnsetType = UNSET
     by_unmatched: list[str] | UnsetType = UNSET
+    where_unmatched: list[str] | UnsetType = UNSET
 
 
 class Summary(Totals, frozen=True, kw_only=True):
@@ -56,6 +57,7 @@ class Summary(Totals, frozen=True, kw_only=True):
     redact_regex_unmatched: whether --redact-regex matched nothing.
     fields_unmatched: the paths of --fields that no event had.
     by_unmatched: the path of --by, if no event had it.
+    where_unmatched: the fields that --where reads and that no event had.
     duration_ms: how long the capture took, in milliseconds.
     engine: the engine's name, or the pattern that was captured.
     lanes: the ids of the lanes that were read.
@@ -65,6 +67,7 @@ class Summary(Totals, frozen=True, kw_only=True):
     unknown_clocks: the lanes whose clock could not be compared with this process's, so that their
     times may be wrong.
     stage: the stage; of several, their names with commas between.
+    other_stages: the stages that got events while this one got none.
     ended_by: why the capture ended; null while it runs.
     """
 
@@ -81,6 +84,7 @@ class Summary(Totals, frozen=True, kw_only=True):
     redact_regex_unmatched: bool | UnsetType = UNSET
     fields_unmatched: list[str] | UnsetType = UNSET
     by_unmatched: list[str] | UnsetType = UNSET
+    where_unmatched: list[str] | UnsetType = UNSET
     duration_ms: int
     engine: str
     lanes: list[str]
@@ -89,18 +93,23 @@ class Summary(Totals, frozen=True, kw_only=True):
     lanes_ended: list[LaneEnded]
     unknown_clocks: list[str] | UnsetType = UNSET
     stage: str
+    other_stages: list[str] | UnsetType = UNSET
     ended_by: EndReason | None
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A capture and everything that has a part in it. It begins when the report is made."""
+    """A capture and everything that has a part in it. It began at ``started``.
+
+    other_stages: those that got events while the one that was read got none.
+    """
 
     session: Session
     select: Select
     redact: Redactor | None
     sink: Sink
     started: float = field(default_factory=time.monotonic)
+    other_stages: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -131,6 +140,7 @@ class Report:
             lanes_ended=list(stats.lanes_ended),
             unknown_clocks=list(session.unknown_clocks) or UNSET,
             stage=session.stage,
+            other_stages=list(self.other_stages) or UNSET,
             ended_by=session.ended_by,
         )
 
@@ -193,11 +203,13 @@ def unmatched_in(select: Select, redact: Redactor | None) -> Unmatched:
     """The paths that no event had, and whether the regular expression matched nothing."""
     fields, sample = select.fields, select.sample
     by = None if sample is None else sample.by
+    where = select.where
     return Unmatched(
         redact_unmatched=UNSET if redact is None else list(redact.unmatched),
         redact_regex_unmatched=redact.regex_unmatched if redact and redact.regex else UNSET,
         fields_unmatched=UNSET if fields is None else list(fields.unmatched),
         by_unmatched=UNSET if by is None else [] if by.found else [by.text],
+        where_unmatched=UNSET if where is None else list(where.unmet),
     )
 
 

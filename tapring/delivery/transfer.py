@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from ..ended_by import EndedBy
@@ -11,7 +10,15 @@ from ..errors import TapError
 from ..files.writing import STDOUT, Sink
 from ..frame import Frame
 
-Tick = Callable[[], object]
+
+class Progress(Protocol):
+    """Is told how a transfer goes on."""
+
+    def make_way(self) -> None:
+        """Events are about to be written."""
+
+    def update(self) -> None:
+        """Called after each frame, and while no frame is there."""
 
 
 class Frames(Protocol):
@@ -41,9 +48,9 @@ class Transfer:
     """Frames on their way from a session into a sink.
 
     limit: the number of events to carry; None is no limit. flush_each: flush the sink after each
-    frame, before the session releases it (delivery at least once). progress: entered while frames
-    are carried; it gives a function to call after each frame and while no frame is there, or None.
-    ``failure`` is the error that ended the transfer early, or None.
+    frame, before the session releases it (delivery at least once). frames: those of the session, if
+    the caller has begun to take them. progress: is told how it goes on. ``failure`` is the error
+    that ended the transfer early, or None.
     """
 
     def __init__(
@@ -53,14 +60,15 @@ class Transfer:
         *,
         limit: int | None = None,
         flush_each: bool = False,
-        progress: AbstractContextManager[Tick | None] | None = None,
+        frames: Iterable[Frame] | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self.failure: Exception | None = None
         self._session = session
         self._sink = sink
-        self._limit = limit
         self._flush_each = flush_each
-        self._progress = progress or nullcontext()
+        self._frames = session.frames(limit=limit) if frames is None else frames
+        self._progress = progress
 
     def run(self) -> None:
         """Carry all frames, then close the session and the sink. Never raises what ends it.
@@ -76,21 +84,22 @@ class Transfer:
         self._guarded(lambda: self._sink.close(complete=self.failure is None))
 
     def _carry(self) -> None:
-        session, sink = self._session, self._sink
-        with self._progress as tick:
+        sink, progress = self._sink, self._progress
 
-            def idle() -> None:
-                sink.tick()
-                if tick is not None:
-                    tick()
+        def idle() -> None:
+            sink.tick()
+            if progress is not None:
+                progress.update()
 
-            session.on_idle = idle
-            for frame in session.frames(limit=self._limit):
-                sink.write(frame)
-                if self._flush_each:
-                    sink.flush()
-                if tick is not None:
-                    tick()
+        self._session.on_idle = idle
+        for frame in self._frames:
+            if progress is not None:
+                progress.make_way()
+            sink.write(frame)
+            if self._flush_each:
+                sink.flush()
+            if progress is not None:
+                progress.update()
 
     def _tell_of_final_gaps(self) -> None:
         if self._session.ended_by != "output-closed":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Container, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -53,6 +54,7 @@ class TextSieve(Steps):
         self._changes = redact is not None or select.fields is not None
         self._decoder = msgspec.json.Decoder()
         self._encoder = msgspec.json.Encoder()
+        self._ruled_out = 0  # frames, by the literals of where
 
     def _rules_out(self, payload: bytes, count: int) -> bool:
         grep, where = self.select.grep, self.select.where
@@ -60,9 +62,22 @@ class TextSieve(Steps):
             self.away.grep += count
         elif where is not None and where.certainly_not(payload):
             self.away.where += count
+            self._meet_ruled_out(payload)
         else:
             return False
         return True
+
+    def _meet_ruled_out(self, payload: bytes) -> None:
+        """Learn which fields there are, for an operator whose expression matches nothing."""
+        where = self.select.where
+        assert where is not None
+        where.meet_ruled_out(payload)
+        self._ruled_out += 1
+        # Fewer and fewer frames, as decoding costs more than ruling out. Not if there is redaction:
+        # field names may be shown, and may be values.
+        if not self._ruled_out & (self._ruled_out - 1) and not self.withholds:
+            with suppress(*NOT_DECODED):
+                self.note_keys([self._decoder.decode(io.BytesIO(payload).readline())])
 
     def _sift(self, payload: bytes, count: int, time_ns: int) -> Sifted:
         grep = self.select.grep
@@ -102,6 +117,9 @@ class TextSieve(Steps):
         if where is not None:
             maybe = where.candidates(lines, at)
             self.away.where += len(at) - len(maybe)
+            if len(maybe) < len(at) and where.unmet:
+                left_out = set(at).difference(maybe)
+                where.meet_ruled_out(b"".join([lines[i] for i in at if i in left_out]))
             at = maybe
         at, events = self._decoded(lines, at)
         passing = self.passing(events)

@@ -12,9 +12,21 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
+import msgspec
+
 from ..thrown_in import comes_of
+from .decoding import NOT_DECODED
+from .expression import (
+    Names,
+    advice,
+    check_functions,
+    compared_fields,
+    fields_of,
+    quoted_instead_of_text,
+)
 
 # In JSON text, each of these is written as itself, or as \u and four digits: printable ASCII
 # without " \ and /. (As a class of what they are not, this would take 5 ms to compile.)
@@ -22,6 +34,7 @@ _VERBATIM: Final = re.compile(r"[ !#-.0-\[\]-~]+")
 _ORDER: Final = {"lt": operator.lt, "lte": operator.le, "gt": operator.gt, "gte": operator.ge}
 
 Truth = Callable[[Any], bool]
+_decode: Final = msgspec.json.Decoder().decode
 
 
 class Where:
@@ -31,7 +44,13 @@ class Where:
     event does not pass if the expression fails for it, as a function of an absent field does;
     ``failed`` counts such events.
 
-    Raises ValueError for an invalid expression.
+    ``unmet`` are the fields that the expression reads and that no event had so far, ``unsure``
+    those of them of which this is not certain: an event was ruled out by its text, which names the
+    field somewhere. ``compared`` are the fields on the right of a comparison, and ``quoted`` those
+    of them that are in double quotes: nearly always, a text was meant.
+
+    Raises ValueError for an invalid expression, for an unknown function, and for a function with
+    too few or too many arguments.
     """
 
     def __init__(self, expression: str) -> None:
@@ -46,13 +65,54 @@ class Where:
         except (JMESPathError, RecursionError) as error:
             said = " ".join(str(error).split())
             raise ValueError(
-                f"Invalid JMESPath expression {expression!r}: {said}. "
-                f"Try level=='error' && user.name=='root'"
+                f"Invalid JMESPath expression {expression!r}: {said}. {advice(expression)}"
             ) from None
+        self._learn(compiled.parsed)
         self._holds = _truth(compiled.parsed) or _true_of(compiled.search)
         self._needed = [
             tuple(searcher(text.encode()) for text in texts) for texts in _needed(compiled.parsed)
         ]
+
+    def _learn(self, parsed: dict[str, Any]) -> None:
+        """Learn what the expression calls and reads."""
+        check_functions(parsed)
+        self.compared = compared_fields(parsed)
+        self.quoted = quoted_instead_of_text(self.text, parsed)
+        self._unmet = {names: _keys_of(names) for names in fields_of(parsed)}
+        self._unsure: dict[Names, None] = {}
+
+    @property
+    def unmet(self) -> tuple[str, ...]:
+        """The fields that no event had so far, each as a dotted path."""
+        return tuple(".".join(names) for names in self._unmet)
+
+    @property
+    def unsure(self) -> tuple[str, ...]:
+        """Those of ``unmet`` that an event which was ruled out by its text may have had."""
+        return tuple(".".join(names) for names in self._unmet if names in self._unsure)
+
+    def meet(self, events: Sequence[Any]) -> None:
+        """Learn which fields the ``events`` (decoded JSON) have. Costs nothing once all are met."""
+        for names in tuple(self._unmet):
+            if any(_has(event, names) for event in events):
+                del self._unmet[names]
+
+    def meet_ruled_out(self, text: bytes) -> None:
+        """Learn which fields the events in ``text`` have, which the literals ruled out.
+
+        At most one event is decoded for each field.
+        """
+        escaped = _escaped(text)
+        for names, keys in tuple(self._unmet.items()):
+            if not escaped and not all(key in text for key in keys):
+                continue
+            at = max(0, text.find(keys[0]))
+            start, end = text.rfind(b"\n", 0, at) + 1, text.find(b"\n", at)
+            end = len(text) if end < 0 else end
+            with suppress(*NOT_DECODED):
+                self.meet([_decode(text[start:end])])
+            if names in self._unmet and (escaped or keys[0] in text[end:]):
+                self._unsure[names] = None
 
     def certainly_not(self, text: bytes) -> bool:
         """Whether the expression cannot be true for any event whose JSON is in ``text``."""
@@ -81,6 +141,19 @@ class Where:
                 raise
             self.failed += 1
             return False
+
+
+def _keys_of(names: Names) -> tuple[bytes, ...]:
+    """The texts with which JSON names a field, unless it writes them with escapes."""
+    return tuple(map(msgspec.json.encode, names))
+
+
+def _has(event: Any, names: Names) -> bool:
+    for name in names:
+        if type(event) is not dict or name not in event:
+            return False
+        event = event[name]
+    return True
 
 
 def _needed(node: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -497,8 +497,9 @@ def test_an_address_and_an_option_that_differ_are_exit_2(run_cli) -> None:
 def test_a_file_that_another_capture_writes_is_exit_3(engine, name, run_cli, tmp_path) -> None:
     path = tmp_path / "x.ndjson"
     other = open_sink(str(path), None, kind="json")
-    said = error_of(run_cli("attach", name, "--limit", "1", "-o", str(path)), 3)
-    assert "another capture is writing this file" in said
+    refused = run_cli("attach", name, "--limit", "1", "-o", str(path))
+    assert refused.returncode == 3
+    assert b"another capture is writing this file" in refused.stderr.splitlines()[-1]
     other.close()
     assert path.read_bytes() == b""
     assert run_cli("attach", name, "--limit", "1", "-o", str(path)).returncode == 0

@@ -102,7 +102,7 @@ def test_a_ring_over_the_engines_limit_ends_with_that_limit(tap, open_unseen) ->
     attachment = open_unseen(tap.max_buffer_bytes // 256 + 1)
     while attachment.registry.table.is_open(attachment.row):
         tap.snapshot()
-    with pytest.raises(tapring.BufferLimit, match=f"its limit is {tap.max_buffer_bytes} bytes"):
+    with pytest.raises(tapring.BufferLimit, match="its limit is 64 MiB"):
         attachment.ended_by()
 
 
@@ -229,3 +229,11 @@ def test_a_child_that_detaches_frees_nothing(tap, attach) -> None:
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert attachment.registry.table.is_open(attachment.row)
+
+
+@pytest.mark.parametrize("damage", [{"slot_bytes": 0}, {"slots": 0}, {"slot_bytes": 1 << 63}])
+def test_a_row_that_does_not_describe_its_ring_is_an_error_of_ours(name, tap, damage) -> None:
+    with tap.register("raw") as handle, Registry.attach(name, tap.lane) as registry:
+        (row,) = [row for row in registry.table.rows() if row.id == handle.id]
+        with pytest.raises(tapring.TapError):
+            Attachment(registry, msgspec.structs.replace(row, **damage), owned=False)

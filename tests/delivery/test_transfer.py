@@ -1,7 +1,6 @@
 """A session carried into a sink: what ends it, what is kept of the failure, and what is closed."""
 
 import errno
-from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -101,17 +100,13 @@ def test_a_frame_is_flushed_before_the_session_releases_it() -> None:
     assert sink.calls[:6] == ["write", "flush"] * 3
 
 
-def test_progress_is_told_of_each_frame_and_while_no_frame_is_there() -> None:
-    told: list[str] = []
-
-    @contextmanager
-    def progress():
-        told.append("begin")
-        yield lambda: told.append("tick")
-        told.append("end")
-
-    carry(FakeSession(), FakeSink(), progress=progress())
-    assert told == ["begin", *["tick"] * 4, "end"]
+def test_progress_is_told_before_and_after_each_frame_and_while_no_frame_is_there() -> None:
+    sink = FakeSink()
+    progress = SimpleNamespace(
+        make_way=lambda: sink.calls.append("make way"), update=lambda: sink.calls.append("update")
+    )
+    carry(FakeSession(), sink, progress=progress)
+    assert sink.calls == [*["make way", "write", "update"] * 3, "tick", "update", "close"]
 
 
 @pytest.mark.parametrize(

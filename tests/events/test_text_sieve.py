@@ -3,6 +3,7 @@
 import json
 import re
 
+import msgspec
 import pytest
 
 from tapring.events.kinds import Json, Lines
@@ -24,6 +25,23 @@ def test_an_event_that_passes_keeps_its_bytes_and_its_place() -> None:
     sifted = sieve.sift(b'{"n":1}\n{"n": 2}\n{"n":0}\n{"n":  3}\n', 4, 0)
     assert (sifted.payload, sifted.count, sifted.places) == (b'{"n": 2}\n{"n":  3}\n', 2, [1, 3])
     assert sieve.away == KeptAway(where=2)
+
+
+def test_of_frames_that_the_text_rules_out_some_are_looked_into_for_the_names_of_fields() -> None:
+    sieve = make_sieve(Json(), select := Select(where="usr.name=='root' && lvl"))
+    for i in range(20):
+        event = {"user": {"name": "bin", f"at{i}": 1}, "lvl": "root" * (i == 17)}
+        assert sieve.sift(msgspec.json.encode(event) + b"\n", 1, 0).count == 0
+    at = [int(key.removeprefix("user.at")) for key in sieve.seen_keys if "at" in key]
+    assert at == [0, 1, 3, 7, 15, 17]  # fewer and fewer; one was decoded anyway
+    assert select.where.unmet == ("usr.name",)
+    assert not select.where.unsure
+
+
+def test_fields_are_not_looked_for_in_what_is_redacted() -> None:
+    sieve = make_sieve(Json(), Select(where="a=='b'"), Redactor("users.*"))
+    assert sieve.sift(b'{"users":{"alice":1}}\n', 1, 0).count == 0
+    assert not sieve.seen_keys
 
 
 def test_a_frame_that_the_text_rules_out_is_not_decoded(monkeypatch) -> None:

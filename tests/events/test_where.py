@@ -195,3 +195,97 @@ def test_what_has_no_order_is_not_larger_and_is_no_failure(value) -> None:
     where = Where("a > `1`")
     assert not where.holds({"a": value})
     assert where.failed == 0
+
+
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [
+        ("matches(msg, 'm')", "no function matches()"),
+        ("lenght(msg)", "did you mean 'length'"),
+        ("a && !contains(msg)", "contains() takes 2 arguments, not 1"),
+        ("length(a, b) > `1`", "length() takes 1 argument, not 2"),
+        ("users[?starts_with(name)]", "starts_with() takes 2 arguments, not 1"),
+        ("not_null()", "not_null() takes at least 1 argument, not 0"),
+        ("sort_by(users, &lower(name))", "no function lower()"),
+        ("level='error'", "write =="),
+        ("user.id==7", "numbers in backticks"),
+        ("contains(ids, 7)", "numbers in backticks"),
+        ("level=='a' and b", "&& for and"),
+        ("a & b", "&& for and"),
+    ],
+)
+def test_a_mistake_is_named_at_the_start(expression, said) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Where(expression)
+
+
+@pytest.mark.parametrize(
+    ("expression", "fields"),
+    [
+        ("lvl=='error'", {"lvl"}),
+        ("level=='error' && usr.name=='root'", {"usr.name"}),
+        ("user.nam", {"user.nam"}),
+        ("length(user.names) > `1`", {"user.names"}),
+        ("users[?nme=='x'].age | [0]", {"users"}),
+        ("tags[0] && @.n && user.{who: name}", set()),
+        ("sort_by(lst, &age)", {"lst"}),
+        ("user.name.first", {"user.name.first"}),
+    ],
+)
+def test_the_fields_that_no_event_had_are_known(expression, fields) -> None:
+    where = Where(expression)
+    where.meet([EVENT, 7, None, ["level"]])
+    assert set(where.unmet) == fields
+
+
+@pytest.mark.parametrize(
+    ("expression", "quoted", "compared"),
+    [
+        ('level=="error"', {"error"}, {"error"}),
+        ("level==error", set(), {"error"}),
+        ("level=='error'", set(), set()),
+        ('"@time" > \'2026\' && a < "b" || c != "d"', {"b", "d"}, {"b", "d"}),
+        ('"a b" && contains(x, "y")', set(), set()),
+    ],
+)
+def test_a_field_that_was_probably_meant_as_text_is_known(expression, quoted, compared) -> None:
+    where = Where(expression)
+    assert set(where.quoted) == quoted
+    assert set(where.compared) == compared
+
+
+def test_an_expression_of_any_depth_is_an_error_at_most() -> None:
+    for depth in (50, 5000):
+        try:
+            Where("!" * depth + "a")
+            Where("(" * depth + "a" + ")" * depth)
+            Where(".".join("a" * depth))
+        except ValueError:
+            pass
+
+
+@given(
+    events=st.lists(
+        st.dictionaries(
+            st.sampled_from(["a", "b", "\x01", "é"]),
+            st.dictionaries(st.sampled_from(["c", "a"]), st.integers()) | st.text(max_size=3),
+            max_size=3,
+        ),
+        max_size=5,
+    ),
+    names=st.lists(st.sampled_from(["a", "b", "c", "é"]), min_size=1, max_size=2),
+)
+def test_a_field_of_an_event_that_was_ruled_out_is_met_or_unsure(events, names) -> None:
+    where = Where(".".join(f'"{name}"' for name in names))
+    where.meet_ruled_out(b"".join(msgspec.json.encode(event) + b"\n" for event in events))
+    there = False
+    for event in events:
+        value = event
+        for name in names:
+            value = value.get(name) if isinstance(value, dict) else None
+        there = there or value is not None
+    if there:
+        assert not where.unmet or where.unsure
+    elif not any(part in msgspec.json.encode(events).decode() for part in [*names, "\\"]):
+        assert where.unmet
+        assert not where.unsure

@@ -1,0 +1,50 @@
+"""Opening the session that an operator asked for, of the stage that was named or is likely."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from ..consumer.opening import capture
+from ..errors import StageNotFound
+from ..events.selection import Select
+from ..shm.names import split_address
+from .attach_options import Options
+from .elsewhere import Opened, stages_of, usual_stages
+from .opening import open_session
+from .silence import Waiting
+
+_SMALL_RING: Final = 1 << 16
+
+
+def begin(address: str, asked: Options, *, chooses: bool) -> tuple[Opened, Options]:
+    """Open the session, and return what it is asked for. Raises what ``capture`` raises.
+
+    chooses: ``asked`` holds a stage that is only likely; the one that the engine has is taken.
+    """
+    waiting = Waiting(address, wanted=asked.progress)
+    try:
+        return _opened(address, asked, waiting), asked
+    except StageNotFound:
+        stage = usual_stages(stages_of(address))  # the engine has started meanwhile
+        if not chooses or stage == asked.stage:
+            raise
+        asked = replace(asked, stage=stage)
+        return _opened(address, asked, waiting), asked
+    finally:
+        waiting.close()
+
+
+def open_other(address: str, asked: Options, stage: str, *, whole: bool) -> Opened:
+    """Open a session of another stage: one to be read, if ``whole``, or one that only counts."""
+    if whole:
+        return _opened(address, replace(asked, stage=stage, wait=False), None)
+    engine, lane, _ = split_address(address)
+    named = engine if lane is None else f"{engine}.{lane}"
+    return Opened(capture(named, stage=stage, buffer_bytes=_SMALL_RING), Select(), None)
+
+
+def _opened(address: str, asked: Options, waiting: Waiting | None) -> Opened:
+    select, redact = asked.select(), asked.redactor()
+    session = open_session(address, asked, select, redact, waiting)
+    return Opened(session, select, redact)
