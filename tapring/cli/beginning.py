@@ -22,17 +22,15 @@ def begin(address: str, asked: Options, *, chooses: bool) -> tuple[Opened, Optio
 
     chooses: ``asked`` holds a stage that is only likely; the one that the engine has is taken.
     """
-    waiting = Waiting(address, wanted=asked.progress)
-    try:
-        return _opened(address, asked, waiting), asked
-    except StageNotFound:
-        stage = usual_stages(stages_of(address))  # the engine has started meanwhile
-        if not chooses or stage == asked.stage:
-            raise
-        asked = replace(asked, stage=stage)
-        return _opened(address, asked, waiting), asked
-    finally:
-        waiting.close()
+    with Waiting(address, shows=asked.progress) as waiting:
+        try:
+            return _opened(address, asked, waiting), asked
+        except StageNotFound:
+            stage = usual_stages(stages_of(address))  # the engine has started meanwhile
+            if not chooses or stage == asked.stage:
+                raise
+            asked = replace(asked, stage=stage)
+            return _opened(address, asked, waiting), asked
 
 
 def open_other(address: str, asked: Options, stage: str, *, whole: bool) -> Opened:

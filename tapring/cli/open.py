@@ -13,6 +13,7 @@ from .arguments import ADDRESS, Duration
 from .command import Command
 from .messages import fail, note
 from .options import BUFFER, SAMPLE_BATCHES, WAIT
+from .silence import Waiting
 from .summary import lanes_refused
 from .time_limits import end_of_kept
 
@@ -61,15 +62,17 @@ def command(
             param_hint="--duration",
         )
     try:
-        session = capture(
-            address,
-            stage=stage,
-            duration=duration,
-            buffer_bytes=buffer,
-            sample=sample_batches or 1,
-            wait=math.inf if wait else 0.0,
-            keep=True,
-        )
+        with Waiting(address) as waiting:
+            session = capture(
+                address,
+                stage=stage,
+                duration=duration,
+                buffer_bytes=buffer,
+                sample=sample_batches or 1,
+                wait=math.inf if wait else 0.0,
+                keep=True,
+                on_wait=waiting,
+            )
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="ADDRESS") from None
     except (TapError, OSError) as error:

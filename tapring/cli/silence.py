@@ -69,7 +69,11 @@ def where_typos(where: Where | None, seen: Collection[str]) -> Iterator[str]:
         return
     names = sorted(seen)
     for path in where.unmet:
-        had = "no event that was decoded had" if path in where.unsure else "no event had"
+        had = (
+            "none of the events that were looked into had"
+            if path in where.unsure
+            else "no event had"
+        )
         text = path in where.compared
         hint = f". For the text, use single quotes: '{path}'" if text else suggest(path, names)
         yield f"--where {path}: {had} this field{hint}"
@@ -78,13 +82,13 @@ def where_typos(where: Where | None, seen: Collection[str]) -> Iterator[str]:
 class Waiting:
     """What is said while the engine at ``address`` does not run: a line on a terminal, or one note.
 
-    wanted: whether the line is. Call it often.
+    shows: whether the line is wanted. A context manager that erases it. Call it often.
     """
 
-    def __init__(self, address: str, *, wanted: bool) -> None:
+    def __init__(self, address: str, *, shows: bool = True) -> None:
         self._address = address
         self._line = StatusLine()
-        self._wanted = wanted
+        self._shows = shows and self._line.on_terminal
         self._due_ns = 0
         self._said = False
 
@@ -94,14 +98,16 @@ class Waiting:
         if now < self._due_ns:
             return
         self._due_ns = now + _LIST_EVERY_NS
-        if self._line.on_terminal and self._wanted:
+        if self._shows:
             self._line.show(f"tapring: {_waiting_for(self._address)}")
         elif not self._said:
             self._said = True
             note(_waiting_for(self._address))
 
-    def close(self) -> None:
-        """Erase the line."""
+    def __enter__(self) -> Waiting:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._line.clear()
 
 

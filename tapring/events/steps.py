@@ -193,7 +193,8 @@ class Steps:
         where, sample = self.select.where, self.select.sample
         passing = list(range(len(events)))
         if where is not None:
-            where.meet(events)
+            if where.looks:
+                where.meet(events)
             passing = [i for i in passing if where.holds(events[i])]
             self.away.where += len(events) - len(passing)
         if sample is not None and sample.by is not None:

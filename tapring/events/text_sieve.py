@@ -62,20 +62,22 @@ class TextSieve(Steps):
             self.away.grep += count
         elif where is not None and where.certainly_not(payload):
             self.away.where += count
-            self._meet_ruled_out(payload)
+            if where.looks:
+                where.meet_ruled_out(payload)
+            self._ruled_out += 1
+            if not self._ruled_out & (self._ruled_out - 1):
+                self._note_first(payload)
         else:
             return False
         return True
 
-    def _meet_ruled_out(self, payload: bytes) -> None:
-        """Learn which fields there are, for an operator whose expression matches nothing."""
-        where = self.select.where
-        assert where is not None
-        where.meet_ruled_out(payload)
-        self._ruled_out += 1
-        # Fewer and fewer frames, as decoding costs more than ruling out. Not if there is redaction:
-        # field names may be shown, and may be values.
-        if not self._ruled_out & (self._ruled_out - 1) and not self.withholds:
+    def _note_first(self, payload: bytes) -> None:
+        """Note the fields of a ruled-out event, for an operator whose expression matches nothing.
+
+        Of fewer and fewer frames, as decoding costs more than ruling out. Not if there is
+        redaction: names of fields may be shown, and may be values.
+        """
+        if not self.withholds:
             with suppress(*NOT_DECODED):
                 self.note_keys([self._decoder.decode(io.BytesIO(payload).readline())])
 
@@ -117,7 +119,7 @@ class TextSieve(Steps):
         if where is not None:
             maybe = where.candidates(lines, at)
             self.away.where += len(at) - len(maybe)
-            if len(maybe) < len(at) and where.unmet:
+            if len(maybe) < len(at) and where.looks:
                 left_out = set(at).difference(maybe)
                 where.meet_ruled_out(b"".join([lines[i] for i in at if i in left_out]))
             at = maybe

@@ -33,6 +33,9 @@ from .expression import (
 _VERBATIM: Final = re.compile(r"[ !#-.0-\[\]-~]+")
 _ORDER: Final = {"lt": operator.lt, "lte": operator.le, "gt": operator.gt, "gte": operator.ge}
 
+_LOOKED_INTO: Final = 256  # texts that were ruled out
+_LOOKED_INTO_LATER: Final = 16  # one in so many
+
 Truth = Callable[[Any], bool]
 _decode: Final = msgspec.json.Decoder().decode
 
@@ -45,9 +48,9 @@ class Where:
     ``failed`` counts such events.
 
     ``unmet`` are the fields that the expression reads and that no event had so far, ``unsure``
-    those of them of which this is not certain: an event was ruled out by its text, which names the
-    field somewhere. ``compared`` are the fields on the right of a comparison, and ``quoted`` those
-    of them that are in double quotes: nearly always, a text was meant.
+    those of them of which this is not certain: an event was ruled out by its text, and not decoded.
+    ``compared`` are the fields on the right of a comparison, and ``quoted`` those of them that are
+    in double quotes: nearly always, a text was meant. ``looks``: whether any field is unmet.
 
     Raises ValueError for an invalid expression, for an unknown function, and for a function with
     too few or too many arguments.
@@ -80,6 +83,8 @@ class Where:
         self.quoted = quoted_instead_of_text(self.text, parsed)
         self._unmet = {names: _keys_of(names) for names in fields_of(parsed)}
         self._unsure: dict[Names, None] = {}
+        self._ruled_out = 0
+        self.looks = bool(self._unmet)
 
     @property
     def unmet(self) -> tuple[str, ...]:
@@ -96,12 +101,19 @@ class Where:
         for names in tuple(self._unmet):
             if any(_has(event, names) for event in events):
                 del self._unmet[names]
+        self.looks = bool(self._unmet)
 
     def meet_ruled_out(self, text: bytes) -> None:
         """Learn which fields the events in ``text`` have, which the literals ruled out.
 
-        At most one event is decoded for each field.
+        At most one event is decoded for each field. Searching for a name takes longer than ruling
+        out, so a field that no event has would make that 2.5 times as slow: of the texts that
+        come later, only some are looked into.
         """
+        self._ruled_out += 1
+        if self._ruled_out > _LOOKED_INTO and self._ruled_out % _LOOKED_INTO_LATER:
+            self._unsure = dict.fromkeys(self._unmet)
+            return
         escaped = _escaped(text)
         for names, keys in tuple(self._unmet.items()):
             if not escaped and not all(key in text for key in keys):

@@ -289,3 +289,12 @@ def test_a_field_of_an_event_that_was_ruled_out_is_met_or_unsure(events, names) 
     elif not any(part in msgspec.json.encode(events).decode() for part in [*names, "\\"]):
         assert where.unmet
         assert not where.unsure
+
+
+def test_of_many_texts_that_are_ruled_out_not_all_are_looked_into() -> None:
+    where = Where("usr=='root'")
+    for i in range(2000):
+        where.meet_ruled_out(b'{"usr":7}\n' if i in (1500, 1501) else b'{"user":7}\n')
+        assert bool(where.unsure) == (i >= 256 and bool(where.unmet))
+    where.meet([{"usr": 1}])
+    assert where.unmet == where.unsure == ()
