@@ -24,6 +24,7 @@ from .status_line import StatusLine
 
 _EVERY_NS: Final = 200_000_000
 _SILENCE_NS: Final = 2_000_000_000
+_FAR_S: Final = 43_200  # an end that is further off, as engines limit captures, is not worth a word
 
 Place = Literal["terminal", "stored", "pipe"]
 
@@ -110,5 +111,6 @@ class Progress:
         if stats.lanes_refused:
             parts.append(f"{counted(len(stats.lanes_refused), 'lane')} not read")
         parts.append(f"ring {self._session.fill:.0%}")
-        parts.append(f"{countdown(self._session.remaining_s)} left")
+        if self._session.remaining_s < _FAR_S:
+            parts.append(f"{countdown(self._session.remaining_s)} left")
         return ", ".join(parts)  # fits into 80 columns

@@ -167,7 +167,8 @@ def _losses_in_lanes(stats: Stats, of: str) -> str:
         (stats.oversize, "larger than the ring"),
         (stats.errors, "not serializable"),
     ]
-    unread = f"; {stats.unread:,} more were left unread in the ring" if stats.unread else ""
+    were = "was" if stats.unread == 1 else "were"
+    unread = f"; {stats.unread:,} more {were} left unread in the ring" if stats.unread else ""
     lost = sum(count for count, _ in parts)
     if not lost:
         return "nothing was lost" + of + unread
