@@ -19,7 +19,7 @@ from ..engine.tap import Tap
 from ..errors import RecordingError, TapError
 from ..events.kinds import Kind
 from ..files.meta import StageMeta
-from ..files.reading import Recording
+from ..files.reading import Recording, first_skipped
 from ..shm.discovery import SessionInfo, engines
 from .pace import due_times
 from .room import Room
@@ -204,9 +204,13 @@ class Replay:
         paths = ", ".join(recording.path for recording in self._recordings)
         skipped = sum(recording.skipped for recording in self._recordings)
         if skipped:
+            events = (
+                "the only event could not" if skipped == 1 else f"none of {skipped:,} events could"
+            )
+            why = first_skipped(self._recordings)
             raise RecordingError(
-                f"{paths}: none of {skipped:,} events could be read as "
-                f"{self._recordings[0].format}; set the right --format"
+                f"{paths}: {events} be read as {self._recordings[0].format}"
+                f"{f' ({why})' if why else ''}; set the right --format"
             )
         raise RecordingError(f"{paths}: the file holds no events")
 

@@ -37,7 +37,8 @@ def lines(report: RecordedReport) -> Iterator[str]:
         f"in {report.seconds:.1f} s, ended by {facts.ended_by}"
     )
     if facts.unreadable:
-        yield f"{counted(facts.unreadable, 'event')} could not be read"
+        first = f" (the first: {facts.first_unreadable})" if facts.first_unreadable else ""
+        yield f"{counted(facts.unreadable, 'event')} could not be read{first}"
     for path in facts.incomplete:
         yield f"{path} is incomplete, as after a killed capture"
     yield from _losses(facts.captures or None, facts.missed)

@@ -12,7 +12,7 @@ import msgspec
 
 from ..adapters.replay import Replay
 from ..engine.tap import Tap
-from ..files.reading import Recording
+from ..files.reading import Recording, first_skipped
 from ..words import counted
 from .messages import note, print_json
 
@@ -32,6 +32,7 @@ class Summary(msgspec.Struct):
     events: events played.
     watched: of these, events that a session was offered.
     skipped: events that could not be read.
+    first_skipped: where the first of these stands and why it could not be read; null if none.
     missed: events that the capture had lost, as far as the files say so.
     complete: whether all files are complete, and not left by a killed capture.
     loops: how often the files were played.
@@ -48,6 +49,7 @@ class Summary(msgspec.Struct):
     events: int
     watched: int
     skipped: int
+    first_skipped: str | None
     missed: int
     complete: bool
     loops: int
@@ -74,6 +76,7 @@ class Summary(msgspec.Struct):
             events=replay.events,
             watched=replay.watched,
             skipped=sum(recording.skipped for recording in recordings),
+            first_skipped=first_skipped(recordings),
             missed=sum(recording.missed for recording in recordings),
             complete=all(recording.complete for recording in recordings),
             loops=replay.loops,
@@ -93,6 +96,7 @@ class Summary(msgspec.Struct):
         more = f" and {len(self.files) - 1} more" if len(self.files) > 1 else ""
         loops = f" {self.loops:,} times" if self.loops > 1 else ""
         skipped = f"; {self.skipped:,} could not be read" if self.skipped else ""
+        skipped += f" (the first: {self.first_skipped})" if self.first_skipped else ""
         missed = f"; the capture had missed {self.missed:,}" if self.missed else ""
         return (
             f"replayed {counted(self.events, 'event')} of {self.file}{more}{loops} as engine "

@@ -17,7 +17,7 @@ from ..events.redaction import Redactor
 from ..events.selection import Select
 from ..events.steps import Failure
 from ..files.meta import CaptureMeta, Sampled, Selection, StageMeta
-from ..files.reading import Recording
+from ..files.reading import Recording, first_skipped
 from ..files.sets import set_of
 from ..files.writing import Sink
 from .recorded import Recorded
@@ -57,7 +57,8 @@ class RecordedSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     inputs: the files that were read.
     read: events that they held, as far as they were read.
-    unreadable: what could not be read as an event.
+    unreadable: what could not be read as an event. first_unreadable: where the first of these
+        stands and why it could not be read; null if there is none.
     missed: events that the captures lost, as far as the files have gaps.
     captures: what the captures lost, as their .meta.json files say; absent without such files.
     incomplete: the files whose end is missing, as after a killed capture.
@@ -87,6 +88,7 @@ class RecordedSummary(msgspec.Struct, frozen=True, kw_only=True):
     inputs: list[str]
     read: int
     unreadable: int
+    first_unreadable: str | None
     missed: int
     captures: Losses | UnsetType = UNSET
     incomplete: list[str]
@@ -141,6 +143,7 @@ class RecordedReport:
             inputs=[each.path for each in recordings],
             read=recorded.read,
             unreadable=recorded.skipped,
+            first_unreadable=first_skipped(recorded.recordings),
             missed=recorded.missed,
             captures=UNSET if losses is None else losses,
             incomplete=[each.path for each in recordings if not each.complete],

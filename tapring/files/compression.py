@@ -1,14 +1,12 @@
-"""Compression by a path's suffix, both ways, in streams that can be read up to their last flush.
+"""Compression by a path's suffix, in streams that can be read up to their last flush.
 
-A killed capture leaves a file that ends in the middle of a compressed stream. That is not damage:
-everything that was flushed before is read.
+``unpacking`` reads them, and some more.
 """
 
 from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Generator, Iterable
 from importlib.util import find_spec
 from typing import Any, Final, Protocol
 
@@ -22,7 +20,6 @@ _SUFFIXES: Final = {".gz": GZIP, ".zst": ZSTD}
 GZIP_LEVEL: Final = 4
 ZSTD_LEVEL: Final = 3  # zstd's own default: 1,400 MB/s on the same lines, and smaller than gzip's
 FLUSH_S: Final = 1.0  # a killed capture can lack this much; each flush costs size (gzip: 5 bytes)
-READ_BYTES: Final = 1 << 12  # compressed bytes to read at a time: zstd makes up to 32 KiB of each
 _GZIP_FORMAT: Final = zlib.MAX_WBITS | 16
 
 
@@ -54,10 +51,6 @@ class FlushClock:
         return True
 
 
-class DamagedStreamError(Exception):
-    """Bytes that are not a stream of the compression that they were taken for."""
-
-
 def split_suffix(path: str) -> tuple[str, str | None]:
     """``path`` without the suffix of a compression, and the compression's name or None."""
     for suffix, name in _SUFFIXES.items():
@@ -73,21 +66,6 @@ def make_compressor(name: str | None) -> Compressor | None:
     if name == ZSTD:
         return _Zstd()
     return None
-
-
-def decompressed(packed: Iterable[bytes], name: str, path: str) -> Generator[bytes, None, bool]:
-    """What the streams in ``packed`` hold, one after the other; returns whether the last is cut.
-
-    Raises DamagedStreamError, and ValueError if the package that reads ``path`` is missing.
-    """
-    if name == GZIP:
-        return _unpacked(packed, lambda: zlib.decompressobj(_GZIP_FORMAT), zlib.error)
-    need("zstandard", "zstd", path)
-    import zstandard
-
-    return _unpacked(
-        packed, lambda: zstandard.ZstdDecompressor().decompressobj(), zstandard.ZstdError
-    )
 
 
 def need(module: str, extra: str, wanted: str) -> None:
@@ -125,22 +103,3 @@ class _Zstd:
 
     def finish(self) -> bytes:
         return bytes(self._stream.flush())
-
-
-def _unpacked(
-    packed: Iterable[bytes], begin: Callable[[], Any], damage: type[Exception]
-) -> Generator[bytes, None, bool]:
-    stream = None
-    try:
-        for piece in packed:
-            rest = piece
-            while rest:
-                stream = stream or begin()
-                if unpacked := stream.decompress(rest):
-                    yield unpacked
-                rest = stream.unused_data
-                if stream.eof:
-                    stream = None
-    except damage as error:
-        raise DamagedStreamError(str(error)) from None
-    return stream is not None

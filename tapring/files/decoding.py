@@ -7,6 +7,7 @@ line or a blob.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +16,7 @@ import msgspec
 from ..events.decoding import NOT_DECODED
 from ..events.objects import unwrapped_blob, unwrapped_line
 from ..frame import Origin
+from .encoding import UTF8_MARK
 
 RECORDS: Final = 4096  # records of an array in a run; rows of a Parquet file read at a time
 
@@ -22,8 +24,17 @@ _raw_decoder: Final = msgspec.json.Decoder(msgspec.Raw)
 _encode: Final = msgspec.json.Encoder().encode
 
 
+_NO_NUMBERS: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|-?+\b(?:NaN|Infinity)\b')
+_ZERO_BYTES: Final = re.compile(
+    rb"\0+"
+)  # a file system fills with them what a crash left unwritten
+ZEROS: Final = "zeros, as a crash leaves them"
+_BRACKETS: Final = (b"{", b"[")
+_LONE_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
 class Unreadable(Exception):
-    """An event is not what its format and kind allow."""
+    """An event is not what its format and kind allow. Its text is the reason."""
 
 
 class Run(NamedTuple):
@@ -31,7 +42,8 @@ class Run(NamedTuple):
 
     skipped: the unreadable events before them. time_ns: when all of them came, nanoseconds since
     the epoch, if the format says so. origin: where all of them are from, if an envelope says so.
-    missed: the events before them that the capture lost, if an envelope says so.
+    missed: the events before them that the capture lost, if an envelope says so. why: where the
+    first of the skipped stands, and why it could not be read.
     """
 
     events: Any
@@ -39,31 +51,75 @@ class Run(NamedTuple):
     time_ns: int | None = None
     origin: Origin | None = None
     missed: int = 0
+    why: str = ""
 
 
 Decoder = Callable[[Any], Any]
 """Makes an event from what a format holds of it. Raises Unreadable."""
 
 
-def decode_each(items: list[Any], decode: Decoder, skipped: int = 0) -> Iterator[Run]:
-    """Decode ``items`` into runs. Blank lines are left out without being counted."""
+def decode_each(
+    items: list[Any],
+    decode: Decoder,
+    skipped: int = 0,
+    why: str = "",
+    place: Callable[[int], str] | None = None,
+) -> Iterator[Run]:
+    """Decode ``items`` into runs. Blank lines are left out without being counted.
+
+    skipped, why: of the run before the first item. place: says where the item of an index stands.
+    """
     try:
-        yield Run([decode(item) for item in items], skipped)
+        yield Run([decode(item) for item in items], skipped, why=why)
         return
     except Unreadable:
         pass
     events: list[Any] = []
-    for item in items:
-        try:
-            events.append(decode(item))
-        except Unreadable:
-            if isinstance(item, bytes) and not item.strip():
-                continue
+    for index, item in enumerate(items):
+        found, reason = _decoded(item, decode)
+        if reason:
             if events:
-                yield Run(events, skipped)
-                events, skipped = [], 0
+                yield Run(events, skipped, why=why)
+                events, skipped, why = [], 0, ""
             skipped += 1
-    yield Run(events, skipped)
+            why = why or (f"{place(index)}: {reason}" if place else reason)
+        events += found
+    yield Run(events, skipped, why=why)
+
+
+def _decoded(item: Any, decode: Decoder) -> tuple[list[Any], str]:
+    """The event in ``item``, if there is one, and why something before or in it is unreadable."""
+    try:
+        return [decode(item)], ""
+    except Unreadable as error:
+        reason = str(error)
+    if not isinstance(item, bytes):
+        return [], reason
+    if not item.strip():
+        return [], ""
+    parts = _ZERO_BYTES.split(item)
+    events = [event for part in parts if part.strip() for event in _mended(part, decode)]
+    return events, ZEROS if len(parts) > 1 else "" if events else reason
+
+
+def _mended(text: bytes, decode: Decoder) -> list[Any]:
+    """The event in a text that is nearly JSON, if there is one.
+
+    A file that was joined has byte order marks within. Python writes NaN and Infinity, for which a
+    tap writes null.
+    """
+    text = text.removeprefix(UTF8_MARK)
+    if b"NaN" in text or b"Infinity" in text:
+        text = _NO_NUMBERS.sub(_null, text)
+    try:
+        return [decode(text)] if text.strip() else []
+    except Unreadable:
+        return []
+
+
+def _null(number: re.Match[bytes]) -> bytes:
+    """``null`` for a number that JSON lacks; a string stays."""
+    return number[0] if number[0].startswith(b'"') else b"null"
 
 
 def json_of_text(text: bytes) -> msgspec.Raw:
@@ -72,9 +128,22 @@ def json_of_text(text: bytes) -> msgspec.Raw:
         _raw_decoder.decode(text)
         if not text.isascii():
             text.decode()  # msgspec does not look inside a Raw
-    except NOT_DECODED:
-        raise Unreadable from None
+    except NOT_DECODED as error:
+        raise Unreadable(why_not_json(text, error)) from None
     return msgspec.Raw(text)
+
+
+def why_not_json(text: bytes, error: Exception) -> str:
+    """What is wrong with a text that could not be decoded, without its values."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start + 1} is not UTF-8"
+    if _LONE_SURROGATE.search(text):
+        return "a character is half of a surrogate pair"
+    if "truncated" in str(error):
+        return "its end is missing" if text.lstrip()[:1] in _BRACKETS else "it is not JSON"
+    return f"it is not JSON ({str(error).removeprefix('JSON is malformed: ')})"
 
 
 def json_of_object(event: Any) -> msgspec.Raw:
@@ -82,11 +151,11 @@ def json_of_object(event: Any) -> msgspec.Raw:
     if isinstance(event, msgspec.Raw):
         return json_of_text(one_line(bytes(event)))
     if isinstance(event, bytes):  # a line of the stage that was not JSON
-        raise Unreadable
+        raise Unreadable("it is a line of text, not JSON")
     try:
         return msgspec.Raw(_encode(event))
     except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
-        raise Unreadable from None
+        raise Unreadable("JSON cannot hold it") from None
 
 
 def line_of_object(event: Any) -> bytes:
@@ -103,14 +172,14 @@ def blob_of_object(event: Any) -> bytes:
         return event
     blob = unwrapped_blob(event)
     if blob is None:
-        raise Unreadable
+        raise Unreadable("it does not hold a payload in base64")
     return blob
 
 
 def one_line(event: bytes) -> bytes:
     """``event``, if it can be a line: if no newline is in it. Raises Unreadable."""
     if b"\n" in event:
-        raise Unreadable
+        raise Unreadable("it has several lines")
     return event
 
 

@@ -20,7 +20,7 @@ from msgspec import Meta
 
 from ..events.decoding import NOT_DECODED
 from ..frame import Frame, Origin
-from .decoding import Decoder, Run, Unreadable, decode_each
+from .decoding import Decoder, Run, Unreadable, decode_each, why_not_json
 from .rfc3339 import ns_of, text_of
 
 COLUMNS: Final = (
@@ -33,6 +33,7 @@ COLUMNS: Final = (
 """The names of a record's facts in a journal and in a Parquet file, after the time."""
 
 _EVENT: Final = "event"
+_NO_RECORD: Final = "it is not a record of the envelope"
 _SMALLEST: Final = -(1 << 63)  # what every format and most readers can hold
 _LARGEST: Final = (1 << 63) - 1
 _BEFORE_EVENT: Final = b'"missed":0,"event":'
@@ -87,8 +88,10 @@ def record_of_text(line: bytes) -> Record:
     """The record in a line; its event is JSON text. Raises Unreadable."""
     try:
         held = _decode_text(line)
-    except NOT_DECODED:
-        raise Unreadable from None
+    except msgspec.ValidationError:
+        raise Unreadable(_NO_RECORD) from None
+    except NOT_DECODED as error:
+        raise Unreadable(why_not_json(line, error)) from None
     event: bytes | None = _text_of_event(line, bytes(held.event))
     if held.missed and event == b"null":
         event = None
@@ -98,11 +101,11 @@ def record_of_text(line: bytes) -> Record:
 def record_of_object(held: Any) -> Record:
     """The record in a decoded map; its event is as it stands there. Raises Unreadable."""
     if not isinstance(held, dict) or held.keys() != _KEYS:
-        raise Unreadable
+        raise Unreadable(_NO_RECORD)
     try:
         facts = msgspec.convert({key: held[key] for key in _Facts.__struct_fields__}, _Facts)
     except (msgspec.ValidationError, UnicodeEncodeError):
-        raise Unreadable from None
+        raise Unreadable(_NO_RECORD) from None
     return Record(_time(facts.time), held[_EVENT], _origin(facts), facts.missed)
 
 
@@ -131,13 +134,13 @@ def unwrapped(runs: Iterable[Run], decoder_of: DecoderOf) -> Iterator[Run]:
     """The events of ``runs`` of records: runs of one time and origin, and the gaps as counts."""
     for run in runs:
         if run.skipped:
-            yield Run([], run.skipped)
+            yield Run([], run.skipped, why=run.why)
         for (time_ns, origin, missed), group in groupby(run.events, _common):
             records = list(group)
             try:
                 decode = decoder_of("" if origin is None else origin.stage)
-            except Unreadable:
-                yield Run([], len(records))
+            except Unreadable as error:
+                yield Run([], len(records), why=str(error))
                 continue
             if decode is None:
                 continue
@@ -214,7 +217,7 @@ def _time(text: str) -> int:
     try:
         return ns_of(text)
     except ValueError:
-        raise Unreadable from None
+        raise Unreadable("its time is not one that tapring writes") from None
 
 
 def _origin(facts: _Facts) -> Origin:

@@ -17,7 +17,7 @@ import msgspec
 from ..events.decoding import NOT_DECODED
 from ..events.objects import wrapped_line
 from ..frame import UNKNOWN_NS, Frame
-from .decoding import OBJECT_DECODERS, Decoder, Run, Unreadable, decode_each
+from .decoding import OBJECT_DECODERS, Decoder, Run, Unreadable, decode_each, why_not_json
 from .envelope import COLUMNS, Record, bounded, columns_of, record_of_columns
 from .ndjson import text_runs
 from .source import Source
@@ -84,7 +84,7 @@ def rows(lines: Iterable[bytes]) -> Iterator[Record]:
 def runs(source: Source, kind: str) -> Iterator[Run]:
     """The events of a journal, for a stage of ``kind``."""
     for run in records(source):
-        yield from timed_runs(run.events, DECODERS[kind], run.skipped)
+        yield from timed_runs(run.events, DECODERS[kind], run.skipped, run.why)
 
 
 def records(source: Source) -> Iterator[Run]:
@@ -92,10 +92,12 @@ def records(source: Source) -> Iterator[Run]:
     return text_runs(source, _decode_row)
 
 
-def timed_runs(found: list[Record], decode: Decoder, skipped: int = 0) -> Iterator[Run]:
-    """Decode records into runs of one time each."""
+def timed_runs(
+    found: list[Record], decode: Decoder, skipped: int = 0, why: str = ""
+) -> Iterator[Run]:
+    """Decode records into runs of one time each. skipped, why: of the run before them."""
     if skipped:
-        yield Run([], skipped)
+        yield Run([], skipped, why=why)
     for time_ns, group in groupby(found, attrgetter("time_ns")):
         for run in decode_each([record.event for record in group], decode):
             yield run._replace(time_ns=time_ns)
@@ -113,5 +115,7 @@ def _record_of(row: bytes) -> Record:
 def _decode_row(line: bytes) -> Record:
     try:
         return _record_of(line)
-    except (*NOT_DECODED, ValueError):
-        raise Unreadable from None
+    except NOT_DECODED as error:
+        raise Unreadable(why_not_json(line, error)) from None
+    except ValueError as error:
+        raise Unreadable(str(error)) from None

@@ -8,6 +8,7 @@ loaded when a file is read.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -63,6 +64,7 @@ def _object_runs(source: Source, decode: Decoder) -> Iterator[Run]:
         ),
     )
     fed = 0
+    number = 1
     for piece in source.pieces():
         found: list[Any] = []
         damage: Exception | None = None
@@ -71,11 +73,16 @@ def _object_runs(source: Source, decode: Decoder) -> Iterator[Run]:
             found.extend(unpacker)  # the objects before the damage stay in the list
         except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
             damage = error
-        yield from decode_each(found, decode)
+        yield from decode_each(found, decode, place=partial(_place, number))
+        number += len(found)
         if damage is not None:
             raise source.damaged(repr(damage))
         fed += len(piece)
     source.is_cut = source.is_cut or unpacker.tell() < fed
+
+
+def _place(first: int, index: int) -> str:
+    return f"event {first + index:,}"
 
 
 def _packed(frame: Frame, kind: str) -> Iterator[bytes]:
@@ -103,7 +110,7 @@ def _line_of_object(event: Any) -> bytes:
         return one_line(event.encode("utf-8", "surrogateescape"))
     if isinstance(event, bytes):
         return one_line(event)
-    raise Unreadable
+    raise Unreadable("it is not text")
 
 
 DECODERS: Final[dict[str, Decoder]] = {**OBJECT_DECODERS, "lines": _line_of_object}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -12,7 +13,15 @@ from ..events.decoding import NOT_DECODED, one_line_each
 from ..events.objects import flat, line_of_object, object_of_blob, object_of_line, wrapped_line
 from ..frame import Frame
 from . import envelope
-from .decoding import Decoder, Run, Unreadable, blob_of_object, decode_each, json_of_text
+from .decoding import (
+    Decoder,
+    Run,
+    Unreadable,
+    blob_of_object,
+    decode_each,
+    json_of_text,
+    why_not_json,
+)
 from .formats import Encoder
 from .raw import line_runs
 from .source import Source
@@ -59,8 +68,15 @@ def records(source: Source) -> Iterator[Run]:
 
 def text_runs(source: Source, decode: Decoder) -> Iterator[Run]:
     """What ``decode`` makes of each line."""
+    line = 1
     for run in line_runs(source):
-        yield from decode_each(run.events, decode, run.skipped)
+        line += run.skipped
+        yield from decode_each(run.events, decode, run.skipped, run.why, partial(_place, line))
+        line += len(run.events)
+
+
+def _place(first: int, index: int) -> str:
+    return f"line {first + index:,}"
 
 
 def _payload(frame: Frame) -> bytes:
@@ -120,8 +136,8 @@ _TEXTS: Final[dict[str, Texts]] = {
 def _blob_of_text(text: bytes) -> Any:
     try:
         return blob_of_object(_decoder.decode(text))
-    except NOT_DECODED:
-        raise Unreadable from None
+    except NOT_DECODED as error:
+        raise Unreadable(why_not_json(text, error)) from None
 
 
 DECODERS: Final[dict[str, Decoder]] = {

@@ -27,17 +27,33 @@ def line_runs(source: Source) -> Iterator[Run]:
     """The lines without their newlines. A line that is longer than any ring is skipped."""
     held: list[bytes] = []
     size = 0
-    for piece in source.pieces():
+    line = 1
+    for piece in source.text():
         end = piece.rfind(b"\n") + 1
         if end:
             held.append(piece[:end])
-            yield _whole_lines(held, size)
+            yield (run := _whole_lines(held, size, line))
+            line += run.skipped + len(run.events)
             held, size, piece = [], 0, piece[end:]
         size += len(piece)
         if piece and size <= MAX_EVENT_BYTES:
             held.append(piece)
     if size and not source.is_cut:
-        yield _whole_lines([*held, b"\n"], size)
+        yield _whole_lines([*held, b"\n"], size, line)
+
+
+def runs(source: Source) -> Iterator[Run]:
+    """The lines of a text. If the first one ends with CR LF, neither is part of a line.
+
+    A captured line stays as it was captured.
+    """
+    ends_with_cr: bool | None = False if source.is_exact else None
+    for run in line_runs(source):
+        if ends_with_cr is None and run.events:
+            ends_with_cr = run.events[0].endswith(b"\r")
+        if ends_with_cr:
+            run = run._replace(events=[line.removesuffix(b"\r") for line in run.events])
+        yield run
 
 
 def record_runs(
@@ -67,7 +83,13 @@ def _blobs(frame: Frame) -> bytes:
     return b"".join(frame.events())
 
 
-def _whole_lines(held: list[bytes], size: int) -> Run:
-    """The lines in ``held``, without the first one if its ``size`` is too large for a ring."""
-    lines = [line[:-1] for line in io.BytesIO(b"".join(held))]
-    return Run(lines[1:], 1) if size > MAX_EVENT_BYTES else Run(lines)
+def _whole_lines(held: list[bytes], size: int, line: int) -> Run:
+    """The lines in ``held``, without the first one if its ``size`` is too large for a ring.
+
+    line: the number of the first one.
+    """
+    lines = [each[:-1] for each in io.BytesIO(b"".join(held))]
+    if size <= MAX_EVENT_BYTES:
+        return Run(lines)
+    too_long = f"line {line:,}: it is longer than {MAX_EVENT_BYTES >> 20} MiB"
+    return Run(lines[1:], 1, why=too_long)

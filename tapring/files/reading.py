@@ -27,18 +27,18 @@ from ..errors import RecordingError
 from ..events.kinds import Array, Kind, kind_from
 from ..frame import Origin
 from ..literals import StageKind
-from . import journal, msgpack, ndjson, npy, parquet, raw
+from . import journal, json, msgpack, ndjson, npy, parquet, raw
 from .decoding import RECORDS, Decoder, Run, Unreadable
 from .envelope import unwrapped
-from .formats import ENVELOPED, FILE_FORMATS
-from .formats import FORMATS as CAPTURED
+from .formats import ENVELOPED
 from .meta import Meta, StageMeta, read_meta
 from .pace import Pace
+from .recognition import FORMATS, recognized
 from .source import STDIN, Name, Source, is_regular_file
 
-__all__ = ["FORMATS", "STDIN", "Batch", "Placed", "Recording", "open_recording"]
+__all__ = ["FORMATS", "STDIN", "Batch", "Placed", "Recording", "first_skipped", "open_recording"]
 
-FORMATS: Final = tuple(each for each in CAPTURED if each != "pretty")
+_ENVELOPED: Final = (*ENVELOPED, "json")
 _STAGES: Final = {"json": "decoded", "lines": "raw", "bytes": "blobs", "array": "records"}
 _KINDS: Final[dict[str, StageKind]] = {"raw": "lines", "npy": "array"}  # of a file without a meta
 
@@ -75,8 +75,8 @@ class Recording:
     None. note: how it differs from the stages that were captured, or "". is_enveloped: whether
     each event says where and when it is from. meta: what FILE.meta.json says, or None. read,
     skipped, missed: events so far that were returned, that could not be read, and that the capture
-    lost, as far as the file says so. complete: False once the end turned out to
-    be missing.
+    lost, as far as the file says so. why: where the first one that could not be read stands, and
+    the reason, or "". complete: False once the end turned out to be missing.
     """
 
     def __init__(
@@ -86,8 +86,8 @@ class Recording:
         format_: str,
         meta: Meta | None,
         *,
-        is_journal: bool,
-        is_regular: bool,
+        is_journal: bool = False,
+        pipe: Source | None = None,
     ) -> None:
         self.path = path
         self.format = format_
@@ -99,11 +99,13 @@ class Recording:
         self.read = 0
         self.skipped = 0
         self.missed = 0
+        self.why = ""
         self.complete = not name.is_part
         self.note = ""
         self._name = name
         self._is_journal = is_journal
-        self._pipe = None if is_regular else Source(path, name)
+        self._is_exact = meta is not None and format_ == "raw"
+        self._pipe = pipe
         self.is_enveloped = self._has_envelope(meta)
         # Whether nothing but the records says which stages there are, and whether choose did.
         self._is_open = self.is_enveloped and not (meta and (meta.stages or meta.stage))
@@ -190,10 +192,11 @@ class Recording:
     def placed(self, max_events: int = RECORDS) -> Iterator[Placed]:
         """As ``batches``, with when and where the events are from, and with the gaps."""
         longest = RECORDS if self.kind == "array" else max_events
-        source = self._pipe or Source(self.path, self._name)
+        source = self._source()
         position = 0
         for run in self._runs(source):
             self.skipped += run.skipped
+            self.why = self.why or run.why
             self.missed += run.missed
             self.read += len(run.events)
             stage = self._offered_as[run.origin.stage] if run.origin else self.stage
@@ -212,6 +215,9 @@ class Recording:
 
     def _time_at(self, offset_ns: int) -> int | None:
         return None if self.start_ns is None else self.start_ns + offset_ns
+
+    def _source(self) -> Source:
+        return self._pipe or Source(self.path, self._name, is_exact=self._is_exact)
 
     def _settle(self, meta: Meta | None) -> None:
         """Find out which stages there are."""
@@ -233,7 +239,7 @@ class Recording:
     def _settled(self, name: str, captured: StageMeta) -> StageMeta:
         """The stage to which the events of a captured stage can be offered, as the file has it."""
         if self.format == "npy":
-            header = npy.NpyHeader.of(Source(self.path, self._name))
+            header = npy.NpyHeader.of(self._source())
             return StageMeta("array", header.description)
         if captured.kind != "array":
             return StageMeta(captured.kind)
@@ -244,7 +250,7 @@ class Recording:
         return StageMeta("json")
 
     def _has_envelope(self, meta: Meta | None) -> bool:
-        if self.format not in ENVELOPED:
+        if self.format not in _ENVELOPED:
             return False
         if meta is not None:
             return meta.envelope is True
@@ -256,7 +262,7 @@ class Recording:
             return [self._first_stage() or ""]
         found: dict[str, None] = {}
         with suppress(RecordingError):  # is raised again when the events before it were read
-            for run in self._records(Source(self.path, self._name)):
+            for run in self._records(self._source()):
                 origins = [record.origin for record in run.events]
                 found |= dict.fromkeys(each.stage for each in origins if each is not None)
         return list(found)
@@ -266,7 +272,7 @@ class Recording:
         if self._pipe is not None:
             return self._pipe.peek(lambda ahead: _stage_of_first(self._records(ahead)))
         with suppress(RecordingError):  # is raised again when the events are read
-            return _stage_of_first(self._records(Source(self.path, self._name)))
+            return _stage_of_first(self._records(self._source()))
         return None
 
     def _records(self, source: Source) -> Iterator[Run]:
@@ -277,7 +283,7 @@ class Recording:
         """The module that reads the records of an envelope and decodes their events."""
         if self._is_journal:
             return journal
-        return {"ndjson": ndjson, "msgpack": msgpack, "parquet": parquet}[self.format]
+        return {"ndjson": ndjson, "json": json, "msgpack": msgpack, "parquet": parquet}[self.format]
 
     def _decoder_of(self, stage: str) -> Decoder | None:
         """The decoder for a stage in a record; None if the stage was not chosen."""
@@ -288,7 +294,7 @@ class Recording:
         if self._chosen:
             return None
         if self._pipe is None or not self._is_open:
-            raise Unreadable
+            raise Unreadable("an event of a stage that its meta does not list")
         raise RecordingError(
             f"{self.path} has events of a second stage, {stage}, which cannot be known before they "
             f"come. Name all stages: --stage {','.join(self.stages)},{stage}"
@@ -314,12 +320,14 @@ class Recording:
             return journal.runs(source, self.kind)
         if self.format == "ndjson" or (self.format == "raw" and self.kind == "json"):
             return ndjson.runs(source, self.kind)
+        if self.format == "json":
+            return json.runs(source, self.kind)
         if self.format == "msgpack":
             return msgpack.runs(source, self.kind)
         if self.format == "parquet":
             return parquet.runs(source, self.kind)
         if self.kind == "lines":
-            return raw.line_runs(source)
+            return raw.runs(source)
         kind = self.make_kind()
         assert isinstance(kind, Array)
         if self.format == "npy":
@@ -330,34 +338,32 @@ class Recording:
 def open_recording(path: str, format_: str | None = None) -> Recording:
     """Find out what the file at ``path`` (``-``: standard input) holds, without reading its events.
 
-    ``format_`` is one of ``FORMATS``; it takes precedence over FILE.meta.json and the name.
-    Raises RecordingError for a file that is missing, empty, unreadable or of no known format.
+    ``format_`` is one of ``FORMATS``; otherwise ``recognition`` finds it. Raises RecordingError for
+    a file that is missing, empty, unreadable or of no known format.
     """
     name = Name.of(path)
     regular = path != STDIN and is_regular_file(path)
     meta = read_meta(path) if path != STDIN else None
-    captured = meta.format if meta else None
-    chosen = format_ or captured or name.format
-    if chosen == "pretty":
-        raise RecordingError(
-            f"{path} was written with --format pretty, which leaves things out. "
-            f"Capture with --format ndjson"
-        )
-    if chosen not in FORMATS:
-        raise RecordingError(f"{path}: {chosen!r} is not a format. Use one of {', '.join(FORMATS)}")
-    if chosen in FILE_FORMATS and not regular:
-        raise RecordingError(
-            f"{path} is not a regular file, and {chosen} can be read only from one"
-        )
-    if chosen == "raw" and meta and meta.kind == "bytes":
-        raise RecordingError(
-            f"{path} was written with --format raw, which keeps no boundaries between payloads. "
-            f"Capture with --format msgpack or ndjson"
-        )
-    is_journal = format_ in (None, "parquet") and name.is_journal(captured)
-    recording = Recording(path, name, chosen, meta, is_journal=is_journal, is_regular=regular)
+    is_journal = format_ in (None, "parquet") and name.is_journal(meta.format if meta else None)
+    # An array of numbers, or lines of any bytes, can begin like a compressed file.
+    is_exact = meta is not None and (format_ or meta.format) == "raw"
+    source = Source(path, name, is_exact=is_exact)
+    found = recognized(source, name, meta, format_, is_journal=is_journal, is_regular=regular)
+    recording = Recording(
+        path, name, found.format, meta, is_journal=is_journal, pipe=None if regular else source
+    )
+    recording.note = recording.note or found.note
     recording.make_kinds()
     return recording
+
+
+def first_skipped(recordings: Sequence[Recording]) -> str | None:
+    """Where the first event that could not be read stands, and why; None if there is none."""
+    for recording in recordings:
+        if recording.why:
+            file = f"{recording.path}, " if len(recordings) > 1 else ""
+            return file + recording.why
+    return None
 
 
 def _stage_of_first(runs: Iterator[Run]) -> str | None:

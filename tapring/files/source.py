@@ -6,16 +6,30 @@ import io
 import os
 import re
 import select
+import shlex
 import stat
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
+from itertools import chain
 from typing import Any, Final, NamedTuple, TypeVar
 
 from ..errors import RecordingError, suggest
 from ..ready import wait_until_ready
-from .compression import READ_BYTES, DamagedStreamError, decompressed, need, split_suffix
+from .compression import need
+from .encoding import utf8
 from .formats import format_by_suffix
 from .part import JOURNAL, PART
+from .unpacking import (
+    READ_BYTES,
+    Container,
+    DamagedStreamError,
+    compression_of,
+    container_of,
+    looks_like_text,
+    may_become,
+    split_suffix,
+    unpacked,
+)
 
 T = TypeVar("T")
 STDIN: Final = "-"
@@ -38,9 +52,9 @@ class Name(NamedTuple):
         return cls(plain, compression, whole != path)
 
     @property
-    def format(self) -> str:
-        """The format of a file that has no meta."""
-        return format_by_suffix(self.plain) or "raw"
+    def format(self) -> str | None:
+        """The format that its suffix means; None if it means none."""
+        return format_by_suffix(self.plain)
 
     def is_journal(self, captured: str | None) -> bool:
         """Whether a killed capture for Parquet left this file.
@@ -54,14 +68,17 @@ class Name(NamedTuple):
 class Source:
     """The decompressed bytes of a file.
 
+    is_exact: whether a capture says what the bytes are, so that nothing is guessed from them: they
+    could begin like a compressed file, or with a byte order mark, and be neither.
     is_cut: whether the end of the file is missing, as a killed capture leaves it. It is known
     when all ``pieces`` were read.
     """
 
-    def __init__(self, path: str, name: Name) -> None:
+    def __init__(self, path: str, name: Name, *, is_exact: bool = False) -> None:
         self.path = path
         self.is_cut = name.is_part
         self._compression = name.compression
+        self.is_exact = is_exact
         self._seen: list[bytes] = []
         self._unseen: Iterator[bytes] | None = None
 
@@ -71,6 +88,17 @@ class Source:
         unseen, self._unseen = self._unseen, None
         yield from seen
         yield from self._read() if unseen is None else unseen
+
+    def text(self) -> Iterator[bytes]:
+        """As ``pieces``, but UTF-8 without a byte order mark. Raises RecordingError."""
+        if self.is_exact:
+            yield from self.pieces()
+            return
+        try:
+            ends_early = yield from utf8(self.pieces())
+        except UnicodeDecodeError as error:
+            raise self.damaged(f"it is not {error.encoding}: {error.reason}") from None
+        self.is_cut = self.is_cut or ends_early
 
     def peek(self, look: Callable[[Source], T]) -> T:
         """What ``look`` returns. It may read some pieces, and ``pieces`` begins with them again.
@@ -88,10 +116,18 @@ class Source:
             # io.FileIO, unlike open(), hands on a pipe's bytes as they come.
             file = io.FileIO(0 if self.path == STDIN else self.path, closefd=self.path != STDIN)
             with file:
-                if self._compression is None:
-                    yield from _read(file, PIECE_BYTES)
-                else:
-                    yield from self._decompressed(file, self._compression)
+                packed = _read(file, min(READ_BYTES, PIECE_BYTES))
+                head = b""
+                while may_become(head) and not compression_of(head):
+                    piece = next(packed, b"")
+                    head += piece
+                    if not piece:
+                        break
+                compression = self._compression_of(head)
+                if compression is not None:
+                    yield from self._unpacked(chain([head], packed), compression)
+                elif head:
+                    yield from self._plain(chain([head], _read(file, PIECE_BYTES)))
         except OSError as error:
             raise RecordingError(f"{self.path}: {error.strerror or error}") from None
 
@@ -102,16 +138,53 @@ class Source:
             f"events before the damage can be read. If the format is wrong, name it with --format"
         )
 
-    def _decompressed(self, file: io.FileIO, compression: str) -> Generator[bytes, None, None]:
+    def _compression_of(self, head: bytes) -> str | None:
+        """What compressed a file that begins with ``head``, as that shows or else its name says."""
+        if self.is_exact:
+            return self._compression
+        found, named = compression_of(head), self._compression
+        if found is None and named is not None:
+            if may_become(head, named):
+                return named
+            if not looks_like_text(head) and not container_of(head):
+                raise self.damaged(f"it does not begin as {named} does")
+        return found
+
+    def _unpacked(self, packed: Iterator[bytes], compression: str) -> Iterator[bytes]:
+        ends_early = False
+
+        def pieces() -> Iterator[bytes]:
+            nonlocal ends_early
+            ends_early = yield from streams
+
         try:
-            streams = decompressed(_read(file, READ_BYTES), compression, self.path)
+            streams = unpacked(packed, compression, self.path)
         except (ValueError, ImportError) as error:
             raise RecordingError(str(error)) from None
         try:
-            ends_early = yield from streams
+            yield from self._plain(pieces())
         except DamagedStreamError as error:
             raise self.damaged(error) from None
         self.is_cut = self.is_cut or ends_early
+
+    def _plain(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """``pieces``, unless they are an archive of files. Raises RecordingError."""
+        for piece in pieces:
+            container = None if self.is_exact else container_of(piece)
+            if container is not None:
+                raise self._packed_by(container)
+            yield piece
+            break
+        yield from pieces
+
+    def _packed_by(self, container: Container) -> RecordingError:
+        is_piped = self.path == STDIN
+        command = container.command.format("FILE" if is_piped else shlex.quote(self.path))
+        return RecordingError(
+            f"{'standard input' if is_piped else self.path} is {container.what}, which tapring "
+            f"does not read. "
+            f"Unpack it first: {command} | tapring replay -"
+        )
 
 
 class _Ahead(Source):
@@ -120,6 +193,7 @@ class _Ahead(Source):
     def __init__(self, source: Source, seen: list[bytes], unseen: Iterator[bytes]) -> None:
         self.path = source.path
         self.is_cut = source.is_cut
+        self.is_exact = source.is_exact
         self._kept = seen
         self._rest = unseen
 

@@ -312,7 +312,8 @@ def test_events_are_printed_unless_that_is_not_wanted(name, run_cli, fixture_fil
     first, second = result.stderr.decode().splitlines()
     assert "has no recorded pace" in first
     assert f"replayed 2 events of {fixture_file} as engine {name} in " in second
-    assert second.endswith("ended by end; 0 watched; 1 could not be read")
+    why = "(the first: line 2: it is not JSON (invalid character (byte 1)))"
+    assert second.endswith(f"ended by end; 0 watched; 1 could not be read {why}")
     silent = run_cli("replay", str(fixture_file), "--name", name, "--no-print", "--summary", "none")
     assert (silent.returncode, silent.stdout) == (0, b"")
 
@@ -420,7 +421,7 @@ def test_a_file_that_cannot_be_played_is_exit_3_and_one_line(name, run_cli, tmp_
     for data, said in (
         (b"", "is empty"),
         (b"\n\n", "holds no events"),
-        (b"no\nno\n", "none of 2 events could be read as ndjson"),
+        (b"no\nno\n", "none of 2 events could be read as ndjson (line 1: it is not JSON"),
     ):
         path.write_bytes(data)
         assert said in refusal(3, *options)
@@ -441,7 +442,7 @@ WRONG = [
     (["x", "--speed", "2", "--fast"], "--speed and --fast contradict each other"),
     (["-", "--loop"], "--loop needs a file"),
     (["-", "x"], "cannot be combined with other files"),
-    (["-", "--format", "npy"], "formats for standard input (-) are ndjson, raw, msgpack"),
+    (["-", "--format", "npy"], "formats for standard input (-) are ndjson, json, raw, msgpack"),
     (["x", "--name", "No Name"], "Invalid engine name 'No Name'; did you mean 'no-name'?"),
     (["x", "--stage", "No Stage"], "such as 'decoded' or 'raw-2'"),
     (["x", "--stage", "raw,"], "invalid stage name ''"),

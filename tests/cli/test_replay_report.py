@@ -9,12 +9,12 @@ from tapring.cli.replay_report import Summary, can_show_progress, say_what_is_mi
 
 FACTS = Summary(
     *("a.log", ["a.log"], "shop", "0a0b0c0d", "raw", ["raw"]),
-    *(1, 1, 0, 0, True, 1, 1_234, "end"),
+    *(1, 1, 0, None, 0, True, 1, 1_234, "end"),
 )
 
 
 def recording(**facts):
-    counts = {"read": 2, "skipped": 0, "missed": 0}
+    counts = {"read": 2, "skipped": 0, "missed": 0, "why": ""}
     return SimpleNamespace(**{"path": "a.log", "complete": True, **counts, **facts})
 
 
@@ -26,6 +26,7 @@ def recording(**facts):
         ({"files": ["a.log", "b", "c"]}, "of a.log and 2 more as"),
         ({"loops": 1500}, "of a.log 1,500 times as"),
         ({"skipped": 3}, "1 watched; 3 could not be read"),
+        ({"skipped": 3, "first_skipped": "line 2: x"}, "not be read (the first: line 2: x)"),
         ({"missed": 4}, "1 watched; the capture had missed 4"),
         ({"ended_by": "limit"}, "ended by limit"),
     ],
@@ -52,12 +53,12 @@ def test_the_summary_adds_up_the_files() -> None:
     tap = SimpleNamespace(name="shop", lane="0a0b0c0d")
     files = [
         recording(stage="raw", stages=["raw", "decoded"], skipped=1, missed=4),
-        recording(path="b", stages=["raw", "own"], complete=False, skipped=2, missed=3),
+        recording(path="b", stages=["raw", "own"], complete=False, skipped=2, missed=3, why="x"),
     ]
     summary = Summary.of(replay, tap, files, "interrupt", 0.25)
     assert (summary.files, summary.skipped, summary.complete) == (["a.log", "b"], 3, False)
     assert (summary.stage, summary.stages) == ("raw", ["raw", "decoded", "own"])
-    assert summary.missed == 7
+    assert (summary.missed, summary.first_skipped) == (7, "b, x")
     assert (summary.events, summary.watched, summary.duration_ms) == (5, 3, 250)
 
 

@@ -122,5 +122,25 @@ def events_of(recording) -> list:
     return found
 
 
+def texts_of(recording) -> list[bytes]:
+    """All events, byte for byte."""
+    return [bytes(event) for _, _, batch in recording.batches() for event in batch]
+
+
 def decoded(recording) -> list:
     return [json.loads(bytes(event)) for _, _, batch in recording.batches() for event in batch]
+
+
+any_json = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=3), inner)
+    ),
+    max_leaves=6,
+)
+"""Any value that JSON can hold."""

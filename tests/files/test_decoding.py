@@ -12,7 +12,7 @@ from tapring.files.decoding import OBJECT_DECODERS, Run, Unreadable, decode_each
 
 def number(text: bytes) -> int:
     if not text.isdigit():
-        raise Unreadable
+        raise Unreadable("no number")
     return int(text)
 
 
@@ -23,10 +23,11 @@ def test_readable_events_are_one_run() -> None:
 
 def test_unreadable_events_are_counted_at_the_run_that_follows() -> None:
     items = [b"1", b"x", b" ", b"y", b"2", b"3", b"z"]
-    assert list(decode_each(items, number, skipped=1)) == [
-        Run([1], 1),
-        Run([2, 3], 2),
-        Run([], 1),
+    runs = list(decode_each(items, number, 1, "line 3: torn", "item {}".format))
+    assert runs == [
+        Run([1], 1, why="line 3: torn"),
+        Run([2, 3], 2, why="item 1: no number"),
+        Run([], 1, why="item 6: no number"),
     ]
 
 

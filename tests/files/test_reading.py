@@ -19,6 +19,7 @@ from tapring.events.kinds import Json
 from tapring.files.reading import open_recording
 from tapring.files.writing import open_sink
 from tapring.frame import Frame, Origin
+from tests.conftest import DATA
 from tests.files.recorded import (
     FORMATS,
     KINDS,
@@ -27,7 +28,7 @@ from tests.files.recorded import (
     decoded,
     events_of,
     record,
-    write,
+    texts_of,
     write_meta,
 )
 
@@ -107,8 +108,8 @@ def test_a_half_event_at_the_end_is_left_out_and_reported(tmp_path) -> None:
 
 DAMAGED = [
     ("a.ndjson.gz", gzip.compress(b"1\n2\n") + b"\x1f\x8bxxxxxxxxxx", 2),
-    ("a.ndjson.gz", b"1\n2\n", 0),
-    ("a.ndjson.zst", b"1\n2\n3\n4\n5\n", 0),
+    ("a.ndjson.gz", b"\x00\x01\x02 neither gzip nor text", 0),
+    ("a.ndjson.zst", b"\x28\xb5\x2f\xfd and no more of zstd", 0),
     ("a.msgpack", b"\x01\x02\xc1\x03", 2),
     ("a.msgpack", b"\x01\x81\x91\x01\x02", 1),
     ("a.parquet", b"PAR1 and more of it PAR1", 0),
@@ -173,13 +174,10 @@ def test_a_file_that_cannot_be_opened_raises_an_error_with_advice(tmp_path) -> N
 
 
 def test_real_events_are_read_as_they_are(openssh_lines, sysmon, tmp_path) -> None:
-    log, events = tmp_path / "openssh.log.gz", tmp_path / "sysmon.json"
-    write(log, b"\n".join(openssh_lines))
+    log, events = DATA / "openssh.log.gz", tmp_path / "sysmon.json"
     events.write_bytes(sysmon)
     assert events_of(open_recording(str(log))) == openssh_lines
-    found = [
-        bytes(event) for _, _, batch in open_recording(str(events)).batches() for event in batch
-    ]
+    found = texts_of(open_recording(str(events)))
     assert found == sysmon.splitlines()
     assert all(isinstance(msgspec.json.decode(event), dict) for event in found[:10])
 

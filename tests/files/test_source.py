@@ -40,6 +40,7 @@ def test_a_file_without_a_meta_is_read_by_its_name(tmp_path) -> None:
     ("package", "name", "extra"),
     [
         ("zstandard", "a.ndjson.zst", "zstd"),
+        ("zstandard", "zstd-without-its-suffix", "zstd"),
         ("msgpack", "a.msgpack", "msgpack"),
         ("pyarrow", "a.parquet", "parquet"),
     ],
@@ -47,7 +48,7 @@ def test_a_file_without_a_meta_is_read_by_its_name(tmp_path) -> None:
 def test_a_missing_package_is_named_with_its_extra(
     package, name, extra, tmp_path, monkeypatch
 ) -> None:
-    (tmp_path / name).write_bytes(b"x")
+    (tmp_path / name).write_bytes(b"\x28\xb5\x2f\xfd")
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(RecordingError, match=rf"pip install 'tapring\[{extra}\]'"):
         list(open_recording(str(tmp_path / name)).batches())
