@@ -6,9 +6,10 @@ import re
 import time
 
 import msgspec
+import pytest
 from hypothesis import given
 
-from tapring.events.kinds import Json, Lines
+from tapring.events.kinds import Blobs, Json, Lines
 from tapring.files.writing import Look, make_encoder
 from tapring.frame import Origin
 from tests.files.frames import frame, text_lines
@@ -112,3 +113,86 @@ def test_times_are_local_or_utc(monkeypatch) -> None:
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+def one_line(event, **look) -> str:
+    """What is shown of an event, without its time."""
+    shown = make_encoder("pretty", "json", Look(**look))(frame(Json(), [event])).decode()
+    assert shown.count("\n") == 1
+    return shown.rstrip("\n").partition(" ")[2]
+
+
+@pytest.mark.parametrize(
+    ("event", "shown"),
+    [
+        ({"ms": 5, "msg": "card declined", "level": "error"}, "error card declined ms=5"),
+        ({"level": "info", "event": "started", "msg": 5}, "info  started msg=5"),
+        ({"message": "a b", "Level": "WARNING", "event": "c"}, "WARNING a b event=c"),
+        ({"level": 50, "msg": "no"}, "error/50 no"),
+        ({"PRIORITY": "6", "MESSAGE": "up"}, "info/6 up"),
+        ({"log": {"level": "error"}, "message": "x"}, 'x log={"level":"error"}'),
+        ({"level": "odd", "msg": ""}, 'level=odd msg=""'),
+        ({"msg": "ok user=root"}, '"ok user=root"'),  # it cannot pass for a field
+        ({"msg": "two\nlines"}, "two\\nlines"),
+        ({"level": "err", "a": "x"}, "err   a=x"),
+        ({"x": 1}, "x=1"),
+    ],
+)
+def test_the_level_and_the_message_come_first(event, shown) -> None:
+    assert one_line(event) == shown
+
+
+@pytest.mark.parametrize(
+    ("level", "code"),
+    [("critical", "1;31"), ("error", "31"), ("warn", "33"), ("info", "32"), ("debug", "2")],
+)
+def test_a_level_has_its_colour(level, code) -> None:
+    assert one_line({"level": level}, colour=True).startswith(f"\x1b[{code}m{level:5}\x1b[0m")
+    show = make_encoder("pretty", "json", Look(colour=True, screenful=True))
+    first = show(frame(Json(), [{"level": level}])).decode().splitlines()[0]
+    assert f"\x1b[{code}m" in first
+
+
+def test_nothing_is_cut_in_silence_and_only_on_a_terminal() -> None:
+    event = {"msg": "m" * 1500, "a": "x" * 2000, "b": 1}
+    shown = one_line(event, cut=True)
+    assert shown.startswith("m" * 1000 + "...(500 more characters) a=xxx")
+    assert shown.endswith("x...(1,000 more characters) b=1")
+    assert one_line(event) == f"{'m' * 1500} a={'x' * 2000} b=1"
+    many = one_line({str(n): "x" * 900 for n in range(100)}, cut=True)
+    assert many.endswith("... 91 more fields")
+    lines = make_encoder("pretty", "lines", Look(cut=True))(frame(Lines(), [b"x" * 8001])).decode()
+    assert lines.endswith("xx...(1 more character)\n")
+
+
+def test_text_of_several_lines_is_shown_as_lines() -> None:
+    trace = 'Traceback:\n  File "x.py"\r\n\tboom()\nE: \x1b[31mno\n'
+    show = make_encoder("pretty", "json", Look(screenful=True))
+    text = show(frame(Json(), [{"a": {"trace": trace}, "b": ["1\n2"], "c": "end\n"}])).decode()
+    assert text.splitlines()[1:] == [
+        "{",
+        '  "a": {',
+        '    "trace":',
+        "      | Traceback:",
+        '      |   File "x.py"',
+        "      |     boom()",
+        "      | E: \\x1b[31mno",
+        "  },",
+        '  "b": [',
+        "      | 1",
+        "      | 2",
+        "  ],",
+        '  "c": "end\\n"',
+        "}",
+    ]
+    blobs = make_encoder("pretty", "bytes", Look(screenful=True))
+    assert blobs(frame(Blobs(), [b"one\n\ttwo\xff"])).decode().splitlines()[1:] == [
+        "| one",
+        "|     two\\xff",
+    ]
+
+
+def test_a_string_that_is_no_json_inside_is_shown_as_it_is() -> None:
+    show = make_encoder("pretty", "lines", Look(screenful=True))
+    shown = show(frame(Lines(), [b'{"a":"\\n\\x"}'])).decode()
+    assert shown.splitlines()[-1] in ('  "a": "\\n\\x"', '{"a":"\\n\\x"}', "}")
