@@ -11,6 +11,7 @@ from ..events.selection import Select
 from ..shm.names import split_address
 from .attach_options import Options
 from .elsewhere import Opened, stages_of, usual_stages
+from .messages import note
 from .opening import open_session
 from .silence import Waiting
 
@@ -30,7 +31,12 @@ def begin(address: str, asked: Options, *, chooses: bool) -> tuple[Opened, Optio
             if not chooses or stage == asked.stage:
                 raise
             asked = replace(asked, stage=stage)
-            return _opened(address, asked, waiting), asked
+            opened = _opened(address, asked, waiting)
+    note(
+        f"this is stage {opened.session.stage}. The first events of {opened.session.engine} may be "
+        f"missing; with --stage {stage}, --wait would have had them"
+    )
+    return opened, asked
 
 
 def open_other(address: str, asked: Options, stage: str, *, whole: bool) -> Opened:

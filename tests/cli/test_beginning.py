@@ -19,14 +19,17 @@ def asked(monkeypatch):
     return parse
 
 
-def test_a_stage_that_was_named_is_never_replaced(name, asked) -> None:
-    with tapring.Tap(name):
-        with pytest.raises(tapring.StageNotFound):
-            begin(name, asked("--stage", "audits"), chooses=False)
-        # If it was only likely, the one that there is would be; here that is decoded.
-        opened, options = begin(name, asked("--stage", "audits"), chooses=True)
+def test_the_stage_that_was_only_likely_is_replaced_by_the_one_there_is(
+    name, asked, capsys
+) -> None:
+    with tapring.Tap(name, stages={"raw": None, "decoded": None, "audit": "json"}):
+        opened, options = begin(name, asked("--stage", "decoded"), chooses=True)
         with opened.session as session:
-            assert session.stage == options.stage == "decoded"
+            assert session.stage == options.stage == "audit"
+        assert "with --stage audit, --wait would have had them" in capsys.readouterr().err
+        for stage in ("decoded", "audits"):
+            with pytest.raises(tapring.StageNotFound):
+                begin(name, asked("--stage", stage), chooses=False)
 
 
 def test_another_stage_is_read_as_asked_or_only_counted(name, asked) -> None:
