@@ -24,6 +24,7 @@ _MODULES: Final = {
     "pipe": ".pipe",
     "gc": ".gc",
     "schema": ".schema",
+    "completion": ".completion",
 }
 _EXAMPLES: Final = (
     "tapring ls                          # which engines run here",

@@ -105,12 +105,39 @@ def _listed(names: list[str]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-class Checked(click.ParamType[str]):
-    """Text that ``check`` accepts. It raises a ValueError that says what it expected."""
+Offers = Callable[[click.Context, click.Parameter, str], list[Any]]
 
-    def __init__(self, name: str, check: Callable[[str], object]) -> None:
+
+def offers(what: str) -> Offers:
+    """What the shell completes: the function of ``completing`` that is called like this."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from . import completing
+
+        found: list[Any] = getattr(completing, what)(ctx, param, incomplete)
+        return found
+
+    return complete
+
+
+class Checked(click.ParamType[str]):
+    """Text that ``check`` accepts. It raises a ValueError that says what it expected.
+
+    complete: what the shell completes.
+    """
+
+    def __init__(
+        self, name: str, check: Callable[[str], object], complete: Offers | None = None
+    ) -> None:
         self.name = name
         self._check = check
+        self._complete = complete
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[Any]:
+        """What the shell offers for the text so far."""
+        return [] if self._complete is None else self._complete(ctx, param, incomplete)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """``value``, checked."""
@@ -121,12 +148,12 @@ class Checked(click.ParamType[str]):
         return str(value)
 
 
-ADDRESS: Final = Checked("address", split_address)  # ENGINE[.LANE][:ID]
+ADDRESS: Final = Checked("address", split_address, offers("addresses"))  # ENGINE[.LANE][:ID]
 REGEX: Final = Checked("regex", compile_regex)
 EXPRESSION: Final = Checked("jmespath", Where)
 RATE: Final = Checked("rate", Rate)
 PATHS: Final = Checked("paths", parse_paths)
-STAGES: Final = Checked("stages", split_stages)
+STAGES: Final = Checked("stages", split_stages, offers("stages"))
 ONE_PATH: Final = Checked("path", Path)
 
 

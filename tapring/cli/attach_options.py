@@ -17,7 +17,7 @@ from ..files.writing import FORMATS, STDOUT, Rotation
 from ..literals import Delivery, Wake
 from ..shm.names import is_pattern, split_address
 from ..shm.requests import ALL_STAGES
-from .arguments import STAGES, Count, Duration, OneOf, SizeOrTime, split_stages
+from .arguments import STAGES, Count, Duration, OneOf, SizeOrTime, offers, split_stages
 from .command import group
 from .options import BUFFER, SAMPLE_BATCHES, SUMMARY, WAIT
 from .selecting import REDACT, SELECT, Selecting
@@ -181,6 +181,7 @@ WRITE: Final = group(
         "-o",
         "--output",
         default=STDOUT,
+        shell_complete=offers("files"),
         metavar="PATH",
         help="Write to this file, compressed if it ends in .gz or .zst. It is called PATH.part "
         "until it is complete; PATH.meta.json describes it.",

@@ -24,7 +24,7 @@ from ..files.formats import ENVELOPED, format_by_suffix
 from ..files.meta import CaptureMeta
 from ..files.writing import STDOUT, Look, Sink, check_output, open_sink
 from . import cat_report
-from .arguments import Count
+from .arguments import Count, offers
 from .attach_options import SHOW, WRITE, Writing
 from .command import Command, group
 from .inputs import FORMAT_READ, TIMES, Inputs
@@ -72,7 +72,7 @@ class Options(Selecting, Writing, Inputs):
 
 
 @click.command("cat", cls=Command, examples=_EXAMPLES, epilog=_EPILOG)
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, shell_complete=offers("files"))
 @group(
     "What to read",
     *FORMAT_READ,

@@ -8,7 +8,7 @@ import click
 
 from ..consumer.opening import close_session
 from ..errors import TapError
-from .arguments import ADDRESS
+from .arguments import ADDRESS, offers
 from .command import Command
 from .messages import fail
 
@@ -16,7 +16,14 @@ _EXAMPLES: Final = ("tapring close shop.0a1b2c3d:8    # the address that tapring
 
 
 @click.command("close", cls=Command, examples=_EXAMPLES)
-@click.argument("addresses", metavar="ADDRESS...", nargs=-1, required=True, type=ADDRESS)
+@click.argument(
+    "addresses",
+    metavar="ADDRESS...",
+    nargs=-1,
+    required=True,
+    type=ADDRESS,
+    shell_complete=offers("kept_sessions"),
+)
 def command(addresses: tuple[str, ...]) -> None:
     """End sessions that tapring open made.
 

@@ -11,7 +11,7 @@ from ..errors import TapError
 from ..shm.sweep import Removed, sweep
 from ..wire.ledger import Counters
 from ..words import size_in_words
-from .arguments import EngineName
+from .arguments import EngineName, offers
 from .command import Command
 from .messages import fail, print_json
 
@@ -23,7 +23,7 @@ _EXAMPLES: Final = (
 
 
 @click.command("gc", cls=Command, examples=_EXAMPLES)
-@click.argument("name", required=False, type=EngineName())
+@click.argument("name", required=False, type=EngineName(), shell_complete=offers("engine_names"))
 @click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def command(name: str | None, dry_run: bool, as_json: bool) -> None:

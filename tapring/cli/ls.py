@@ -14,7 +14,7 @@ import click
 from ..errors import TapError
 from ..shm.discovery import NOTHING_RUNS, not_found
 from ..shm.refusals import error_for
-from .arguments import Duration
+from .arguments import Duration, offers
 from .command import Command
 from .listed import listed
 from .looks import Looked, Looking
@@ -32,7 +32,7 @@ _EXAMPLES: Final = (
 
 
 @click.command("ls", cls=Command, examples=_EXAMPLES)
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=offers("engine_names"))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @click.option(
     "--watch",

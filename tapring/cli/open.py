@@ -9,7 +9,7 @@ import click
 
 from ..consumer.opening import capture
 from ..errors import TapError
-from .arguments import ADDRESS, Duration
+from .arguments import ADDRESS, Duration, offers
 from .command import Command
 from .messages import fail, note
 from .options import BUFFER, SAMPLE_BATCHES, WAIT
@@ -26,7 +26,13 @@ _EXAMPLES: Final = (
 
 @click.command("open", cls=Command, examples=_EXAMPLES)
 @click.argument("address", type=ADDRESS)
-@click.option("--stage", default="decoded", show_default=True, help="The stage to capture.")
+@click.option(
+    "--stage",
+    default="decoded",
+    show_default=True,
+    shell_complete=offers("stages"),
+    help="The stage to capture.",
+)
 @click.option(
     "--duration",
     type=Duration(),

@@ -30,7 +30,7 @@ from ..files.sets import named_files
 from ..files.terminal import for_terminal
 from ..files.writing import Output, make_encoder
 from ..frame import Frame, Origin
-from .arguments import Count, EngineName, OneOf
+from .arguments import Count, EngineName, OneOf, offers
 from .command import Command
 from .messages import fail, note, say
 from .options import SUMMARY
@@ -79,7 +79,7 @@ _EPILOG: Final = (
 
 
 @click.command("replay", cls=Command, examples=_EXAMPLES, epilog=_EPILOG)
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, shell_complete=offers("files"))
 @click.option(
     "--name",
     type=EngineName(),
