@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 import msgspec
 from msgspec import UNSET
 
-from ..delivery.recorded_report import Losses, RecordedReport
+from ..delivery.recorded_report import Losses, RecordedReport, RecordedSummary
 from ..words import counted
 from .messages import note, print_json
 from .silence import where_typos
 from .summary import STEPS, failed_where, raised, typos, withheld
 
-_KEY: Final = "tapring_cat"
+
+class CatLine(msgspec.Struct, frozen=True):
+    """The summary as a line of JSON.
+
+    tapring_cat: the summary of what was read, kept and lost.
+    """
+
+    tapring_cat: RecordedSummary
 
 
 def show(report: RecordedReport, style: str) -> None:
     """Print the summary on standard error, as ``text`` or ``json``; ``none`` prints nothing."""
     if style == "json":
-        print_json({_KEY: report.facts()}, err=True)
+        print_json(CatLine(report.facts()), err=True)
     elif style == "text":
         for line in lines(report):
             note(line)

@@ -15,11 +15,13 @@ import click
 import msgspec
 from msgspec import UnsetType, inspect
 
+from ..delivery.recorded_report import RecordedSummary
 from ..delivery.report import Summary
 from ..files.envelope import Enveloped
 from ..files.meta import Meta
 from ..shm.discovery import EngineInfo
 from .arguments import OneOf
+from .cat_report import CatLine
 from .command import Command
 from .gc import RemovedSegment
 from .listed import ListedLane, RefusedLane
@@ -51,9 +53,12 @@ class Shape(NamedTuple):
 
 SHAPES: Final = {
     "summary": Shape("The line that tapring attach --summary json prints", (SummaryLine,)),
-    "meta": Shape("FILE.meta.json, beside each file of a capture", (Meta,), also=(Summary,)),
+    "meta": Shape(
+        "FILE.meta.json, beside each file of a capture", (Meta,), also=(Summary, RecordedSummary)
+    ),
     "ls": Shape("What tapring ls --json prints", (ListedLane, RefusedLane), array=True),
     "envelope": Shape("A record of the envelope (tapring attach --envelope)", (Enveloped,)),
+    "cat": Shape("The line that tapring cat --summary json prints", (CatLine,)),
     "replay": Shape("The line that tapring replay --summary json prints", (ReplayLine,)),
     "gc": Shape("What tapring gc --json prints", (RemovedSegment,), array=True),
 }
@@ -70,6 +75,7 @@ def command(name: str) -> None:
       meta      the FILE.meta.json beside each file
       ls        the JSON of tapring ls
       envelope  a record of tapring attach --envelope
+      cat       the summary of tapring cat --summary json
       replay    the summary of tapring replay --summary json
       gc        the JSON of tapring gc
 
@@ -86,11 +92,12 @@ def schema(name: str) -> Schema:
     )
     for each in _structs(*shape.types, *shape.also):
         _describe(parts[each.__name__], each)
-    if Summary in shape.also:
-        # files/, which has the meta's type, does not know that of the summary.
-        parts["Meta"]["properties"]["summary"] |= {"$ref": "#/$defs/Summary"}
-        del parts["Meta"]["properties"]["summary"]["type"]
     refs = list(roots[: len(shape.types)])
+    if shape.also:
+        # files/, which has the meta's type, does not know the types of the summary.
+        summary = parts["Meta"]["properties"]["summary"]
+        del summary["type"]
+        summary["anyOf"] = list(roots[len(shape.types) :])
     one = refs[0] if len(refs) == 1 else {"anyOf": refs}
     top = {"type": "array", "items": one} if shape.array else one
     return {"$schema": DIALECT, "title": shape.title, **top, "$defs": parts}

@@ -25,13 +25,17 @@ from .report import filtered_by, unmatched_in
 
 
 class Losses(msgspec.Struct):
-    """What the captures lost that wrote the files, by their .meta.json files. Counts are events.
+    """What the captures lost that wrote the files, by their .meta.json files.
 
-    offered: events that the engine offered. dropped: did not fit because the ring was full.
-    oversize: larger than the whole ring. errors: could not be serialized. sampled_out, shed: in
-    batches that the engine skipped, because it was asked to or to stay within its budget.
-    filtered: did not match the selection of the capture. redaction_dropped, decode_errors: left
-    out, because they could not be decoded.
+    offered: events that the engine offered.
+    dropped: events that did not fit because the ring was full.
+    oversize: events larger than the whole ring.
+    errors: events that could not be serialized.
+    sampled_out: events in batches that the engine was asked to skip.
+    shed: events in batches that the engine skipped to stay within its budget.
+    filtered: events that did not match the selection of the capture.
+    redaction_dropped: events that could not be decoded, and so not be redacted.
+    decode_errors: events that could not be decoded for the selection.
     lanes_refused: processes that were not read, or not wholly.
     """
 
@@ -57,8 +61,9 @@ class RecordedSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     inputs: the files that were read.
     read: events that they held, as far as they were read.
-    unreadable: what could not be read as an event. first_unreadable: where the first of these
-        stands and why it could not be read; null if there is none.
+    unreadable: lines or pieces that could not be read as an event.
+    first_unreadable: where the first of these stands and why it could not be read; null if there
+    is none.
     missed: events that the captures lost, as far as the files have gaps.
     captures: what the captures lost, as their .meta.json files say; absent without such files.
     incomplete: the files whose end is missing, as after a killed capture.

@@ -154,6 +154,15 @@ def test_what_gc_removes_matches(name, dead_lane) -> None:
     assert len(removed) == 2
 
 
+def test_the_summary_and_the_meta_of_cat_match(tmp_path) -> None:
+    path, out = tmp_path / "a.ndjson", tmp_path / "b.ndjson"
+    path.write_text('{"n":1}\nno json\n{"n":2}\n')
+    asked = ("--where", "n > `1`", "--fields", "n,no", "--redact", "m")
+    _, errors = run("cat", path, *asked, "-o", out, "--summary", "json")
+    check("cat", line_of(errors, "tapring_cat"))
+    check("meta", json.loads((tmp_path / "b.ndjson.meta.json").read_text()))
+
+
 def test_the_summary_of_a_replay_matches(name, tmp_path) -> None:
     path = tmp_path / "a.ndjson"
     path.write_text('{"n":1}\n{"n":2}\n')

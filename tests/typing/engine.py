@@ -32,6 +32,7 @@ def offers_every_kind_of_batch(lines: deque[bytes], users: dict[str, int]) -> No
         watched.offer("decoded", users.keys())
         watched.offer("track", np.zeros(64, POINT))
         watched.offer("track", np.zeros(64, POINT)[0])
+    tap.emit("decoded", {"user": 7})
     assert_type(tap.cost.share, float)
     assert_type(tap.reason, str | None)
 
