@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+import codecs
+import re
+from typing import Any, Final
 
+import msgspec
+
+_JSON_ESCAPES: Final = "tapring.json"  # for the encoder, as "backslashreplace" is
 _UNITS: Final = ("KiB", "MiB", "GiB", "TiB")
 # Spaces of other widths than " ", which text in many languages has: no-break, thin, ideographic.
 _SPACES: Final = frozenset(
@@ -91,11 +96,49 @@ def visible_block(block: bytes, *, json: bool = False) -> bytes:
     return "\n".join(map(show, text.split("\n"))).encode()
 
 
+def fitting(text: str, charset: str, *, json: bool = False) -> str:
+    """``text`` with an escape for each character that ``charset`` does not have."""
+    return text.encode(charset, _JSON_ESCAPES if json else "backslashreplace").decode(charset)
+
+
+def is_utf8(charset: str) -> bool:
+    """Return whether ``charset`` is a name of UTF-8."""
+    return re.sub("[^a-z0-9]", "", charset.lower()) == "utf8"
+
+
+def as_json(value: object) -> bytes:
+    """``value`` as JSON. Bytes of a file name that are not UTF-8 become text such as ``\\xff``."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_without_surrogates(msgspec.to_builtins(value)))
+
+
 def is_visible(char: str) -> bool:
     """Return whether a terminal shows this character, and does nothing else."""
     return char.isprintable() or char in _SPACES
 
 
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        except UnicodeEncodeError:  # half of a pair: it stands for no byte
+            return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(of) for key, of in value.items()}
+    return [*map(_without_surrogates, value)] if isinstance(value, list | tuple) else value
+
+
 def _json_escape(char: str) -> str:
     units = char.encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
+def _escape_for_json(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(map(_json_escape, error.object[error.start : error.end])), error.end
+
+
+codecs.register_error(_JSON_ESCAPES, _escape_for_json)

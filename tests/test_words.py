@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 
 from tapring.words import (
     age_in_words,
+    as_json,
     countdown,
     counted,
     duration_in_words,
+    fitting,
+    is_utf8,
     is_visible,
     rate_in_words,
     size_in_words,
@@ -101,3 +104,31 @@ def test_a_block_keeps_its_lines(block) -> None:
     assert shown.count(b"\n") == block.count(b"\n")
     assert all(is_visible(char) or char == "\n" for char in shown.decode())
     assert visible_block(b"\xff\x1b\n", json=True) == b"\\xff\\u001b\n"
+
+
+@pytest.mark.parametrize(
+    ("charset", "shown"),
+    [("utf-8", "caf\xe9 \u2603 \U0001f600"), ("latin-1", "caf\xe9 \\u2603 \\U0001f600"),
+     ("ascii", "caf\\xe9 \\u2603 \\U0001f600")],
+)  # fmt: skip
+def test_what_a_charset_does_not_have_is_escaped(charset, shown) -> None:
+    assert fitting("caf\xe9 \u2603 \U0001f600", charset) == shown
+
+
+@given(st.text(), st.sampled_from(["ascii", "latin-1", "cp1252", "koi8-r"]))
+def test_text_that_fits_can_be_encoded_and_json_means_the_same(text, charset) -> None:
+    fitting(text, charset).encode(charset)
+    encoded = fitting(json.dumps(text, ensure_ascii=False), charset, json=True)
+    assert json.loads(encoded.encode(charset).decode(charset)) == text
+
+
+def test_utf_8_has_several_names() -> None:
+    assert all(map(is_utf8, ("utf-8", "UTF-8", "utf8", "utf_8")))
+    assert not any(map(is_utf8, ("ascii", "utf-16", "cp65001x", "ANSI_X3.4-1968")))
+
+
+def test_json_of_a_name_that_is_not_utf_8_says_so_in_ascii() -> None:
+    names = ["ok\xe9", "a\udcff", "half\ud800", {"k\udcff": ("\udcc5\udcbe", 7, None)}]
+    said = ["ok\xe9", "a\\xff", "half\\ud800", {"k\\xff": ["\u017e", 7, None]}]
+    assert json.loads(as_json(names)) == said
+    assert as_json(names[0]) == '"ok\xe9"'.encode()

@@ -105,6 +105,17 @@ def _listed(names: list[str]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
+def as_utf8(text: str) -> str:
+    """Return an argument as the UTF-8 that it is, if the locale's charset could not decode it.
+
+    Events are UTF-8 whatever the locale; file names are not, and must stay as they are.
+    """
+    try:
+        return text.encode("utf-8", "surrogateescape").decode()
+    except UnicodeError:
+        return text
+
+
 Offers = Callable[[click.Context, click.Parameter, str], list[Any]]
 
 
@@ -141,6 +152,7 @@ class Checked(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """``value``, checked."""
+        value = as_utf8(value)
         try:
             self._check(value)
         except ValueError as error:

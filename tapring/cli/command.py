@@ -16,7 +16,7 @@ import click
 from ..errors import TapError, suggest
 from .empty import refuse_empty
 from .messages import note, say
-from .streams import forgive_stderr, open_closed_streams, silence_stdout
+from .streams import escape_on_stdout, forgive_stderr, open_closed_streams, silence_stdout
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 INTERRUPTED: Final = 130
@@ -60,6 +60,7 @@ class _Speaking(click.Command):
         """As click runs it, but for what it says of an error, and for unusable streams."""
         open_closed_streams()
         forgive_stderr()
+        escape_on_stdout()
         run: Callable[[], Any] = partial(super().main, args, standalone_mode=False, **extra)
         if not standalone_mode:
             return run()

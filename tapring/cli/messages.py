@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from ..errors import TapError
-from ..words import visible, visible_json
+from ..words import as_json, fitting, is_utf8, visible, visible_json
 
 
 def say(error: object) -> None:
@@ -18,7 +18,7 @@ def say(error: object) -> None:
         error = f"{error.filename or 'output'}: {error.strerror}"
     elif isinstance(error, MemoryError):
         error = "this process is out of memory; raise its limit (ulimit -v) or use less --buffer"
-    click.echo(visible(f"tapring: error: {error}"), err=True)
+    _print(visible(f"tapring: error: {error}"), err=True)
 
 
 def fail(error: object) -> NoReturn:
@@ -29,11 +29,23 @@ def fail(error: object) -> NoReturn:
 
 def print_json(value: object, *, err: bool = False, indent: int = 0) -> None:
     """Print ``value`` as JSON, on one line or indented, so that a terminal can show it, too."""
-    encoded = msgspec.json.encode(value)
+    encoded = as_json(value)
     text = msgspec.json.format(encoded, indent=indent) if indent else encoded
-    click.echo("\n".join(map(visible_json, text.decode().split("\n"))), err=err)
+    shown = "\n".join(map(visible_json, text.decode().split("\n")))
+    # JSON is UTF-8 for programs; what holds nothing but ASCII is JSON in any charset.
+    if not is_utf8((sys.stderr if err else sys.stdout).encoding):
+        shown = fitting(shown, "ascii", json=True)
+    click.echo(shown, err=err)
 
 
 def note(text: str) -> None:
     """Print a remark, which is no error, on standard error."""
-    click.echo(visible(f"tapring: {text}"), err=True)
+    _print(visible(f"tapring: {text}"), err=True)
+
+
+def _print(text: str, *, err: bool) -> None:
+    """Print text; what the stream's charset does not have is escaped.
+
+    click takes ASCII for a mistake in the configuration, and would write UTF-8.
+    """
+    click.echo(fitting(text, (sys.stderr if err else sys.stdout).encoding), err=err)

@@ -254,7 +254,8 @@ class _Printer:
     def _format_of(self, kind: Kind) -> Encoder:
         name = default_format(kind.name, terminal=False)
         encode = make_encoder(name, kind.name)
-        return for_terminal(name, encode) if self._output.is_terminal else encode
+        output = self._output
+        return for_terminal(name, encode, output.charset) if output.is_terminal else encode
 
 
 def _print_nothing(_stage: str, _events: Any) -> None:

@@ -46,6 +46,12 @@ def forgive_stderr() -> None:
         )
 
 
+def escape_on_stdout() -> None:
+    """From now on, what standard output's charset does not have is escaped, and raises nothing."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def was_closed(fd: int) -> bool:
     """Whether the standard stream with this descriptor was closed when the command began."""
     return fd in _were_closed

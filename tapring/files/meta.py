@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 from ..errors import RecordingError
 from ..events.decoding import NOT_DECODED
 from ..literals import StageKind
+from ..words import as_json
 from .part import META
 
 VERSION: Final = 1
@@ -210,12 +211,12 @@ def read_meta(path: str) -> Meta | None:
 
 def encode_meta(meta: Meta) -> bytes:
     """``meta`` as JSON on one line."""
-    return msgspec.json.encode(_facts(meta))
+    return as_json(_facts(meta))
 
 
 def _one_key_a_line(meta: Meta) -> bytes:
     """JSON with one key on each line, for grep. Indented, the pace would fill thousands."""
-    lines = [msgspec.json.encode({key: value})[1:-1] for key, value in _facts(meta).items()]
+    lines = [as_json({key: value})[1:-1] for key, value in _facts(meta).items()]
     return b"{\n" + b",\n".join(lines) + b"\n}\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import locale
 import os
 import select
 import sys
@@ -34,6 +35,11 @@ class Output:
     def is_terminal(self) -> bool:
         """Whether it is a terminal."""
         return os.isatty(self._fd)
+
+    @property
+    def charset(self) -> str:
+        """In which charset a terminal takes text."""
+        return sys.stdout.encoding if self.path == STDOUT else locale.getpreferredencoding(False)
 
     def write(self, data: bytes) -> None:
         """Write all of ``data``. Raises OSError; BrokenPipeError once the reader has gone."""

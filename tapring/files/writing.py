@@ -134,7 +134,7 @@ def open_sink(
             except ValueError:
                 output.close()
                 raise
-            encode = for_terminal(name, encode)
+            encode = for_terminal(name, encode, output.charset)
         return StreamSink(output, name, encode, compression)
     name = format_of(path, format_, kind, terminal=False, envelope=envelope)
     contents = Meta(

@@ -3,7 +3,17 @@
 import click
 import pytest
 
-from tapring.cli.arguments import ADDRESS, STAGES, Count, Duration, EngineName, Size, SizeOrTime
+from tapring.cli.arguments import (
+    ADDRESS,
+    STAGES,
+    Checked,
+    Count,
+    Duration,
+    EngineName,
+    Size,
+    SizeOrTime,
+    as_utf8,
+)
 from tapring.files.rotation import Rotation
 
 
@@ -73,3 +83,16 @@ def test_a_wrong_value_is_told_what_would_be_right(type_, text, said) -> None:
     with pytest.raises(click.BadParameter) as error:
         converted(type_, text)
     assert said in error.value.message
+
+
+@pytest.mark.parametrize(
+    ("argument", "text"),
+    [
+        ("caf\xe9", "caf\xe9"),
+        ("\udcc5\udcbe", "\u017e"),
+        ("\udcff", "\udcff"),
+    ],
+)
+def test_an_argument_that_the_locale_could_not_decode_is_utf_8(argument, text) -> None:
+    assert as_utf8(argument) == text
+    assert converted(Checked("text", str), argument) == text

@@ -1,7 +1,9 @@
 """How the commands speak: errors on one line, and numbers in words."""
 
 import errno
+import io
 import json
+import sys
 
 import pytest
 
@@ -47,3 +49,17 @@ def test_printed_json_can_command_no_terminal_and_means_the_same(capsys, indent)
     shown = capsys.readouterr().out
     assert json.loads(shown) == value
     assert all(each.isprintable() or each == "\n" for each in shown)
+
+
+@pytest.mark.parametrize("charset", ["ascii", "latin-1", "utf-8"])
+def test_messages_fit_the_charset_and_json_is_utf_8_or_ascii(monkeypatch, charset) -> None:
+    streams = {name: io.TextIOWrapper(io.BytesIO(), charset) for name in ("stdout", "stderr")}
+    for name, stream in streams.items():
+        monkeypatch.setattr(sys, name, stream)
+    note("caf\xe9 \u2603")
+    say("caf\xe9 \u2603")
+    print_json({"caf\xe9": "\u2603 \udcff"})
+    written = {name: stream.buffer.getvalue() for name, stream in streams.items()}
+    said = "caf\xe9 \u2603".encode(charset, "backslashreplace")
+    assert written["stderr"] == b"tapring: %b\ntapring: error: %b\n" % (said, said)
+    assert json.loads(written["stdout"].decode()) == {"caf\xe9": "\u2603 \\xff"}

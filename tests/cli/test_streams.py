@@ -88,3 +88,17 @@ def test_messages_that_cannot_be_written_change_nothing_else() -> None:
     gone = run(FORGIVE, stdout=-1, stderr=theirs)
     os.close(theirs)
     assert (gone.returncode, gone.stdout) == (0, b"False\n")
+
+
+@pytest.mark.parametrize("charset", ["ascii", "latin-1:strict", "utf-8"])
+def test_what_standard_output_cannot_take_is_escaped(charset) -> None:
+    code = """
+from tapring.cli.streams import escape_on_stdout
+escape_on_stdout()
+print("caf\\u00e9 \\u2603 \\udcff")
+"""
+    env = {**os.environ, "PYTHONIOENCODING": charset}
+    result = run(code, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    charset = charset.partition(":")[0]
+    said = "caf\xe9 \u2603 \udcff\n".encode(charset, "backslashreplace")
+    assert (result.stdout, result.stderr, result.returncode) == (said, b"", 0)

@@ -118,3 +118,19 @@ def test_an_origin_that_a_file_made_up_is_escaped_too() -> None:
     show = make_encoder("pretty", "json", Look(origin=frozenset({"engine", "lane", "stage"})))
     shown = show(msgspec.structs.replace(frame(Json(), [1]), origin=origin)).decode()
     assert "\\x1b[2J.not hex \\u202e 1" in shown
+
+
+@pytest.mark.parametrize("charset", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("name", ["pretty", "raw", "ndjson"])
+def test_what_the_terminals_charset_lacks_is_escaped(name, charset, monkeypatch) -> None:
+    monkeypatch.setattr("tapring.files.output.locale.getpreferredencoding", lambda _: charset)
+    event = {"msg": "caf\xe9 \u6f22 \U0001f600"}
+    with terminal() as (ours, path):
+        sink = open_sink(path, name, kind="json")
+        sink.write(frame(Json(), [event]))
+        sink.close()
+        shown = os.read(ours, 65536).decode(charset)
+    if name == "ndjson":
+        assert msgspec.json.decode(shown) == event
+    else:
+        assert event["msg"].encode(charset, "backslashreplace").decode(charset) in shown
