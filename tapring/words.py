@@ -21,6 +21,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
+def were(count: int) -> str:
+    """``was`` for one, ``were`` for any other number."""
+    return "was" if count == 1 else "were"
+
+
 def size_in_words(size: float) -> str:
     """A size in bytes: ``1 byte``, ``96 bytes``, ``64 KiB``, ``1.2 MiB``."""
     if round(size) < 1024:
@@ -35,7 +40,8 @@ def size_in_words(size: float) -> str:
 def duration_in_words(seconds: float) -> str:
     """A length of time, to two units: ``1.5 s``, ``10 min``, ``1 h 30 min``, ``24 h``."""
     if seconds < 59.95:
-        return f"{max(0.0, seconds):.3g} s"
+        digits = 1 if seconds >= 10 else 2
+        return f"{max(0.0, seconds):.{digits}f}".rstrip("0").rstrip(".") + " s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"

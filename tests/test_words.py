@@ -22,6 +22,7 @@ from tapring.words import (
     visible,
     visible_block,
     visible_json,
+    were,
 )
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))  # also halves of surrogate pairs
@@ -48,9 +49,10 @@ def test_sizes(size, words) -> None:
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        (-1, "0 s"), (0, "0 s"), (0.25, "0.25 s"), (30, "30 s"), (59.6, "59.6 s"), (59.96, "1 min"),
-        (60, "1 min"), (90, "1 min 30 s"), (599.7, "10 min"), (3599.6, "1 h"), (3900, "1 h 5 min"),
-        (5400, "1 h 30 min"), (86_400, "24 h"), (86_400 * 365, "365 days"),
+        (-1, "0 s"), (0, "0 s"), (1e-5, "0 s"), (0.25, "0.25 s"), (9.5, "9.5 s"), (12.34, "12.3 s"),
+        (30, "30 s"), (59.6, "59.6 s"), (59.96, "1 min"), (60, "1 min"), (90, "1 min 30 s"),
+        (599.7, "10 min"), (3599.6, "1 h"), (3900, "1 h 5 min"), (5400, "1 h 30 min"),
+        (86_400, "24 h"), (86_400 * 365, "365 days"),
     ],
 )  # fmt: skip
 def test_durations(seconds, words) -> None:
@@ -58,6 +60,7 @@ def test_durations(seconds, words) -> None:
 
 
 def test_numbers_in_words() -> None:
+    assert [were(n) for n in (0, 1, 2)] == ["were", "was", "were"]
     assert [counted(n, "event") for n in (0, 1, 2000)] == ["0 events", "1 event", "2,000 events"]
     assert [rate_in_words(n) for n in (0, 0.25, 9.94, 9.96, 12_400.4)] == [
         "0/s", "0.2/s", "9.9/s", "10/s", "12,400/s",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -89,6 +90,26 @@ class Count(click.ParamType[int]):
                 ctx,
             )
         return int(value)
+
+
+class Speed(click.ParamType[float]):
+    """A factor: ``10`` and ``10x`` are ten times as fast, ``0.5`` is half as fast."""
+
+    name = "n"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The factor."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)x?", value.strip().lower(), re.ASCII)
+        if not match or not 0 < float(match[1]) < math.inf:
+            self.fail(
+                f"Invalid speed {value!r}. Use a number above 0: 10 is ten times as fast as "
+                f"captured. For as fast as possible, use --fast.",
+                param,
+                ctx,
+            )
+        return float(match[1])
 
 
 class OneOf(click.Choice[str]):

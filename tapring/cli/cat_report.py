@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET
 
 from ..delivery.recorded_report import Losses, RecordedReport, RecordedSummary
-from ..words import counted
+from ..words import counted, duration_in_words
 from .messages import note, print_json
 from .silence import where_typos
 from .summary import STEPS, failed_where, raised, typos, withheld
@@ -40,7 +40,7 @@ def lines(report: RecordedReport) -> Iterator[str]:
     out_of = f" out of {facts.read:,}" if facts.read != facts.written and not facts.unused else ""
     yield (
         f"{counted(facts.written, 'event')}{out_of} of {of} "
-        f"in {report.seconds:.1f} s, ended by {facts.ended_by}"
+        f"in {duration_in_words(round(report.seconds, 1))}, ended by {facts.ended_by}"
     )
     if facts.unreadable:
         first = f" (the first: {facts.first_unreadable})" if facts.first_unreadable else ""

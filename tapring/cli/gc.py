@@ -10,7 +10,7 @@ import msgspec
 from ..errors import TapError
 from ..shm.sweep import Removed, sweep
 from ..wire.ledger import Counters
-from ..words import size_in_words
+from ..words import counted, size_in_words
 from .arguments import EngineName, offers
 from .command import Command
 from .messages import fail, print_json
@@ -87,6 +87,6 @@ def _line(removed: Removed, did: str) -> str:
     if account is None:
         return line
     return (
-        f"{line}; of {account.offered:,} events {account.delivered:,} were delivered, "
-        f"{account.unread:,} were unread, {account.offered - account.captured:,} were lost"
+        f"{line}; of {counted(account.offered, 'event')}, {account.delivered:,} delivered, "
+        f"{account.unread:,} unread, {account.offered - account.captured:,} lost"
     )

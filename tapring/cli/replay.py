@@ -6,7 +6,6 @@ and ``files`` reads.
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 import warnings
@@ -30,7 +29,7 @@ from ..files.sets import named_files
 from ..files.terminal import for_terminal
 from ..files.writing import Output, make_encoder
 from ..frame import Frame, Origin
-from .arguments import Count, EngineName, OneOf, offers
+from .arguments import Count, EngineName, OneOf, Speed, offers
 from .command import Command
 from .messages import fail, note, say
 from .options import SUMMARY
@@ -102,7 +101,7 @@ _EPILOG: Final = (
     "FILE.meta.json tells.",
 )
 @click.option(
-    "--speed", type=float, default=None, help="10 plays ten times as fast as it was captured."
+    "--speed", type=Speed(), default=None, help="10 plays ten times as fast as it was captured."
 )
 @click.option("--fast", is_flag=True, help="Play as fast as the slowest consumer reads.")
 @click.option("--loop", is_flag=True, help="Start over at the end, until interrupted.")
@@ -159,14 +158,7 @@ def command(**given: Any) -> None:
 
 def _refuse_contradictions(options: Options) -> None:
     """Refuse arguments that are wrong whatever the files hold."""
-    speed = options.speed
-    if speed is not None and not 0 < speed < math.inf:
-        raise click.BadParameter(
-            f"Invalid speed {speed:g}. Use a number above 0: 10 is ten times as fast as captured. "
-            f"For as fast as possible, use --fast.",
-            param_hint="--speed",
-        )
-    if speed is not None and options.fast:
+    if options.speed is not None and options.fast:
         raise click.UsageError("--speed and --fast contradict each other. Use one of them.")
     if STDIN in options.files:
         _refuse_for_stdin(options)

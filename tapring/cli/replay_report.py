@@ -13,7 +13,7 @@ import msgspec
 from ..adapters.replay import Replay
 from ..engine.tap import Tap
 from ..files.reading import Recording, first_skipped
-from ..words import counted
+from ..words import counted, duration_in_words
 from .messages import note, print_json
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ class Summary(msgspec.Struct):
         missed = f"; the capture had missed {self.missed:,}" if self.missed else ""
         return (
             f"replayed {counted(self.events, 'event')} of {self.file}{more}{loops} as engine "
-            f"{self.engine} in {self.duration_ms / 1000:.1f} s, ended by {self.ended_by}; "
+            f"{self.engine} in {duration_in_words(round(self.duration_ms / 1000, 1))}, "
+            f"ended by {self.ended_by}; "
             f"{self.watched:,} watched{skipped}{missed}"
         )
 

@@ -18,7 +18,7 @@ from ..errors import suggest
 from ..events.steps import Failure
 from ..events.where import Where
 from ..shm.refusals import LaneRefused, alike, in_words
-from ..words import counted, size_in_words
+from ..words import counted, duration_in_words, size_in_words, were
 from .lane_news import ENDS, each_lane_once
 from .messages import note, print_json
 from .silence import elsewhere_in_words, where_typos, why_silent
@@ -54,9 +54,10 @@ def show(report: Report, style: str) -> None:
 
 def _lines(report: Report) -> Iterator[str]:
     session, sink, stats = report.session, report.sink, report.session.stats
+    took = duration_in_words(round(report.seconds, 1))
     yield (
         f"{counted(sink.events, 'event')} of {session.engine}/{session.stage} "
-        f"in {report.seconds:.1f} s, ended by {session.ended_by}; {_losses(stats)}"
+        f"in {took}, ended by {session.ended_by}; {_losses(stats)}"
     )
     yield from lanes_refused(stats.lanes_refused)
     if len(each_lane_once(stats.lanes_joined)) > 1:  # of one lane, the first line has said it
@@ -153,8 +154,7 @@ def _losses(stats: Stats) -> str:
         lanes = len(read - {each.lane for each in stats.lanes_refused if not each.stage})
         of = f" in the {lanes} lanes that were read" if lanes > 1 else " in the lane that was read"
         wholly = "wholly " if any(each.stage for each in stats.lanes_refused) else ""
-        were = "was" if refused == 1 else "were"
-        besides = f"; {counted(refused, 'lane')} {were} not {wholly}read"
+        besides = f"; {counted(refused, 'lane')} {were(refused)} not {wholly}read"
     if incomplete:
         of = of or " since the lanes joined"
         besides += f"; {counted(incomplete, 'lane')} joined late"
@@ -167,15 +167,18 @@ def _losses_in_lanes(stats: Stats, of: str) -> str:
         (stats.oversize, "larger than the ring"),
         (stats.errors, "not serializable"),
     ]
-    were = "was" if stats.unread == 1 else "were"
-    unread = f"; {stats.unread:,} more {were} left unread in the ring" if stats.unread else ""
+    unread = (
+        f"; {stats.unread:,} more {were(stats.unread)} left unread in the ring"
+        if stats.unread
+        else ""
+    )
     lost = sum(count for count, _ in parts)
     if not lost:
         return "nothing was lost" + of + unread
     reasons = ", ".join(f"{count:,} {reason}" for count, reason in parts if count)
     places = f" in {counted(stats.gaps, 'place')}" if stats.gaps else ""
     return (
-        f"{lost:,} of {stats.offered:,} ({100 * lost / stats.offered:.1f} %) were lost"
+        f"{lost:,} of {stats.offered:,} ({100 * lost / stats.offered:.1f} %) {were(lost)} lost"
         f"{places}{of}: {reasons}{unread}"
     )
 
@@ -188,14 +191,14 @@ def _skipped(report: Report, stats: Stats) -> Iterator[str]:
     yield from failed_where(report.select.where)
     if stats.sampled_out:
         yield (
-            f"{counted(stats.sampled_out, 'event')} were skipped by the engine: "
-            f"--sample-batches asked for one batch in {report.session.sample}"
+            f"{counted(stats.sampled_out, 'event')} {were(stats.sampled_out)} skipped by the "
+            f"engine: --sample-batches asked for one batch in {report.session.sample}"
         )
     if stats.shed:
         yield (
-            f"{counted(stats.shed, 'event')} were skipped by the engine to stay within its budget "
-            f"({100 * (report.session.budget or 0):g} % of its time); at the end it offered "
-            f"{stats.served:.0%} of the batches. Try --sample-batches or a cheaper stage"
+            f"{counted(stats.shed, 'event')} {were(stats.shed)} skipped by the engine to stay "
+            f"within its budget ({100 * (report.session.budget or 0):g} % of its time); at the end "
+            f"it offered {stats.served:.0%} of the batches. Try --sample-batches or a cheaper stage"
         )
     yield from withheld(stats.redaction_dropped, stats.decode_errors)
     yield from raised(report.session.away.failures)
@@ -214,14 +217,14 @@ def withheld(undecoded_redaction: int, undecoded: int) -> Iterator[str]:
     """The events that were left out because they could not be decoded."""
     if undecoded_redaction:
         yield (
-            f"{counted(undecoded_redaction, 'event')} were withheld: "
+            f"{counted(undecoded_redaction, 'event')} {were(undecoded_redaction)} withheld: "
             f"they could not be redacted, as --redact finds no fields in what is not valid JSON. "
             f"--redact-pass-text lets such lines through"
         )
     if undecoded:
         yield (
-            f"{counted(undecoded, 'event')} were left out: they are not valid JSON, or could not "
-            f"be looked into"
+            f"{counted(undecoded, 'event')} {were(undecoded)} left out: not valid JSON, or "
+            f"impossible to look into"
         )
 
 

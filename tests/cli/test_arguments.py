@@ -12,6 +12,7 @@ from tapring.cli.arguments import (
     EngineName,
     Size,
     SizeOrTime,
+    Speed,
     as_utf8,
 )
 from tapring.files.rotation import Rotation
@@ -64,6 +65,11 @@ def test_a_size_or_a_time(text, rotation) -> None:
         (Duration(), "-1s", "Invalid duration '-1s'. Try 30s, 1m30s, 500ms or 2h."),
         (Size(), "0", "Invalid size '0'. Try 16MiB, 64k or 1048576."),
         (Size(), "16X", "Invalid size '16X'. Try 16MiB, 64k or 1048576."),
+        (Speed(), "fast", "Invalid speed 'fast'. Use a number above 0: 10 is ten times as fast"),
+        (Speed(), "0", "Invalid speed '0'."),
+        (Speed(), "-1", "Invalid speed '-1'."),
+        (Speed(), "inf", "Invalid speed 'inf'."),
+        (Speed(), "9" * 400, "Use a number above 0"),
         (Count(), "0", "Invalid number '0'. Use a whole number of at least 1, such as 10."),
         (Count(), "1.5", "Invalid number '1.5'. Use a whole number of at least 1, such as 10."),
         (Count(), "9" * 30, "Use a whole number of at least 1"),
@@ -96,3 +102,7 @@ def test_a_wrong_value_is_told_what_would_be_right(type_, text, said) -> None:
 def test_an_argument_that_the_locale_could_not_decode_is_utf_8(argument, text) -> None:
     assert as_utf8(argument) == text
     assert converted(Checked("text", str), argument) == text
+
+
+def test_a_speed_is_a_factor() -> None:
+    assert [converted(Speed(), text) for text in ("10", "10x", "0.5")] == [10, 10, 0.5]

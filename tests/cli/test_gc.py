@@ -27,7 +27,9 @@ def test_gc_names_each_segment_on_a_terminal_and_in_a_pipe(name, dead_lane, run_
     assert said in run_cli("gc", name, "--dry-run").stdout.decode()
     registry, said = on_a_terminal("gc", name).splitlines()
     assert registry == f"removed tapring.{name}.{dead_lane} (12 KiB): its engine has died"
-    assert said.startswith(f"removed {ring} (72 KiB): its engine has died; of 800 events 0 were")
+    assert said.startswith(
+        f"removed {ring} (72 KiB): its engine has died; of 800 events, 0 delivered"
+    )
     assert on_a_terminal("gc", name) == f"nothing to remove for {name}\n"
 
 

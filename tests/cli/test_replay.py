@@ -436,8 +436,8 @@ def test_a_file_that_cannot_be_played_is_exit_3_and_one_line(name, run_cli, tmp_
 
 
 WRONG = [
-    (["x", "--speed", "0"], "Invalid speed 0. Use a number above 0: 10 is ten times as fast"),
-    (["x", "--speed", "nan"], "Invalid speed nan"),
+    (["x", "--speed", "0"], "Invalid speed '0'. Use a number above 0: 10 is ten times as fast"),
+    (["x", "--speed", "nan"], "Invalid speed 'nan'"),
     (["x", "--speed", "quick"], "quick"),
     (["x", "--speed", "2", "--fast"], "--speed and --fast contradict each other"),
     (["-", "--loop"], "--loop needs a file"),
