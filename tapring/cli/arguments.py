@@ -16,12 +16,21 @@ from ..events.redaction import compile_regex
 from ..events.selection import Rate
 from ..events.where import Where
 from ..files.writing import Rotation
-from ..shm.limits import check_name
+from ..shm.limits import LONGEST_S, check_name
 from ..shm.names import named_alike, split_address
 from ..shm.requests import ALL_STAGES
 from ..wire import layout
 
-_UNITS_S: Final = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_UNITS_S: Final = {
+    "ns": 1e-9,
+    "us": 1e-6,
+    "ms": 1e-3,
+    "s": 1,
+    "m": 60,
+    "min": 60,
+    "h": 3600,
+    "d": 86400,
+}
 _POWERS: Final = dict(enumerate("kmgt", start=1))
 _UNITS_BYTES: Final = (
     {"": 1, "b": 1}
@@ -53,11 +62,12 @@ class Duration(click.ParamType[float]):
         """Seconds."""
         text = value.strip().lower()
         if re.fullmatch(r"\d+(\.\d+)?", text):
-            return float(text)
-        parts = re.findall(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d)", text)
-        if not parts or "".join(map("".join, parts)) != text:
+            text += "s"
+        parts = re.findall(r"(\d+(?:\.\d+)?)(ns|us|ms|s|min|m|h|d)", text)
+        seconds = sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+        if not parts or "".join(map("".join, parts)) != text or seconds >= LONGEST_S:
             self.fail(f"Invalid duration {value!r}. Try 30s, 1m30s, 500ms or 2h.", param, ctx)
-        return sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+        return seconds
 
 
 class Size(click.ParamType[int]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
 from ..consumer.lanes import LaneEnded, LaneJoined
 from ..consumer.session import Session
@@ -11,6 +12,8 @@ from ..ended_by import EndedBy
 from ..shm.limits import KEPT_DURATION_S, MAX_DURATION_S
 from ..words import counted, duration_in_words
 from .lane_news import each_lane_once
+
+_SHOWN: Final = 3
 
 
 def limit_of_engine(session: Session, *, follow: bool = False) -> Iterator[str]:
@@ -22,6 +25,8 @@ def limit_of_engine(session: Session, *, follow: bool = False) -> Iterator[str]:
         where = f"after {duration_in_words(min(lanes))} (its max_duration)"
     else:
         each = [f"{_some(lanes[s])} after {duration_in_words(s)}" for s in sorted(lanes)]
+        if len(each) > _SHOWN:
+            each[_SHOWN:] = ["others later"]
         where = f"lane by lane: {', '.join(each)} (their max_duration)"
     yield f"{session.engine} ends captures {where}{', also with --follow' if follow else ''}"
 
@@ -37,12 +42,12 @@ def end_of_session(session: Session) -> Iterator[str]:
 
 def end_of_kept(session: Session) -> str:
     """When a session ends that was just opened to be kept, by this machine's clock."""
-    seconds = [each.duration_s for each in session.lanes_joined]
-    ends = datetime.now().astimezone() + timedelta(seconds=max(seconds))
-    how_long = " to ".join(map(duration_in_words, dict.fromkeys([min(seconds), max(seconds)])))
+    longest_s = max(each.duration_s for each in session.lanes_joined)
+    ends = datetime.now().astimezone() + timedelta(seconds=longest_s)
     limits = [each for each in session.lanes_joined if each.duration_s < KEPT_DURATION_S]
     whose = " (the engine's max_duration)" if limits else ""
     longer = "" if limits else "; --duration 8h keeps it for longer"
+    how_long = _how_long(session.lanes_joined)
     return f"ends in {how_long}{whose}, at {ends:%H:%M:%S}, or with tapring close{longer}"
 
 
@@ -50,18 +55,29 @@ def after_the_limit(joined: Sequence[LaneJoined], ended: Sequence[LaneEnded]) ->
     """What to do about sessions that have lasted as long as they may."""
     expired = {(each.engine, each.lane) for each in ended if each.reason == EndedBy.EXPIRED}
     lanes = [each for each in each_lane_once(joined) if (each.engine, each.lane) in expired]
-    for seconds, group in sorted(_by_limit(lanes).items()):
-        lane = group[0]
-        if lane.duration_s < lane.max_duration_s:
-            yield (
-                f"the session was opened for {duration_in_words(seconds)}, which are over. Open "
-                f"one for longer: tapring open {lane.engine} --duration 1h"
-            )
-        else:
-            yield (
-                f"{lane.engine} ends captures after {duration_in_words(seconds)} (its "
-                f"max_duration). Start again, or set Tap(max_duration=...) in the engine"
-            )
+    opened_for = [each for each in lanes if each.duration_s < each.max_duration_s]
+    limited = [each for each in lanes if each.duration_s == each.max_duration_s > 0]
+    if opened_for:
+        yield (
+            f"the session was opened for {_how_long(opened_for)}. Open one for longer: "
+            f"tapring open {opened_for[0].engine} --duration 1h"
+        )
+    if limited:
+        engines = sorted({each.engine for each in limited})
+        named = ", ".join(engines[:_SHOWN])
+        if len(engines) > _SHOWN:
+            named += f" and {len(engines) - _SHOWN} more"
+        end = "ends" if len(engines) == 1 else "end"
+        yield (
+            f"{named} {end} captures after {_how_long(limited)} (its max_duration). Start again, "
+            f"or set Tap(max_duration=...) in the engine"
+        )
+
+
+def _how_long(lanes: Sequence[LaneJoined]) -> str:
+    """The shortest and the longest duration, if they differ: ``2 s to 5 min``."""
+    seconds = [each.duration_s for each in lanes]
+    return " to ".join(map(duration_in_words, dict.fromkeys([min(seconds), max(seconds)])))
 
 
 def _by_limit(lanes: Sequence[LaneJoined]) -> dict[float, list[LaneJoined]]:

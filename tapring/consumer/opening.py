@@ -15,7 +15,7 @@ from ..events.selection import Select
 from ..events.sieve import OnDecodeError, Sieves
 from ..literals import Delivery, Wake
 from ..shm.discovery import has_ring
-from ..shm.limits import check_sample
+from ..shm.limits import LONGEST_S, check_sample
 from ..shm.names import is_pattern, split_address
 from ..shm.refusals import LaneRefused, alike, in_words
 from ..shm.registry import Registry
@@ -172,8 +172,10 @@ def capture(
     names = _stages_asked(stage, stages)
     if keep and len(names) + (names[0] == ALL_STAGES) > 1:
         raise ValueError("a session that is kept is of one stage; open one for each")
-    if duration is not None and not 0 < duration < math.inf:
-        raise ValueError(f"duration must be a positive number of seconds, not {duration!r}")
+    if duration is not None and not 0 < duration < LONGEST_S:
+        raise ValueError(
+            f"duration must be more than 0 and less than {LONGEST_S:.0f} seconds, not {duration!r}"
+        )
     _check_delivery(delivery)
     _check_wake(wake)
     check_sample(sample)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection
 from typing import Final
@@ -108,14 +107,15 @@ def duration_in_ns(engine: str, duration: float | None, longest_ns: int) -> int:
     """
     if duration is None:
         return 0
-    if not 0 < duration < math.inf or round(duration * _NS) > longest_ns:
-        limit = f"{longest_ns / _NS:g} s"
-        raise DurationLimit(
-            f"a session of {duration:g} s was requested, but the engine {engine!r} allows at most "
-            f"{limit} (its max_duration); ask for more than 0 and at most {limit}, or set "
-            f"Tap(max_duration=...) in the engine"
-        )
-    return round(duration * _NS)
+    if 0 < duration < LONGEST_S and round(duration * _NS) <= longest_ns:
+        return round(duration * _NS)
+    raise DurationLimit(
+        f"a session cannot last {duration:g} s: the engine {engine!r} allows at most "
+        f"{longest_ns / _NS:g} s (its max_duration). Ask for less, leave the duration out, or set "
+        f"Tap(max_duration=...) in the engine"
+        if duration > 0
+        else f"a session cannot last {duration:g} s. Ask for more than 0"
+    )
 
 
 def kept_duration_in_ns(longest_ns: int) -> int:

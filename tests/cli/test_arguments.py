@@ -27,6 +27,7 @@ def converted(type_: click.ParamType, text: str):
     [
         ("30s", 30), ("1m30s", 90), ("500ms", 0.5), ("2h", 7200), ("1.5m", 90), ("1d", 86400),
         ("7", 7), ("0.25", 0.25), (" 5S ", 5), ("10us", 1e-5), ("3ns", 3e-9), ("0", 0),
+        ("5min", 300), ("1h30min", 5400),
     ],
 )  # fmt: skip
 def test_a_duration_in_seconds(text, seconds) -> None:
@@ -62,6 +63,8 @@ def test_a_size_or_a_time(text, rotation) -> None:
     [
         (Duration(), "30sec", "Invalid duration '30sec'. Try 30s, 1m30s, 500ms or 2h."),
         (Duration(), "", "Invalid duration ''. Try 30s, 1m30s, 500ms or 2h."),
+        (Duration(), "9999999d", "Invalid duration '9999999d'. Try 30s"),
+        (Duration(), "9" * 400, "Try 30s"),
         (Duration(), "-1s", "Invalid duration '-1s'. Try 30s, 1m30s, 500ms or 2h."),
         (Size(), "0", "Invalid size '0'. Try 16MiB, 64k or 1048576."),
         (Size(), "16X", "Invalid size '16X'. Try 16MiB, 64k or 1048576."),

@@ -79,7 +79,7 @@ def test_a_duration_is_obeyed_without_a_word(opened, name) -> None:
 
 @pytest.mark.parametrize(
     ("duration", "code", "said"),
-    [("0", 2, "say how long"), ("25h", 3, "at most 86400 s (its max_duration); ask for")],
+    [("0", 2, "say how long"), ("25h", 3, "at most 86400 s (its max_duration). Ask for less")],
 )
 def test_a_duration_that_cannot_be_says_what_can(opened, duration, code, said) -> None:
     result = opened(86_400, options=("--duration", duration))

@@ -17,9 +17,11 @@ from tapring.ended_by import EndedBy
 DAY = 86_400.0
 
 
-def joined(lane: str, limit: float, duration: float | None = None, stage: str = "") -> LaneJoined:
+def joined(
+    lane: str, limit: float, duration: float | None = None, *, stage: str = "", engine: str = "shop"
+) -> LaneJoined:
     of = {"stage": stage, "duration_s": duration or limit, "max_duration_s": limit}
-    return LaneJoined("shop", lane, 7, 1, 0, True, True, **of)
+    return LaneJoined(engine, lane, 7, 1, 0, True, True, **of)
 
 
 def at_start(*lanes: LaneJoined, **how: bool) -> list[str]:
@@ -68,15 +70,23 @@ def test_when_the_limit_has_ended_lanes_it_says_how_to_raise_it() -> None:
         for lane, reason in zip("abcd", [EndedBy.EXPIRED] * 3 + [EndedBy.ENGINE_EXIT], strict=True)
     ]
     assert list(after_the_limit(lanes, ended)) == [
+        "the session was opened for 1 h. Open one for longer: tapring open shop --duration 1h",
         (
             "shop ends captures after 10 min (its max_duration). Start again, or set "
             "Tap(max_duration=...) in the engine"
         ),
-        (
-            "the session was opened for 1 h, which are over. Open one for longer: "
-            "tapring open shop --duration 1h"
-        ),
     ]
+
+
+def test_of_many_lanes_and_engines_it_names_a_few() -> None:
+    lanes = [joined(f"{n}", 60 * n, engine=f"web-{n}") for n in range(1, 9)]
+    (said,) = at_start(*lanes)
+    assert said.endswith(
+        "lane 2 after 2 min, lane 3 after 3 min, others later (their max_duration)"
+    )
+    ended = [LaneEnded(each.engine, each.lane, 7, EndedBy.EXPIRED, 0) for each in lanes]
+    (said,) = after_the_limit(lanes, ended)
+    assert said.startswith("web-1, web-2, web-3 and 5 more end captures after 1 min to 8 min (its")
 
 
 def batches(tap: tapring.Tap, done: threading.Event) -> None:
@@ -115,7 +125,7 @@ def test_a_session_that_exists_says_when_it_ends_and_how_to_open_a_longer_one(
     handle = limited.register("raw", duration=0.1)
     first, _, end, *_ = attach(tmp_path, f"{name}:{handle.id}").splitlines()
     assert re.fullmatch(rf"tapring: session {name}\S+ ends in 0.\d+ s at most, as .*", first)
-    assert "the session was opened for 0.1 s, which are over. Open one for longer" in end
+    assert "the session was opened for 0.1 s. Open one for longer" in end
 
 
 @pytest.mark.parametrize("options", [["--duration", "50ms"], ["--summary", "none"]])

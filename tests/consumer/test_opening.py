@@ -32,7 +32,7 @@ def test_errors_say_what_was_asked_what_is_true_and_what_to_do(tap, name) -> Non
         tapring.capture(name, stage="decode")
     with pytest.raises(tapring.SessionNotFound, match="no session 7; open sessions: none"):
         tapring.attach_session(name, 7)
-    with pytest.raises(tapring.DurationLimit, match="601 s .*at most 600 s .*max_duration.*ask"):
+    with pytest.raises(tapring.DurationLimit, match="601 s.*at most 600 s .*max_duration.*Ask"):
         tapring.capture(name, duration=601)
     with pytest.raises(tapring.BufferLimit, match="allows 512 bytes to 64 MiB"):
         tapring.capture(name, buffer_bytes=1 << 30)
