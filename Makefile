@@ -19,7 +19,7 @@ MODULES ?=
 NOTES ?=
 TESTS ?= all
 
-.PHONY: help demo test test-all test-sid coverage package check format bench bench-quick soak fuzz model mutants clean
+.PHONY: help demo test test-all test-sid coverage package check types format bench bench-quick soak fuzz model mutants clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -52,6 +52,9 @@ check: $(VENV)/.dev  ## lint, and check formatting and types
 	$(BIN)/mypy --implicit-reexport --explicit-package-bases --cache-dir .mypy_cache/tests tests
 	cd tests/typing && $(abspath $(BIN))/mypy .
 	$(BIN)/basedpyright --pythonpath $(BIN)/python -p tests/typing
+
+types: $(VENV)/.dev  ## list what is public and has no type that every type checker infers alike
+	PATH="$(abspath $(BIN)):$$PATH" basedpyright --pythonplatform Linux --ignoreexternal --verifytypes tapring
 
 format: $(VENV)/.dev  ## reformat the code
 	$(BIN)/ruff check --fix .

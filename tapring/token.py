@@ -61,7 +61,7 @@ class Exclusion:
 
     def __init__(self) -> None:
         self._place = _Place()
-        self.free = self._place.token.home
+        self.free: list[Token] = self._place.token.home
 
     def take(self) -> Token | None:
         """Take the token; None if a thread holds it, which may be this one, in a frame below."""

@@ -81,9 +81,9 @@ class Replay:
         clock: Callable[[], int] = time.monotonic_ns,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.events = 0
-        self.watched = 0
-        self.loops = 0
+        self.events: int = 0
+        self.watched: int = 0
+        self.loops: int = 0
         self._tap = tap
         self._recordings = recordings
         self._speed = speed

@@ -20,7 +20,7 @@ class StatusLine:
 
     def __init__(self) -> None:
         self._stream = sys.stderr
-        self.on_terminal = self._stream is not None and self._stream.isatty()
+        self.on_terminal: bool = self._stream is not None and self._stream.isatty()
         self._is_shown = False
 
     def show(self, text: str) -> None:

@@ -12,8 +12,9 @@ from msgspec.structs import replace
 from ..ended_by import EndedBy
 from ..errors import BufferLimit, EngineNotFound, RingCorrupt, SessionNotFound, TapError
 from ..events.kinds import Kind, kind_from
-from ..events.sieve import Sieves
+from ..events.sieve import Sieve, Sieves
 from ..frame import Frame, Origin
+from ..shm.clocks import EngineClock
 from ..shm.names import lane_number, new_epoch
 from ..shm.registry import Registry
 from ..shm.rings import map_ring
@@ -27,7 +28,7 @@ from ..wire.ledger import Ledger
 from ..wire.ordering import publish_barrier
 from ..wire.reader import Reader
 from ..words import size_in_words
-from .lanes import joining
+from .lanes import LaneJoined, joining
 
 CLOSE_TIMEOUT_S: Final = 1.0
 # How long the lanes that are read wait for the table of one that joins.
@@ -70,15 +71,16 @@ class Attachment:
         self.registry = registry
         self.row = row
         self.owned = owned
-        self.clock = registry.clock
+        self.clock: EngineClock = registry.clock
         self._dead = False
         self._final: Ledger | None = None
         self.missed = 0
         self.told = 0
-        self.kind = kind_of(registry, row.stage)
-        self.sieve = None if sieves is None else sieves.of(self.kind)
-        self.kind_left = self.kind if self.sieve is None else self.sieve.kind
-        self.origin = Origin(info.engine, info.lane, registry.pid, info.stages[row.stage].name)
+        self.kind: Kind = kind_of(registry, row.stage)
+        self.sieve: Sieve | None = None if sieves is None else sieves.of(self.kind)
+        self.kind_left: Kind = self.kind if self.sieve is None else self.sieve.kind
+        stage = info.stages[row.stage].name
+        self.origin: Origin = Origin(info.engine, info.lane, registry.pid, stage)
         try:
             self._segment = Segment.attach(info.segment_name(row.id))
         except FileNotFoundError:
@@ -90,12 +92,12 @@ class Attachment:
                 raise SessionNotFound(f"{session} has just ended") from None
             raise RingCorrupt(f"the ring of {session} is missing") from None
         try:
-            self.reader = self._map()
+            self.reader: Reader = self._map()
         except BaseException:
             self._segment.detach()
             raise
         # Only now: the ring has confirmed what the row says of it.
-        self.joined = joining(registry, row, self.kind_left, wanted)
+        self.joined: LaneJoined = joining(registry, row, self.kind_left, wanted)
         self._missed_before = self.reader.missed  # the last consumer was told
 
     def note_beginning(self, began_ns: int) -> None:

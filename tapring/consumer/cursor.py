@@ -40,13 +40,13 @@ class Cursor:
     def __init__(
         self, attachment: Attachment, frame: Frame, published: int, sifted: Sifted | None = None
     ) -> None:
-        self.attachment = attachment
-        self.frame = frame
-        self.split = 0 if sifted is None else sifted.split
-        self.uneven = bool(self.split)
+        self.attachment: Attachment = attachment
+        self.frame: Frame = frame
+        self.split: int = 0 if sifted is None else sifted.split
+        self.uneven: bool = bool(self.split)
         self._published = published
         self._total = frame.count
-        self.is_array = frame.kind.name == "array"
+        self.is_array: bool = frame.kind.name == "array"
         self._left = frame.count  # records of the array that is left
         self.events: Any = None  # a list's iterator
         self._places: Sequence[int] | None = None

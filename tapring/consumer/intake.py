@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from ..ended_by import EndedBy
 from ..errors import TapError
-from ..events.sieve import Sieve, Sieves
+from ..events.sieve import KeptAway, Sieve, Sieves
 from ..frame import Frame
 from ..literals import Delivery
 from ..shm.hooks import Hooks
@@ -73,12 +73,12 @@ class Intake:
     )
 
     def __init__(self, merge: Merge, sieves: Sieves, *, keep: bool) -> None:
-        self.merge = merge
-        self.turn = Turn(merge)
-        self.sieves = sieves
-        self.keep = keep
-        self.away = sieves.away
-        self.handed_out = HandedOut()
+        self.merge: Merge = merge
+        self.turn: Turn = Turn(merge)
+        self.sieves: Sieves = sieves
+        self.keep: bool = keep
+        self.away: KeptAway = sieves.away
+        self.handed_out: HandedOut = HandedOut()
         self.cursor: Cursor | None = None
         self.failure: TapError | None = None
         self._unreleased: Attachment | None = None  # the last frame of its ring is not released

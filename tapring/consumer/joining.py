@@ -58,7 +58,7 @@ class Following:
         linger_ns: float,
         met: Callable[[Registry], object] = lambda _: None,
     ) -> None:
-        self.due_ns = 0
+        self.due_ns: int = 0
         self.linger_ns = linger_ns
         self._blind: tuple[LaneRefused, ...] = ()  # why this process cannot look just now
         self._refused: dict[tuple[str, str], LaneRefused] = {}

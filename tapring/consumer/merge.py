@@ -24,7 +24,7 @@ from ..frame import Frame
 from ..shm.refusals import LaneRefused, refusal
 from .attachment import Attachment
 from .joining import Following
-from .lanes import LaneEnded, ending
+from .lanes import LaneEnded, LaneJoined, ending
 from .order import Order
 from .rings import Retired, Rings
 from .stages import Stages
@@ -88,18 +88,19 @@ class Merge:
         lag_ns: int = LAG_NS,
         following: Following | Stages | None = None,
     ) -> None:
-        self.open = list(attachments)
-        self.rings = Rings(Retired(), tuple(self.open))
-        self.joined = {each.joined.address: each.joined for each in self.open}
-        self.deadline_ns = deadline_ns
-        self.waiter = waiter
-        self.following = following
+        self.open: list[Attachment] = list(attachments)
+        self.rings: Rings = Rings(Retired(), tuple(self.open))
+        self.joined: dict[str, LaneJoined] = {}
+        self.joined |= {each.joined.address: each.joined for each in self.open}
+        self.deadline_ns: int | None = deadline_ns
+        self.waiter: Waiter = waiter
+        self.following: Following | Stages | None = following
         self.ended_by: str | None = None
         self.on_idle: Callable[[], object] | None = None
         self.refused: dict[str, LaneRefused] = {}
         self.ended: dict[str, LaneEnded] = {}
-        self.late = 0
-        self.sleeper = 0
+        self.late: int = 0
+        self.sleeper: int = 0
         self._stop: str | None = None
         self._last_ns = deadline_ns  # younger frames are not taken
         self._due_ns: int | None = 0  # when to look up from the frames; None: never

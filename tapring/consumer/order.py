@@ -50,7 +50,7 @@ class Order:
         self._pause_ns = lag_ns // _LOOKS
         self._give_up = give_up
         self._latest_ns = 0
-        self.late = False
+        self.late: bool = False
         self.restart(())
 
     @property

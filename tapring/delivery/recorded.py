@@ -17,7 +17,7 @@ from ..events.decoding import one_line_each
 from ..events.kinds import Json, Kind
 from ..events.redaction import Redactor
 from ..events.selection import Select
-from ..events.sieve import Sieve, Sieves
+from ..events.sieve import KeptAway, Sieve, Sieves
 from ..files.ndjson import texts_of
 from ..files.reading import Placed, Recording
 from ..frame import UNKNOWN_NS, Frame, Origin
@@ -57,12 +57,13 @@ class Recorded:
         self.ended_by: str | None = None
         self.on_idle: Callable[[], object] | None = None
         self.as_json = False
-        self.outside = 0
+        self.outside: int = 0
         self.failures: list[RecordingError] = []
         self.final_gaps: tuple[Frame, ...] = ()
         self._is_wanted = is_wanted
         sieves = Sieves(select, redact)
-        self.away, self.seen_keys = sieves.away, sieves.seen_keys
+        self.away: KeptAway = sieves.away
+        self.seen_keys: dict[str, None] = sieves.seen_keys
         self._kinds = [each.make_kinds() for each in recordings]
         self._sieves: dict[tuple[str, str], Sieve | None] = {}
         for recording, kinds in zip(recordings, self._kinds, strict=True):

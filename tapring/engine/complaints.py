@@ -63,9 +63,9 @@ class Complaints:
         self._places: dict[str, str] = {}  # where an event was wrong, by what was said of it
         self._typos: dict[str, str] = {}
         self.last_error: str | None = None
-        self.strict = strict
-        self.faults = 0
-        self.misuse = 0
+        self.strict: bool = strict
+        self.faults: int = 0
+        self.misuse: int = 0
         self._misuses = count(1)  # drawn from by any thread
 
     def enter(self, gate: Gate, registry: Registry | None) -> None:

@@ -31,7 +31,7 @@ class Turn:
     __slots__ = ("now",)
 
     def __init__(self) -> None:
-        self.now = 0.0
+        self.now: float = 0.0
 
 
 class Tally:
@@ -45,8 +45,8 @@ class Tally:
     __slots__ = ("batches", "events", "resting")
 
     def __init__(self) -> None:
-        self.batches = 0
-        self.events = 0
+        self.batches: int = 0
+        self.events: int = 0
         self.resting: list[int] = []
 
 
@@ -71,12 +71,13 @@ class Watched:
     )
 
     def __init__(self, kind: Kind, lives: tuple[Live, ...], tally: Tally) -> None:
-        self.kind = kind
-        self.tally = tally
-        self.plain = list if kind.takes_any_list else None
-        self.choosy = True
-        self.lives = lives
-        self.writers = self.due = tuple(live.writer for live in lives)
+        self.kind: Kind = kind
+        self.tally: Tally = tally
+        self.plain: type[list[Any]] | None = list if kind.takes_any_list else None
+        self.choosy: bool = True
+        self.lives: tuple[Live, ...] = lives
+        self.writers: tuple[Writer, ...] = tuple(live.writer for live in lives)
+        self.due: tuple[Writer, ...] = self.writers
         self.broken: list[tuple[Writer, Exception]] = []
 
     def settled(self) -> Watched | None:
@@ -187,8 +188,8 @@ class Attended(Watched):
 
     def __init__(self, kind: Kind, lives: tuple[Live, ...], tally: Tally, turn: Turn) -> None:
         super().__init__(kind, lives, tally)
-        self.plain = None
-        self.turn = turn
+        self.plain: type[list[Any]] | None = None
+        self.turn: Turn = turn
 
     def gather(self, batch: Any) -> Packed:
         """As ``Watched.gather``, for the sessions that are due."""
@@ -206,7 +207,7 @@ class Attended(Watched):
     def commit(self, gathered: Packed, time_ns: int) -> None:
         """As ``Watched.commit``, for the sessions that are due; then wake their consumers."""
         payload, count, errors = gathered
-        self.due = self._choose(count + errors, anybody=payload is not _NOT_DUE)
+        self.due: tuple[Writer, ...] = self._choose(count + errors, anybody=payload is not _NOT_DUE)
         try:
             super().commit(gathered, time_ns)
         finally:  # even if an exception came, some sessions may have been written to

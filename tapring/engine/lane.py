@@ -92,9 +92,9 @@ class Lane:
         self._closed = False
         # Weak, so that an exception that comes before ``discard`` leaves nothing to wait for.
         self._claiming: WeakSet[_Claiming] = WeakSet()
-        self.registry = registry
-        self.roster = Roster(registry, stages, complaints)
-        self.schedule = Schedule(
+        self.registry: Registry = registry
+        self.roster: Roster = Roster(registry, stages, complaints)
+        self.schedule: Schedule = Schedule(
             registry, self.roster, stages, Meter(budget), gate, complaints, evict
         )
 

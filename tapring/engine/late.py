@@ -80,7 +80,7 @@ class Pending(Watched):
         self, kind: Kind, find: Callable[[], Watched | None], evict: Callable[[Watched], None]
     ) -> None:
         super().__init__(kind, (), Tally())  # what is found counts
-        self.plain = None
+        self.plain: type[list[Any]] | None = None
         self._find = find
         self._evict = evict
 

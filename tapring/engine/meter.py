@@ -68,8 +68,10 @@ class Meter:
 
     def __init__(self, budget: float | None) -> None:
         self.budget = budget
-        self.idle_ns = 0.0
-        self.clock_ns = 0.0
+        self.idle_ns: float = 0.0
+        self.clock_ns: float = 0.0
+        self.next_ns: int
+        self.cost: Cost
         self._resting = Readings()  # offers of batches that are skipped for all sessions
         self._rested = 0
         self._sessions: dict[int, Readings] = {}

@@ -70,7 +70,7 @@ class Roster:
         self._complaints = complaints
         self.live: dict[int, Live] = {}
         self.leaving: list[Leaving] = []
-        self.outdated = False
+        self.outdated: bool = False
         self._arriving: Arriving | None = None
         self._to_free: list[Row] = []
         self._left: set[int] = set()  # sessions that have ended, and whose consumer comes later

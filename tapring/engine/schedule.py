@@ -83,10 +83,10 @@ class Schedule:
         self._tallies = {name: Tally() for name in stages}
         self._deadline_ns = NEVER_NS
         self._windows = 0
-        self.meter = meter
+        self.meter: Meter = meter
         self.watched: dict[str, Watched | None] = {}
         self.watching: Watching | None = None
-        self.due_ns = NEVER_NS
+        self.due_ns: int = NEVER_NS
 
     def restart(self) -> None:
         """Go by the sessions that there are now, and measure their cost anew."""

@@ -6,7 +6,7 @@ from ..errors import TapError
 from ..shm.doorbell import Bell
 from ..shm.names import lane_id, segment_name
 from ..shm.registry import Registry
-from ..shm.row import NO_BELL, Row
+from ..shm.row import NO_BELL, BellOf, Row
 from ..shm.segment import Segment
 from ..wire.layout import Ended
 from ..wire.ordering import full_barrier
@@ -40,16 +40,16 @@ class Live:
         self, registry: Registry, row: Row, segment: Segment, writer: Writer, deadline_ns: int
     ) -> None:
         self._registry = registry
-        self.row = row
-        self.segment = segment
-        self.writer = writer
-        self.deadline_ns = deadline_ns
-        self.turn = 0
-        self.served = 1.0
+        self.row: Row = row
+        self.segment: Segment = segment
+        self.writer: Writer = writer
+        self.deadline_ns: int = deadline_ns
+        self.turn: int = 0
+        self.served: float = 1.0
         self.bell: Bell | None = None
-        self.hung = NO_BELL
+        self.hung: BellOf = NO_BELL
         self.reason: Ended | None = None
-        self.open = True
+        self.open: bool = True
 
     def hang_bell(self, row: Row) -> None:
         """Open the doorbell that ``row`` names, and close one that it no longer names.

@@ -33,8 +33,9 @@ class Shedding(Turn):
 
     def __init__(self) -> None:
         super().__init__()
-        self.active = False
-        self.most = 1.0  # the largest share of any session
+        self.now: float = 0.0
+        self.active: bool = False
+        self.most: float = 1.0  # the largest share of any session
 
     def share_out(self, lives: Iterable[Live]) -> None:
         """Go by the shares that ``lives`` have by now."""

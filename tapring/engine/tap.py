@@ -136,12 +136,12 @@ class Tap(Facts):
         check_name(name)
         check_limits(max_sessions, max_duration, buffer_bytes, max_buffer_bytes, slot_bytes)
         check_budget(budget)
-        self.name = name
-        self.max_sessions = max_sessions
-        self.max_duration = float(max_duration)
-        self.buffer_bytes = buffer_bytes
-        self.max_buffer_bytes = max_buffer_bytes
-        self.budget = budget
+        self.name: str = name
+        self.max_sessions: int = max_sessions
+        self.max_duration: float = float(max_duration)
+        self.buffer_bytes: int = buffer_bytes
+        self.max_buffer_bytes: int = max_buffer_bytes
+        self.budget: float | None = budget
         self.reason = cannot_be_tapped()
         made = make_stages(stages or {}, enc_hook)
         self._slot_bytes = slot_bytes

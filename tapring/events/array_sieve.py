@@ -20,7 +20,7 @@ class ArraySieve(Steps):
         super().__init__(select)
         self._full = kind
         self._names: list[str] | None = None
-        self.kind = kind
+        self.kind: Array = kind
         if select.fields is not None:
             self._names = _field_names(kind, select)
             self.kind = Array([(name, kind.dtype[name]) for name in self._names])

@@ -52,7 +52,7 @@ class TextParts:
     def __init__(self, text: bytes, count: int) -> None:
         self._text = text
         self._start = 0
-        self.count = count
+        self.count: int = count
 
     def take(self, room: int) -> tuple[memoryview, int]:
         """Take the longest run of lines that fits, as a view of the text."""
@@ -99,7 +99,7 @@ class Uncut:
 
     def __init__(self, text: bytes, count: int) -> None:
         self._text = text
-        self.count = count
+        self.count: int = count
 
     def take(self, room: int) -> tuple[bytes, int]:
         """Take everything, if it fits."""
@@ -126,7 +126,7 @@ class BlobParts:
         self._payload = payload
         self._ends = ends_of_blobs(payload, count)
         self._at = 0
-        self.count = count
+        self.count: int = count
 
     def take(self, room: int) -> tuple[bytes, int]:
         """Take as many events as fit, with a table of their own."""
@@ -163,7 +163,7 @@ class RecordParts:
     def __init__(self, payload: memoryview, count: int, size: int) -> None:
         self._payload = payload
         self._size = size
-        self.count = count
+        self.count: int = count
 
     def take(self, room: int) -> tuple[memoryview, int]:
         """Take as many records as fit."""

@@ -40,9 +40,9 @@ class Path:
         parts = _split(text)
         if len(parts) != 1:
             raise ValueError(f"{text!r} names several paths. Write a comma in a key as \\,")
-        self.text = text
+        self.text: str = text
         self.segments: Segments = parts[0]
-        self.found = False
+        self.found: bool = False
 
     def values(self, event: Any) -> list[Any]:
         """The values of ``event`` (decoded JSON) that this path leads to."""

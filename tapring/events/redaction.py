@@ -57,7 +57,7 @@ class Redactor:
     ) -> None:
         self._paths = parse_paths(paths) if paths else ()
         self.pass_text = pass_text
-        self.regex = None if regex is None else compile_regex(regex)
+        self.regex: re.Pattern[str] | None = None if regex is None else compile_regex(regex)
         if not self._paths and self.regex is None:
             raise ValueError("Nothing to redact. Name paths ('src_ip,user.email') or a regex.")
         self._tree = Tree.of(self._paths, ignore_case=ignore_case, in_strings=in_strings)

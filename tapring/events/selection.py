@@ -54,11 +54,11 @@ class Select:
         rate: str | None = None,
         fields: str | Iterable[str] = (),
     ) -> None:
-        self.grep = None if grep is None else Grep(grep)
-        self.where = None if where is None else Where(where)
-        self.sample = None if sample == 1 and by is None else Sample(sample, by)
-        self.rate = None if rate is None else Rate(rate)
-        self.fields = Fields(fields) if fields else None
+        self.grep: Grep | None = None if grep is None else Grep(grep)
+        self.where: Where | None = None if where is None else Where(where)
+        self.sample: Sample | None = None if sample == 1 and by is None else Sample(sample, by)
+        self.rate: Rate | None = None if rate is None else Rate(rate)
+        self.fields: Fields | None = Fields(fields) if fields else None
 
     def __repr__(self) -> str:
         asked = " ".join(f"{what}={value!r}" for what, value in self.describe().items())
@@ -117,7 +117,7 @@ class Grep:
     """A regular expression that an event's text must match."""
 
     def __init__(self, pattern: str | re.Pattern[str]) -> None:
-        self.pattern = compile_regex(pattern)
+        self.pattern: re.Pattern[str] = compile_regex(pattern)
         literal = _literal_in(self.pattern)
         self._literal = literal
         self._is_literal = literal == self.pattern.pattern.encode("utf-8", "surrogateescape")
@@ -146,12 +146,12 @@ class Sample:
                 f"event in ten."
             )
         self.one_in = one_in
-        self.by = None if by is None else Path(by)
+        self.by: Path | None = None if by is None else Path(by)
         if self.by is not None:
             from hashlib import blake2b  # loads OpenSSL: 5 ms that no engine needs
 
             self._hash = blake2b
-        self.turn = 0
+        self.turn: int = 0
 
     def takes_next(self) -> bool:
         """Whether the next event is taken."""
@@ -186,8 +186,8 @@ class Rate:
         self.text = text
         self._most = int(match[1])
         self._period_ns = _PERIODS_NS[(match[2] or "s")[0]]
-        self.period = -1
-        self.taken = 0
+        self.period: int = -1
+        self.taken: int = 0
 
     def takes(self, time_ns: int, count: int) -> int:
         """How many of ``count`` events are taken at ``time_ns``."""
@@ -205,7 +205,7 @@ class Fields:
     """The parts of an event that a set of paths keeps, in its own structure."""
 
     def __init__(self, paths: str | Iterable[str]) -> None:
-        self.paths = parse_paths(paths)
+        self.paths: tuple[Path, ...] = parse_paths(paths)
         self._tree = Tree.of(self.paths)
 
     def __call__(self, event: Any) -> Any:

@@ -76,9 +76,9 @@ class Sieves:
         type_: Any = None,
         on_decode_error: OnDecodeError | None = None,
     ) -> None:
-        self.away = KeptAway()
+        self.away: KeptAway = KeptAway()
         self.seen_keys: dict[str, None] = {}
-        self.empty = (select is None or select.empty) and redact is None and type_ is None
+        self.empty: bool = (select is None or select.empty) and redact is None and type_ is None
         self._asked = select, redact, type_, on_decode_error
         self._made: dict[tuple[str, str], Sieve | None] = {}
 

@@ -101,7 +101,7 @@ class Steps:
 
     def __init__(self, select: Select) -> None:
         self.select = select
-        self.away = KeptAway()
+        self.away: KeptAway = KeptAway()
         self.seen_keys: dict[str, None] = {}
 
     def sift(self, payload: bytes, count: int, time_ns: int) -> Sifted:

@@ -14,13 +14,15 @@ an error, as is anything on a ``json`` stage that cannot be decoded.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 
+from .cutting import Parts
 from .decoding import decode_apart, one_line_each
 from .kinds import Array, Blobs, Kind, Lines, Packed
+from .one_by_one import Report
 from .paths import Path, Tree, parse_paths
 
 Redact = str | Iterable[str] | Mapping[str, str | Iterable[str]]
@@ -31,15 +33,15 @@ class Removing:
     """A ``lines`` or ``json`` kind that packs events without the values at ``paths``."""
 
     def __init__(self, kind: Kind, paths: tuple[Path, ...]) -> None:
-        self.code = kind.code
+        self.code: int = kind.code
         self.name = kind.name
-        self.takes_any_list = kind.takes_any_list
-        self.report = kind.report
-        self.count = kind.count
-        self.parts = kind.parts
-        self.split = kind.split
-        self.unpack = kind.unpack
-        self.describe = kind.describe
+        self.takes_any_list: bool = kind.takes_any_list
+        self.report: Report = kind.report
+        self.count: Callable[[Any], int] = kind.count
+        self.parts: Callable[[Any, int], Parts] = kind.parts
+        self.split: Callable[[Any, int, int], tuple[Any, Any]] = kind.split
+        self.unpack: Callable[[bytes, int], tuple[list[Any], int]] = kind.unpack
+        self.describe: Callable[[], str] = kind.describe
         self.paths = paths
         self._pack = kind.pack
         self._tree = Tree.of(paths)

@@ -35,7 +35,7 @@ class TextSieve(Steps):
         super().__init__(select)
         self.kind = kind
         self._redact = redact
-        self.withholds = redact is not None
+        self.withholds: bool = redact is not None
         self._typed = typed
         self._of_lines = isinstance(kind, Lines)
         by_path = redact is not None and bool(redact.paths)

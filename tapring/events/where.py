@@ -61,7 +61,7 @@ class Where:
         from jmespath.exceptions import JMESPathError
 
         self.text = expression
-        self.failed = 0
+        self.failed: int = 0
         self._error: type[Exception] = JMESPathError
         try:
             compiled = jmespath.compile(expression)
@@ -79,12 +79,12 @@ class Where:
     def _learn(self, parsed: dict[str, Any]) -> None:
         """Learn what the expression calls and reads."""
         check_functions(parsed)
-        self.compared = compared_fields(parsed)
-        self.quoted = quoted_instead_of_text(self.text, parsed)
+        self.compared: frozenset[str] = compared_fields(parsed)
+        self.quoted: tuple[str, ...] = quoted_instead_of_text(self.text, parsed)
         self._unmet = {names: _keys_of(names) for names in fields_of(parsed)}
         self._unsure: dict[Names, None] = {}
         self._ruled_out = 0
-        self.looks = bool(self._unmet)
+        self.looks: bool = bool(self._unmet)
 
     @property
     def unmet(self) -> tuple[str, ...]:

@@ -28,11 +28,11 @@ class CaptureFile:
         self._compressor = make_compressor(compression)
         self._part = PartFile(path)
         self.path = path
-        self.size = 0
-        self.events = 0
-        self.accepted = 0
-        self.complete = False
-        self.failed = False
+        self.size: int = 0
+        self.events: int = 0
+        self.accepted: int = 0
+        self.complete: bool = False
+        self.failed: bool = False
         self._good = 0
         self._unflushed = False  # whether the compressor was given something since its last flush
         self._clock = FlushClock()
@@ -134,7 +134,7 @@ class ByteFile:
     """A file of a format whose events are bytes that follow one another, perhaps compressed."""
 
     def __init__(self, path: str, encode: Encoder, compression: str | None) -> None:
-        self.file = CaptureFile(path, compression)
+        self.file: CaptureFile = CaptureFile(path, compression)
         self._encode = encode
         self._compressed = compression is not None
 

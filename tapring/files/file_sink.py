@@ -55,7 +55,7 @@ class FileSink:
         folder: str | None = None,
     ) -> None:
         self.path = path
-        self.format = contents.format
+        self.format: str = contents.format
         self.files: list[str] = []
         self.unfinished: str | None = None
         self.meta_error: OSError | None = None

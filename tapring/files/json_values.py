@@ -76,8 +76,8 @@ class Splitter:
     """
 
     def __init__(self, opens: bytes | None) -> None:
-        self.is_cut = False
-        self.damage = ""
+        self.is_cut: bool = False
+        self.damage: str = ""
         self._opener = None if opens is None else opener(opens)
         self._is_wrapped = bool(opens)
         self._is_inside = opens is None  # where each value is an event

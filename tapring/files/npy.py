@@ -35,7 +35,7 @@ class NpyFile:
     def __init__(self, path: str, dtype: Any) -> None:
         self._description = Array(dtype).describe()
         self._itemsize: int = dtype.itemsize
-        self.file = CaptureFile(path)
+        self.file: CaptureFile = CaptureFile(path)
         try:
             self.file.write(header_bytes(self._description, 0), 0)
         except BaseException:

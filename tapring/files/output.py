@@ -76,11 +76,11 @@ class StreamSink:
     def __init__(
         self, output: Output, format_: str, encode: Encoder, compression: str | None
     ) -> None:
-        self.path = output.path
+        self.path: str = output.path
         self.format = format_
-        self.is_terminal = output.is_terminal
-        self.events = 0
-        self.bytes = 0
+        self.is_terminal: bool = output.is_terminal
+        self.events: int = 0
+        self.bytes: int = 0
         self.files: list[str] = []
         self.unfinished: str | None = None
         self.meta_error: OSError | None = None

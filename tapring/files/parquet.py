@@ -61,7 +61,7 @@ class ParquetFile:
         self._kind = kind
         self._envelope = envelope
         self._shape = Shape()
-        self.file = CaptureFile(path + JOURNAL)
+        self.file: CaptureFile = CaptureFile(path + JOURNAL)
         """The journal; after its conversion, the Parquet file."""
 
     def write(self, frame: Frame, most: int | None) -> bool:

@@ -33,9 +33,9 @@ class PartFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.name = path + PART
+        self.name: str = path + PART
         """What the file is called now."""
-        self.fd = self._claim()
+        self.fd: int = self._claim()
 
     def finish(self) -> None:
         """Rename the file to its path, replacing an older one, and close it. Raises OSError."""

@@ -92,21 +92,21 @@ class Recording:
         self.path = path
         self.format = format_
         self.meta = meta
-        self.engine = meta.engine if meta else ""
+        self.engine: str = meta.engine if meta else ""
         self.events = meta.events if meta else None
         self.start_ns = None if meta is None or meta.start_ns is UNSET else meta.start_ns
-        self.pace = Pace(meta.pace or () if meta else ())
-        self.read = 0
-        self.skipped = 0
-        self.missed = 0
-        self.why = ""
-        self.complete = not name.is_part
-        self.note = ""
+        self.pace: Pace = Pace(meta.pace or () if meta else ())
+        self.read: int = 0
+        self.skipped: int = 0
+        self.missed: int = 0
+        self.why: str = ""
+        self.complete: bool = not name.is_part
+        self.note: str = ""
         self._name = name
         self._is_journal = is_journal
         self._is_exact = meta is not None and format_ == "raw"
         self._pipe = pipe
-        self.is_enveloped = self._has_envelope(meta)
+        self.is_enveloped: bool = self._has_envelope(meta)
         # Whether nothing but the records says which stages there are, and whether choose did.
         self._is_open = self.is_enveloped and not (meta and (meta.stages or meta.stage))
         self._chosen = False

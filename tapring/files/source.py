@@ -76,7 +76,7 @@ class Source:
 
     def __init__(self, path: str, name: Name, *, is_exact: bool = False) -> None:
         self.path = path
-        self.is_cut = name.is_part
+        self.is_cut: bool = name.is_part
         self._compression = name.compression
         self.is_exact = is_exact
         self._seen: list[bytes] = []

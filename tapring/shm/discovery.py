@@ -124,7 +124,7 @@ class EngineList(list[EngineInfo]):
         self, lanes: Iterable[EngineInfo] = (), refused: Iterable[LaneRefused] = ()
     ) -> None:
         super().__init__(lanes)
-        self.refused = tuple(refused)
+        self.refused: tuple[LaneRefused, ...] = tuple(refused)
 
 
 class Lanes(NamedTuple):

@@ -10,7 +10,7 @@ import os
 import stat
 from contextlib import suppress
 from threading import Lock
-from typing import Final
+from typing import Any, Final
 
 from ..errors import NotPermitted, SharedMemoryFull
 from ..thrown_in import is_of_a_handler
@@ -27,9 +27,9 @@ _TRIES: Final = 100
 class Bell:
     """An open doorbell. Closing twice is fine, and waits for a ``wait`` in another thread."""
 
-    def __init__(self, name: str, semaphore: posix_ipc.Semaphore) -> None:
+    def __init__(self, name: str, semaphore: Any) -> None:
         self.name = name
-        self._semaphore: posix_ipc.Semaphore | None = semaphore
+        self._semaphore: Any = semaphore  # posix_ipc has no types
         self._waiting = Lock()
 
     @classmethod
@@ -115,7 +115,7 @@ class Bell:
     def ring(self) -> None:
         """Wake the sleeping consumer: 4.6 us if there is one, else 20 ns. Never waits."""
         with suppress(posix_ipc.Error, OverflowError, AttributeError):
-            self._semaphore.release()  # type: ignore[union-attr]
+            self._semaphore.release()
 
     def wait(self, seconds: float) -> None:
         """Sleep until it is rung, at most ``seconds``. May return early for no reason."""

@@ -35,6 +35,7 @@ class Mapped:
         self._file = file
         self._number = -1  # of its own descriptor, if it has one
         self._is_closed = False
+        self.memory: mmap.mmap
         if sys.version_info >= (3, 13):
             self.memory = mmap.mmap(
                 fd, length, mmap.MAP_SHARED, access, offset=offset, trackfd=False

@@ -28,7 +28,7 @@ class Mutex:
     """
 
     def __init__(self, segment: Segment, words: memoryview, address: str) -> None:
-        self.own = Exclusion()
+        self.own: Exclusion = Exclusion()
         self.segment = segment
         self.words = words
         self.address = address

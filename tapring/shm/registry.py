@@ -49,7 +49,7 @@ class Registry:
         self.segment = segment
         self.info = info
         self._words = words
-        self.table = Table(segment, info, table)
+        self.table: Table = Table(segment, info, table)
         self.first_rows: list[Row] = []
         self._clock: EngineClock | None = None
 

@@ -74,7 +74,7 @@ class Segment:
 
     def __init__(self, name: str, fd: int, size: int, owner: int) -> None:
         self._maps: list[Mapped] = []
-        self.fd = fd  # set first, because only this object closes it
+        self.fd: int = fd  # set first, because only this object closes it
         self.name = name
         self.size = size
         self.owner = owner  # user id

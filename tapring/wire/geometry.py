@@ -85,7 +85,8 @@ class RingEnd:
     def __init__(self, buffers: Buffers, shape: Shape, barrier: Barrier | None = None) -> None:
         slots, slot_bytes = shape.slots, shape.slot_bytes
         check_geometry(slots, slot_bytes, len(buffers.data))
-        self._words, self.page, self._data = buffers
+        self._words, page, self._data = buffers
+        self.page: Words = page
         self._slots = slots
         self._shift = slot_bytes.bit_length() - 1
         self._round_up = _FRAME_BYTES + slot_bytes - 1

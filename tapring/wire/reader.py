@@ -64,12 +64,12 @@ class Reader(RingEnd):
         page = buffers.page
         self._origin = origin
         self._to_wall_ns = to_wall_ns
-        self.account = Account(buffers.words, page)
+        self.account: Account = Account(buffers.words, page)
         self._head = self._end = self._tail = self._resumed_at = page[_HEAD]
         self._kept = (0, 0)  # of the kept frame: events captured up to its end, missed before it
-        self.released = page[_RELEASED]
+        self.released: int = page[_RELEASED]
         self._missed = page[layout.MISSED]
-        self.gaps = page[layout.GAPS]
+        self.gaps: int = page[layout.GAPS]
         self._abandoned = page[layout.ABANDONED]
         if max(self._head, self.released, self._missed, self.gaps, self._abandoned) >> 63:
             raise RingCorrupt(

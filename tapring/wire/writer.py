@@ -51,15 +51,15 @@ class Writer(RingEnd):
 
     def __init__(self, buffers: Buffers, shape: Shape, barrier: Barrier | None = None) -> None:
         super().__init__(buffers, shape, barrier)
-        self.limit = shape.slots
-        self.blocked_head = -1
+        self.limit: int = shape.slots
+        self.blocked_head: int = -1
         self._woken = 0  # the last sleep of the consumer that was seen
         self._told = 0  # the tail when ``is_awaited`` last looked
-        self.at = (0, 0)
-        self.dropped = 0
-        self.apart = (0, 0)
-        self.sampled_out = 0
-        self.shed = 0
+        self.at: tuple[int, int] = (0, 0)
+        self.dropped: int = 0
+        self.apart: tuple[int, int] = (0, 0)
+        self.sampled_out: int = 0
+        self.shed: int = 0
 
     @property
     def offered(self) -> int:
