@@ -1,7 +1,7 @@
 """Sidecars: the type that ``type=`` names is the type of the events, however they are read."""
 
 from dataclasses import dataclass
-from typing import Any, assert_type
+from typing import Any, TypedDict, assert_type
 
 import msgspec
 
@@ -16,6 +16,10 @@ class Order(msgspec.Struct):
 @dataclass
 class Line:
     text: str
+
+
+class Row(TypedDict):
+    cents: int
 
 
 def iterates() -> int:
@@ -34,6 +38,7 @@ def iterates() -> int:
 
 def reads_any_type_that_msgspec_decodes() -> None:
     assert_type(tapring.capture("orders", type=Line), tapring.Session[Line])
+    assert_type(tapring.capture("orders", type=Row), tapring.Session[Row])
     assert_type(tapring.capture("orders", type=dict[str, int]), tapring.Session[dict[str, int]])
     # A union is no class, so it has to be said which one it is.
     either: tapring.Session[Order | Line] = tapring.capture("orders", type=Order | Line)
