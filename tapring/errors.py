@@ -86,3 +86,9 @@ def suggest(wrong: str, known: Iterable[str]) -> str:
         return ""
     near = get_close_matches(wrong, list(known), n=3, cutoff=0.6)
     return f"; did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
+
+
+def suggest_of(wrong: str, known: Iterable[str], all_known: str) -> str:
+    """Return what follows a wrong name: the names nearest to it, and ``all_known``, a sentence."""
+    near = suggest(wrong, known)
+    return f"{near} {all_known[:1].upper()}{all_known[1:]}" if near else f"; {all_known}"

@@ -31,11 +31,14 @@ class Looked:
 class Looking:
     """Looks at the lanes of one engine, or of all, and remembers the last reading.
 
-    The first reading also removes what dead processes have left behind.
+    address: an engine, a pattern of engines, or a lane; None for all. The id of a session is not
+    looked at. The first reading also removes what dead processes have left behind.
     """
 
-    def __init__(self, name: str | None) -> None:
-        self._name = name
+    def __init__(self, address: str | None) -> None:
+        engine, _, lane = (address or "").partition(":")[0].partition(".")
+        self.engine = engine or None
+        self.lane = lane or None
         self._last: _Reading | None = None
 
     def look(self, wait: Callable[[], object]) -> Looked:
@@ -45,12 +48,19 @@ class Looking:
         """
         before = self._last
         if before is None:
-            before = self._last = _Reading(engines(self._name), time.monotonic())
+            before = self._last = self._read(sweep=True)
             if not any(engine.sessions for engine in before.lanes):
                 return _looked(before, {})
             wait()
-        now = self._last = _Reading(engines(self._name, sweep=False), time.monotonic())
+        now = self._last = self._read(sweep=False)
         return _looked(now, _rates(before, now))
+
+    def _read(self, *, sweep: bool) -> _Reading:
+        seen = engines(self.engine, sweep=sweep)
+        if self.lane is not None:
+            refused = [each for each in seen.refused if each.lane == self.lane]
+            seen = EngineList([each for each in seen if each.lane == self.lane], refused)
+        return _Reading(seen, time.monotonic())
 
 
 class _Reading(NamedTuple):

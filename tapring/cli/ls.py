@@ -52,9 +52,10 @@ def command(
 ) -> None:
     """Show the engines that can be tapped, and their sessions.
 
-    With NAME, show one engine only, or those whose names match a pattern ('web-*'). A stage has a
-    rate only while a session watches it. Sessions stand below the process (lane) that they are of.
-    LOST counts events that were dropped, larger than the ring, or not serializable.
+    With NAME, show one engine only, one lane of it (ENGINE.LANE), or the engines whose names match
+    a pattern ('web-*'). A stage has a rate only while a session watches it. Sessions stand below
+    the process (lane) that they are of. LOST counts events that were dropped, larger than the ring,
+    or not serializable.
 
     A process that an engine has forked is listed once it has offered a batch; until then its
     parent's line counts it. Lanes that cannot be read (of other users, or of another version of the
@@ -64,8 +65,9 @@ def command(
         _watch(name, as_json, each_lane, _WATCH_S if interval is None else max(interval, 0.1))
         return
     seconds = _ONCE_S if interval is None else interval
+    looking = Looking(name)
     try:
-        looked = Looking(name).look(lambda: time.sleep(seconds))
+        looked = looking.look(lambda: time.sleep(seconds))
     except TapError as error:
         fail(error)
     if as_json:
@@ -74,8 +76,8 @@ def command(
         _print(looked, each_lane)
     if not looked.lanes:
         refused = looked.lanes.refused
-        if name is not None:
-            fail(error_for(refused) if refused else not_found(name))
+        if looking.engine is not None:
+            fail(error_for(refused) if refused else not_found(looking.engine, looking.lane))
         if not refused:
             note(NOTHING_RUNS)
 
@@ -93,18 +95,25 @@ def _watch(name: str | None, as_json: bool, each_lane: bool, seconds: float) -> 
     if not as_json and not sys.stdout.isatty():
         raise click.UsageError("--watch needs a terminal. For programs, try --json --watch")
     with _Ending() as ending:
-        failure = _look_until(ending, Looking(name), as_json, each_lane, seconds)
+        failure = _look_until(ending, name, as_json, each_lane, seconds)
     if failure is not None:
         fail(failure)
 
 
 def _look_until(
-    ending: _Ending, looking: Looking, as_json: bool, each_lane: bool, seconds: float
+    ending: _Ending, name: str | None, as_json: bool, each_lane: bool, seconds: float
 ) -> TapError | None:
     """Look until a signal comes or the reader has left. Return the error that ends it, if any."""
     from .ls_table import on_screen
 
-    printer = nullcontext(_print_line) if as_json else on_screen(each_lane, seconds)
+    printer = (
+        nullcontext(_print_line)
+        if as_json
+        else on_screen(
+            each_lane, seconds, nothing=f"no engine runs here{f' as {name}' if name else ''}"
+        )
+    )
+    looking = Looking(name)
     with Interrupts(ending.come), printer as show:
         try:
             while not ending.wait(0):

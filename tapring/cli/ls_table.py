@@ -32,7 +32,6 @@ _HEADINGS: Final = ("ENGINE", "", "AGE>", "EVENTS/S>", "CAPTURED>", "LOST>")
 _MORE_HEADINGS: Final = ("RING>", "OFFERED>", "US/BATCH>")
 _OWNERS: Final = {"consumer": "by a consumer", "engine": "by the engine", "kept": "kept"}
 _NOTES_AT_ONCE: Final = 5
-_NOTHING: Final = "no engine runs here"
 
 
 class _Row(NamedTuple):
@@ -74,32 +73,32 @@ def as_table(looked: Looked, columns: int, *, each_lane: bool = False) -> list[R
 
 
 @contextmanager
-def on_screen(each_lane: bool, seconds: float) -> Iterator[Callable[[Looked], None]]:
+def on_screen(each_lane: bool, seconds: float, nothing: str) -> Iterator[Callable[[Looked], None]]:
     """While entered, a screen of its own; yields what shows on it what was seen.
 
-    The terminal is left as it was before.
+    nothing: what to say if that is nothing. The terminal is left as it was before.
     """
     console = make_console()
     with console.screen() as screen:
 
         def show(looked: Looked) -> None:
-            screen.update(*_screenful(console, looked, each_lane, seconds))
+            said = f"{time.strftime('%H:%M:%S')}  every {duration_in_words(seconds)}, until Ctrl-C"
+            seen = as_table(looked, console.width, each_lane=each_lane) or [visible(nothing)]
+            screen.update(*_screenful(console, said, seen))
 
         yield show
 
 
 def _screenful(
-    console: Console, looked: Looked, each_lane: bool, seconds: float
+    console: Console, said: str, seen: Sequence[RenderableType]
 ) -> Iterator[RenderableType]:
     """What fits onto the screen, and how many lines do not."""
     from rich.console import Group
     from rich.segment import Segment, Segments
     from rich.text import Text
 
-    said = f"{time.strftime('%H:%M:%S')}  every {duration_in_words(seconds)}, until Ctrl-C"
     yield Text(said, style="dim")
-    seen = as_table(looked, console.width, each_lane=each_lane)
-    lines = console.render_lines(Group(*seen or [_NOTHING]), pad=False)
+    lines = console.render_lines(Group(*seen), pad=False)
     room = console.height - 2
     if len(lines) > room:
         lines[room - 1 :] = [[Segment(f"... {len(lines) - room + 1} more lines")]]

@@ -48,7 +48,7 @@ def check_functions(node: Node) -> None:
         name, given = each["value"], len(each["children"])
         if name not in known:
             raise ValueError(
-                f"JMESPath has no function {name}(){suggest(name, sorted(known))}. "
+                f"JMESPath has no function {name}(){suggest(name, sorted(known)) or '.'} "
                 f"It has {', '.join(sorted(known))}"
             )
         signature = known[name]["signature"]

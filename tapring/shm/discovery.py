@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ..errors import EngineNotFound, SharedMemoryFull, TapError, suggest
+from ..errors import EngineNotFound, SharedMemoryFull, TapError, suggest_of
 from ..wire.layout import Owner, RowState
 from ..wire.ledger import Counters, within_a_word
 from .info import StageInfo
@@ -242,14 +242,14 @@ def not_found(engine: str, lane: str | None = None) -> EngineNotFound:
     running = engines()
     lanes = [info.lane for info in running if info.name == engine]
     if lane is not None and lanes:
+        there = f"its lanes: {', '.join(lanes)}"
         return EngineNotFound(
-            f"the engine {engine!r} has no lane {lane}{suggest(lane, lanes)}; "
-            f"its lanes: {', '.join(lanes)}"
+            f"the engine {engine!r} has no lane {lane}{suggest_of(lane, lanes, there)}"
         )
     known = sorted({info.name for info in running})
     there = f"running: {', '.join(known)}" if known else NOTHING_RUNS
     called = f"whose name matches {engine!r}" if is_pattern(engine) else f"called {engine!r}"
-    return EngineNotFound(f"no engine {called} runs{suggest(engine, known)}; {there}")
+    return EngineNotFound(f"no engine {called} runs{suggest_of(engine, known, there)}")
 
 
 def _engine_info(registry: Registry) -> EngineInfo:

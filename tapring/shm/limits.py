@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 from typing import Final
 
-from ..errors import BufferLimit, DurationLimit, StageNotFound, suggest
+from ..errors import BufferLimit, DurationLimit, StageNotFound, suggest_of
 from ..wire import layout
 from ..words import size_in_words
 from .names import named_alike
@@ -93,11 +93,12 @@ def stage_index(engine: str, stage: str, stages: Collection[str]) -> int:
 
 def no_stage(engine: str, stage: object, stages: Collection[str]) -> str:
     """Return the message that an engine has no such stage, with a suggestion."""
+    there = f"its stages: {', '.join(stages)}"
     if type(stage) is str:
-        what = f"{stage!r}{suggest(stage, stages)}"
+        what = f"{stage!r}{suggest_of(stage, stages, there)}"
     else:  # its own code is not asked what it is: it might raise
-        what = "with the name of an object that is no str"
-    return f"the engine {engine!r} has no stage {what}; its stages: {', '.join(stages)}"
+        what = f"with the name of an object that is no str; {there}"
+    return f"the engine {engine!r} has no stage {what}"
 
 
 def duration_in_ns(engine: str, duration: float | None, longest_ns: int) -> int:

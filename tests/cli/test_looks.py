@@ -16,6 +16,16 @@ def test_rates_are_measured_between_two_looks(name) -> None:
         assert second.session_rate(lane, handle.id) == 0
 
 
+def test_one_lane_can_be_looked_at(name) -> None:
+    with tapring.Tap(name) as tap, tapring.Tap(name), tap.register("raw") as handle:
+        for address in (f"{name}.{tap.lane}", f"{name}.{tap.lane}:{handle.id}"):
+            (lane,) = Looking(address).look(lambda: None).lanes
+            assert lane.lane == tap.lane
+        assert len(Looking(name).look(lambda: None).lanes) == 2
+        assert len(Looking(f"{name}:7").look(lambda: None).lanes) == 2
+        assert Looking(f"{name}.00000000").look(lambda: None).lanes == []
+
+
 def test_a_session_that_was_opened_between_two_looks_has_no_rate_yet(name) -> None:
     with tapring.Tap(name) as tap:
         looking = Looking(name)

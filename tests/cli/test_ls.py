@@ -38,6 +38,11 @@ def test_ls_says_what_to_do_when_nothing_runs(run_cli, name) -> None:
     assert json.loads(result.stdout) == []
     assert "no engine called" in error_of(result, 3)
     assert "no engine called" in error_of(run_cli("ls", name), 3)
+    with tapring.Tap(name) as tap:
+        said = error_of(run_cli("ls", f"{name}.00000000"), 3)
+        assert f"has no lane 00000000; its lanes: {tap.lane}" in said
+        said = error_of(run_cli("ls", f"{name}x"), 3)
+        assert f"did you mean '{name}'? Running: " in said
 
 
 def test_ls_is_a_table_on_a_terminal_and_in_a_pipe(engine, name, run_cli) -> None:
@@ -104,7 +109,7 @@ def test_watching_ends_in_good_order_and_leaves_the_terminal_as_it_was(name) -> 
 
 def test_watching_waits_for_an_engine_that_does_not_run_yet(name) -> None:
     with Terminal("ls", name, "--watch", "--interval", "0.1") as terminal:
-        terminal.wait_for("no engine runs here")
+        terminal.wait_for(f"no engine runs here as {name}")
         with tapring.Tap(name) as tap:
             terminal.wait_for(f"{name}.{tap.lane}")
         terminal.process.send_signal(signal.SIGTERM)
