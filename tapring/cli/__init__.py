@@ -17,6 +17,7 @@ from .messages import fail
 _MODULES: Final = {
     "ls": ".ls",
     "attach": ".attach",
+    "stats": ".stats",
     "cat": ".cat",
     "open": ".open",
     "close": ".close",

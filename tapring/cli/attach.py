@@ -77,13 +77,13 @@ def command(address: str, **given: Any) -> None:
     """
     asked = Options(**given)
     asked.check(address)
-    chooses = asked.stage is None and not asked.names_a_session(address)
+    chooses = asked.chooses(address)
     if chooses:
         asked = replace(asked, stage=usual_stages(stages_of(address)))
     try:
         written = asked.written
         check_output(asked.output, written.format, asked.rotate, envelope=written.envelope)
-        opened, asked = begin(address, asked, chooses=chooses)
+        opened, asked = begin(address, asked, chooses=chooses, shows=asked.progress)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     except (TapError, OSError, MemoryError) as error:

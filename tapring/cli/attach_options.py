@@ -118,7 +118,16 @@ class Watching:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Selecting, Writing, Watching):
+class Asking(Selecting, Watching):
+    """What was asked for of an engine: which events to watch, keep and hide."""
+
+    def chooses(self, address: str) -> bool:
+        """Whether the stage is left to the command."""
+        return self.stage is None and not self.names_a_session(address)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Asking, Writing):
     """What was asked for; each field is the option of that name."""
 
     @property

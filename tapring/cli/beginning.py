@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from ..consumer.opening import capture
 from ..errors import StageNotFound
 from ..events.selection import Select
 from ..shm.names import split_address
-from .attach_options import Options
+from .attach_options import Asking
 from .elsewhere import Opened, stages_of, usual_stages
 from .messages import note
 from .opening import open_session
 from .silence import Waiting
 
 _SMALL_RING: Final = 1 << 16
+Asked = TypeVar("Asked", bound=Asking)
 
 
-def begin(address: str, asked: Options, *, chooses: bool) -> tuple[Opened, Options]:
+def begin(address: str, asked: Asked, *, chooses: bool, shows: bool = True) -> tuple[Opened, Asked]:
     """Open the session, and return what it is asked for. Raises what ``capture`` raises.
 
     chooses: ``asked`` holds a stage that is only likely; the one that the engine has is taken.
+    shows: whether a line may say what is waited for.
     """
-    with Waiting(address, shows=asked.progress) as waiting:
+    with Waiting(address, shows=shows) as waiting:
         try:
             return _opened(address, asked, waiting), asked
         except StageNotFound:
@@ -39,7 +41,7 @@ def begin(address: str, asked: Options, *, chooses: bool) -> tuple[Opened, Optio
     return opened, asked
 
 
-def open_other(address: str, asked: Options, stage: str, *, whole: bool) -> Opened:
+def open_other(address: str, asked: Asking, stage: str, *, whole: bool) -> Opened:
     """Open a session of another stage: one to be read, if ``whole``, or one that only counts."""
     if whole:
         return _opened(address, replace(asked, stage=stage, wait=False), None)
@@ -48,7 +50,7 @@ def open_other(address: str, asked: Options, stage: str, *, whole: bool) -> Open
     return Opened(capture(named, stage=stage, buffer_bytes=_SMALL_RING), Select(), None)
 
 
-def _opened(address: str, asked: Options, waiting: Waiting | None) -> Opened:
+def _opened(address: str, asked: Asking, waiting: Waiting | None) -> Opened:
     select, redact = asked.select(), asked.redactor()
     session = open_session(address, asked, select, redact, waiting)
     return Opened(session, select, redact)

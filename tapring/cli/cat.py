@@ -27,7 +27,7 @@ from . import cat_report
 from .arguments import Count, offers
 from .attach_options import SHOW, WRITE, Writing
 from .command import Command, group
-from .inputs import FORMAT_READ, TIMES, Inputs
+from .inputs import FORMAT_READ, TIMES, Inputs, open_recorded
 from .messages import fail, say
 from .selecting import REDACT, SELECT, Selecting
 from .signals import Interrupts
@@ -105,22 +105,8 @@ def command(**given: Any) -> None:
     asked.check()
     select, redact = asked.select(), asked.redactor()
     with Interrupts() as interrupts:
-        try:
-            interrupts.ends(_leave)
-            recorded = asked.open(select, redact)
-            interrupts.ends(lambda: recorded.end(EndedBy.INTERRUPT))
-        except ValueError as error:
-            raise click.UsageError(str(error)) from None
-        except (TapError, OSError, MemoryError) as error:
-            fail(error)
-        except KeyboardInterrupt:
-            fail("interrupted before any event was read")
+        recorded = open_recorded(asked, interrupts, select, redact)
         sys.exit(_run(recorded, asked, select, redact))
-
-
-def _leave() -> None:
-    """Upon a signal while the files are opened."""
-    raise KeyboardInterrupt
 
 
 def _run(recorded: Recorded, asked: Options, select: Select, redact: Redactor | None) -> int:

@@ -10,14 +10,16 @@ from typing import Final
 import click
 
 from ..delivery.recorded import Recorded
-from ..errors import RecordingError
+from ..ended_by import EndedBy
+from ..errors import RecordingError, TapError
 from ..events.redaction import Redactor
 from ..events.selection import Select
 from ..files.reading import FORMATS, STDIN, Recording, open_recording
 from ..files.sets import files_of_set, named_files
 from .arguments import STAGES, OneOf, split_stages
 from .clock import Between, Clock, ClockTime
-from .messages import note
+from .messages import fail, note
+from .signals import Interrupts
 
 FORMAT_READ: Final = (
     click.option(
@@ -94,14 +96,44 @@ class Inputs:
             note(f"{path} is empty")
         return [path for path in paths if path not in empty]
 
+    @property
+    def needs_times(self) -> dict[str, object]:
+        """What was asked for that only files with recorded times can answer, by option."""
+        return {"--since": self.since, "--until": self.until}
+
     def _check_times(self, recordings: Sequence[Recording], select: Select) -> None:
         timeless = [each.path for each in recordings if not each.has_times]
-        asked = {"--since": self.since, "--until": self.until, "--rate": select.rate}
+        asked = {**self.needs_times, "--rate": select.rate}
         for option, value in asked.items():
             if value is not None and timeless:
                 raise RecordingError(
                     f"{timeless[0]} has no recorded times, and {option} needs them. Leave it out"
                 )
+
+
+def open_recorded(
+    asked: Inputs, interrupts: Interrupts, select: Select, redact: Redactor | None
+) -> Recorded:
+    """Open the files that a command was given, and end reading upon a signal.
+
+    Exits if they cannot be read. Raises click.UsageError if they do not fit what was asked for.
+    """
+    try:
+        interrupts.ends(_leave)  # standard input may let us wait for its first event
+        recorded = asked.open(select, redact)
+        interrupts.ends(lambda: recorded.end(EndedBy.INTERRUPT))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    except (TapError, OSError, MemoryError) as error:
+        fail(error)
+    except KeyboardInterrupt:
+        fail("interrupted before any event was read")
+    return recorded
+
+
+def _leave() -> None:
+    """Upon a signal while the files are opened."""
+    raise KeyboardInterrupt
 
 
 def _choose(recordings: Sequence[Recording], stages: Sequence[str]) -> None:

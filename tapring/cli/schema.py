@@ -17,6 +17,7 @@ from msgspec import UnsetType, inspect
 
 from ..delivery.recorded_report import RecordedSummary
 from ..delivery.report import Summary
+from ..delivery.statistics import Statistics
 from ..files.envelope import Enveloped
 from ..files.meta import Meta
 from ..shm.discovery import EngineInfo
@@ -58,6 +59,7 @@ SHAPES: Final = {
     ),
     "ls": Shape("What tapring ls --json prints", (ListedLane, RefusedLane), array=True),
     "envelope": Shape("A record of the envelope (tapring attach --envelope)", (Enveloped,)),
+    "stats": Shape("A line that tapring stats prints", (Statistics,)),
     "cat": Shape("The line that tapring cat --summary json prints", (CatLine,)),
     "replay": Shape("The line that tapring replay --summary json prints", (ReplayLine,)),
     "gc": Shape("What tapring gc --json prints", (RemovedSegment,), array=True),
@@ -75,6 +77,7 @@ def command(name: str) -> None:
       meta      the FILE.meta.json beside each file
       ls        the JSON of tapring ls
       envelope  a record of tapring attach --envelope
+      stats     a line of tapring stats
       cat       the summary of tapring cat --summary json
       replay    the summary of tapring replay --summary json
       gc        the JSON of tapring gc

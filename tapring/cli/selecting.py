@@ -22,7 +22,7 @@ class Selecting:
     sample: int
     sample_by: str | None
     rate: str | None
-    fields: str | None
+    fields: str | None = None
     redact: tuple[str, ...]
     redact_regex: str | None
     redact_pass_text: bool

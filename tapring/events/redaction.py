@@ -93,7 +93,7 @@ class Redactor:
         if type(value) is str:
             token = self._tokens.get(value)
             return self._remember(value) if token is None else token
-        return self._hash(_canonical(_plain(value)))
+        return self._hash(_canonical(plain(value)))
 
     def redact(self, event: Any) -> Any:
         """``event`` (decoded JSON, changed in place) with tokens in place of the raw values."""
@@ -165,12 +165,12 @@ def compile_regex(regex: str | re.Pattern[str]) -> re.Pattern[str]:
     return compiled
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """``value`` with whole floats as integers, since JSON has only one kind of number."""
     if isinstance(value, float):
         return int(value) if value.is_integer() and abs(value) <= _EXACT else value
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: plain(each) for key, each in value.items()}
     if isinstance(value, list):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     return value

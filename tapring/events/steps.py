@@ -205,8 +205,7 @@ class Steps:
 
     def note_keys(self, events: list[Any]) -> None:
         """Remember the paths in the first of ``events``: redacted, since they may be shown."""
-        if events and len(self.seen_keys) < _KEYS_TO_SEE:
-            _note_keys(events[0], "", self.seen_keys, _DEPTH_TO_SEE)
+        note_keys(events, self.seen_keys)
 
     def rated(self, at: Sequence[int], time_ns: int) -> Sequence[int]:
         """The rate limit."""
@@ -224,6 +223,12 @@ def described(kind: Kind) -> str:
         "numbers. To leave fields out, use fields (--fields)" if kind.name == "array" else "bytes"
     )
     return f"this stage is of kind {kind.name} and holds {holds}"
+
+
+def note_keys(events: Sequence[Any], seen: dict[str, None]) -> None:
+    """Remember the paths in the first of ``events``, until ``seen`` has enough of them."""
+    if events and len(seen) < _KEYS_TO_SEE:
+        _note_keys(events[0], "", seen, _DEPTH_TO_SEE)
 
 
 def _note_keys(event: Any, before: str, seen: dict[str, None], depth: int) -> None:

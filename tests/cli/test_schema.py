@@ -169,3 +169,13 @@ def test_the_summary_of_a_replay_matches(name, tmp_path) -> None:
     options = ("--fast", "--no-print", "--name", name, "--summary", "json")
     _, errors = run("replay", path, *options)
     check("replay", line_of(errors, "tapring_replay"))
+
+
+def test_the_lines_of_stats_match(run_cli, tmp_path) -> None:
+    path = tmp_path / "a.ndjson"
+    path.write_text('{"n":1,"a":[1]}\n{"n":2}\n{"n":"x"}\n')
+    asked = ("--by", "a,typo", "--distinct", "n", "--histogram", "n")
+    for options in (asked, ()):
+        shown = run_cli("stats", "--from", str(path), *options)
+        (total,) = shown.stdout.splitlines()
+        check("stats", json.loads(total))

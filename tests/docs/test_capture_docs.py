@@ -119,7 +119,7 @@ def test_the_code_on_the_page_runs(code, shop, tmp_path, name) -> None:
 def test_each_option_of_the_capture_is_on_the_page() -> None:
     told = set(re.findall(r"--[a-z][a-z-]+", TEXT))
     known = options_of("attach")
-    others = set().union(*map(options_of, ("cat", "ls", "pipe", "replay")))
+    others = set().union(*map(options_of, ("cat", "ls", "pipe", "replay", "stats")))
     assert told <= known | others
     about_events = known - {"--session", "--delivery", "--help", "--progress", "--no-progress"}
     assert about_events - told <= {"--color", "--format", "--output", "--stage"}

@@ -1,0 +1,55 @@
+"""The options of stats: what they mean together, and which of them conflict."""
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from tapring.cli.stats_options import GROUPS, Options
+
+
+def given(*arguments: str) -> Options:
+    found: list[Options] = []
+
+    def count(**values) -> None:
+        found.append(Options(**values))
+
+    for add in (click.argument("files", nargs=-1), *GROUPS):
+        count = add(count)
+    result = CliRunner().invoke(click.command()(count), arguments)
+    assert result.exit_code == 0, result.output
+    return found[0]
+
+
+def test_an_engine_has_intervals_and_files_have_none_by_default() -> None:
+    assert given("shop").every_ns == 5 * 10**9
+    assert given("shop", "--every", "0").every_ns is None
+    assert given("--from", "x").every_ns is None
+    assert given("--from", "x", "--every", "1m").every_ns == 60 * 10**9
+
+
+def test_what_is_asked_is_one_question() -> None:
+    question = given("shop", "--by", "a,b", "--by", "c", "--distinct", "d").question
+    assert [field.path.text for field in question.by] == ["a", "b", "c"]
+    assert [field.path.text for field in question.distinct] == ["d"]
+    assert not question.numbers
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["shop", "web"], "Name one ADDRESS, such as shop, or files"),
+        ([], "Name one ADDRESS"),
+        (["no engine!"], "engine"),
+        (["shop", "--since", "03:00"], "--since is for files. Name them with --from"),
+        (["shop", "--input-format", "raw"], "--input-format is for files"),
+        (["--from", "x", "--duration", "1s"], "--duration is for an engine, not for files"),
+        (["--from", "x", "--session", "1"], "--session is for an engine"),
+        (["--from", "x", "--follow"], "--follow is for an engine"),
+        (["shop", "--sample-by", "a"], "--sample-by needs --sample"),
+        (["shop.0a1b2c3d", "--follow"], "ADDRESS names one lane"),
+    ],
+)
+def test_contradictions_are_refused(arguments, said) -> None:
+    with pytest.raises(click.UsageError) as refused:
+        given(*arguments).check()
+    assert said in refused.value.message
