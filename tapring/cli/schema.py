@@ -57,7 +57,11 @@ SHAPES: Final = {
     "meta": Shape(
         "FILE.meta.json, beside each file of a capture", (Meta,), also=(Summary, RecordedSummary)
     ),
-    "ls": Shape("What tapring ls --json prints", (ListedLane, RefusedLane), array=True),
+    "ls": Shape(
+        "What tapring ls --json prints, and with --watch each of its lines",
+        (ListedLane, RefusedLane),
+        array=True,
+    ),
     "envelope": Shape("A record of the envelope (tapring attach --envelope)", (Enveloped,)),
     "stats": Shape("A line that tapring stats prints", (Statistics,)),
     "cat": Shape("The line that tapring cat --summary json prints", (CatLine,)),
