@@ -9,6 +9,7 @@ import errno
 import os
 import signal
 import sys
+import warnings
 from types import FrameType
 from typing import Any, Final
 
@@ -16,17 +17,18 @@ import click
 
 from ..adapters.delimited import NEWLINE, parse_delimiter
 from ..adapters.pipe import run
+from ..engine.complaints import TapWarning
 from ..errors import TapError
 from ..shm.limits import MAX_BUFFER_BYTES
 from ..wire import layout
 from .arguments import Count, Duration, EngineName, Size
 from .command import Command
-from .messages import say
+from .messages import note, say
 from .streams import was_closed
 
 _EXAMPLES: Final = (
     "tail -F app.log | tapring pipe applog > /dev/null",
-    "tapring attach applog --stage raw  # in another terminal",
+    "tapring attach applog  # in another terminal",
     "find /srv -print0 | tapring pipe files --delimiter '\\0' | xargs -0 ls -d",
 )
 _SMALLEST_BUFFER: Final = layout.MIN_SLOTS * layout.MAX_SLOT_BYTES
@@ -98,7 +100,10 @@ def command(
         for fd, what in enumerate(("standard input", "standard output")):
             if was_closed(fd):  # nothing could be copied
                 raise OSError(errno.EBADF, f"{what} is closed")
-        code = run(name, delimiter=delimiter or NEWLINE, **limits)
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", TapWarning)
+            warnings.showwarning = _note_warning
+            code = run(name, delimiter=delimiter or NEWLINE, **limits)
     except _Signalled as signalled:
         code = 128 + signalled.signum
     except (OSError, TapError) as error:
@@ -129,6 +134,11 @@ def _limits(
             _refuse("--max-sessions", "number", f"{max_sessions}", f"1 to {layout.MAX_ROWS}")
         limits["max_sessions"] = max_sessions
     return limits
+
+
+def _note_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Say on one line what an engine is told by a warning: that it cannot be tapped, say."""
+    note(str(message).removeprefix("tapring: "))
 
 
 def _refuse(option: str, what: str, value: str, instead: str) -> None:

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,14 @@ def test_the_smallest_and_the_largest_limits_are_taken(monkeypatch) -> None:
         delimiter = given.pop("delimiter")
         check_limits(**given, slot_bytes=256)
         assert delimiter == b"\n"
+
+
+def test_an_engine_that_cannot_be_tapped_is_said_on_one_line(monkeypatch) -> None:
+    def run(name: str, **_: object) -> int:
+        warnings.warn("tapring: it cannot be tapped", tapring.TapWarning, stacklevel=1)
+        return 0
+
+    monkeypatch.setattr("tapring.cli.pipe.signal.signal", lambda _signum, _handler: None)
+    monkeypatch.setattr("tapring.cli.pipe.run", run)
+    result = CliRunner().invoke(main, ["pipe", "x"])
+    assert (result.exit_code, result.stderr) == (0, "tapring: it cannot be tapped\n")
