@@ -10,7 +10,7 @@ import msgspec
 from ..errors import TapError
 from ..shm.sweep import Removed, sweep
 from ..wire.ledger import Counters
-from ..words import counted, size_in_words
+from ..words import counted, size_in_words, visible
 from .arguments import EngineName, offers
 from .command import Command
 from .messages import fail, print_json
@@ -42,7 +42,7 @@ def command(name: str | None, dry_run: bool, as_json: bool) -> None:
         print_json([_listed(each) for each in removed], indent=2)
         return
     for each in removed:
-        click.echo(_line(each, "would remove" if dry_run else "removed"))
+        click.echo(visible(_line(each, "would remove" if dry_run else "removed")))
     if not removed:
         click.echo(f"nothing to remove{'' if name is None else f' for {name}'}")
 

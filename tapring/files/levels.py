@@ -61,6 +61,11 @@ def level_of(event: Mapping[Any, Any], keys: Mapping[str, str]) -> Level | None:
     return None
 
 
+def level_of_word(word: str) -> str | None:
+    """The level that a word means, whatever its case; None if it means none."""
+    return _OF_WORD.get(word.lower())
+
+
 def _is_of_syslog(key: str, keys: Mapping[str, str]) -> bool:
     """Whether the numbers in a field are those of syslog, 0 (the worst) to 7.
 

@@ -41,6 +41,11 @@ class Output:
         """In which charset a terminal takes text."""
         return sys.stdout.encoding if self.path == STDOUT else locale.getpreferredencoding(False)
 
+    @property
+    def has_colours(self) -> bool:
+        """Whether it is a terminal that understands codes for colours."""
+        return self.is_terminal and os.environ.get("TERM") != "dumb"
+
     def write(self, data: bytes) -> None:
         """Write all of ``data``. Raises OSError; BrokenPipeError once the reader has gone."""
         view = memoryview(data)

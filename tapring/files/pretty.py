@@ -17,7 +17,7 @@ import msgspec
 from ..events.objects import flat, object_of_line
 from ..frame import UNKNOWN_NS, Frame, Origin
 from ..words import counted, visible
-from .levels import DEBUG, ERROR, FATAL, INFO, TRACE, WARNING, level_of
+from .levels import DEBUG, ERROR, FATAL, INFO, TRACE, WARNING, level_of, level_of_word
 
 _encode: Final = msgspec.json.Encoder().encode
 _NS: Final = 1_000_000_000
@@ -36,6 +36,13 @@ _TOKENS: Final = re.compile(
 )
 _TEXT_OF_LINES: Final = re.compile(
     r'(?P<key> *(?:"(?:[^"\\]|\\.)*": )?)"(?P<text>(?:[^"\\]|\\.)*)",?'
+)
+
+
+# In a line of text, the first word that only a level is: ERROR, or error in level=error.
+_LEVEL_WORD: Final = re.compile(
+    r"\b(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|FATAL|CRITICAL)\b"
+    r"|(?<=\blevel=)\w+|(?<=\blvl=)\w+"
 )
 
 
@@ -113,7 +120,8 @@ class Pretty:
 
     def _line(self, stamp: str, event: Any) -> str:
         if isinstance(event, bytes):
-            return f"{stamp} {self._cut(visible(_text(event)), _LONGEST_LINE)}\n"
+            said = self._cut(visible(_text(event)), _LONGEST_LINE)
+            return f"{stamp} {_LEVEL_WORD.sub(self._paint_level, said, 1)}\n"
         if isinstance(event, dict) and event:
             return f"{stamp} {' '.join(self._parts(event))}\n"
         return f"{stamp} {self._value(event)}\n"
@@ -194,6 +202,10 @@ class Pretty:
 
     def _paint(self, token: re.Match[str]) -> str:
         return self._painted(token.lastgroup or "dim", token[0])
+
+    def _paint_level(self, word: re.Match[str]) -> str:
+        level = level_of_word(word[0])
+        return word[0] if level is None else self._painted(level, word[0])
 
     def _painted(self, name: str, text: str) -> str:
         return f"{self._codes[name]}{text}{self._off}"

@@ -125,7 +125,7 @@ def open_sink(
         output = Output(path)
         name = format_of(path, format_, kind, output.is_terminal, envelope=envelope)
         look = msgspec.structs.replace(
-            look, colour=look.colour and output.is_terminal, cut=output.is_terminal
+            look, colour=look.colour and output.has_colours, cut=output.is_terminal
         )
         encode = make_encoder(name, kind, look, envelope=envelope)
         if output.is_terminal:

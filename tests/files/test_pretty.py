@@ -196,3 +196,22 @@ def test_a_string_that_is_no_json_inside_is_shown_as_it_is() -> None:
     show = make_encoder("pretty", "lines", Look(screenful=True))
     shown = show(frame(Lines(), [b'{"a":"\\n\\x"}'])).decode()
     assert shown.splitlines()[-1] in ('  "a": "\\n\\x"', '{"a":"\\n\\x"}', "}")
+
+
+@pytest.mark.parametrize(
+    ("line", "painted"),
+    [
+        ("2026-11-27 ERROR no INFO", "\x1b[31mERROR\x1b[0m no INFO"),
+        ("ts=1 level=warn msg=x", "level=\x1b[33mwarn\x1b[0m msg"),
+        ("lvl=info", "lvl=\x1b[32minfo\x1b[0m"),
+        ("TERRORS no error here", " TERRORS no error here"),
+        ("level=odd", " level=odd"),
+        ("\x1b[2J DEBUG", "\\x1b[2J \x1b[2mDEBUG"),
+    ],
+)
+def test_the_level_in_a_line_of_text_has_its_colour(line, painted) -> None:
+    shown = make_encoder("pretty", "lines", Look(colour=True))(frame(Lines(), [line.encode()]))
+    assert painted in shown.decode()
+    plain = make_encoder("pretty", "lines")(frame(Lines(), [line.encode()])).decode()
+    assert "\x1b" not in plain
+    assert re.sub(r"\x1b\[\d*m", "", shown.decode()) == plain

@@ -134,3 +134,13 @@ def test_what_the_terminals_charset_lacks_is_escaped(name, charset, monkeypatch)
         assert msgspec.json.decode(shown) == event
     else:
         assert event["msg"].encode(charset, "backslashreplace").decode(charset) in shown
+
+
+def test_a_terminal_without_colours_gets_none(monkeypatch) -> None:
+    for term, codes in (("xterm", True), ("dumb", False)):
+        monkeypatch.setenv("TERM", term)
+        with terminal() as (ours, path):
+            sink = open_sink(path, "pretty", kind="json", look=Look(colour=True))
+            sink.write(frame(Json(), [{"level": "error"}]))
+            sink.close()
+            assert ("\x1b[31m" in what_it_shows(ours)) == codes
