@@ -96,7 +96,8 @@ def stages(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items
 
     If no engine is typed yet, the stages of all of them.
     """
-    if any(each.name == "files" for each in ctx.command.params):
+    parameters = {each.name for each in ctx.command.params}
+    if "files" in parameters and "source" not in parameters:
         return []
     engine, lane = None, None
     if (address := _address(ctx)) is not None:
@@ -112,6 +113,12 @@ def stages(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items
         if not comma or stage not in named
     }
     return _those(found, incomplete)
+
+
+def addresses_or_files(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    """ENGINE and what is below it; after --from, files."""
+    offer = addresses if ctx.params.get("source") is None else files
+    return offer(ctx, param, incomplete)
 
 
 def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
@@ -138,6 +145,9 @@ def _address(ctx: click.Context) -> str | None:
     given = [*words[words.index(name) + 1 :], "unfinished"]
     read = ctx.command.make_context(name, given, parent=ctx.parent, resilient_parsing=True)
     address: str | None = read.params.get("address")
+    if "source" in read.params:  # tapring stats takes an address, or files
+        files: tuple[str, ...] = read.params["files"] or ()
+        address = files[0] if files else None
     return address
 
 

@@ -63,7 +63,7 @@ SHAPES: Final = {
         array=True,
     ),
     "envelope": Shape("A record of the envelope (tapring attach --envelope)", (Enveloped,)),
-    "stats": Shape("A line that tapring stats prints", (Statistics,)),
+    "stats": Shape("Each line that tapring stats --json prints", (Statistics,)),
     "cat": Shape("The line that tapring cat --summary json prints", (CatLine,)),
     "replay": Shape("The line that tapring replay --summary json prints", (ReplayLine,)),
     "gc": Shape("What tapring gc --json prints", (RemovedSegment,), array=True),
@@ -81,7 +81,7 @@ def command(name: str) -> None:
       meta      the FILE.meta.json beside each file
       ls        the JSON of tapring ls
       envelope  a record of tapring attach --envelope
-      stats     a line of tapring stats
+      stats     a line of tapring stats --json
       cat       the summary of tapring cat --summary json
       replay    the summary of tapring replay --summary json
       gc        the JSON of tapring gc

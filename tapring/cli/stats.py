@@ -22,6 +22,7 @@ from ..delivery.transfer import Transfer
 from ..ended_by import EndedBy
 from ..errors import TapError
 from . import cat_report, summary
+from .arguments import offers
 from .attach import EXIT_ENGINE_DIED
 from .beginning import begin, open_other
 from .command import Command
@@ -65,7 +66,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command("stats", cls=Command, examples=_EXAMPLES, epilog=_EPILOG)
-@click.argument("files", metavar="ADDRESS", nargs=-1)
+@click.argument("files", metavar="ADDRESS", nargs=-1, shell_complete=offers("addresses_or_files"))
 @_options
 def command(files: tuple[str, ...], **given: Any) -> None:
     """Count the events of the engine at ADDRESS, live.

@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from ..events.tally import Question
-from .arguments import ADDRESS, ONE_PATH, PATHS, Count, Duration
+from .arguments import ADDRESS, ONE_PATH, PATHS, Count, Duration, offers
 from .attach_options import SESSION, WATCH, Asking
 from .command import group
 from .inputs import FORMAT_READ, TIMES, Inputs
@@ -64,6 +64,7 @@ FILES: Final = group(
         "--from",
         "source",
         default=None,
+        shell_complete=offers("files"),
         metavar="FILE...",
         help="Count the events of these files, as tapring cat reads them; - is standard input.",
     ),

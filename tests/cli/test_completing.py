@@ -68,6 +68,15 @@ def test_the_stages_of_files_are_not_those_of_engines(name) -> None:
         assert offered("tapring cat a.ndjson --stage ") == {}
 
 
+def test_stats_is_offered_an_engine_with_its_stages_or_files(name) -> None:
+    with tapring.Tap(name, stages={"audit": "json"}), tapring.Tap(f"{name}-b"):
+        assert name in offered("tapring stats ")
+        stages = offered(f"tapring stats {name}-b --stage ")
+    assert list(stages) == ["raw", "decoded"]
+    for typed in ("tapring stats --from ", "tapring stats --from a.ndjson "):
+        assert [each.split("\t")[0] for each in lines(main, typed)] == ["file"]
+
+
 def test_names_of_engines_formats_and_files_are_offered_where_they_belong(name) -> None:
     with tapring.Tap(name):
         assert name in offered("tapring ls ")

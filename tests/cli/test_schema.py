@@ -154,6 +154,14 @@ def test_what_gc_removes_matches(name, dead_lane) -> None:
     assert len(removed) == 2
 
 
+def test_each_interval_of_live_stats_matches(engine, name, run_cli) -> None:
+    printed = run_cli("stats", name, "--limit", "20", "--every", "1ms", "--json").stdout
+    lines = [json.loads(line) for line in printed.splitlines()]
+    assert {line["kind"] for line in lines} == {"interval", "total"}
+    for line in lines:
+        check("stats", line)
+
+
 def test_the_summary_and_the_meta_of_cat_match(tmp_path) -> None:
     path, out = tmp_path / "a.ndjson", tmp_path / "b.ndjson"
     path.write_text('{"n":1}\nno json\n{"n":2}\n')
