@@ -37,8 +37,8 @@ class Looking:
 
     def __init__(self, address: str | None) -> None:
         engine, _, lane = (address or "").partition(":")[0].partition(".")
-        self.engine = engine or None
-        self.lane = lane or None
+        self.engine: str | None = engine or None
+        self.lane: str | None = lane or None
         self._last: _Reading | None = None
 
     def look(self, wait: Callable[[], object]) -> Looked:

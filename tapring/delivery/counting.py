@@ -144,7 +144,7 @@ class RecordedCounting(Counting):
         told: Told = lambda _interval: None,
     ) -> None:
         super().__init__(question, every_ns, told)
-        self.late = 0
+        self.late: int = 0
         self._open: dict[int, Tally] = {}
         self._first_ns = self._last_ns = UNKNOWN_NS
 

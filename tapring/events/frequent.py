@@ -25,8 +25,8 @@ class Frequent:
     """
 
     def __init__(self, most: int = MOST) -> None:
-        self.total = 0
-        self.error = 0
+        self.total: int = 0
+        self.error: int = 0
         self._most = most
         self._counts: Counter[Any] = Counter()
 

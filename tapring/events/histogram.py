@@ -32,11 +32,11 @@ class Histogram:
     """Counts numbers. ``others``: values that were not numbers. ``mean``: 0 without numbers."""
 
     def __init__(self) -> None:
-        self.count = 0
-        self.others = 0
-        self.mean = 0.0
-        self.min = math.inf
-        self.max = -math.inf
+        self.count: int = 0
+        self.others: int = 0
+        self.mean: float = 0.0
+        self.min: float = math.inf
+        self.max: float = -math.inf
         self._buckets: Counter[tuple[int, int]] = Counter()
 
     def add(self, values: Iterable[Any]) -> None:

@@ -54,9 +54,9 @@ class Question:
         distinct: str | Sequence[str] = (),
         numbers: str | Sequence[str] = (),
     ) -> None:
-        self.by = _fields(by)
-        self.distinct = _fields(distinct)
-        self.numbers = _fields(numbers)
+        self.by: tuple[Field, ...] = _fields(by)
+        self.distinct: tuple[Field, ...] = _fields(distinct)
+        self.numbers: tuple[Field, ...] = _fields(numbers)
         self.seen: dict[str, None] = {}
 
     @property
@@ -126,15 +126,15 @@ class Tally:
 
     def __init__(self, question: Question) -> None:
         self.question = question
-        self.events = 0
-        self.bytes = 0
-        self.missed = 0
-        self.undecoded = 0
-        self.origins = Frequent(_MOST_ORIGINS)
+        self.events: int = 0
+        self.bytes: int = 0
+        self.missed: int = 0
+        self.undecoded: int = 0
+        self.origins: Frequent = Frequent(_MOST_ORIGINS)
         self.bytes_of: Counter[Origin] = Counter()
-        self.groups = Frequent()
-        self.distinct = [Distinct() for _ in question.distinct]
-        self.numbers = [Histogram() for _ in question.numbers]
+        self.groups: Frequent = Frequent()
+        self.distinct: list[Distinct] = [Distinct() for _ in question.distinct]
+        self.numbers: list[Histogram] = [Histogram() for _ in question.numbers]
 
     def add(self, frame: Frame, events: Sequence[Any] | None = None) -> None:
         """Add the events of a frame. ``events`` are the same, decoded, if that was done before."""
