@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 import msgspec
 
 from ..frame import Frame, Origin
-from .decoding import decode_lines
+from .decoding import NOT_DECODED, decode_lines
 from .distinct import Distinct
 from .frequent import Frequent
 from .histogram import Histogram
 from .objects import flat, object_of_blob, object_of_line
-from .paths import NOTHING, Path, parse_paths
+from .paths import ANY, NOTHING, Path, parse_paths
 from .redaction import plain
 from .steps import note_keys
 
@@ -35,6 +35,7 @@ Of a long value it is the beginning, as a string."""
 
 _LONGEST: Final = 200  # characters of a value in a key
 _MOST_ORIGINS: Final = 1000
+_FRAMES_TO_SEE: Final = 16  # whose events are decoded whole, to know the names of fields
 _canonical: Final = msgspec.json.Encoder(order="sorted").encode
 _decode: Final = msgspec.json.Decoder().decode
 _decoder: Final = msgspec.json.Decoder()
@@ -58,11 +59,27 @@ class Question:
         self.distinct: tuple[Field, ...] = _fields(distinct)
         self.numbers: tuple[Field, ...] = _fields(numbers)
         self.seen: dict[str, None] = {}
+        self._narrow = _narrow_decoder([*self.by, *self.distinct, *self.numbers])
+        self._looked = 0
 
     @property
     def looks_inside(self) -> bool:
         """Whether the events have to be decoded to answer it."""
         return bool(self.by or self.distinct or self.numbers)
+
+    def decode(self, frame: Frame) -> list[Any]:
+        """The events of a frame as ``decoded`` returns them, or the fields asked for alone.
+
+        To leave out the others takes a quarter of the time.
+        """
+        if self._narrow is None or frame.kind.name != "json" or self._looked < _FRAMES_TO_SEE:
+            self._looked += 1
+            return decoded(frame)
+        try:
+            events: list[Any] = self._narrow.decode_lines(frame.payload)
+        except NOT_DECODED:  # an event is no object, perhaps
+            return decoded(frame)
+        return events
 
     def unmatched(self) -> list[tuple[str, str]]:
         """The options and paths of fields that no event had so far."""
@@ -149,7 +166,7 @@ class Tally:
         if not self.question.looks_inside:
             return
         if events is None:
-            events = decoded(frame)
+            events = self.question.decode(frame)
         note_keys(events, self.question.seen)
         self.undecoded += sum(event is UNDECODED for event in events)
         question = self.question
@@ -205,6 +222,15 @@ def decoded(frame: Frame) -> list[Any]:
     return flat(frame.events())
 
 
+def _narrow_decoder(fields: Sequence[Field]) -> msgspec.json.Decoder[Any] | None:
+    """Decodes objects, with the keys alone that ``fields`` go through; None if any key may be."""
+    keys = [field.path.segments[0] for field in fields]
+    if not keys or ANY in keys:
+        return None
+    make: Any = TypedDict
+    return msgspec.json.Decoder(make("Narrow", dict.fromkeys(keys, Any), total=False))
+
+
 def _fields(paths: str | Sequence[str]) -> tuple[Field, ...]:
     return tuple(map(Field, parse_paths(paths))) if paths else ()
 
@@ -212,6 +238,8 @@ def _fields(paths: str | Sequence[str]) -> tuple[Field, ...]:
 def _key(value: Any) -> Key:
     if value is NOTHING:
         return MISSING
+    if type(value) is int and value.bit_length() < 64:
+        return b"%d" % value
     if type(value) is str:
         return _cut(value)
     text = _canonical(plain(value))

@@ -129,3 +129,18 @@ def test_two_tallies_add_up(one, other) -> None:
 def test_an_invalid_path_is_refused_with_an_example() -> None:
     with pytest.raises(ValueError, match="empty name"):
         Question(by="a,,b")
+
+
+@given(st.lists(st.lists(st.sampled_from([*EVENTS, [{"level": 1}], 7, {"ms": {"a": [1, 2]}}]))))
+def test_frames_whose_other_fields_are_not_decoded_are_counted_alike(batches) -> None:
+    paths = ["level,user.id", "ms.a,user", "ms"]
+    whole, narrow = Tally(Question(*paths)), Tally(Question(*paths))
+    for _ in range(20):  # the first frames are decoded whole
+        narrow.question.decode(frame(Json(), []))
+    for batch in batches:
+        whole.add(frame(Json(), batch), batch)
+        narrow.add(frame(Json(), batch))
+    assert whole.top(99) == narrow.top(99)
+    assert [each.values for each in whole.distinct] == [each.values for each in narrow.distinct]
+    assert whole.numbers[0].rows() == narrow.numbers[0].rows()
+    assert whole.question.unmatched() == narrow.question.unmatched()
