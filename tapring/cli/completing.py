@@ -62,13 +62,19 @@ def lines(program: click.Command, typed: str) -> list[str]:
 
 
 def addresses(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
-    """ENGINE; of an engine that is typed in full, also ENGINE.LANE and ENGINE:ID."""
+    """ENGINE; of an engine that is typed in full, also ENGINE.LANE and ENGINE:ID.
+
+    Sessions are offered to commands that read one, which have the option --session.
+    """
     lanes = _lanes()
+    reads = any(each.name == "session_id" for each in ctx.command.params)
     begun = incomplete.partition(":")[0].partition(".")[0]
     found = {engine: _about(each) for engine, each in _by_engine(lanes).items()}
     for lane in lanes:
         if lane.engine == begun:
-            found |= _below(lane, with_lanes="." in incomplete)
+            found[f"{lane.engine}.{lane.lane}"] = f"pid {lane.pid}"
+            if reads:
+                found |= _sessions(lane, with_lane="." in incomplete)
     return _those(found, incomplete)
 
 
@@ -193,13 +199,12 @@ def _about(lanes: list[LaneSeen]) -> str:
     return f"{', '.join(stages)} in {counted(len(lanes), 'lane')}"
 
 
-def _below(lane: LaneSeen, *, with_lanes: bool) -> dict[str, str]:
-    """The addresses of a lane, and of its sessions."""
-    found = {f"{lane.engine}.{lane.lane}": f"pid {lane.pid}"}
-    whole = f"{lane.engine}.{lane.lane}" if with_lanes else lane.engine
-    for session in lane.sessions:
-        found[f"{whole}:{session.id}"] = f"{session.stage}, {session.owner}"
-    return found
+def _sessions(lane: LaneSeen, *, with_lane: bool) -> dict[str, str]:
+    """The addresses of a lane's sessions."""
+    begins = f"{lane.engine}.{lane.lane}" if with_lane else lane.engine
+    return {
+        f"{begins}:{session.id}": f"{session.stage}, {session.owner}" for session in lane.sessions
+    }
 
 
 def _those(found: dict[str, str], incomplete: str) -> Items:

@@ -33,10 +33,12 @@ def test_an_engine_typed_in_full_shows_its_lanes_and_the_sessions_that_nobody_re
         with tapring.attach_session(name, taken.id), tapring.capture(name):
             found = offered(f"tapring attach {name}")
             below = offered(f"tapring attach {name}.")
+            to_open = offered(f"tapring open {name}")
     assert list(found) == [name, lane, f"{name}:{free.id}"]
     assert found[lane] == f"pid {os.getpid()}"
     assert found[f"{name}:{free.id}"] == "raw, registered"
     assert list(below) == [lane, f"{lane}:{free.id}"]
+    assert list(to_open) == [name, lane]
 
 
 def test_close_is_offered_what_was_opened_to_be_kept(name) -> None:
