@@ -102,6 +102,17 @@ def visible_block(block: bytes, *, json: bool = False) -> bytes:
     return "\n".join(map(show, text.split("\n"))).encode()
 
 
+def unescaped(text: str) -> str:
+    """A file name or an argument as text: bytes that the locale could not decode are UTF-8.
+
+    Those that are not UTF-8 become text such as ``\\xff``.
+    """
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half of a pair: it stands for no byte
+        return text.encode("utf-8", "backslashreplace").decode()
+
+
 def fitting(text: str, charset: str, *, json: bool = False) -> str:
     """``text`` with an escape for each character that ``charset`` does not have."""
     return text.encode(charset, _JSON_ESCAPES if json else "backslashreplace").decode(charset)
@@ -127,10 +138,7 @@ def is_visible(char: str) -> bool:
 
 def _without_surrogates(value: Any) -> Any:
     if isinstance(value, str):
-        try:
-            return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        except UnicodeEncodeError:  # half of a pair: it stands for no byte
-            return value.encode("utf-8", "backslashreplace").decode()
+        return unescaped(value)
     if isinstance(value, dict):
         return {_without_surrogates(key): _without_surrogates(of) for key, of in value.items()}
     return [*map(_without_surrogates, value)] if isinstance(value, list | tuple) else value

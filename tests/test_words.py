@@ -19,6 +19,7 @@ from tapring.words import (
     rate_in_words,
     size_in_words,
     size_rate_in_words,
+    unescaped,
     visible,
     visible_block,
     visible_json,
@@ -128,6 +129,19 @@ def test_text_that_fits_can_be_encoded_and_json_means_the_same(text, charset) ->
 def test_utf_8_has_several_names() -> None:
     assert all(map(is_utf8, ("utf-8", "UTF-8", "utf8", "utf_8")))
     assert not any(map(is_utf8, ("ascii", "utf-16", "cp65001x", "ANSI_X3.4-1968")))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("ok\xe9", "ok\xe9"),
+        ("\udcc5\udcbe", "\u017e"),
+        ("a\udcff", "a\\xff"),
+        ("\ud800", "\\ud800"),
+    ],
+)
+def test_a_name_is_the_text_that_its_bytes_are_in_utf_8(name, text) -> None:
+    assert unescaped(name) == text
 
 
 def test_json_of_a_name_that_is_not_utf_8_says_so_in_ascii() -> None:

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from ..errors import TapError
-from ..words import as_json, fitting, is_utf8, visible, visible_json
+from ..words import as_json, fitting, is_utf8, unescaped, visible, visible_json
 
 
 def say(error: object) -> None:
@@ -18,7 +18,7 @@ def say(error: object) -> None:
         error = f"{error.filename or 'output'}: {error.strerror}"
     elif isinstance(error, MemoryError):
         error = "this process is out of memory; raise its limit (ulimit -v) or use less --buffer"
-    _print(visible(f"tapring: error: {error}"), err=True)
+    _print(f"tapring: error: {error}", err=True)
 
 
 def fail(error: object) -> NoReturn:
@@ -40,12 +40,14 @@ def print_json(value: object, *, err: bool = False, indent: int = 0) -> None:
 
 def note(text: str) -> None:
     """Print a remark, which is no error, on standard error."""
-    _print(visible(f"tapring: {text}"), err=True)
+    _print(f"tapring: {text}", err=True)
 
 
 def _print(text: str, *, err: bool) -> None:
-    """Print text; what the stream's charset does not have is escaped.
+    """Print text; what a terminal may obey, and what the stream's charset lacks, is escaped.
 
     click takes ASCII for a mistake in the configuration, and would write UTF-8.
     """
-    click.echo(fitting(text, (sys.stderr if err else sys.stdout).encoding), err=err)
+    click.echo(
+        fitting(visible(unescaped(text)), (sys.stderr if err else sys.stdout).encoding), err=err
+    )

@@ -376,9 +376,10 @@ def test_a_signal_ends_an_endless_replay_normally(signum, name, fixture_file, wa
 def test_a_waiting_replay_offers_nothing_without_a_session(name, fixture_file, wait_for) -> None:
     command = [*REPLAY, str(fixture_file), "--name", name, "--wait", "--summary", "json"]
     with subprocess.Popen(command, stdout=-1, stderr=-1) as process:
-        wait_for(lambda: tapring.engines(name))
+        (lane,) = wait_for(lambda: tapring.engines(name))
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
+    assert list(lane.stages) == ["decoded"]  # it has no stage that it does not offer
     summary = json.loads(err.splitlines()[-1])["tapring_replay"]
     assert (out, summary["events"], summary["ended_by"]) == (b"", 0, "interrupt")
     assert not names(f"tapring.{name}")
