@@ -203,7 +203,7 @@ ONE_PATH: Final = Checked("path", Path)
 class SizeOrTime(click.ParamType[Rotation]):
     """A size, ``100MB``, or a time, ``10m``.
 
-    ``m`` alone means minutes; a size in MiB is written ``MB`` or ``MiB``.
+    ``m`` alone means minutes, and ``M`` could mean both; a size is written ``MB`` or ``MiB``.
     """
 
     name = "size|time"
@@ -215,6 +215,9 @@ class SizeOrTime(click.ParamType[Rotation]):
         text = value.strip().lower()
         if text.isdigit():
             self.fail(f"{value!r} has no unit. Try 100MB (a size) or 10m (a time).", param, ctx)
+        if value.strip().endswith("M"):
+            number = value.strip()[:-1]
+            self.fail(f"{value!r} may be both. Try {number}MB (a size) or {number}m (a time).")
         with suppress(click.BadParameter, ValueError):
             return Rotation(seconds=Duration().convert(text, param, ctx))
         with suppress(click.BadParameter, ValueError):

@@ -23,7 +23,7 @@ from ..delivery.transfer import Transfer
 from ..ended_by import EndedBy
 from ..errors import TapError
 from ..files.meta import CaptureMeta
-from ..files.writing import Look, Sink, check_output, open_sink
+from ..files.writing import Look, Output, Sink, check_output, open_sink
 from ..frame import Frame
 from . import summary
 from .arguments import ADDRESS
@@ -82,7 +82,13 @@ def command(address: str, **given: Any) -> None:
         asked = replace(asked, stage=usual_stages(stages_of(address)))
     try:
         written = asked.written
-        check_output(asked.output, written.format, asked.rotate, envelope=written.envelope)
+        output = check_output(
+            asked.output,
+            written.format,
+            asked.rotation,
+            envelope=written.envelope,
+            force=asked.force,
+        )
         opened, asked = begin(address, asked, chooses=chooses, shows=asked.progress)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
@@ -95,24 +101,28 @@ def command(address: str, **given: Any) -> None:
         note(f"--where: \"{name}\" in double quotes is a field. For the text, write '{name}'")
     if asked.summary == "text":
         say_when_it_ends(address, opened.session, asked)
-    sys.exit(_capture(address, opened, asked, chooses=chooses))
+    sys.exit(_capture(address, opened, asked, output, chooses=chooses))
 
 
-def _capture(address: str, opened: Opened, asked: Options, *, chooses: bool) -> int:
+def _capture(
+    address: str, opened: Opened, asked: Options, output: Output | None, *, chooses: bool
+) -> int:
     """Capture, from another stage if that one gets the events; return the exit code."""
     other = partial(open_other, address, asked, whole=chooses)
     with Elsewhere(address, opened.session, other, switches=chooses) as elsewhere:
-        code = _run(address, opened, asked, elsewhere)
+        code = _run(address, opened, asked, elsewhere, output)
         stage = elsewhere.instead
         if stage is None:
             return code
         instead = elsewhere.take(stage)
     note(f"{opened.session.stage} of {opened.session.engine} gets no events; showing stage {stage}")
     with Elsewhere(address, instead.session, other, switches=False) as elsewhere:
-        return _run(address, instead, replace(asked, stage=stage), elsewhere)
+        return _run(address, instead, replace(asked, stage=stage), elsewhere, output)
 
 
-def _run(address: str, opened: Opened, asked: Options, elsewhere: Elsewhere) -> int:
+def _run(
+    address: str, opened: Opened, asked: Options, elsewhere: Elsewhere, output: Output | None
+) -> int:
     """Capture to the end, say what came of it, and return the exit code.
 
     Nothing is written or said if the events go to another stage: ``elsewhere.instead``.
@@ -134,7 +144,7 @@ def _run(address: str, opened: Opened, asked: Options, elsewhere: Elsewhere) -> 
             if elsewhere.instead is not None:
                 progress.close()
                 return 0
-        sink = _open_sink(session, asked, lambda: report.meta())
+        sink = _open_sink(session, asked, output, lambda: report.meta())
         progress.written = lambda: sink.events
         report = Report(session, select, redact, sink, started)
         transfer = Transfer(
@@ -184,7 +194,12 @@ def _differing(session: Session) -> frozenset[str]:
     )
 
 
-def _open_sink(session: Session, asked: Options, describe: Callable[[], CaptureMeta]) -> Sink:
+def _open_sink(
+    session: Session,
+    asked: Options,
+    output: Output | None,
+    describe: Callable[[], CaptureMeta],
+) -> Sink:
     try:
         written = asked.written
         return open_sink(
@@ -194,8 +209,10 @@ def _open_sink(session: Session, asked: Options, describe: Callable[[], CaptureM
             kind=session.kind,
             dtype=session.dtype,
             look=Look(asked.color, asked.expand, origin=_differing(session), utc=asked.utc),
-            rotation=asked.rotate,
+            rotation=asked.rotation,
             describe=describe,
+            force=asked.force,
+            output=output,
         )
     except (ValueError, OSError) as error:
         session.close()

@@ -5,21 +5,21 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 
 from ..consumer.intake import AT_MOST_ONCE, DELIVERIES
 from ..consumer.waiting import DOORBELL, POLL, WAKES
-from ..files.formats import format_by_suffix
+from ..files.formats import check_suffix, format_by_suffix
 from ..files.writing import FORMATS, STDOUT, Rotation
 from ..literals import Delivery, Wake
 from ..shm.names import is_pattern, split_address
 from ..shm.requests import ALL_STAGES
-from .arguments import STAGES, Count, Duration, OneOf, SizeOrTime, offers, split_stages
+from .arguments import STAGES, Count, Duration, OneOf, split_stages
 from .command import group
-from .options import BUFFER, SAMPLE_BATCHES, SUMMARY, WAIT
+from .options import BUFFER, FORCE, KEEP, OUTPUT, ROTATE, SAMPLE_BATCHES, SUMMARY, WAIT
 from .selecting import REDACT, SELECT, Selecting
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -43,7 +43,9 @@ class Writing:
     color: bool
     utc: bool
     output: str
+    force: bool
     rotate: Rotation | None
+    keep: int | None
     progress: bool
     summary: str
 
@@ -52,8 +54,22 @@ class Writing:
         """The format, if an option names one."""
         return "pretty" if self.expand else self.format_
 
-    def check_look(self) -> None:
-        """Raise click.UsageError if options for people meet a format for programs."""
+    @property
+    def rotation(self) -> Rotation | None:
+        """When a new file begins, and how many stay."""
+        return None if self.rotate is None else replace(self.rotate, keep=self.keep)
+
+    def check_writing(self) -> None:
+        """Raise click.UsageError for a file's name or a look that contradicts other options."""
+        if self.keep is not None and self.rotate is None:
+            raise click.UsageError(f"--keep needs --rotate. Try --rotate 100MiB --keep {self.keep}")
+        if self.force and self.output == STDOUT:
+            raise click.UsageError("--force needs -o FILE: standard output replaces no file")
+        if os.path.isfile(self.output) or not os.path.exists(self.output):
+            try:
+                check_suffix(self.output, self.wanted_format)
+            except ValueError as error:
+                raise click.UsageError(str(error)) from None
         for name in ("expand", "utc"):
             if getattr(self, name) and self.format_ not in (None, "pretty"):
                 raise click.UsageError(
@@ -149,7 +165,7 @@ class Options(Asking, Writing):
         """Raise click.UsageError if options contradict each other, or the address."""
         self.check_watching(address)
         self.check_selection()
-        self.check_look()
+        self.check_writing()
 
 
 def options(command: _Command) -> _Command:
@@ -186,15 +202,8 @@ WATCH: Final = group(
 )
 WRITE: Final = group(
     "Where to, and how it is written",
-    click.option(
-        "-o",
-        "--output",
-        default=STDOUT,
-        shell_complete=offers("files"),
-        metavar="PATH",
-        help="Write to this file, compressed if it ends in .gz or .zst. It is called PATH.part "
-        "until it is complete; PATH.meta.json describes it.",
-    ),
+    OUTPUT,
+    FORCE,
     click.option(
         "--format",
         "format_",
@@ -211,12 +220,8 @@ WRITE: Final = group(
         help="Write for each event when and where it is from: time, engine, lane, pid, stage, "
         "missed, event. Gaps are records of their own. With ndjson, msgpack or parquet.",
     ),
-    click.option(
-        "--rotate",
-        type=SizeOrTime(),
-        help="Start a new file after this size (100MiB) or time (10m). The files are numbered: "
-        "000001, 000002, ...",
-    ),
+    ROTATE,
+    KEEP,
 )
 SHOW: Final = group(
     "On the terminal",

@@ -64,7 +64,7 @@ class Options(Selecting, Writing, Inputs):
         """Raise click.UsageError if options contradict each other."""
         self.check_inputs()
         self.check_selection()
-        self.check_look()
+        self.check_writing()
         if self.envelope and self.no_envelope:
             raise click.UsageError(
                 "--envelope and --no-envelope contradict each other. Use one of them."
@@ -127,7 +127,9 @@ def _run(recorded: Recorded, asked: Options, select: Select, redact: Redactor | 
 def _open_sink(recorded: Recorded, asked: Options, describe: Callable[[], CaptureMeta]) -> Sink:
     try:
         name, envelope = _written(recorded, asked)
-        check_output(asked.output, name, asked.rotate, envelope=envelope)
+        output = check_output(
+            asked.output, name, asked.rotation, envelope=envelope, force=asked.force
+        )
         kind = recorded.kinds[0][1]
         return open_sink(
             asked.output,
@@ -136,8 +138,10 @@ def _open_sink(recorded: Recorded, asked: Options, describe: Callable[[], Captur
             kind=kind.name,
             dtype=getattr(kind, "dtype", None),
             look=Look(asked.color, asked.expand, origin=_differing(recorded), utc=asked.utc),
-            rotation=asked.rotate,
+            rotation=asked.rotation,
             describe=describe,
+            force=asked.force,
+            output=output,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from None

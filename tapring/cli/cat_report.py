@@ -11,7 +11,7 @@ from ..delivery.recorded_report import Losses, RecordedReport, RecordedSummary
 from ..words import counted, duration_in_words
 from .messages import note, print_json
 from .silence import where_typos
-from .summary import STEPS, failed_where, raised, typos, withheld
+from .summary import STEPS, failed_where, files_written, raised, typos, withheld
 
 
 class CatLine(msgspec.Struct, frozen=True):
@@ -58,12 +58,7 @@ def lines(report: RecordedReport) -> Iterator[str]:
     yield from raised(report.recorded.away.failures)
     yield from typos(facts, report.recorded.seen_keys)
     yield from where_typos(report.select.where, report.recorded.seen_keys)
-    if report.sink.files:
-        yield f"written: {', '.join(report.sink.files)}"
-    if report.sink.unfinished:
-        yield f"{report.sink.unfinished} is incomplete, but every event in it is intact"
-    if report.sink.meta_error:
-        yield f"the .meta.json could not be written: {report.sink.meta_error.strerror}"
+    yield from files_written(report.sink)
 
 
 def sampled(report: RecordedReport) -> Iterator[str]:

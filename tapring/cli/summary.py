@@ -17,6 +17,7 @@ from ..delivery.report import Report, Summary, Unmatched
 from ..errors import suggest
 from ..events.steps import Failure
 from ..events.where import Where
+from ..files.writing import Sink
 from ..shm.refusals import LaneRefused, alike, in_words
 from ..words import counted, duration_in_words, size_in_words, were
 from .lane_news import ENDS, each_lane_once
@@ -85,9 +86,28 @@ def _lines(report: Report) -> Iterator[str]:
     yield from _clocks(session)
     if stats.split:
         yield f"{counted(stats.split, 'line')} more than events: some events contain newlines"
+    yield from files_written(sink)
+
+
+def files_written(sink: Sink) -> Iterator[str]:
+    """The files that were written, and what became of them."""
     if sink.files:
         yield f"written: {', '.join(sink.files)}"
-    if sink.unfinished:
+    removed, error = sink.rotated_out.removed, sink.rotated_out.error
+    if removed.files:
+        were = "was" if removed.files == 1 else "were"
+        yield (
+            f"{counted(removed.files, 'older file')} with {counted(removed.events, 'event')} "
+            f"({size_in_words(removed.bytes)}) {were} removed, as --keep asked for"
+        )
+    if error is not None:
+        yield f"an older file could not be removed: {error.filename}: {error.strerror}"
+    for name, did in sink.changed.items():
+        if did == "cut":
+            yield f"{name} was cut by another program. What was in it before is lost"
+        else:
+            yield f"{name} was {did} by another program while it was written. It was put back"
+    if sink.unfinished and sink.changed.get(sink.unfinished) != "cut":
         yield f"{sink.unfinished} is incomplete, but every event in it is intact"
     if sink.meta_error:
         yield f"the .meta.json could not be written: {sink.meta_error.strerror}"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from ..events.tally import Question, Tally
+from ..files.rotated_out import RotatedOut
 from ..frame import UNKNOWN_NS, Frame
 
 _NS: Final = 1_000_000_000
@@ -48,6 +49,8 @@ class Counting:
 
     def __init__(self, question: Question, every_ns: int | None, told: Told) -> None:
         self.files: list[str] = []
+        self.changed: dict[str, str] = {}
+        self.rotated_out: RotatedOut = RotatedOut(None)
         self.last: Interval | None = None
         self.question = question
         self._every_ns = every_ns

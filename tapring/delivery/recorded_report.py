@@ -18,6 +18,7 @@ from ..events.selection import Select
 from ..events.steps import Failure
 from ..files.meta import CaptureMeta, Sampled, Selection, StageMeta
 from ..files.reading import Recording, first_skipped
+from ..files.rotated_out import RemovedFiles
 from ..files.sets import set_of
 from ..files.writing import Sink
 from .recorded import Recorded
@@ -78,7 +79,11 @@ class RecordedSummary(msgspec.Struct, frozen=True, kw_only=True):
     written: events written to the output.
     bytes_written: bytes written to the output.
     files: the files that were written.
-    unfinished: the file that could not be finished; every event in it is intact.
+    unfinished: the file that could not be finished; every event in it is intact, unless it was cut.
+    changed: what another program did to a file while it was written, by its name: removed or
+    renamed (it was put back, and has lost nothing), or cut.
+    rotated_out: the oldest files, which made room for newer ones (``--keep``). Their events are
+    among those that were written.
     sample: which events were kept, if the command sampled.
     redact_unmatched: the paths of --redact that no event had.
     redact_regex_unmatched: whether --redact-regex matched nothing.
@@ -109,6 +114,8 @@ class RecordedSummary(msgspec.Struct, frozen=True, kw_only=True):
     bytes_written: int
     files: list[str] | UnsetType = UNSET
     unfinished: str | UnsetType = UNSET
+    changed: dict[str, str] | UnsetType = UNSET
+    rotated_out: RemovedFiles | UnsetType = UNSET
     sample: Sampled | UnsetType = UNSET
     redact_unmatched: list[str] | UnsetType = UNSET
     redact_regex_unmatched: bool | UnsetType = UNSET
@@ -164,6 +171,8 @@ class RecordedReport:
             bytes_written=sink.bytes,
             files=list(sink.files) or UNSET,
             unfinished=sink.unfinished or UNSET,
+            changed=sink.changed or UNSET,
+            rotated_out=sink.rotated_out.removed if sink.rotated_out.removed.files else UNSET,
             sample=UNSET
             if sample is None
             else Sampled(sample.one_in, UNSET if sample.by is None else sample.by.text),
@@ -185,6 +194,8 @@ class RecordedReport:
             damaged=[os.path.basename(each.partition(" ")[0]) for each in facts.damaged],
             files=facts.files if facts.files is UNSET else list(map(os.path.basename, facts.files)),
             unfinished=facts.unfinished and os.path.basename(facts.unfinished),
+            changed=facts.changed
+            and {os.path.basename(name): did for name, did in facts.changed.items()},
         )
         stages = {stage: StageMeta(kind.name, kind.describe()) for stage, kind in recorded.kinds}
         paths = [] if redact is None else list(redact.paths)

@@ -26,6 +26,7 @@ from ..files.meta import (
     Selection,
     StageMeta,
 )
+from ..files.rotated_out import RemovedFiles
 from ..files.writing import Sink
 from ..literals import EndReason
 from ..wire import layout
@@ -49,7 +50,11 @@ class Summary(Totals, frozen=True, kw_only=True):
     written: events written to the output.
     bytes_written: bytes written to the output.
     files: the files that were written.
-    unfinished: the file that could not be finished; every event in it is intact.
+    unfinished: the file that could not be finished; every event in it is intact, unless it was cut.
+    changed: what another program did to a file while it was written, by its name: removed or
+    renamed (it was put back, and has lost nothing), or cut.
+    rotated_out: the oldest files, which made room for newer ones (``--keep``). Their events are
+    among those that were written.
     sample: which events were kept, if the consumer sampled.
     budget: the engine's budget, if it has one.
     sample_batches: which batches were offered, if the engine sampled.
@@ -77,6 +82,8 @@ class Summary(Totals, frozen=True, kw_only=True):
     bytes_written: int
     files: list[str] | UnsetType = UNSET
     unfinished: str | UnsetType = UNSET
+    changed: dict[str, str] | UnsetType = UNSET
+    rotated_out: RemovedFiles | UnsetType = UNSET
     sample: Sampled | UnsetType = UNSET
     budget: Budget | UnsetType = UNSET
     sample_batches: SampledBatches | UnsetType = UNSET
@@ -129,6 +136,8 @@ class Report:
             bytes_written=sink.bytes,
             files=list(sink.files) or UNSET,
             unfinished=sink.unfinished or UNSET,
+            changed=sink.changed or UNSET,
+            rotated_out=sink.rotated_out.removed if sink.rotated_out.removed.files else UNSET,
             sample=self._sampled(),
             budget=self._budget(),
             sample_batches=self._sampled_batches(),
@@ -149,7 +158,13 @@ class Report:
         session, redact = self.session, self.redact
         facts = self.facts()
         # Without folders: the file may be sent to people who must not see them.
-        files = facts.files if facts.files is UNSET else list(map(os.path.basename, facts.files))
+        facts = replace(
+            facts,
+            files=facts.files and list(map(os.path.basename, facts.files)),
+            unfinished=facts.unfinished and os.path.basename(facts.unfinished),
+            changed=facts.changed
+            and {os.path.basename(name): did for name, did in facts.changed.items()},
+        )
         return CaptureMeta(
             engine=session.engine,
             lanes=list(session.lanes),
@@ -162,7 +177,7 @@ class Report:
             sample=facts.sample,
             budget=facts.budget,
             sample_batches=facts.sample_batches,
-            summary=msgspec.to_builtins(replace(facts, files=files)),
+            summary=msgspec.to_builtins(facts),
             versions={
                 "tapring": __version__,
                 "protocol": f"{layout.MAJOR}.{layout.MINOR}",

@@ -20,13 +20,13 @@ class CaptureFile:
     can be decoded after the next flush; there is about one flush a second. If a write fails, the
     file is cut back to its last whole frame, or to its last flush. ``size`` is in bytes,
     ``events`` are those that can be read from the file, and ``accepted`` those that were given.
-    Raises OSError, FileExistsError if another capture is writing the file, and ValueError for a
-    compression whose package is missing.
+    ``replace``: see ``PartFile``. Raises what that raises, and ValueError for a compression whose
+    package is missing.
     """
 
-    def __init__(self, path: str, compression: str | None = None) -> None:
+    def __init__(self, path: str, compression: str | None = None, *, replace: bool = False) -> None:
         self._compressor = make_compressor(compression)
-        self._part = PartFile(path)
+        self._part = PartFile(path, replace=replace)
         self.path = path
         self.size: int = 0
         self.events: int = 0
@@ -34,6 +34,7 @@ class CaptureFile:
         self.complete: bool = False
         self.failed: bool = False
         self._good = 0
+        self._cut = ""
         self._unflushed = False  # whether the compressor was given something since its last flush
         self._clock = FlushClock()
 
@@ -46,6 +47,14 @@ class CaptureFile:
     def fd(self) -> int:
         """Its descriptor; -1 once it is closed."""
         return self._part.fd
+
+    @property
+    def changed(self) -> str:
+        """What another program did to the file: cut, removed, renamed; or "".
+
+        If it was removed or renamed, it is put back, and has lost nothing.
+        """
+        return self._cut or self._part.restored
 
     def has_room(self, size: int, most: int | None) -> bool:
         """Whether ``size`` more bytes keep it within ``most``; always for its first frame."""
@@ -72,6 +81,14 @@ class CaptureFile:
         if self._unflushed and self._clock.is_due():
             self.flush()
 
+    def check(self) -> None:
+        """Raise OSError if another program has changed what was written."""
+        try:
+            self._part.check(self.size)
+        except OSError as error:
+            self._cut_back(error)
+            raise
+
     def flush(self) -> None:
         """Make everything written readable, even if this process is killed. Raises OSError."""
         if self._compressor is not None and self._unflushed:
@@ -87,10 +104,14 @@ class CaptureFile:
         try:
             if self._compressor is not None and not self.failed:
                 self._end_with(self._compressor.finish)
+            if not self.failed:
+                self.check()
             if complete and not self.failed:
                 self._part.finish()
                 self.complete = True
         finally:
+            with suppress(OSError):
+                self._part.restore()
             self._part.close()
 
     def discard(self) -> None:
@@ -108,6 +129,7 @@ class CaptureFile:
     def _append(self, data: bytes) -> None:
         if not data:
             return
+        self._part.check(self.size)
         written = os.write(self.fd, data)
         self.size += written
         while written < len(data):  # a full disk takes a part first, and then reports the error
@@ -124,17 +146,26 @@ class CaptureFile:
         # interrupt does no harm once the half frame is gone.
         self.failed |= self._compressor is not None or isinstance(error, Exception)
         with suppress(OSError):
+            if (left := os.fstat(self.fd).st_size) < self._good:
+                self._lose(left)
             os.ftruncate(self.fd, self._good)
             os.lseek(self.fd, self._good, os.SEEK_SET)
         self.size, self.accepted = self._good, self.events
         self._unflushed = False
 
+    def _lose(self, left: int) -> None:
+        """Only ``left`` bytes are there any more. How many events that is, nothing tells."""
+        self._good, self.events = left, 0
+        self._cut = "cut"
+
 
 class ByteFile:
     """A file of a format whose events are bytes that follow one another, perhaps compressed."""
 
-    def __init__(self, path: str, encode: Encoder, compression: str | None) -> None:
-        self.file: CaptureFile = CaptureFile(path, compression)
+    def __init__(
+        self, path: str, encode: Encoder, compression: str | None, *, replace: bool = False
+    ) -> None:
+        self.file: CaptureFile = CaptureFile(path, compression, replace=replace)
         self._encode = encode
         self._compressed = compression is not None
 

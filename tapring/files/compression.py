@@ -13,6 +13,10 @@ from typing import Any, Final, Protocol
 GZIP: Final = "gzip"
 ZSTD: Final = "zstd"
 _SUFFIXES: Final = {".gz": GZIP, ".zst": ZSTD}
+FOREIGN: Final = frozenset(
+    (".7z", ".br", ".bz2", ".gzip", ".lz", ".lz4", ".lzma", ".lzo", ".rar", ".sz", ".tar", ".tbz")
+).union((".tgz", ".txz", ".xz", ".z", ".zip", ".zstd"))
+"""Suffixes of compressions and archives that are not written, or have another suffix here."""
 
 # gzip(1) uses 6. On real log lines, 13 kB at a time, level 4 is 1.3 to 2 times as fast (250 MB/s)
 # for 6 to 30 % more bytes; level 1 is faster still and takes 18 to 50 % more again. A consumer

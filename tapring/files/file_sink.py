@@ -14,6 +14,7 @@ from ..frame import UNKNOWN_NS, Frame
 from .capture_file import CaptureFile
 from .meta import CaptureMeta, Meta, remove_meta, write_meta
 from .pace import PaceWriter
+from .rotated_out import RotatedOut
 from .rotation import Rotation, next_number, numbered_path
 
 
@@ -59,6 +60,8 @@ class FileSink:
         self.files: list[str] = []
         self.unfinished: str | None = None
         self.meta_error: OSError | None = None
+        self.changed: dict[str, str] = {}
+        self.rotated_out = RotatedOut(None if rotation is None else rotation.keep)
         self._folder = os.path.dirname(path) if folder is None else folder
         self._open_file = open_file
         self._rotation = rotation
@@ -113,7 +116,9 @@ class FileSink:
         if self._over_at is not None and time.monotonic() >= self._over_at:
             self._end(complete=True)
         elif self._writer is not None:
-            self._announced(self._writer).file.tick()
+            file = self._announced(self._writer).file
+            file.check()
+            file.tick()
 
     def flush(self) -> None:
         """Make everything written readable, even if this process is killed. Raises OSError."""
@@ -186,10 +191,13 @@ class FileSink:
     def _account_for(self, file: CaptureFile, early: str | None) -> None:
         self._ended_events += file.events
         self._ended_bytes += file.size
+        shown = self._shown(file.name)
         if file.complete:
-            self.files.append(self._shown(file.name))
+            self.files.append(shown)
         else:
-            self.unfinished = self._shown(file.name)
+            self.unfinished = shown
+        if file.changed:
+            self.changed[shown] = file.changed
         meta = msgspec.structs.replace(
             self._finished_meta(file.events),
             file=os.path.basename(file.name),
@@ -198,6 +206,10 @@ class FileSink:
         )
         error = write_meta(file.name, meta, instead=file.name == early)
         self.meta_error = self.meta_error or error
+        if file.complete and self._rotation is not None:
+            self.rotated_out.add(file.name, file.events, file.size)
+            if keep := self._rotation.keep:
+                del self.files[:-keep]
 
     def _shown(self, name: str) -> str:
         """The name of a file, beginning as the capture's path was given."""

@@ -32,10 +32,10 @@ class NpyFile:
     Raises OSError as ``CaptureFile`` does.
     """
 
-    def __init__(self, path: str, dtype: Any) -> None:
+    def __init__(self, path: str, dtype: Any, *, replace: bool = False) -> None:
         self._description = Array(dtype).describe()
         self._itemsize: int = dtype.itemsize
-        self.file: CaptureFile = CaptureFile(path)
+        self.file: CaptureFile = CaptureFile(path, replace=replace)
         try:
             self.file.write(header_bytes(self._description, 0), 0)
         except BaseException:
@@ -57,7 +57,9 @@ class NpyFile:
     def close(self, *, complete: bool, meta: Callable[[], Meta]) -> None:
         """End the file. Raises OSError."""
         try:
-            if self.file.fd >= 0:
+            if self.file.fd >= 0 and self.file.changed != "cut":
+                if not self.file.failed:
+                    self.file.check()
                 self._rewrite_header()  # an interrupt may have prevented the last one
         finally:
             self.file.close(complete=complete)

@@ -12,6 +12,8 @@ from typing import Final
 from ..frame import Frame
 from .compression import FlushClock, make_compressor
 from .formats import Encoder
+from .place import own_descriptor
+from .rotated_out import RotatedOut
 
 STDOUT: Final = "-"
 
@@ -19,7 +21,8 @@ STDOUT: Final = "-"
 class Output:
     """A path or standard output, written to without a buffer, so that events appear at once.
 
-    A context manager; closing twice is fine. Raises OSError if the path cannot be written.
+    A context manager; closing twice is fine. Opening a FIFO waits for its reader. Raises OSError
+    if the path cannot be written.
     """
 
     def __init__(self, path: str = STDOUT) -> None:
@@ -27,9 +30,11 @@ class Output:
         if path == STDOUT:
             sys.stdout.flush()
             self._fd = sys.stdout.fileno()
+        elif (own := own_descriptor(path)) is not None:
+            self._fd = os.dup(own)  # opened again, a file would be written from its beginning
         else:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-            self._fd = os.open(path, flags, 0o600)
+            # A file that a process has open is not cut: what it holds is not ours.
+            self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY)
 
     @property
     def is_terminal(self) -> bool:
@@ -89,6 +94,8 @@ class StreamSink:
         self.files: list[str] = []
         self.unfinished: str | None = None
         self.meta_error: OSError | None = None
+        self.changed: dict[str, str] = {}
+        self.rotated_out = RotatedOut(None)
         self._output = output
         self._encode = encode
         self._compressor = make_compressor(compression)

@@ -55,9 +55,12 @@ class ParquetFile:
     Raises ValueError if pyarrow is missing, and OSError as ``CaptureFile`` does.
     """
 
-    def __init__(self, path: str, kind: str, *, envelope: bool = False) -> None:
+    def __init__(
+        self, path: str, kind: str, *, envelope: bool = False, replace: bool = False
+    ) -> None:
         check_installed()
         self.path = path
+        self._replace = replace
         self._kind = kind
         self._envelope = envelope
         self._shape = Shape()
@@ -89,8 +92,13 @@ class ParquetFile:
             written.close(complete=False)
             return
         try:
-            with open(written.name, "rb") as lines:
-                self.file = _converted(lines, self._shape, self.path, meta(), self._envelope)
+            written.check()
+            # Not by its name, which another program may have taken.
+            with open(os.dup(written.fd), "rb") as lines:
+                lines.seek(0)
+                self.file = _converted(
+                    lines, self._shape, self.path, meta(), self._envelope, replace=self._replace
+                )
         except BaseException as error:
             written.close(complete=False)
             if isinstance(error, OSError):
@@ -177,10 +185,16 @@ def _records(path: str | os.PathLike[str]) -> Iterator[Record]:
 
 
 def _converted(
-    lines: Iterable[bytes], shape: Shape, path: str, meta: Meta | None, envelope: bool
+    lines: Iterable[bytes],
+    shape: Shape,
+    path: str,
+    meta: Meta | None,
+    envelope: bool,
+    *,
+    replace: bool = False,
 ) -> CaptureFile:
     """The Parquet file made of a journal's ``lines``. If that fails, no file is left."""
-    file = CaptureFile(path)
+    file = CaptureFile(path, replace=replace)
     try:
         columns = shape.columns(MAX_COLUMNS - len((TIME, *_envelope_fields(envelope), REST)))
         _write(file, lines, columns, meta, _envelope_fields(envelope))

@@ -18,12 +18,14 @@ class Rotation:
 
     bytes: a file ends before the frame that would make it larger. A compressed file ends once it
     is that large; what the compressor still holds comes on top. seconds: a file ends this long
-    after its first event. If both are given, the limit that is reached first counts. Raises
-    ValueError if neither is given, or one is not positive.
+    after its first event. If both are given, the limit that is reached first counts. keep: of the
+    files that are complete, only the last so many stay; None keeps all. Raises ValueError if
+    neither limit is given, or a number is not positive.
     """
 
     bytes: int | None = None
     seconds: float | None = None
+    keep: int | None = None
 
     def __post_init__(self) -> None:
         limits = [each for each in (self.bytes, self.seconds) if each is not None]
@@ -32,6 +34,8 @@ class Rotation:
                 f"a rotation needs a positive number of bytes or seconds, such as 100 MiB or "
                 f"3600 s, not {self.bytes} bytes and {self.seconds} seconds"
             )
+        if self.keep is not None and self.keep < 1:
+            raise ValueError(f"a rotation keeps at least 1 file, not {self.keep}")
 
 
 def split_path(path: str) -> tuple[str, str]:

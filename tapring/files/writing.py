@@ -5,11 +5,10 @@ Nothing optional is loaded before it is needed.
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, Final, Protocol, cast
+from typing import Any, Protocol, cast
 
 import msgspec
 from msgspec import UNSET
@@ -26,6 +25,7 @@ from .formats import (
     FORMATS,
     Encoder,
     check_envelope,
+    check_suffix,
     default_format,
     format_by_suffix,
     unknown_format,
@@ -33,9 +33,10 @@ from .formats import (
 from .meta import VERSION, CaptureMeta, Meta
 from .output import STDOUT, Output, StreamSink
 from .parquet import ParquetFile, check_installed
-from .part import resolve
+from .place import check_place, resolve
 from .pretty import PLAIN, Look, Pretty
-from .rotation import Rotation
+from .rotated_out import RotatedOut
+from .rotation import Rotation, numbered_path
 from .terminal import check_terminal, for_terminal
 
 __all__ = [
@@ -54,9 +55,6 @@ __all__ = [
     "open_sink",
 ]
 
-# Text may be called what its reader likes: JSON lines can be .log, a .txt can be pretty.
-_ALSO_UNDER: Final = {"ndjson": {"raw"}, "raw": {"ndjson", "pretty"}}
-
 
 class Sink(Protocol):
     """Where a capture's frames go. Closing twice is fine."""
@@ -70,10 +68,17 @@ class Sink(Protocol):
     """The name of a file that stays incomplete."""
     meta_error: OSError | None
     """Why a file's meta could not be written."""
+    changed: dict[str, str]
+    """What another program did to a file while it was written: cut, removed, or renamed.
+
+    A file that was removed or renamed was put back, and has lost nothing.
+    """
+    rotated_out: RotatedOut
+    """The files of a rotation that were removed again."""
 
     @property
     def events(self) -> int:
-        """Events that were written and can be read."""
+        """Events that were written, and could be read then."""
 
     @property
     def bytes(self) -> int:
@@ -108,21 +113,21 @@ def open_sink(
     rotation: Rotation | None = None,
     describe: Callable[[], CaptureMeta] = CaptureMeta,
     envelope: bool = False,
+    force: bool = False,
+    output: Output | None = None,
 ) -> Sink:
     """The sink for a capture of a stage of ``kind`` (and numpy ``dtype``) into ``path``.
 
     If ``format_`` is None, ``format_of`` finds it. ``look`` is for the format pretty; its colours
     are for a terminal only. ``describe`` is called for each meta of a file. With ``envelope``,
     each event says where and when it is from; its frames may be of several stages, and ``kind``
-    and ``dtype`` are those of the first.
-    Raises what ``check_output`` raises, and FileExistsError if another capture is writing the
-    file.
+    and ``dtype`` are those of the first. force: an older file may be replaced. output: what
+    ``check_output`` returned. Raises what that raises.
     """
-    check_output(path, format_, rotation, envelope=envelope)
+    if output is None:
+        output = check_output(path, format_, rotation, envelope=envelope, force=force)
     compression = split_suffix(path)[1]
-    place = None if path == STDOUT else resolve(path)
-    if place is None:
-        output = Output(path)
+    if output is not None:
         name = format_of(path, format_, kind, output.is_terminal, envelope=envelope)
         look = msgspec.structs.replace(
             look, colour=look.colour and output.has_colours, cut=output.is_terminal
@@ -136,6 +141,7 @@ def open_sink(
                 raise
             encode = for_terminal(name, encode, output.charset)
         return StreamSink(output, name, encode, compression)
+    place = os.path.realpath(path)
     name = format_of(path, format_, kind, terminal=False, envelope=envelope)
     contents = Meta(
         tapring_capture=VERSION,
@@ -149,7 +155,7 @@ def open_sink(
     return FileSink(
         place,
         contents,
-        _opener(name, kind, dtype, compression, look, envelope),
+        _opener(name, kind, dtype, compression, look, envelope, replace=force),
         rotation=rotation,
         describe=describe,
         folder=folder if os.path.realpath(folder) == os.path.dirname(place) else None,
@@ -192,47 +198,45 @@ def format_of(
 
 
 def check_output(
-    path: str, format_: str | None, rotation: Rotation | None = None, *, envelope: bool = False
-) -> None:
+    path: str,
+    format_: str | None,
+    rotation: Rotation | None = None,
+    *,
+    envelope: bool = False,
+    force: bool = False,
+) -> Output | None:
     """Check that a capture can go to ``path``, as far as that is known before it begins.
 
-    Raises ValueError for options that cannot be combined and for a missing package, and OSError
-    for a path that cannot be written.
+    Returns the output for ``open_sink`` if it is not a regular file, but standard output, a FIFO or
+    a device: opening a FIFO waits for its reader. Returns None for a file, which may replace an
+    older one only with ``force``. Raises ValueError for options that cannot be combined and for a
+    missing package, and OSError for a path that cannot be written.
     """
     if format_ is not None and format_ not in FORMATS:
         raise unknown_format(format_)
     name = format_ or format_by_suffix(path)
     if envelope:
         check_envelope(name)
-    _check_suffix(path, format_)
     place = None if path == STDOUT else resolve(path)
-    if place is None:
-        _check_stream(path, name, rotation)
-    else:
-        _check_place(path, place)
+    if place is not None or name is not None:
+        check_suffix(path, format_)
     if name == "parquet":
         check_installed()
     if split_suffix(path)[1] == ZSTD:
         need("zstandard", "zstd", f"-o {path}")
-
-
-def _check_suffix(path: str, format_: str | None) -> None:
-    meant = format_by_suffix(path)
-    if (
-        format_ is not None
-        and meant not in (None, format_)
-        and (format_ not in _ALSO_UNDER.get(meant, ()))
-    ):
-        raise ValueError(
-            f"--format {format_} and -o {path} contradict each other: that name means {meant}. "
-            f"Leave out --format, or choose another name, such as -o events.{format_}"
-        )
-    plain, compression = split_suffix(path)
-    name = format_ or meant
-    if compression is None or name not in FILE_FORMATS:
-        return
-    why = "compresses itself" if name == "parquet" else "has a header that is rewritten in place"
-    raise ValueError(f"-o {path}: a {name} file {why}. Write it to -o {plain}")
+    if place is None:
+        _check_stream(path, name, rotation)
+        return Output(path)
+    if rotation is not None:
+        place = numbered_path(place, 0)
+    check_place(
+        path,
+        place,
+        force=force,
+        rotated=rotation is not None,
+        journal=name == "parquet",
+    )
+    return None
 
 
 def _check_stream(path: str, name: str | None, rotation: Rotation | None) -> None:
@@ -251,16 +255,6 @@ def _check_stream(path: str, name: str | None, rotation: Rotation | None) -> Non
         )
 
 
-def _check_place(path: str, place: str) -> None:
-    folder = os.path.dirname(place)
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(errno.ENOENT, "the directory does not exist", folder)
-    for each in (folder, place):
-        if os.path.exists(each) and not os.access(each, os.W_OK):
-            reason = f"{os.strerror(errno.EACCES)}, so -o {path} cannot be written"
-            raise PermissionError(errno.EACCES, reason, each)
-
-
 def _enveloping_encoder(name: str) -> Encoder:
     check_envelope(name)
     if name == "ndjson":
@@ -277,13 +271,20 @@ def _without_encoder(name: str) -> ValueError:
 
 
 def _opener(
-    name: str, kind: str, dtype: Any, compression: str | None, look: Look, envelope: bool
+    name: str,
+    kind: str,
+    dtype: Any,
+    compression: str | None,
+    look: Look,
+    envelope: bool,
+    *,
+    replace: bool,
 ) -> Callable[[str], FileWriter]:
     if name == "parquet":
-        return lambda path: ParquetFile(path, kind, envelope=envelope)
+        return lambda path: ParquetFile(path, kind, envelope=envelope, replace=replace)
     if name == "npy":
         npy.check_kind(kind)
-        return lambda path: npy.NpyFile(path, dtype)
+        return lambda path: npy.NpyFile(path, dtype, replace=replace)
     plain = msgspec.structs.replace(look, colour=False)
     encode = make_encoder(name, kind, plain, envelope=envelope)
-    return lambda path: ByteFile(path, encode, compression)
+    return lambda path: ByteFile(path, encode, compression, replace=replace)

@@ -502,7 +502,10 @@ def test_a_file_that_another_capture_writes_is_exit_3(engine, name, run_cli, tmp
     assert b"another capture is writing this file" in refused.stderr.splitlines()[-1]
     other.close()
     assert path.read_bytes() == b""
-    assert run_cli("attach", name, "--limit", "1", "-o", str(path)).returncode == 0
+    said = error_of(run_cli("attach", name, "--limit", "1", "-o", str(path)), 3)
+    assert f"{path}: this file exists already. Add --force" in said
+    assert run_cli("attach", name, "--limit", "1", "-o", str(path), "--force").returncode == 0
+    assert path.read_bytes()
 
 
 def test_on_a_terminal_events_are_pretty(engine, name) -> None:

@@ -14,6 +14,7 @@ from tapring.ended_by import EndedBy
 from tapring.events.redaction import Redactor
 from tapring.events.selection import Select
 from tapring.events.sieve import Failure, KeptAway
+from tapring.files.rotated_out import RotatedOut
 from tapring.shm.refusals import LaneRefused
 
 
@@ -49,7 +50,15 @@ def said(capsys):
             seen_keys=("user.email", "msg"),
         )
         sink = SimpleNamespace(
-            **{"events": 2000, "bytes": 9, "files": [], "unfinished": None, "meta_error": None}
+            **{
+                "events": 2000,
+                "bytes": 9,
+                "files": [],
+                "unfinished": None,
+                "meta_error": None,
+                "changed": {},
+                "rotated_out": RotatedOut(None),
+            }
             | (of_sink or {})
         )
         summary.show(Report(session, select or Select(), redact, sink), style)

@@ -13,6 +13,7 @@ from tapring.ended_by import EndedBy
 from tapring.events.redaction import Redactor
 from tapring.events.selection import Select
 from tapring.events.sieve import KeptAway
+from tapring.files.rotated_out import RotatedOut
 from tapring.shm.refusals import LaneRefused
 
 
@@ -35,7 +36,15 @@ def session(**changed) -> SimpleNamespace:
 
 
 def sink(**changed) -> SimpleNamespace:
-    facts = {"events": 7, "bytes": 70, "files": [], "unfinished": None, "meta_error": None}
+    facts = {
+        "events": 7,
+        "bytes": 70,
+        "files": [],
+        "unfinished": None,
+        "meta_error": None,
+        "changed": {},
+        "rotated_out": RotatedOut(None),
+    }
     return SimpleNamespace(**{**facts, **changed})
 
 

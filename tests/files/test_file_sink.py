@@ -16,7 +16,11 @@ from tests.files.frames import NS, frame, meta_of, names, numbers, numbers_in
 def test_a_file_has_its_name_once_it_is_complete(tmp_path) -> None:
     path = tmp_path / "events.ndjson"
     path.write_bytes(b"an older capture")
-    sink = open_sink(str(path), None, kind="json", describe=lambda: CaptureMeta(engine="e"))
+    with pytest.raises(FileExistsError, match="Add --force"):
+        open_sink(str(path), None, kind="json")
+    sink = open_sink(
+        str(path), None, kind="json", describe=lambda: CaptureMeta(engine="e"), force=True
+    )
     sink.write(numbers(0, 3))
     sink.write(numbers(3, 5))
     part = tmp_path / "events.ndjson.part"

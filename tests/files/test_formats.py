@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tapring.files.formats import FORMATS, check_envelope, default_format
+from tapring.files.formats import (
+    FORMATS,
+    SUFFIXES,
+    check_envelope,
+    check_suffix,
+    default_format,
+)
 from tapring.files.writing import format_of
 
 
@@ -54,3 +60,38 @@ def test_three_formats_have_an_envelope_and_the_others_name_them() -> None:
             continue
         with pytest.raises(ValueError, match=r"--format ndjson, msgpack or parquet; .* (by|for) "):
             check_envelope(name)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("x.jsonn", r"-o x.jsonn: .jsonn is not a known suffix; did you mean '.json'"),
+        ("x.jsonn.gz", ".jsonn is not a known suffix"),
+        ("x.ndjson.gz.zst", ".gz is not a known suffix"),
+        ("x.2026-11-27", "is not a known suffix"),
+        ("x.ndjson.gzip", ".gzip cannot be written. Compress with .gz or .zst"),
+        ("x.ndjson.BZ2", ".bz2 cannot be written"),
+        ("x.tgz", ".tgz cannot be written"),
+    ],
+)
+def test_an_unknown_suffix_is_refused_without_a_format(path, said) -> None:
+    with pytest.raises(ValueError, match=said) as refused:
+        check_suffix(path, None)
+    if "known" in said:
+        assert all(each in str(refused.value) for each in (*SUFFIXES, ".gz", ".zst", "--format"))
+
+
+def test_a_suffix_of_another_compression_is_refused_with_a_format_too() -> None:
+    for path in ("x.xz", "x.ndjson.lz4", "x.zip"):
+        with pytest.raises(ValueError, match="cannot be written"):
+            check_suffix(path, "ndjson")
+
+
+@pytest.mark.parametrize("path", ["x", "x.gz", "a.b/x", ".hidden", "x.log", "x.TXT", "x.JSON.ZST"])
+def test_names_without_a_suffix_and_those_of_lines_need_no_format(path) -> None:
+    check_suffix(path, None)
+
+
+def test_with_a_format_a_suffix_may_be_anything_that_does_not_contradict() -> None:
+    for path in ("x.2026-11-27", "x.jsonn", "x.dump.gz"):
+        check_suffix(path, "ndjson")

@@ -26,7 +26,7 @@ def test_an_early_meta_that_cannot_be_written_is_not_an_error(tmp_path) -> None:
 def test_a_meta_that_cannot_be_written_is_reported_and_costs_no_events(tmp_path) -> None:
     path = tmp_path / "x.ndjson"
     (tmp_path / "x.ndjson.meta.json").mkdir()
-    sink = open_sink(str(path), None, kind="json")
+    sink = open_sink(str(path), None, kind="json", force=True)
     sink.write(numbers(0, 3))
     sink.close()
     assert isinstance(sink.meta_error, IsADirectoryError)

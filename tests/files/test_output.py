@@ -18,14 +18,30 @@ from tapring.frame import Frame, Origin
 from tests.files.frames import frame, names, numbers, numbers_in
 
 
-def test_an_output_is_private_whole_and_closed_twice(tmp_path) -> None:
+def test_what_is_in_an_open_file_stays_before_the_output(tmp_path) -> None:
     path = tmp_path / "out"
-    with Output(str(path)) as output:
-        output.write(b"a" * 100_000)
-        output.write(b"")
-        output.close()
-    assert path.read_bytes() == b"a" * 100_000
-    assert path.stat().st_mode & 0o777 == 0o600
+    for mode, name in (("ab", "/proc/self/fd/{}"), ("r+b", "/dev/fd/{}")):
+        path.write_bytes(b"before")
+        with path.open(mode) as file:
+            file.seek(0, os.SEEK_END)
+            with Output(name.format(file.fileno())) as output:
+                output.write(b"a" * 100_000)
+                output.write(b"")
+                output.close()
+        assert path.read_bytes() == b"before" + b"a" * 100_000
+
+
+def test_a_file_that_another_process_has_open_is_not_cut(tmp_path, spawn) -> None:
+    path = tmp_path / "out"
+    path.write_bytes(b"before")
+    with path.open("ab") as file:
+        other = spawn("import sys; print(flush=True); sys.stdin.read()",
+                      stdin=-1, stdout=-1, stderr=file)  # fmt: skip
+        other.stdout.readline()
+        with Output(f"/proc/{other.pid}/fd/2") as output:
+            output.write(b" and after")
+        other.communicate()
+    assert path.read_bytes() == b"before and after"
 
 
 def test_an_output_to_a_slow_pipe_waits_and_to_a_closed_one_raises(tmp_path) -> None:

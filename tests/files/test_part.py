@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from tapring.files.part import PartFile
+from tapring.files.reading import open_recording
 from tapring.files.writing import open_sink
 from tests.files.frames import WRITER, meta_of, names, numbers, numbers_in
 
@@ -20,7 +22,7 @@ def test_a_symbolic_link_stays_and_its_target_is_written(tmp_path) -> None:
     link = tmp_path / "events.ndjson"
     link.symlink_to("there/real")
     for n in (3, 5):
-        sink = open_sink(str(link), None, kind="json")
+        sink = open_sink(str(link), None, kind="json", force=n == 5)
         sink.write(numbers(0, n))
         assert (tmp_path / "there" / "real.part").exists()
         sink.close()
@@ -67,7 +69,7 @@ def test_the_file_that_is_written_is_always_new_and_private(tmp_path) -> None:
     part.symlink_to("elsewhere")
     (tmp_path / "elsewhere").touch()
     with pytest.raises(OSError, match="symbolic links"):
-        open_sink(str(path), None, kind="json")
+        open_sink(str(path), None, kind="json", force=True)
     assert (tmp_path / "elsewhere").read_bytes() == b""
 
 
@@ -149,3 +151,142 @@ def test_a_file_system_without_locks_is_an_error_that_names_the_file(tmp_path, m
     with pytest.raises(OSError, match="No locks available: .*x.part") as failed:
         PartFile(str(tmp_path / "x"))
     assert failed.value.filename == str(tmp_path / "x.part")
+
+
+def opened(tmp_path: Path, name: str, **options):
+    """A sink that has written 10 events, and the name of the file that it writes."""
+    if name.endswith(".parquet"):
+        pytest.importorskip("pyarrow")
+    if name.endswith(".zst"):
+        pytest.importorskip("zstandard")
+    sink = open_sink(str(tmp_path / name), None, kind="json", **options)
+    sink.write(numbers(0, 10))
+    sink.flush()
+    (part,) = tmp_path.glob("*.part")
+    return sink, part
+
+
+WRITTEN = ["x.ndjson", "x.ndjson.gz", "x.ndjson.zst", "x.parquet"]
+
+
+@pytest.mark.parametrize("left", [0, 5])
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_part_that_is_cut_ends_the_capture_and_gets_no_hole(tmp_path, name, left) -> None:
+    sink, part = opened(tmp_path, name)
+    os.truncate(part, left)
+    with pytest.raises(OSError, match=f"another program cut it from .* to {left} bytes"):
+        sink.tick()
+    sink.close()
+    assert part.stat().st_size == left
+    assert sink.events == 0
+    assert sink.files == []
+    assert sink.changed == {sink.unfinished: "cut"}
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_part_that_is_cut_is_noticed_by_the_next_frame_and_by_the_end(tmp_path, name) -> None:
+    sink, part = opened(tmp_path, name)
+    os.truncate(part, 0)
+    with pytest.raises(OSError, match="another program cut it"):
+        for n in range(1, 9):
+            sink.write(numbers(10 * n, 10 * n + 10))
+            sink.flush()
+    sink.close()
+    assert b"\0" not in part.read_bytes()
+    (tmp_path / "other").mkdir()
+    sink, part = opened(tmp_path / "other", name)
+    os.truncate(part, 0)
+    with pytest.raises(OSError, match="another program cut it"):
+        sink.close()
+    assert names(tmp_path / "other") == [part.name, f"{part.name}.meta.json"]
+
+
+def test_a_part_into_which_another_program_writes_ends_the_capture(tmp_path) -> None:
+    sink, part = opened(tmp_path, "x.ndjson")
+    with part.open("ab") as file:
+        file.write(b"a remark")
+    with pytest.raises(OSError, match="another program wrote into it: it grew from"):
+        sink.write(numbers(10, 20))
+    sink.close()
+    assert numbers_in(part.read_bytes()) == list(range(10))
+    assert (sink.events, sink.changed) == (10, {})
+
+
+@pytest.mark.parametrize("how", ["removed", "renamed", "replaced", "moved over"])
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_part_that_loses_its_name_is_put_back_whole(tmp_path, name, how) -> None:
+    sink, part = opened(tmp_path, name)
+    saved = tmp_path / "saved"
+    if how in ("removed", "replaced"):
+        part.unlink()
+    else:
+        part.rename(saved)
+    if how in ("replaced", "moved over"):
+        part.write_bytes(b"of an operator")
+    sink.write(numbers(10, 20))
+    sink.close()
+    assert sink.events == 20
+    assert sink.files == [str(tmp_path / name)]
+    if name.endswith(".parquet"):
+        assert {"changed": sink.changed} == {"changed": {}}, "the journal is not needed by name"
+    else:
+        did = "removed" if how in ("removed", "replaced") else "renamed"
+        assert sink.changed == {sink.files[0]: did}
+    recording = open_recording(str(tmp_path / name))
+    found = [json.loads(bytes(e))["n"] for batch in recording.batches() for e in batch.events]
+    assert found == list(range(20))
+    kept = [each for each in tmp_path.iterdir() if each.read_bytes() == b"of an operator"]
+    assert len(kept) == how.startswith(("replaced", "moved"))
+    assert saved.exists() == (how in ("renamed", "moved over"))
+
+
+def test_a_part_that_was_removed_is_kept_by_a_capture_that_fails(tmp_path) -> None:
+    sink, part = opened(tmp_path, "x.ndjson")
+    part.unlink()
+    sink.close(complete=False)
+    assert numbers_in(part.read_bytes()) == list(range(10))
+    assert sink.unfinished == str(part)
+
+
+def test_a_file_that_appears_during_the_capture_is_not_replaced_without_force(tmp_path) -> None:
+    for force in (False, True):
+        sink, part = opened(tmp_path, "x.ndjson", force=force)
+        (tmp_path / "x.ndjson").write_bytes(b"another")
+        if force:
+            sink.close()
+            assert numbers_in((tmp_path / "x.ndjson").read_bytes()) == list(range(10))
+            continue
+        with pytest.raises(FileExistsError, match="made this file during the capture") as failed:
+            sink.close()
+        assert failed.value.filename == str(tmp_path / "x.ndjson")
+        assert (tmp_path / "x.ndjson").read_bytes() == b"another"
+        assert numbers_in(part.read_bytes()) == list(range(10))
+        assert sink.unfinished == str(part)
+        part.unlink()
+
+
+def test_a_file_system_without_links_renames(tmp_path, monkeypatch) -> None:
+    def no_links(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", no_links)
+    sink, part = opened(tmp_path, "x.ndjson")
+    sink.close()
+    assert numbers_in((tmp_path / "x.ndjson").read_bytes()) == list(range(10))
+    (tmp_path / "again").mkdir()
+    sink, part = opened(tmp_path / "again", "x.ndjson")
+    part.rename(tmp_path / "again" / "saved")
+    sink.close()
+    assert numbers_in((tmp_path / "again" / "x.ndjson").read_bytes()) == list(range(10))
+
+
+def test_a_part_that_cannot_be_put_back_is_an_error(tmp_path, monkeypatch) -> None:
+    sink, part = opened(tmp_path, "x.ndjson")
+    part.unlink()
+    real, full = os.write, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr("tapring.files.part.os.write", lambda *_: (_ for _ in ()).throw(full))
+    with pytest.raises(OSError, match="No space left"):
+        sink.close()
+    monkeypatch.setattr(os, "write", real)
+    assert sink.files == []
