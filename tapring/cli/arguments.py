@@ -20,6 +20,7 @@ from ..shm.limits import LONGEST_S, check_name
 from ..shm.names import named_alike, split_address
 from ..shm.requests import ALL_STAGES
 from ..wire import layout
+from .generic import Choice, ParamType
 
 _UNITS_S: Final = {
     "ns": 1e-9,
@@ -51,7 +52,7 @@ def split_stages(text: str) -> tuple[str, ...]:
     return names
 
 
-class Duration(click.ParamType[float]):
+class Duration(ParamType[float]):
     """``30s``, ``1m30s``, ``500ms``, ``2h``; a plain number is seconds."""
 
     name = "duration"
@@ -70,7 +71,7 @@ class Duration(click.ParamType[float]):
         return seconds
 
 
-class Size(click.ParamType[int]):
+class Size(ParamType[int]):
     """``16MiB``, ``64k``, ``1048576``. k, M, KiB and MiB are powers of 1024; kB and MB of 1000."""
 
     name = "size"
@@ -84,7 +85,7 @@ class Size(click.ParamType[int]):
         return size
 
 
-class Count(click.ParamType[int]):
+class Count(ParamType[int]):
     """A whole number of at least 1."""
 
     name = "n"
@@ -102,7 +103,7 @@ class Count(click.ParamType[int]):
         return int(value)
 
 
-class Speed(click.ParamType[float]):
+class Speed(ParamType[float]):
     """A factor: ``10`` and ``10x`` are ten times as fast, ``0.5`` is half as fast."""
 
     name = "n"
@@ -122,7 +123,7 @@ class Speed(click.ParamType[float]):
         return float(match[1])
 
 
-class OneOf(click.Choice[str]):
+class OneOf(Choice[str]):
     """One of some words. A mistyped one suggests the near one."""
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
@@ -162,7 +163,7 @@ def offers(what: str) -> Offers:
     return complete
 
 
-class Checked(click.ParamType[str]):
+class Checked(ParamType[str]):
     """Text that ``check`` accepts. It raises a ValueError that says what it expected.
 
     complete: what the shell completes.
@@ -200,7 +201,7 @@ STAGES: Final = Checked("stages", split_stages, offers("stages"))
 ONE_PATH: Final = Checked("path", Path)
 
 
-class SizeOrTime(click.ParamType[Rotation]):
+class SizeOrTime(ParamType[Rotation]):
     """A size, ``100MB``, or a time, ``10m``.
 
     ``m`` alone means minutes, and ``M`` could mean both; a size is written ``MB`` or ``MiB``.
@@ -225,7 +226,7 @@ class SizeOrTime(click.ParamType[Rotation]):
         return self.fail(f"Invalid size or time {value!r}. Try 100MB or 10m.", param, ctx)
 
 
-class EngineName(click.ParamType[str]):
+class EngineName(ParamType[str]):
     """The name of an engine."""
 
     name = "name"

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from ..frame import UNKNOWN_NS
+from .generic import ParamType
 
 _NS: Final = 1_000_000_000
 _HALF_A_DAY_NS: Final = 12 * 3600 * _NS
@@ -30,7 +31,7 @@ class Clock(NamedTuple):
         return _ns(at)
 
 
-class ClockTime(click.ParamType[Clock]):
+class ClockTime(ParamType[Clock]):
     """``03:12``, ``03:12:30``, ``2026-11-26T03:12``, with ``Z`` or ``+02:00`` if not local time."""
 
     name = "time"

@@ -21,7 +21,7 @@ from ..shm.sweep import lanes_of
 from ..wire.layout import Owner, RowState
 from ..words import counted
 
-Items = list[CompletionItem[str]]
+Items = list["CompletionItem[str]"]
 
 _MOST_LANES: Final = 2000
 """To look at a lane takes 0.2 ms."""

@@ -23,6 +23,7 @@ from ..shm.limits import MAX_BUFFER_BYTES
 from ..wire import layout
 from .arguments import Count, Duration, EngineName, Size
 from .command import Command
+from .generic import ParamType
 from .messages import note, say
 from .streams import was_closed
 
@@ -34,7 +35,7 @@ _EXAMPLES: Final = (
 _SMALLEST_BUFFER: Final = layout.MIN_SLOTS * layout.MAX_SLOT_BYTES
 
 
-class Delimiter(click.ParamType[bytes]):
+class Delimiter(ParamType[bytes]):
     """One byte, as it is or as an escape."""
 
     name = "byte"

@@ -175,6 +175,8 @@ def _describe(part: Schema, struct: type[msgspec.Struct]) -> None:
     part["description"] = summary_of(struct)
     for name, each in part["properties"].items():
         each.pop("default", None)
+        if "anyOf" in each:  # whose order is not the same in each version of msgspec
+            each["anyOf"].sort(key=lambda one: one.get("type") == "null")
         if name in said:
             each["description"] = said[name]
     part["required"] = [
