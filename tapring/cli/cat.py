@@ -6,8 +6,11 @@ words; reading is ``delivery.recorded``.
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,6 +25,8 @@ from ..events.redaction import Redactor
 from ..events.selection import Select
 from ..files.formats import ENVELOPED, format_by_suffix
 from ..files.meta import CaptureMeta
+from ..files.part import JOURNAL, PART
+from ..files.source import STDIN
 from ..files.writing import STDOUT, Look, Sink, check_output, open_sink
 from . import cat_report
 from .arguments import Count, offers
@@ -126,6 +131,7 @@ def _run(recorded: Recorded, asked: Options, select: Select, redact: Redactor | 
 
 def _open_sink(recorded: Recorded, asked: Options, describe: Callable[[], CaptureMeta]) -> Sink:
     try:
+        _refuse_own_input(recorded, asked.output)
         name, envelope = _written(recorded, asked)
         output = check_output(
             asked.output, name, asked.rotation, envelope=envelope, force=asked.force
@@ -147,6 +153,25 @@ def _open_sink(recorded: Recorded, asked: Options, describe: Callable[[], Captur
         raise click.UsageError(str(error)) from None
     except OSError as error:
         fail(error)
+
+
+def _refuse_own_input(recorded: Recorded, output: str) -> None:
+    """Raise click.UsageError if what is read would be renamed, or grow, by what is written."""
+    paths = [each.path for each in recorded.recordings if each.path != STDIN]
+    if output == STDOUT:
+        with suppress(OSError, ValueError):  # standard output has no descriptor, perhaps
+            written = os.fstat(sys.stdout.fileno())
+            for path in paths:
+                if stat.S_ISREG(written.st_mode) and os.path.samestat(written, os.stat(path)):
+                    raise click.UsageError(f"{path} is both read and written. Use -o, or a pipe.")
+        return
+    place = os.path.realpath(output)
+    for path in paths:
+        if os.path.realpath(path) in (place, place + PART, place + JOURNAL + PART):
+            raise click.UsageError(
+                f"-o {output} would take the place of {path}, which is read. Write to another "
+                f"name, such as -o new-{os.path.basename(output)}"
+            )
 
 
 def _written(recorded: Recorded, asked: Options) -> tuple[str | None, bool]:

@@ -11,7 +11,7 @@ event and the rest are null, and which says how many events were missed; all oth
 
 A Parquet file cannot be read before its end is written, and its columns are known only after the
 last event. So a capture writes a journal (``journal``) and converts it to Parquet when it ends. A
-killed capture leaves the journal, and ``convert`` makes a Parquet file of that.
+killed capture leaves the journal, and ``tapring cat`` makes a Parquet file of that.
 """
 
 from __future__ import annotations
@@ -113,23 +113,6 @@ class ParquetFile:
         else:
             texts, head = texts_of(self._kind), head_of(frame)
         return [row_of(head, text) for text in texts(frame)]
-
-
-def convert(journal_path: str, path: str) -> int:
-    """Convert the journal that a killed capture left to the Parquet file ``path``.
-
-    Returns the number of events. The journal stays. Raises OSError, and ValueError if pyarrow is
-    missing or the journal holds a line that is not a row.
-    """
-    check_installed()
-    shape, envelope = Shape(), False
-    with open(journal_path, "rb") as lines:
-        for record in journal.rows(lines):
-            envelope = envelope or record.origin is not None
-            if is_plain(record.event):
-                shape.note(record.event)
-        lines.seek(0)
-        return _converted(lines, shape, path, None, envelope).events
 
 
 def rows(path: str | os.PathLike[str]) -> Iterator[Row]:

@@ -236,7 +236,29 @@ def test_files_that_are_not_there_are_exit_3_before_anything_is_written(tmp_path
     assert [each.name for each in tmp_path.iterdir()] == ["x.ndjson"]
 
 
+@pytest.mark.parametrize("part", ["x.ndjson.part", "x.parquet.ndjson.part"])
+def test_a_part_is_not_read_while_its_own_name_is_written(part, tmp_path) -> None:
+    (tmp_path / part).write_bytes(b'{"tapring_time":1,"n":1}\n')
+    name = part.removesuffix(".part").replace(".parquet.ndjson", ".parquet")
+    for output in (name, part):
+        arguments = ("-o", tmp_path / output, "--force", "--format", name.rpartition(".")[2])
+        said = cat(tmp_path / part, *arguments, code=2)
+        assert f"which is read. Write to another name, such as -o new-{output}" in said
+        assert [each.name for each in tmp_path.iterdir()] == [part]
+    assert "1 event" in cat(tmp_path / part, "-o", tmp_path / f"new-{name}")
+
+
 # Real processes
+
+
+def test_a_file_is_not_read_while_it_is_appended_to(tmp_path) -> None:
+    path = tmp_path / "x.log"
+    path.write_bytes(b"x\n")
+    with path.open("ab") as grows:
+        command = [sys.executable, "-m", "tapring", "cat", str(path)]
+        result = subprocess.run(command, stdout=grows, stderr=-1, timeout=60, check=False)
+    assert "is both read and written" in error_of(result, 2)
+    assert path.read_bytes() == b"x\n"
 
 
 def test_standard_input_and_output_are_bytes_as_they_come(run_cli, tmp_path) -> None:

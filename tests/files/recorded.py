@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from tapring.delivery.recorded import Recorded
+from tapring.delivery.transfer import Transfer
 from tapring.events.kinds import Array, Blobs, Json, Lines
 from tapring.files.npy import NpyFile
 from tapring.files.parquet import ParquetFile
-from tapring.files.writing import make_encoder
+from tapring.files.reading import open_recording
+from tapring.files.writing import make_encoder, open_sink
 from tests.files.frames import frame
 
 POINT = np.dtype([("n", "i4"), ("when", "M8[ms]"), ("xy", "f8", (2,))])
@@ -144,3 +147,15 @@ any_json = st.recursive(
     max_leaves=6,
 )
 """Any value that JSON can hold."""
+
+
+def converted(path: Path, to: Path) -> int:
+    """Write the events of a recording to another file, as tapring cat does; how many they are."""
+    recorded = Recorded([open_recording(str(path))])
+    enveloped = recorded.recordings[0].is_enveloped
+    sink = open_sink(str(to), None, kind=recorded.kinds[0][1].name, envelope=enveloped)
+    transfer = Transfer(recorded, sink)
+    transfer.run()
+    assert transfer.failure is None
+    assert not recorded.failures
+    return sink.events

@@ -36,7 +36,8 @@ msgpack = pytest.importorskip("msgpack")
 pytest.importorskip("zstandard")
 pq = pytest.importorskip("pyarrow.parquet")
 
-from tapring.files.parquet import convert, rows  # noqa: E402
+from tapring.files.parquet import rows  # noqa: E402
+from tests.files.recorded import converted  # noqa: E402
 
 NS = 1_795_737_563_123_456_789
 WEB = Origin("web", "0a1b2c3d", 4242, "decoded")
@@ -311,9 +312,9 @@ def test_the_journal_of_a_killed_capture_keeps_it_all_and_is_converted(
     recording = open_recording(str(killed))
     assert read_back(recording, "parquet") == expected(told, "parquet")
     assert recording.missed == sum(each.missed for each in told)
-    count = convert(str(killed), str(folder / "killed.parquet"))
+    count = converted(killed, folder / "whole.parquet")
     assert count == sum(len(each.batch) for each in told)
-    again = open_recording(str(folder / "killed.parquet"))
+    again = open_recording(str(folder / "whole.parquet"))
     assert {batch.stage for batch in again.batches()} == {e.stage for e in told if e.batch}
     assert again.missed == recording.missed
     sink.close(complete=False)

@@ -21,7 +21,8 @@ from tapring.frame import Frame, Origin
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
 
-from tapring.files.parquet import ParquetFile, convert, rows  # noqa: E402
+from tapring.files.parquet import ParquetFile, rows  # noqa: E402
+from tests.files.recorded import converted  # noqa: E402
 
 NS = 1_700_000_000_123_456_789
 
@@ -269,8 +270,9 @@ def test_a_killed_capture_leaves_a_journal_that_can_be_converted(tmp_path, spawn
     assert {each.name for each in tmp_path.iterdir()} == {journal.name, f"{journal.name}.meta.json"}
     with journal.open("ab") as torn:
         torn.write(b'{"tapring_time":')
-    assert convert(str(journal), str(path)) == 10_000
-    assert list(rows(path))[::10] == [(n, {"n": n, "text": "x" * 50}) for n in range(1000)]
+    whole = tmp_path / "whole.parquet"
+    assert converted(journal, whole) == 10_000
+    assert list(rows(whole))[::10] == [(n, {"n": n, "text": "x" * 50}) for n in range(1000)]
     again = tmp_path / "again.parquet"
     capture(again, frame(Json(), [{"a": 1}]))
     assert journal.exists()
@@ -322,8 +324,9 @@ def test_an_interrupt_of_the_conversion_leaves_the_journal(tmp_path, monkeypatch
             sink.close()
     journal = tmp_path / "x.parquet.ndjson.part"
     assert {each.name for each in tmp_path.iterdir()} == {journal.name, f"{journal.name}.meta.json"}
-    assert convert(str(journal), str(path)) == 1
-    assert_equal([event for _, event in rows(path)], [{"a": 1}])
+    whole = tmp_path / "whole.parquet"
+    assert converted(journal, whole) == 1
+    assert_equal([event for _, event in rows(whole)], [{"a": 1}])
 
 
 def test_parquet_knows_its_pace_by_itself(tmp_path) -> None:
