@@ -70,7 +70,7 @@ def after_the_limit(joined: Sequence[LaneJoined], ended: Sequence[LaneEnded]) ->
         end = "ends" if len(engines) == 1 else "end"
         yield (
             f"{named} {end} captures after {_how_long(limited)} (its max_duration). Start again, "
-            f"or set Tap(max_duration=...) in the engine"
+            f"or raise it: Tap(max_duration=...), tapring pipe --max-duration"
         )
 
 

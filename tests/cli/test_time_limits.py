@@ -72,8 +72,8 @@ def test_when_the_limit_has_ended_lanes_it_says_how_to_raise_it() -> None:
     assert list(after_the_limit(lanes, ended)) == [
         "the session was opened for 1 h. Open one for longer: tapring open shop --duration 1h",
         (
-            "shop ends captures after 10 min (its max_duration). Start again, or set "
-            "Tap(max_duration=...) in the engine"
+            "shop ends captures after 10 min (its max_duration). Start again, or raise it: "
+            "Tap(max_duration=...), tapring pipe --max-duration"
         ),
     ]
 
@@ -116,7 +116,7 @@ def attach(tmp_path, *arguments: str) -> str:
 def test_a_capture_says_at_both_ends_that_its_engine_limits_it(limited, name, tmp_path) -> None:
     said = attach(tmp_path, name).splitlines()
     assert said[0] == f"tapring: {name} ends captures after 0.3 s (its max_duration)"
-    assert said[2].startswith(f"{said[0]}. Start again, or set Tap(max_duration=...)")
+    assert said[2].startswith(f"{said[0]}. Start again, or raise it: Tap(max_duration")
 
 
 def test_a_session_that_exists_says_when_it_ends_and_how_to_open_a_longer_one(
