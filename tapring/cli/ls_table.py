@@ -6,11 +6,13 @@ It fits into 80 columns. A terminal that is wider, a file and a pipe get more co
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
+from types import FrameType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..shm.discovery import EngineInfo, SessionInfo
@@ -79,7 +81,7 @@ def on_screen(each_lane: bool, seconds: float, nothing: str) -> Iterator[Callabl
     nothing: what to say if that is nothing. The terminal is left as it was before.
     """
     console = make_console()
-    with console.screen() as screen:
+    with console.screen() as screen, _left_while_stopped(console):
 
         def show(looked: Looked) -> None:
             said = f"{time.strftime('%H:%M:%S')}  every {duration_in_words(seconds)}, until Ctrl-C"
@@ -87,6 +89,26 @@ def on_screen(each_lane: bool, seconds: float, nothing: str) -> Iterator[Callabl
             screen.update(*_screenful(console, said, seen))
 
         yield show
+
+
+@contextmanager
+def _left_while_stopped(console: Console) -> Iterator[None]:
+    """While entered, Ctrl-Z gives back the terminal's own screen until the command goes on."""
+
+    def stop(signum: int, _frame: FrameType | None) -> None:
+        console.set_alt_screen(False)
+        console.show_cursor(True)
+        signal.signal(signum, signal.SIG_DFL)
+        os.kill(os.getpid(), signum)  # stopped here
+        signal.signal(signum, stop)
+        console.set_alt_screen(True)
+        console.show_cursor(False)
+
+    before = signal.signal(signal.SIGTSTP, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTSTP, before)
 
 
 def _screenful(

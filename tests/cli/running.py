@@ -63,6 +63,7 @@ class Terminal:
             stdout=theirs,
             stderr=theirs,
             env=environment,
+            process_group=0,  # a group whose parent is in another one can be stopped
         )
         os.close(theirs)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import click
+import psutil
 import pytest
 
 import tapring
@@ -94,11 +95,17 @@ def test_watching_as_json_is_a_line_each_time_and_ends_with_its_reader(name) -> 
         assert handle.id
 
 
-def test_watching_ends_in_good_order_and_leaves_the_terminal_as_it_was(name) -> None:
+def test_watching_ends_in_good_order_and_leaves_the_terminal_as_it_was(name, wait_for) -> None:
     with tapring.Tap(name) as tap, tap.register("raw"):
         with Terminal("ls", name, "--watch", "--interval", "0.1", columns=80, lines=24) as terminal:
             first = terminal.wait_for(f"{name}.{tap.lane}:1")
             terminal.resize(40, 5)
+            terminal.wait_for("more lines")
+            terminal.process.send_signal(signal.SIGTSTP)
+            terminal.wait_for("\x1b[?1049l\x1b[?25h")
+            wait_for(lambda: psutil.Process(terminal.process.pid).status() == "stopped")
+            terminal.process.send_signal(signal.SIGCONT)
+            terminal.wait_for("\x1b[?1049h")
             terminal.wait_for("more lines")
             terminal.process.send_signal(signal.SIGINT)
             shown = terminal.read_to_the_end()

@@ -57,6 +57,7 @@ def test_cat_and_replay(tmp_path, name) -> None:
         ["cat", str(file)],
         ["cat", str(raw), "--format", "raw"],
         ["replay", str(file), "--name", name, "--print", "--fast"],
+        ["stats", "--from", str(file), "--by", HOSTILE],
     ):
         with Terminal(*command, columns=80) as terminal:
             shown = terminal.read_to_the_end()
