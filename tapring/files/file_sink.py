@@ -61,7 +61,7 @@ class FileSink:
         self.unfinished: str | None = None
         self.meta_error: OSError | None = None
         self.changed: dict[str, str] = {}
-        self.rotated_out = RotatedOut(None if rotation is None else rotation.keep)
+        self.rotated_out: RotatedOut = RotatedOut(None if rotation is None else rotation.keep)
         self._folder = os.path.dirname(path) if folder is None else folder
         self._open_file = open_file
         self._rotation = rotation

@@ -95,7 +95,7 @@ class StreamSink:
         self.unfinished: str | None = None
         self.meta_error: OSError | None = None
         self.changed: dict[str, str] = {}
-        self.rotated_out = RotatedOut(None)
+        self.rotated_out: RotatedOut = RotatedOut(None)
         self._output = output
         self._encode = encode
         self._compressor = make_compressor(compression)

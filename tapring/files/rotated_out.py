@@ -40,7 +40,7 @@ class RotatedOut:
     """
 
     def __init__(self, keep: int | None) -> None:
-        self.removed = RemovedFiles(0, 0, 0)
+        self.removed: RemovedFiles = RemovedFiles(0, 0, 0)
         self.error: OSError | None = None
         self._keep = keep
         self._kept: deque[_Complete] = deque()
