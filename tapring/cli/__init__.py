@@ -31,6 +31,8 @@ _EXAMPLES: Final = (
     "tapring ls                          # which engines run here",
     "tapring attach shop                 # the events of engine shop, until Ctrl-C",
     "tapring attach shop -o shop.ndjson  # write them to a file",
+    "tapring cat shop.ndjson --grep pay  # look into the file",
+    "tapring stats shop --by level       # count them, live",
     "tapring attach --help               # filter, sample, redact, formats",
 )
 

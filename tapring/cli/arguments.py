@@ -202,7 +202,7 @@ ONE_PATH: Final = Checked("path", Path)
 
 
 class SizeOrTime(ParamType[Rotation]):
-    """A size, ``100MB``, or a time, ``10m``.
+    """A size, ``100MiB``, or a time, ``10m``.
 
     ``m`` alone means minutes, and ``M`` could mean both; a size is written ``MB`` or ``MiB``.
     """
@@ -215,7 +215,7 @@ class SizeOrTime(ParamType[Rotation]):
         """The rotation; ``10m`` means ten minutes."""
         text = value.strip().lower()
         if text.isdigit():
-            self.fail(f"{value!r} has no unit. Try 100MB (a size) or 10m (a time).", param, ctx)
+            self.fail(f"{value!r} has no unit. Try 100MiB (a size) or 10m (a time).", param, ctx)
         if value.strip().endswith("M"):
             number = value.strip()[:-1]
             self.fail(f"{value!r} may be both. Try {number}MB (a size) or {number}m (a time).")
@@ -223,7 +223,7 @@ class SizeOrTime(ParamType[Rotation]):
             return Rotation(seconds=Duration().convert(text, param, ctx))
         with suppress(click.BadParameter, ValueError):
             return Rotation(bytes=Size().convert(text, param, ctx))
-        return self.fail(f"Invalid size or time {value!r}. Try 100MB or 10m.", param, ctx)
+        return self.fail(f"Invalid size or time {value!r}. Try 100MiB or 10m.", param, ctx)
 
 
 class EngineName(ParamType[str]):

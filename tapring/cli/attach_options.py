@@ -182,7 +182,7 @@ WATCH: Final = group(
         type=STAGES,
         default=None,
         help="One stage, several (raw,decoded), or '*' for all. Several are written with "
-        "--envelope.  [default: decoded]",
+        "--envelope.  [default: decoded; of an engine without it, its only stage, or all]",
     ),
     click.option(
         "--duration",
