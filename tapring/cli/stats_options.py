@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Final
 
 import click
 
 from ..events.tally import Question
+from ..files.sets import files_of_set
 from .arguments import ADDRESS, ONE_PATH, PATHS, Count, Duration, offers
 from .attach_options import SESSION, WATCH, Asking
 from .command import group
@@ -132,7 +134,12 @@ class Options(Asking, Inputs):
             raise click.UsageError(
                 "Name one ADDRESS, such as shop, or files: tapring stats --from shop.ndjson"
             )
-        return str(ADDRESS.convert(self.files[0], None, None))
+        address = self.files[0]
+        if os.path.isfile(address) or files_of_set(address):
+            raise click.UsageError(
+                f"{address} is a file. To count its events: tapring stats --from {address}"
+            )
+        return str(ADDRESS.convert(address, None, None))
 
     def check(self) -> None:
         """Raise click.UsageError if options contradict each other."""

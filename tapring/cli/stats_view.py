@@ -12,7 +12,7 @@ from ..delivery.statistics import Group, Numbers, Statistics
 from ..words import counted, duration_in_words, rate_in_words, size_in_words, visible
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
     from rich.table import Table
     from rich.text import Text
 
@@ -20,6 +20,9 @@ NO_FIELD: Final = "(no such field)"
 _BAR: Final = 20
 _SEVERAL: Final = 3  # combinations in the line of an interval
 _WIDEST: Final = 60  # characters of a value
+_COUNTS: Final = ("events", "share", "rate")
+_GAP: Final = 2  # columns between two columns
+_NARROWEST: Final = 10  # columns for the values of a field, before a count is left out
 
 
 def view(facts: Statistics) -> RenderableType:
@@ -28,7 +31,7 @@ def view(facts: Statistics) -> RenderableType:
 
     parts: list[RenderableType] = [_text(line) for line in _head(facts)]
     if facts.top is not UNSET:
-        parts.append(_groups(facts, facts.top))
+        parts.append(_Groups(facts, facts.top))
     else:
         parts.append(_sources(facts))
     if facts.distinct is not UNSET:
@@ -66,24 +69,60 @@ def _head(facts: Statistics) -> Iterator[str]:
     yield f"{counted(facts.events, 'event')}{when}, {size_in_words(facts.bytes)}{lost}"
 
 
-def _groups(facts: Statistics, top: Sequence[Group]) -> Table:
-    table = _table()
-    for name in _names(facts):
-        table.add_column(_text(name), overflow="ellipsis", no_wrap=True)
-    for name in ("events", "share", "rate"):
-        table.add_column(name, justify="right", no_wrap=True)
-    at_least = ">= " if facts.count_error else ""
-    for group in top:
-        cells = [_text(cell) for cell in _cells(group, facts)]
-        rate = rate_in_words(group.per_second)
-        table.add_row(*cells, f"{at_least}{group.count:,}", f"{group.share:.1%}", rate)
-    if facts.other:
-        share = facts.other / max(1, facts.events)
-        rest = max(0, (facts.combinations or 0) - len(top))
-        said = f"(other: {rest:,}{' or more' if facts.count_error else ''})"
-        blank = [""] * (len(_names(facts)) - 1)
-        table.add_row(_text(said), *blank, f"{facts.other:,}", f"{share:.1%}", "")
-    return table
+class _Groups:
+    """The table of combinations, which gives way where the terminal is narrow.
+
+    Numbers are always whole. First the values are cut, then the last columns are left out.
+    """
+
+    def __init__(self, facts: Statistics, top: Sequence[Group]) -> None:
+        self._names = [visible(name) for name in facts.fields or []]
+        at_least = ">= " if facts.count_error else ""
+        self._rows = [
+            (
+                [visible(cell) for cell in _cells(group, facts)],
+                [
+                    f"{at_least}{group.count:,}",
+                    f"{group.share:.1%}",
+                    rate_in_words(group.per_second),
+                ],
+            )
+            for group in top
+        ]
+        if facts.other:
+            share = facts.other / max(1, facts.events)
+            rest = max(0, (facts.combinations or 0) - len(top))
+            said = f"(other: {rest:,}{' or more' if facts.count_error else ''})"
+            blank = [""] * (len(self._names) - 1)
+            self._rows.append(([said, *blank], [f"{facts.other:,}", f"{share:.1%}", ""]))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The table, as wide as it may be."""
+        numbers = [list(_COUNTS), *[row for _, row in self._rows]]
+        texts = [self._names, *[row for row, _ in self._rows]]
+        wide = [max(map(len, column)) + _GAP for column in zip(*numbers, strict=True)]
+        shown = len(wide)
+        while shown > 1 and options.max_width - sum(wide[:shown]) < _NARROWEST * len(self._names):
+            shown -= 1
+        room = options.max_width - sum(wide[:shown])
+        natural = [max(map(_width, column)) + _GAP for column in zip(*texts, strict=True)]
+        table = _table()
+        for name, width in zip(self._names, _fair(natural, room), strict=True):
+            most = max(1, width - _GAP)
+            table.add_column(_text(name), max_width=most, overflow="ellipsis", no_wrap=True)
+        for name in _COUNTS[:shown]:
+            table.add_column(name, justify="right", no_wrap=True)
+        for cells, counts in self._rows:
+            table.add_row(*map(_text, cells), *counts[:shown])
+        yield table
+
+
+def _fair(widths: Sequence[int], room: int) -> list[int]:
+    """Widths that fit into ``room``: the widest give way first."""
+    most = max(widths, default=0)
+    while most > 1 and sum(min(width, most) for width in widths) > room:
+        most -= 1
+    return [min(width, most) for width in widths]
 
 
 def _sources(facts: Statistics) -> Table:
@@ -100,12 +139,13 @@ def _sources(facts: Statistics) -> Table:
 
 def _distribution(name: str, numbers: Numbers) -> Iterator[RenderableType]:
     others = f", {counted(numbers.others, 'other value')}" if numbers.others else ""
-    yield _text(f"{name}: {counted(numbers.count, 'number')}{others}")
+    error = f" (quantiles within {numbers.relative_error:.0%})" if numbers.count else ""
+    yield _text(f"{name}: {counted(numbers.count, 'number')}{others}{error}")
     if not numbers.count:
         return
     each = ("min", "p50", "mean", "p90", "p99", "max")
     facts = "  ".join(f"{key} {_number(getattr(numbers, key))}" for key in each)
-    yield _text(f"  {facts}  (within {numbers.relative_error:.0%})")
+    yield _text(f"  {facts}")
     table = _table(show_header=False)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(no_wrap=True)
@@ -117,10 +157,6 @@ def _distribution(name: str, numbers: Numbers) -> Iterator[RenderableType]:
         bounds = f"- {_number(bucket.end)}" if bucket.end != bucket.start else ""
         table.add_row(_number(bucket.start), bounds, f"{bucket.count:,}", bar)
     yield table
-
-
-def _names(facts: Statistics) -> list[str]:
-    return facts.fields or []
 
 
 def _cells(group: Group, facts: Statistics) -> list[str]:
@@ -144,6 +180,13 @@ def _text(text: str) -> Text:
     from rich.text import Text
 
     return Text(visible(text))
+
+
+def _width(text: str) -> int:
+    """The columns that a text takes on a terminal."""
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def _table(**options: Any) -> Table:

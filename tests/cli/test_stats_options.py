@@ -34,6 +34,15 @@ def test_what_is_asked_is_one_question() -> None:
     assert not question.numbers
 
 
+def test_the_name_of_a_file_is_not_taken_for_an_engine(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shop").write_bytes(b"1\n")
+    (tmp_path / "x.000001.log").write_bytes(b"1\n")
+    for name in ("shop", "x.log"):
+        with pytest.raises(click.UsageError, match=f"To count its events: .* --from {name}"):
+            given(name).check()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -98,3 +98,12 @@ def test_an_interval_is_one_line() -> None:
     assert "error 66.7%" in line
     assert "msg 1 value" in line
     assert "ms p50 5" in line
+
+
+@pytest.mark.parametrize("columns", [30, 80, 200])
+def test_counts_are_whole_however_long_the_values_are(columns) -> None:
+    events = [dict.fromkeys("abcd", "x" * 50)] * 1234 + [{"a": "y"}]
+    text = shown(events, columns, by="a,b,c,d" if columns > 30 else "a,b")
+    assert "1,234" in text
+    assert ("99.9%" in text) == (columns > 30)
+    assert "1,234/s" in text or columns < 200
