@@ -109,7 +109,7 @@ def _of_engine(asked: Options) -> int:
             transfer = Transfer(session, counting, limit=asked.limit, progress=live)
             transfer.run()
     is_closed = session.ended_by == "output-closed"
-    facts = _end(shown, counting, account_of(session, select), is_closed=is_closed)
+    facts = _end(shown, counting, account_of(session, select), transfer, is_closed=is_closed)
     if transfer.failure is not None:
         say(transfer.failure)
     summary.show(replace(report, other_stages=elsewhere.busy), asked.summary)
@@ -130,7 +130,8 @@ def _of_files(asked: Options) -> int:
         transfer = Transfer(recorded, counting, limit=asked.limit)
         transfer.run()
     is_closed = recorded.ended_by == EndedBy.OUTPUT_CLOSED
-    facts = _end(shown, counting, account_of_files(recorded, select), is_closed=is_closed)
+    account = account_of_files(recorded, select)
+    facts = _end(shown, counting, account, transfer, is_closed=is_closed)
     failures = [*recorded.failures, *filter(None, [transfer.failure])]
     for failure in failures:
         say(failure)
@@ -140,17 +141,23 @@ def _of_files(asked: Options) -> int:
 
 
 def _end(
-    shown: Shown, counting: LiveCounting | RecordedCounting, account: Account, *, is_closed: bool
+    shown: Shown,
+    counting: LiveCounting | RecordedCounting,
+    account: Account,
+    transfer: Transfer,
+    *,
+    is_closed: bool,
 ) -> Statistics:
-    """Show the total, unless nothing reads the output any more."""
+    """Show the total, unless nothing reads the output any more or it cannot be written."""
     try:
-        if not is_closed:
+        if transfer.failure is None and not is_closed:
             return shown.end(counting, account)
     except BrokenPipeError:
         is_closed = True
     except OSError as error:
-        fail(error)
-    silence_stdout()
+        transfer.failure = error
+    if is_closed:
+        silence_stdout()
     return shown.facts(counting, account)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Final
 
@@ -97,8 +98,9 @@ class Live:
 
     def __exit__(self, *_: object) -> None:
         if self._table is not None:
-            self._show(self._table)
-            self._table.stop()
+            with suppress(OSError):  # the terminal has gone
+                self._show(self._table)
+                self._table.stop()
 
     def make_way(self) -> None:
         """Nothing is written but the table."""

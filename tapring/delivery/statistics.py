@@ -114,6 +114,7 @@ class Account(msgspec.Struct, frozen=True):
 
     offered: events that the engine offered; null if that is not known.
     seen: events that were read, before the selection.
+    unread: events that were captured, and left in the ring at the end.
     lost: events that did not fit, or could not be serialized.
     skipped: events in batches that the engine skipped, for --sample-batches or its budget.
     unreadable: what could not be read in a file.
@@ -124,6 +125,7 @@ class Account(msgspec.Struct, frozen=True):
 
     offered: int | None
     seen: int
+    unread: int
     lost: int
     skipped: int
     unreadable: int
@@ -231,6 +233,7 @@ def account_of(session: Session, select: Select) -> Account:
     return Account(
         offered=stats.offered,
         seen=stats.delivered,
+        unread=stats.unread,
         lost=stats.dropped + stats.oversize + stats.errors,
         skipped=skipped,
         unreadable=0,
@@ -247,6 +250,7 @@ def account_of_files(recorded: Recorded, select: Select) -> Account:
     return Account(
         offered=offered if losses else None,
         seen=recorded.read,
+        unread=0,
         lost=losses.lost if losses else recorded.missed,
         skipped=skipped,
         unreadable=recorded.skipped,

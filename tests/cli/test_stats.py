@@ -190,3 +190,34 @@ def test_wrong_usage_is_exit_2() -> None:
 
 def test_an_engine_that_is_not_there_is_exit_3(run_cli, name) -> None:
     assert name in error_of(run_cli("stats", name), 3)
+
+
+def test_an_output_that_cannot_be_written_is_exit_3_and_the_summary_is_said(tmp_path) -> None:
+    command = [*STATS, "--from", str(night(tmp_path)), "--every"]
+    for every in ("1m", "1h"):
+        with open("/dev/full", "wb") as full:
+            result = subprocess.run(
+                [*command, every], stdout=full, stderr=subprocess.PIPE, timeout=60, check=False
+            )
+        assert result.returncode == 3
+        said = result.stderr.decode().splitlines()
+        assert said[0] == "tapring: error: output: No space left on device"
+        assert "ended by" in said[1]
+
+
+def test_a_terminal_that_goes_away_ends_it_in_good_order(engine, name) -> None:
+    ours, theirs = pty.openpty()
+    command = [*STATS, name, "--stage", "decoded", "--duration", "60s"]
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, start_new_session=True,
+        env={**os.environ, "TERM": "xterm"},
+    ) as process:  # fmt: skip
+        os.close(theirs)
+        os.read(ours, 10)
+        os.close(ours)
+        process.send_signal(signal.SIGHUP)
+        assert process.stderr is not None
+        said = process.stderr.read().decode()
+        process.wait(60)
+    assert "Traceback" not in said
+    assert "decoded in" in said
