@@ -48,6 +48,12 @@ class Lazy(Commands):
         """The command called ``cmd_name``, imported now; None if there is none."""
         return load(cmd_name) if cmd_name in _MODULES else None
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click parses them; ``help`` and ``help COMMAND`` are ``--help`` of that."""
+        if args[:1] == ["help"]:
+            args = [*args[1:2], "--help"]
+        return super().parse_args(ctx, args)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:

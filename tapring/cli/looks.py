@@ -31,8 +31,8 @@ class Looked:
 class Looking:
     """Looks at the lanes of one engine, or of all, and remembers the last reading.
 
-    address: an engine, a pattern of engines, or a lane; None for all. The id of a session is not
-    looked at. The first reading also removes what dead processes have left behind.
+    address: an engine, a pattern of engines, a lane, or a pid; None for all. The id of a session is
+    not looked at. The first reading also removes what dead processes have left behind.
     """
 
     def __init__(self, address: str | None) -> None:
@@ -57,6 +57,9 @@ class Looking:
 
     def _read(self, *, sweep: bool) -> _Reading:
         seen = engines(self.engine, sweep=sweep)
+        if not seen and self.engine is not None and self.engine.isdigit():
+            process = [each for each in engines(sweep=False) if str(each.pid) == self.engine]
+            seen = EngineList(process, seen.refused)
         if self.lane is not None:
             refused = [each for each in seen.refused if each.lane == self.lane]
             seen = EngineList([each for each in seen if each.lane == self.lane], refused)

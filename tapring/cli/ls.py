@@ -52,10 +52,10 @@ def command(
 ) -> None:
     """Show the engines that can be tapped, and their sessions.
 
-    With NAME, show one engine only, one lane of it (ENGINE.LANE), or the engines whose names match
-    a pattern ('web-*'). A stage has a rate only while a session watches it. Sessions stand below
-    the process (lane) that they are of. LOST counts events that were dropped, larger than the ring,
-    or not serializable.
+    With NAME, show one engine only, one process of it (ENGINE.LANE or a pid), or the engines whose
+    names match a pattern ('web-*'). A stage has a rate only while a session watches it. Sessions
+    stand below the process (lane) that they are of. LOST counts events that were dropped, larger
+    than the ring, or not serializable.
 
     A process that an engine has forked is listed once it has offered a batch; until then its
     parent's line counts it. Lanes that cannot be read (of other users, or of another version of the

@@ -143,3 +143,12 @@ def test_a_full_standard_output_is_an_error_of_one_line(run_cli) -> None:
             check=False,
         )  # fmt: skip
     assert "No space left on device" in error_of(result, 3)
+
+
+def test_help_is_a_command_too() -> None:
+    for words, same in (["help"], ["--help"]), (["help", "attach"], ["attach", "--help"]):
+        shown = [
+            CliRunner().invoke(main, each, prog_name="tapring").stdout for each in (words, same)
+        ]
+        assert shown[0] == shown[1]
+        assert "Examples:" in shown[0]

@@ -1,5 +1,7 @@
 """What tapring ls sees: two readings of all lanes, and the rates between them."""
 
+import os
+
 import tapring
 from tapring.cli.looks import Looking, lost
 from tests.helpers import offer
@@ -22,6 +24,7 @@ def test_one_lane_can_be_looked_at(name) -> None:
             (lane,) = Looking(address).look(lambda: None).lanes
             assert lane.lane == tap.lane
         assert len(Looking(name).look(lambda: None).lanes) == 2
+        assert {lane.name for lane in Looking(str(os.getpid())).look(lambda: None).lanes} == {name}
         assert len(Looking(f"{name}:7").look(lambda: None).lanes) == 2
         assert Looking(f"{name}.00000000").look(lambda: None).lanes == []
 
