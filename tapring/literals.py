@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ StageKind = Literal["lines", "json", "bytes", "array"]
 
 PlainKind = Literal["lines", "json", "bytes"]
 """The kinds that ``Tap(stages=...)`` takes by name. ``tapring.array(dtype)`` makes the other."""
+
+StageNames = list[str] | tuple[str, ...] | AbstractSet[str]
+"""Names of several stages. A ``str`` is none of these, although it is an Iterable of ``str``."""
 
 Wake = Literal["poll", "doorbell", "spin"]
 """How a consumer waits for the next frame: see ``capture``."""

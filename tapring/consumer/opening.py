@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from time import monotonic_ns
@@ -13,7 +12,7 @@ from ..errors import NotPermitted, SessionBusy, SessionNotFound
 from ..events.redaction import Redactor
 from ..events.selection import Select
 from ..events.sieve import OnDecodeError, Sieves
-from ..literals import Delivery, Wake
+from ..literals import Delivery, StageNames, Wake
 from ..shm.discovery import has_ring
 from ..shm.limits import LONGEST_S, check_sample
 from ..shm.names import is_pattern, split_address
@@ -43,7 +42,7 @@ def capture(
     address: str,
     *,
     stage: str = ...,
-    stages: Iterable[str] | None = ...,
+    stages: StageNames | None = ...,
     duration: float | None = ...,
     buffer_bytes: int | None = ...,
     wait: float = ...,
@@ -65,7 +64,7 @@ def capture(
     address: str,
     *,
     stage: str = ...,
-    stages: Iterable[str] | None = ...,
+    stages: StageNames | None = ...,
     duration: float | None = ...,
     buffer_bytes: int | None = ...,
     wait: float = ...,
@@ -86,7 +85,7 @@ def capture(
     address: str,
     *,
     stage: str = "decoded",
-    stages: Iterable[str] | None = None,
+    stages: StageNames | None = None,
     duration: float | None = None,
     buffer_bytes: int | None = None,
     wait: float = 0.0,
@@ -327,7 +326,7 @@ def _split_with_id(address: str, session: int | None = None) -> tuple[str, str |
     return engine, lane, session
 
 
-def _stages_asked(stage: str, stages: Iterable[str] | None) -> tuple[str, ...]:
+def _stages_asked(stage: str, stages: StageNames | None) -> tuple[str, ...]:
     """Return the names of the stages, each once; ``ALL_STAGES`` alone for all of them."""
     names = tuple(dict.fromkeys([stage] if stages is None else stages))
     if isinstance(stages, str) or not names:

@@ -46,6 +46,8 @@ def reads_any_type_that_msgspec_decodes() -> None:
 
 
 def reads_without_a_type() -> None:
+    tapring.capture("orders", stages=["raw", "decoded"])
+    tapring.capture("orders", stages=tapring.engines()[0].stages.keys())
     with tapring.capture("orders", stage="raw") as session:
         assert_type(session, tapring.Session[Any])
         for frame in session.frames(limit=10):

@@ -11,6 +11,7 @@ class Order(msgspec.Struct):
 
 tapring.capture("orders", wake="dorbell")  # type: ignore[call-overload]
 tapring.capture("orders", delivery="exactly-once")  # type: ignore[call-overload]
+tapring.capture("orders", stages="raw,decoded")  # type: ignore[call-overload]
 tapring.capture("orders", timeout=5)  # type: ignore[call-overload]
 tapring.capture("orders", select="level=='error'")  # type: ignore[call-overload]
 tapring.capture("orders", type=Order, wake="dorbell")  # type: ignore[call-overload]
