@@ -140,3 +140,16 @@ def test_another_shell_is_wrong_usage() -> None:
 def test_what_cannot_be_completed_prints_nothing_and_fails_never(line, run_cli) -> None:
     result = run_cli("completion", "bash", "--line", line)
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize("fault", ["time.sleep(600)", "1 / 0", "sys.exit(3)"])
+def test_a_completion_that_hangs_or_fails_ends_soon_and_says_nothing(fault) -> None:
+    code = f"""
+import sys, time
+from tapring.cli import completing, completion
+completing.lines = lambda *_: {fault}
+completion._LONGEST_S = 0.05
+completion._complete("tapring ")
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
