@@ -10,13 +10,15 @@ import sys
 import click
 import psutil
 import pytest
+from click.testing import CliRunner
 
 import tapring
+from tapring.cli import main
 from tapring.cli.ls import command
 from tapring.shm.names import segment_name
 from tapring.shm.segment import Segment
 from tapring.wire import layout
-from tests.cli.running import Terminal, error_of, on_a_terminal
+from tests.cli.running import Terminal, on_a_terminal
 
 
 def plain(shown: str) -> str:
@@ -34,16 +36,26 @@ def test_ls_lists_engines_and_sessions_as_json(engine, name, run_cli) -> None:
     assert [session["read"] for session in listed["sessions"]] == [False, True]
 
 
-def test_ls_says_what_to_do_when_nothing_runs(run_cli, name) -> None:
-    result = run_cli("ls", name, "--json")
-    assert json.loads(result.stdout) == []
-    assert "no engine called" in error_of(result, 3)
-    assert "no engine called" in error_of(run_cli("ls", name), 3)
+def ls(*arguments: str):
+    """What ls prints into a pipe; its process is this one."""
+    return CliRunner().invoke(main, ["ls", *arguments], prog_name="tapring")
+
+
+def refusal(*arguments: str) -> str:
+    result = ls(*arguments)
+    assert result.exit_code == 3
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def test_ls_says_what_to_do_when_nothing_runs(name) -> None:
+    assert json.loads(ls(name, "--json").stdout) == []
+    assert "no engine called" in refusal(name, "--json")
+    assert "no engine called" in refusal(name)
     with tapring.Tap(name) as tap:
-        said = error_of(run_cli("ls", f"{name}.00000000"), 3)
-        assert f"has no lane 00000000; its lanes: {tap.lane}" in said
-        said = error_of(run_cli("ls", f"{name}x"), 3)
-        assert f"did you mean '{name}'? Running: " in said
+        there = f"its lanes: {tap.lane}"
+        assert f"has no lane 00000000; {there}" in refusal(f"{name}.00000000")
+        assert f"did you mean '{name}'? Running: " in refusal(f"{name}x")
 
 
 def test_ls_is_a_table_on_a_terminal_and_in_a_pipe(engine, name, run_cli) -> None:
@@ -55,26 +67,25 @@ def test_ls_is_a_table_on_a_terminal_and_in_a_pipe(engine, name, run_cli) -> Non
         assert "blobs" in shown
 
 
-def test_lanes_that_cannot_be_read_have_a_line_for_each_reason(name, run_cli) -> None:
+def test_lanes_that_cannot_be_read_have_a_line_for_each_reason(name) -> None:
     with tapring.Tap(name) as read, tapring.Tap(name) as one, tapring.Tap(name) as two:
         lanes = sorted(f"{each.lane}" for each in (one, two))
         for lane in lanes:
             with Segment.attach(segment_name(name, lane)) as registry:
                 os.pwrite(registry.fd, (99).to_bytes(8, "little"), layout.FORMAT * layout.WORD)
-        for shown in (on_a_terminal("ls", name), run_cli("ls", name).stdout.decode()):
-            said = " ".join(plain(shown).split())
-            assert f"{name}.{read.lane}" in said
-            first = f"tapring.{name}.{lanes[0]} uses version 99"
-            assert f"2 lanes of {name} cannot be read: {first}" in said
-            assert f"likewise {lanes[1]}" in said
+        said = " ".join(ls(name).stdout.split())
+        assert f"{name}.{read.lane}" in said
+        first = f"tapring.{name}.{lanes[0]} uses version 99"
+        assert f"2 lanes of {name} cannot be read: {first}" in said
+        assert f"likewise {lanes[1]}" in said
 
 
-def test_it_names_the_engine_that_warned(name, run_cli) -> None:
+def test_it_names_the_engine_that_warned(name) -> None:
     with tapring.Tap(name) as tap, tap.register("raw"):
-        assert "wrong offer" not in run_cli("ls", name).stdout.decode()
+        assert "wrong offer" not in ls(name).stdout
         with pytest.warns(tapring.TapWarning, match="no stage"):
             tap.snapshot().offer("rw", [b"one"])
-        shown = " ".join(run_cli("ls", name).stdout.decode().split())
+        shown = " ".join(ls(name).stdout.split())
         assert f"{name}.{tap.lane}: 0 faults, 1 wrong offer; the engine warned" in shown
 
 
