@@ -187,7 +187,8 @@ def test_what_gc_removes_matches(name, dead_lane) -> None:
 
 
 def test_each_interval_of_live_stats_matches(engine, name, run_cli) -> None:
-    printed = run_cli("stats", name, "--limit", "20", "--every", "1ms", "--json").stdout
+    # The engine takes a millisecond for six events, so several intervals pass.
+    printed = run_cli("stats", name, "--limit", "400", "--every", "1ms", "--json").stdout
     lines = [json.loads(line) for line in printed.splitlines()]
     assert {line["kind"] for line in lines} == {"interval", "total"}
     for line in lines:
