@@ -34,6 +34,8 @@ from .attach_options import SHOW, WRITE, Writing
 from .command import Command, group
 from .inputs import FORMAT_READ, TIMES, Inputs, open_recorded
 from .messages import fail, say
+from .progress import place_of
+from .reading_progress import ReadingProgress
 from .selecting import REDACT, SELECT, Selecting
 from .signals import Interrupts
 from .streams import silence_stdout
@@ -116,10 +118,13 @@ def command(**given: Any) -> None:
 
 def _run(recorded: Recorded, asked: Options, select: Select, redact: Redactor | None) -> int:
     """Read to the end, say what came of it, and return the exit code."""
+    place = place_of(asked.output)
     sink = _open_sink(recorded, asked, lambda: report.meta())
     report = RecordedReport(recorded, select, redact, sink)
-    transfer = Transfer(recorded, sink, limit=asked.limit)
+    progress = ReadingProgress(recorded, place, lambda: sink.events, wanted=asked.progress)
+    transfer = Transfer(recorded, sink, limit=asked.limit, progress=progress)
     transfer.run()
+    progress.close()
     if recorded.ended_by == EndedBy.OUTPUT_CLOSED:
         silence_stdout()
     failures = [*recorded.failures, *filter(None, [transfer.failure])]

@@ -30,6 +30,7 @@ from .elsewhere import Elsewhere, stages_of, usual_stages
 from .inputs import open_recorded
 from .messages import fail, note, say
 from .opening import say_when_it_ends
+from .reading_progress import ReadingProgress
 from .signals import Interrupts
 from .stats_options import GROUPS, Options
 from .stats_output import Shown, remarks
@@ -94,7 +95,7 @@ def _of_engine(asked: Options) -> int:
         fail(error)
     except KeyboardInterrupt:
         fail("interrupted before the count began")
-    shown = Shown(top=asked.top, as_json=asked.as_json)
+    shown = Shown(asked)
     other = partial(open_other, address, asked, whole=False)
     with (
         Elsewhere(address, session, other, switches=False) as elsewhere,
@@ -124,11 +125,13 @@ def _of_files(asked: Options) -> int:
     select, redact = asked.select(), asked.redactor()
     with Interrupts() as interrupts:
         recorded = open_recorded(asked, interrupts, select, redact)
-        shown = Shown(top=asked.top, as_json=asked.as_json)
+        shown = Shown(asked)
         counting = RecordedCounting(asked.question, asked.every_ns, shown.interval)
         report = RecordedReport(recorded, select, redact, counting)
-        transfer = Transfer(recorded, counting, limit=asked.limit)
+        progress = ReadingProgress(recorded, shown.place, lambda: counting.events)
+        transfer = Transfer(recorded, counting, limit=asked.limit, progress=progress)
         transfer.run()
+        progress.close()
     is_closed = recorded.ended_by == EndedBy.OUTPUT_CLOSED
     account = account_of_files(recorded, select)
     facts = _end(shown, counting, account, transfer, is_closed=is_closed)

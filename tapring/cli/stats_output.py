@@ -12,8 +12,10 @@ import msgspec
 
 from ..delivery.counting import Counting, Interval, LiveCounting, RecordedCounting
 from ..delivery.statistics import Account, Statistics, statistics
-from ..files.writing import Output
+from ..files.writing import STDOUT, Output
 from ..words import counted, visible_json
+from .progress import Place, place_of
+from .stats_options import Options
 from .summary import not_met
 
 if TYPE_CHECKING:
@@ -23,14 +25,18 @@ _REFRESH_NS: Final = 500_000_000
 
 
 class Shown:
-    """The output of one count. ``top``: how many combinations it names."""
+    """The output of one count."""
 
-    def __init__(self, *, top: int, as_json: bool) -> None:
-        self._top = top
+    def __init__(self, asked: Options) -> None:
+        self._top = asked.top
         self._is_terminal = sys.stdout.isatty()
-        self._as_json = as_json or not self._is_terminal
+        self._as_json = asked.as_json or not self._is_terminal
         self._output = Output()
         self._is_live = False
+        place = place_of(STDOUT)
+        in_between = self._as_json or asked.every_ns is not None
+        self.place: Place = place if in_between else "stored"
+        """Where what is shown goes before the end, as ``progress`` asks."""
 
     def interval(self, interval: Interval) -> None:
         """Show an interval that is over. Raises OSError; BrokenPipeError once nothing reads it."""

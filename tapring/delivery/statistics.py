@@ -119,6 +119,8 @@ class Account(msgspec.Struct, frozen=True):
     skipped: events in batches that the engine skipped, for --sample-batches or its budget.
     unreadable: what could not be read in a file.
     left_out: events that could not be decoded for redaction or selection.
+    lanes: processes whose events were read, as far as that is known.
+    lanes_refused: processes that could not be read, or not wholly.
     scale: the factor by which sampling makes the counts smaller. Count times scale is an estimate
     of all events; 1.0 without sampling. Losses are not in it.
     """
@@ -130,6 +132,8 @@ class Account(msgspec.Struct, frozen=True):
     skipped: int
     unreadable: int
     left_out: int
+    lanes: int
+    lanes_refused: int
     scale: float
 
 
@@ -238,6 +242,8 @@ def account_of(session: Session, select: Select) -> Account:
         skipped=skipped,
         unreadable=0,
         left_out=stats.redaction_dropped + stats.decode_errors,
+        lanes=len({(each.engine, each.lane) for each in stats.lanes_joined}),
+        lanes_refused=len({(each.engine, each.lane) for each in stats.lanes_refused}),
         scale=_scale(stats.offered, skipped, select),
     )
 
@@ -245,6 +251,7 @@ def account_of(session: Session, select: Select) -> Account:
 def account_of_files(recorded: Recorded, select: Select) -> Account:
     """What became of the events of recorded files, and of the captures that wrote them."""
     losses = losses_of(recorded.recordings)
+    metas = [each.meta for each in recorded.recordings if each.meta is not None]
     offered = losses.offered if losses else 0
     skipped = losses.sampled_out + losses.shed if losses else 0
     return Account(
@@ -255,6 +262,8 @@ def account_of_files(recorded: Recorded, select: Select) -> Account:
         skipped=skipped,
         unreadable=recorded.skipped,
         left_out=recorded.away.redaction + recorded.away.decoding,
+        lanes=len({(each.engine, lane) for each in metas for lane in each.lanes or ()}),
+        lanes_refused=losses.lanes_refused if losses else 0,
         scale=round(_scale(offered, skipped, select) * _sampled_before(recorded), 6),
     )
 

@@ -18,12 +18,12 @@ def said(account: Account, *batches, **question) -> list[str]:
 
 
 def test_a_complete_and_exact_count_needs_no_remark() -> None:
-    assert said(Account(2, 2, 0, 0, 0, 0, 0, 1.0), (1, [{"a": 1}, {"a": 2}]), by="a") == []
+    assert said(Account(2, 2, 0, 0, 0, 0, 0, 1, 0, 1.0), (1, [{"a": 1}, {"a": 2}]), by="a") == []
 
 
 def test_losses_samples_and_typos_are_said() -> None:
     found = said(
-        Account(12_000, 11_700, 0, 300, 90, 0, 0, 10.0),
+        Account(12_000, 11_700, 0, 300, 90, 0, 0, 1, 0, 10.0),
         (1, [{"level": 1}]),
         by="levle",
         numbers="x",
@@ -39,7 +39,7 @@ def test_losses_samples_and_typos_are_said() -> None:
 def test_late_events_and_inexact_counts_are_said() -> None:
     many = [{"a": n} for n in range(30_000)]
     found = said(
-        Account(1, 1, 0, 0, 0, 0, 0, 1.0), (1, many), (25, []), (35, []), (2, [{}]), by="a"
+        Account(1, 1, 0, 0, 0, 0, 0, 1, 0, 1.0), (1, many), (25, []), (35, []), (2, [{}]), by="a"
     )
     assert "a count may be too low by up to 1" in found[0]
     assert found[1] == "1 event came late, and count in the interval after theirs"

@@ -65,7 +65,7 @@ def test_different_values_and_numbers() -> None:
 
 
 def test_the_total_names_fields_that_no_event_had_and_rates_of_the_last_interval() -> None:
-    account = Account(1, 1, 0, 0, 0, 0, 0, 1.0)
+    account = Account(1, 1, 0, 0, 0, 0, 0, 1, 0, 1.0)
     last = interval({"a": 1}, {"a": 1}, seconds=1, by="a")
     found = statistics(
         interval({"a": 1}, {"a": 2}, by="a", distinct="c"),
