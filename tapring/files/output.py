@@ -36,10 +36,8 @@ class Output:
             # A file that a process has open is not cut: what it holds is not ours.
             self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY)
 
-    @property
-    def is_terminal(self) -> bool:
-        """Whether it is a terminal."""
-        return os.isatty(self._fd)
+        self.is_terminal: bool = os.isatty(self._fd)
+        """Whether it is a terminal. It stays true once that has gone."""
 
     @property
     def charset(self) -> str:
