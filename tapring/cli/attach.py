@@ -213,6 +213,7 @@ def _open_sink(
             describe=describe,
             force=asked.force,
             output=output,
+            fields=asked.columns,
         )
     except (ValueError, OSError) as error:
         session.close()

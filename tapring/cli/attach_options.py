@@ -218,7 +218,7 @@ WRITE: Final = group(
         "--envelope",
         is_flag=True,
         help="Write for each event when and where it is from: time, engine, lane, pid, stage, "
-        "missed, event. Gaps are records of their own. With ndjson, msgpack or parquet.",
+        "missed, event. Gaps are records of their own. With ndjson, csv, msgpack or parquet.",
     ),
     ROTATE,
     KEEP,

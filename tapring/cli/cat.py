@@ -153,6 +153,7 @@ def _open_sink(recorded: Recorded, asked: Options, describe: Callable[[], Captur
             describe=describe,
             force=asked.force,
             output=output,
+            fields=asked.columns,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from None

@@ -7,6 +7,7 @@ from typing import Final
 
 import click
 
+from ..events.paths import parse_paths
 from ..events.redaction import Redactor
 from ..events.selection import Select
 from .arguments import EXPRESSION, ONE_PATH, PATHS, RATE, REGEX, Count
@@ -28,6 +29,11 @@ class Selecting:
     redact_pass_text: bool
     redact_ignore_case: bool
     redact_in_strings: bool
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The paths of --fields, which are columns of a table."""
+        return tuple(each.text for each in parse_paths(self.fields)) if self.fields else ()
 
     def select(self) -> Select:
         """Which events to keep."""

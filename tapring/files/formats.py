@@ -14,16 +14,17 @@ from ..errors import suggest
 from ..frame import Frame
 from .compression import FOREIGN, split_suffix
 
-FORMATS: Final = ("ndjson", "pretty", "raw", "msgpack", "parquet", "npy")
+FORMATS: Final = ("ndjson", "pretty", "raw", "csv", "msgpack", "parquet", "npy")
 FILE_FORMATS: Final = ("parquet", "npy")
 """Formats that need a regular file. The others are bytes that follow one another."""
-ENVELOPED: Final = ("ndjson", "msgpack", "parquet")
+ENVELOPED: Final = ("ndjson", "csv", "msgpack", "parquet")
 """Formats that can say of each event where and when it is from."""
 
 _BY_SUFFIX: Final = {
     ".ndjson": "ndjson",
     ".jsonl": "ndjson",
     ".json": "ndjson",
+    ".csv": "csv",
     ".msgpack": "msgpack",
     ".mpk": "msgpack",
     ".parquet": "parquet",
@@ -93,7 +94,7 @@ def check_envelope(name: str | None) -> None:
     """Raise ValueError for a format that has no envelope. None is a format not known yet."""
     if name is not None and name not in ENVELOPED:
         why = "shows these facts by itself" if name == "pretty" else "has no place for them"
-        raise ValueError(f"--envelope needs --format ndjson, msgpack or parquet; {name} {why}")
+        raise ValueError(f"--envelope needs --format ndjson, csv, msgpack or parquet; {name} {why}")
 
 
 def unknown_format(name: str) -> ValueError:

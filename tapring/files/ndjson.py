@@ -51,9 +51,14 @@ def enveloped(frame: Frame) -> bytes:
     """The encoder for frames of any stages, with the envelope."""
     if not frame.count:
         return envelope.as_text(frame, [])
+    return envelope.as_text(frame, valid_texts(frame))
+
+
+def valid_texts(frame: Frame) -> list[bytes]:
+    """Valid JSON text for each event of a frame, whatever its kind."""
     if frame.kind.name == "json":
-        return envelope.as_text(frame, _valid_texts(frame))
-    return envelope.as_text(frame, list(texts_of(frame.kind.name)(frame)))
+        return _valid_texts(frame)
+    return list(texts_of(frame.kind.name)(frame))
 
 
 def runs(source: Source, kind: str) -> Iterator[Run]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 import msgspec
@@ -16,7 +16,7 @@ from msgspec import UNSET
 from ..events.kinds import Array
 from ..frame import Frame
 from ..literals import StageKind
-from . import msgpack, ndjson, npy, raw
+from . import csv, msgpack, ndjson, npy, raw
 from .capture_file import ByteFile
 from .compression import ZSTD, need, split_suffix
 from .file_sink import FileSink, FileWriter
@@ -115,6 +115,7 @@ def open_sink(
     envelope: bool = False,
     force: bool = False,
     output: Output | None = None,
+    fields: Sequence[str] = (),
 ) -> Sink:
     """The sink for a capture of a stage of ``kind`` (and numpy ``dtype``) into ``path``.
 
@@ -122,7 +123,8 @@ def open_sink(
     are for a terminal only. ``describe`` is called for each meta of a file. With ``envelope``,
     each event says where and when it is from; its frames may be of several stages, and ``kind``
     and ``dtype`` are those of the first. force: an older file may be replaced. output: what
-    ``check_output`` returned. Raises what that raises.
+    ``check_output`` returned. fields: paths that are the first columns of the format csv. Raises
+    what ``check_output`` raises.
     """
     if output is None:
         output = check_output(path, format_, rotation, envelope=envelope, force=force)
@@ -132,7 +134,7 @@ def open_sink(
         look = msgspec.structs.replace(
             look, colour=look.colour and output.has_colours, cut=output.is_terminal
         )
-        encode = make_encoder(name, kind, look, envelope=envelope)
+        encode = make_encoder(name, kind, look, envelope=envelope, fields=fields)
         if output.is_terminal:
             try:
                 check_terminal(name, compression)
@@ -155,19 +157,28 @@ def open_sink(
     return FileSink(
         place,
         contents,
-        _opener(name, kind, dtype, compression, look, envelope, replace=force),
+        _opener(name, kind, dtype, compression, look, envelope, replace=force, fields=fields),
         rotation=rotation,
         describe=describe,
         folder=folder if os.path.realpath(folder) == os.path.dirname(place) else None,
     )
 
 
-def make_encoder(name: str, kind: str, look: Look = PLAIN, *, envelope: bool = False) -> Encoder:
+def make_encoder(
+    name: str,
+    kind: str,
+    look: Look = PLAIN,
+    *,
+    envelope: bool = False,
+    fields: Sequence[str] = (),
+) -> Encoder:
     """The encoder of the format ``name`` for stages of ``kind``; with ``envelope``, for any stages.
 
-    ``look`` is for the format pretty. Raises ValueError for an unknown name, for a format that
-    needs a file, and for one that has no envelope.
+    ``look`` is for the format pretty, ``fields`` for csv. Raises ValueError for an unknown name,
+    for a format that needs a file, and for one that has no envelope.
     """
+    if name == "csv":
+        return csv.Table(envelope=envelope, fields=fields).encoder()
     if envelope:
         return _enveloping_encoder(name)
     if name == "pretty":
@@ -279,12 +290,16 @@ def _opener(
     envelope: bool,
     *,
     replace: bool,
+    fields: Sequence[str],
 ) -> Callable[[str], FileWriter]:
     if name == "parquet":
         return lambda path: ParquetFile(path, kind, envelope=envelope, replace=replace)
     if name == "npy":
         npy.check_kind(kind)
         return lambda path: npy.NpyFile(path, dtype, replace=replace)
+    if name == "csv":
+        table = csv.Table(envelope=envelope, fields=fields)  # one for all files of a rotation
+        return lambda path: ByteFile(path, table.encoder(), compression, replace=replace)
     plain = msgspec.structs.replace(look, colour=False)
     encode = make_encoder(name, kind, plain, envelope=envelope)
     return lambda path: ByteFile(path, encode, compression, replace=replace)

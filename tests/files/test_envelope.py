@@ -131,7 +131,7 @@ def test_facts_of_a_damaged_frame_are_written_as_the_nearest_ones_that_can_be(tm
 
 @pytest.mark.parametrize("name", ["raw", "npy", "pretty"])
 def test_a_format_without_an_envelope_refuses_it_and_says_which_have_one(name, tmp_path) -> None:
-    advice = "--envelope needs --format ndjson, msgpack or parquet"
+    advice = "--envelope needs --format ndjson, csv, msgpack or parquet"
     with pytest.raises(ValueError, match=advice):
         make_encoder(name, "json", envelope=True)
     with pytest.raises(ValueError, match=advice):

@@ -53,12 +53,14 @@ def test_the_format_is_the_requested_one_or_the_one_that_the_name_means(
     assert format_of(path, format_, kind, terminal) == found
 
 
-def test_three_formats_have_an_envelope_and_the_others_name_them() -> None:
+def test_some_formats_have_an_envelope_and_the_others_name_them() -> None:
     for name in (*FORMATS, None):
-        if name in ("ndjson", "msgpack", "parquet", None):
+        if name in ("ndjson", "csv", "msgpack", "parquet", None):
             check_envelope(name)
             continue
-        with pytest.raises(ValueError, match=r"--format ndjson, msgpack or parquet; .* (by|for) "):
+        with pytest.raises(
+            ValueError, match=r"--format ndjson, csv, msgpack or parquet; .* (by|for) "
+        ):
             check_envelope(name)
 
 
