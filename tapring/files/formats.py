@@ -60,7 +60,7 @@ def check_suffix(path: str, format_: str | None) -> None:
         raise ValueError(f"-o {path}: {suffix} cannot be written. Compress with .gz or .zst")
     if format_ is None and meant is None and suffix:
         raise ValueError(
-            f"-o {path}: {suffix} is not a known suffix{suggest(suffix, SUFFIXES)}. Use "
+            f"-o {path}: {suffix} is not a known suffix{suggest(suffix, SUFFIXES) or '.'} Use "
             f"{', '.join(SUFFIXES)}, with .gz or .zst behind it to compress; or name the format: "
             f"--format ndjson"
         )

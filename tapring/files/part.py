@@ -84,16 +84,14 @@ class PartFile:
         """
         if self.fd < 0 or self._has_name():
             return
-        old, is_removed = self.fd, not os.fstat(self.fd).st_nlink
+        is_removed = not os.fstat(self.fd).st_nlink
         if is_removed or not self._link():
-            self.fd = self._claim()
             try:
-                _copy(old, self.fd)
-            except BaseException:
-                self.discard()
-                self.fd = old
+                self._make_again()
+            except OSError as error:
+                error.strerror = f"{error.strerror}; {self._whereabouts(is_removed)}"
+                error.filename = self.name
                 raise
-            os.close(old)
         self.restored = "removed" if is_removed else "renamed"
 
     def close(self) -> None:
@@ -109,6 +107,27 @@ class PartFile:
                 if self._has_name():
                     os.unlink(self.name)
             self.close()
+
+    def _make_again(self) -> None:
+        """Copy it to a new file, and go on in that. Raises OSError; then nothing has changed."""
+        old = self.fd
+        self.fd = self._claim()
+        try:
+            _copy(old, self.fd)
+        except BaseException:
+            self.discard()
+            self.fd = old
+            raise
+        os.close(old)
+
+    def _whereabouts(self, is_removed: bool) -> str:
+        if is_removed:
+            return "another program had removed the file, and its events are lost"
+        try:
+            now = os.readlink(f"/proc/self/fd/{self.fd}")
+        except OSError:
+            now = "a file of another name"
+        return f"another program had renamed the file, and its events are in {now}"
 
     def _has_name(self) -> bool:
         try:

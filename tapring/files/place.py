@@ -27,9 +27,15 @@ def resolve(path: str) -> str | None:
     has open (``/dev/stdout``, ``/proc/self/fd/3``). Raises OSError if it cannot be examined.
     """
     with suppress(FileNotFoundError):
-        mode = os.stat(path).st_mode
+        try:
+            mode = os.stat(path).st_mode
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                reason = "the name is too long. Choose a shorter one"
+                raise OSError(error.errno, reason, path) from None
+            raise
         if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+            raise IsADirectoryError(errno.EISDIR, "this is a directory. Name a file in it", path)
         if not stat.S_ISREG(mode) or _leads_through_proc(path):
             return None
     return os.path.realpath(path)
@@ -54,7 +60,7 @@ def check_place(path: str, place: str, *, force: bool, rotated: bool, journal: b
     """
     folder = os.path.dirname(place)
     if not os.path.isdir(folder):
-        raise FileNotFoundError(errno.ENOENT, "the directory does not exist", folder)
+        raise FileNotFoundError(errno.ENOENT, "the directory does not exist. Make it first", folder)
     if not rotated:
         _check_mount(path, place, folder)
         if not force:

@@ -290,3 +290,16 @@ def test_a_part_that_cannot_be_put_back_is_an_error(tmp_path, monkeypatch) -> No
         sink.close()
     monkeypatch.setattr(os, "write", real)
     assert sink.files == []
+
+
+def test_a_part_whose_folder_is_renamed_is_an_error_that_says_where_it_is(tmp_path) -> None:
+    (tmp_path / "before").mkdir()
+    sink, part = opened(tmp_path / "before", "x.ndjson")
+    (tmp_path / "before").rename(tmp_path / "after")
+    sink.write(numbers(10, 20))
+    with pytest.raises(FileNotFoundError, match="another program had renamed the file") as failed:
+        sink.close()
+    now = tmp_path / "after" / part.name
+    assert str(failed.value.strerror).endswith(f"its events are in {now}")
+    assert failed.value.filename == str(part)
+    assert numbers_in(now.read_bytes()) == list(range(20))

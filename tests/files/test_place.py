@@ -86,8 +86,8 @@ def test_symbolic_links_that_lead_nowhere_or_in_circles(tmp_path) -> None:
     assert (tmp_path / "new.ndjson").is_symlink()
 
 
-def test_a_directory_is_refused(tmp_path) -> None:
-    assert "Is a directory" in refused(tmp_path)
+def test_a_directory_is_refused_with_advice(tmp_path) -> None:
+    assert "this is a directory. Name a file in it" in refused(tmp_path)
     assert "directory" in refused("/dev/fd")
 
 
