@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET
 
 from ..delivery.recorded_report import Losses, RecordedReport, RecordedSummary
+from ..files.reading import STDIN
 from ..words import counted, duration_in_words
 from .messages import note, print_json
 from .silence import where_typos
@@ -35,7 +36,7 @@ def show(report: RecordedReport, style: str) -> None:
 def lines(report: RecordedReport) -> Iterator[str]:
     """The summary in words."""
     facts = report.facts()
-    first, *others = facts.inputs
+    first, *others = [_name_of(path) for path in facts.inputs]
     of = first if not others else f"{first} and {counted(len(others), 'more file')}"
     out_of = f" out of {facts.read:,}" if facts.read != facts.written and not facts.unused else ""
     yield (
@@ -59,6 +60,10 @@ def lines(report: RecordedReport) -> Iterator[str]:
     yield from typos(facts, report.recorded.seen_keys)
     yield from where_typos(report.select.where, report.recorded.seen_keys)
     yield from files_written(report.sink)
+
+
+def _name_of(path: str) -> str:
+    return "standard input" if path == STDIN else path
 
 
 def sampled(report: RecordedReport) -> Iterator[str]:

@@ -264,6 +264,7 @@ def test_a_file_is_not_read_while_it_is_appended_to(tmp_path) -> None:
 def test_standard_input_and_output_are_bytes_as_they_come(run_cli, tmp_path) -> None:
     data = b'{"a":  1}\nno json\n{"b":2}\n'
     result = run_cli("cat", "-", "--grep", "a|no", input=data)
+    assert b" out of 3 of standard input in " in result.stderr
     assert result.stdout == b'{"a":  1}\nno json\n'
     (tmp_path / "x.ndjson").write_bytes(data)
     result = run_cli("cat", str(tmp_path / "x.ndjson"), "--summary", "json")
