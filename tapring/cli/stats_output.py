@@ -148,7 +148,10 @@ def remarks(facts: Statistics, counting: Counting) -> Iterator[str]:
             f"up to {facts.count_error:,}"
         )
     if facts.undecoded:
-        yield f"{counted(facts.undecoded, 'event')} are not JSON, so they have none of the fields"
+        yield (
+            f"{counted(facts.undecoded, 'event')} could not be looked into, and count as events "
+            f"without any field: not JSON, or nested too deeply"
+        )
     if isinstance(counting, RecordedCounting) and counting.late:
         yield f"{counted(counting.late, 'event')} came late, and count in the interval after theirs"
     for option, paths in (facts.unmatched or {}).items():

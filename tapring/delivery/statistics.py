@@ -148,7 +148,7 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     per_second: events per second.
     bytes: bytes of these events.
     missed: events that were lost among them, as far as the gaps tell.
-    undecoded: events that are no JSON, and so have no fields.
+    undecoded: events that could not be looked into, and count as events without any field.
     sources: the events by engine, lane and stage, at most 100 of them.
     fields: the fields of --by.
     top: the most frequent combinations of their values.

@@ -25,6 +25,9 @@ from .steps import note_keys
 UNDECODED: Final = object()
 """Stands for an event that is not JSON."""
 
+TOO_DEEP: Final = "(nested too deeply)"
+"""The key of a value that is nested too deeply to be told from others."""
+
 MISSING: Final = None
 """The key of an event that does not have a field."""
 
@@ -128,7 +131,10 @@ class Field:
         else:
             self.path.found = True
             return found
-        values = self.path.values(event)
+        try:
+            values = self.path.values(event)
+        except RecursionError:
+            return NOTHING
         return values[0] if len(values) == 1 else values or NOTHING
 
 
@@ -216,10 +222,17 @@ def decoded(frame: Frame) -> list[Any]:
             events[at] = UNDECODED
         return events
     if frame.kind.name == "lines":
-        return [_decode(object_of_line(line)) for line in frame.lines()]
+        return [_decoded(object_of_line(line)) for line in frame.lines()]
     if frame.kind.name == "bytes":
-        return [_decode(object_of_blob(blob)) for blob in frame.events()]
+        return [_decoded(object_of_blob(blob)) for blob in frame.events()]
     return flat(frame.events())
+
+
+def _decoded(text: bytes) -> Any:
+    try:
+        return _decode(text)
+    except NOT_DECODED:  # nested too deeply
+        return UNDECODED
 
 
 def _narrow_decoder(fields: Sequence[Field]) -> msgspec.json.Decoder[Any] | None:
@@ -242,7 +255,10 @@ def _key(value: Any) -> Key:
         return b"%d" % value
     if type(value) is str:
         return _cut(value)
-    text = _canonical(plain(value))
+    try:
+        text = _canonical(plain(value))
+    except RecursionError:
+        return TOO_DEEP
     return text if len(text) <= _LONGEST else _cut(text.decode())
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tapring.events.kinds import Array, Blobs, Json, Lines
 from tapring.events.tally import MISSING, Question, Tally
+from tapring.frame import Frame, Origin
 from tests.files.frames import frame
 
 EVENTS = [
@@ -144,3 +145,14 @@ def test_frames_whose_other_fields_are_not_decoded_are_counted_alike(batches) ->
     assert [each.values for each in whole.distinct] == [each.values for each in narrow.distinct]
     assert whole.numbers[0].rows() == narrow.numbers[0].rows()
     assert whole.question.unmatched() == narrow.question.unmatched()
+
+
+@pytest.mark.parametrize("kind", [Json(), Lines()])
+@pytest.mark.parametrize("depth", [1, 300, 450, 480, 490, 700, 990, 5000])
+def test_no_depth_of_nesting_ends_the_count(kind, depth) -> None:
+    value = b"[" * depth + b"]" * depth
+    for at in ("a", "a.b", "*", "a.*"):
+        found = Tally(Question(by=at, distinct=at, numbers=at))
+        payload = b'{"a":%b}\n' % value
+        found.add(Frame(payload, 1, 0, 0, Origin(), kind))
+        assert found.groups.total == found.events == 1
