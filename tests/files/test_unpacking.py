@@ -140,6 +140,7 @@ def tarred(mode: str) -> bytes:
         ("a.json.gz", zipped(), "a zip archive"),
         ("a.ndjson.lz4", b"\x04\x22\x4d\x18 and more", "lz4 -dc"),
     ],
+    ids=["zip", "tar", "tgz", "a zip by another name", "lz4"],  # the same in every worker
 )
 def test_an_archive_is_named_with_the_command_that_unpacks_it(name, data, said, tmp_path) -> None:
     path = tmp_path / name
