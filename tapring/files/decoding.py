@@ -24,6 +24,7 @@ _raw_decoder: Final = msgspec.json.Decoder(msgspec.Raw)
 _encode: Final = msgspec.json.Encoder().encode
 
 
+_NEARLY_JSON: Final = re.compile(rb"\0|\xef\xbb\xbf|NaN|Infinity")
 _NO_NUMBERS: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|-?+\b(?:NaN|Infinity)\b')
 _ZERO_BYTES: Final = re.compile(
     rb"\0+"
@@ -35,6 +36,31 @@ _LONE_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 class Unreadable(Exception):
     """An event is not what its format and kind allow. Its text is the reason."""
+
+
+class NotJson(Unreadable):
+    """A text could not be decoded: ``error`` says why, and this without the text's values.
+
+    The reason is made when it is asked for: of many events that cannot be read, only that of the
+    first one is told.
+    """
+
+    def __init__(self, text: bytes, error: Exception) -> None:
+        super().__init__(text, error)
+        self._text = text
+        self._error = error.with_traceback(None)
+
+    def __str__(self) -> str:
+        if isinstance(self._error, RecursionError):
+            return "it is nested too deeply"
+        if isinstance(self._error, UnicodeDecodeError):
+            return f"byte {self._error.start + 1} is not UTF-8"
+        if _LONE_SURROGATE.search(self._text):
+            return "a character is half of a surrogate pair"
+        if "truncated" not in str(self._error):
+            return f"it is not JSON ({str(self._error).removeprefix('JSON is malformed: ')})"
+        has_begun = self._text.lstrip()[:1] in _BRACKETS
+        return "its end is missing" if has_begun else "it is not JSON"
 
 
 class Run(NamedTuple):
@@ -77,29 +103,31 @@ def decode_each(
     events: list[Any] = []
     for index, item in enumerate(items):
         found, reason = _decoded(item, decode)
-        if reason:
+        if reason is not None:
             if events:
                 yield Run(events, skipped, why=why)
                 events, skipped, why = [], 0, ""
             skipped += 1
-            why = why or (f"{place(index)}: {reason}" if place else reason)
+            why = why or (f"{place(index)}: {reason}" if place else str(reason))
         events += found
     yield Run(events, skipped, why=why)
 
 
-def _decoded(item: Any, decode: Decoder) -> tuple[list[Any], str]:
-    """The event in ``item``, if there is one, and why something before or in it is unreadable."""
+def _decoded(item: Any, decode: Decoder) -> tuple[list[Any], object]:
+    """The event in ``item``, if there is one; and why something in it is unreadable, or None."""
     try:
-        return [decode(item)], ""
+        return [decode(item)], None
     except Unreadable as error:
-        reason = str(error)
+        reason = error
     if not isinstance(item, bytes):
         return [], reason
     if not item.strip():
-        return [], ""
+        return [], None
+    if _NEARLY_JSON.search(item) is None:
+        return [], reason
     parts = _ZERO_BYTES.split(item)
     events = [event for part in parts if part.strip() for event in _mended(part, decode)]
-    return events, ZEROS if len(parts) > 1 else "" if events else reason
+    return events, ZEROS if len(parts) > 1 else None if events else reason
 
 
 def _mended(text: bytes, decode: Decoder) -> list[Any]:
@@ -129,21 +157,8 @@ def json_of_text(text: bytes) -> msgspec.Raw:
         if not text.isascii():
             text.decode()  # msgspec does not look inside a Raw
     except NOT_DECODED as error:
-        raise Unreadable(why_not_json(text, error)) from None
+        raise NotJson(text, error) from None
     return msgspec.Raw(text)
-
-
-def why_not_json(text: bytes, error: Exception) -> str:
-    """What is wrong with a text that could not be decoded, without its values."""
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    if isinstance(error, UnicodeDecodeError):
-        return f"byte {error.start + 1} is not UTF-8"
-    if _LONE_SURROGATE.search(text):
-        return "a character is half of a surrogate pair"
-    if "truncated" in str(error):
-        return "its end is missing" if text.lstrip()[:1] in _BRACKETS else "it is not JSON"
-    return f"it is not JSON ({str(error).removeprefix('JSON is malformed: ')})"
 
 
 def json_of_object(event: Any) -> msgspec.Raw:

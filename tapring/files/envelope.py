@@ -20,7 +20,7 @@ from msgspec import Meta
 
 from ..events.decoding import NOT_DECODED
 from ..frame import Frame, Origin
-from .decoding import Decoder, Run, Unreadable, decode_each, why_not_json
+from .decoding import Decoder, NotJson, Run, Unreadable, decode_each
 from .rfc3339 import ns_of, text_of
 
 COLUMNS: Final = (
@@ -91,7 +91,7 @@ def record_of_text(line: bytes) -> Record:
     except msgspec.ValidationError:
         raise Unreadable(_NO_RECORD) from None
     except NOT_DECODED as error:
-        raise Unreadable(why_not_json(line, error)) from None
+        raise NotJson(line, error) from None
     event: bytes | None = _text_of_event(line, bytes(held.event))
     if held.missed and event == b"null":
         event = None

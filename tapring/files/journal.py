@@ -17,7 +17,7 @@ import msgspec
 from ..events.decoding import NOT_DECODED
 from ..events.objects import wrapped_line
 from ..frame import UNKNOWN_NS, Frame
-from .decoding import OBJECT_DECODERS, Decoder, Run, Unreadable, decode_each, why_not_json
+from .decoding import OBJECT_DECODERS, Decoder, NotJson, Run, Unreadable, decode_each
 from .envelope import COLUMNS, Record, bounded, columns_of, record_of_columns
 from .ndjson import text_runs
 from .source import Source
@@ -116,6 +116,6 @@ def _decode_row(line: bytes) -> Record:
     try:
         return _record_of(line)
     except NOT_DECODED as error:
-        raise Unreadable(why_not_json(line, error)) from None
+        raise NotJson(line, error) from None
     except ValueError as error:
         raise Unreadable(str(error)) from None

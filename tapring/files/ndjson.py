@@ -15,12 +15,12 @@ from ..frame import Frame
 from . import envelope
 from .decoding import (
     Decoder,
+    NotJson,
     Run,
     Unreadable,
     blob_of_object,
     decode_each,
     json_of_text,
-    why_not_json,
 )
 from .formats import Encoder
 from .raw import line_runs
@@ -142,7 +142,7 @@ def _blob_of_text(text: bytes) -> Any:
     try:
         return blob_of_object(_decoder.decode(text))
     except NOT_DECODED as error:
-        raise Unreadable(why_not_json(text, error)) from None
+        raise NotJson(text, error) from None
 
 
 DECODERS: Final[dict[str, Decoder]] = {

@@ -194,10 +194,12 @@ class _Ahead(Source):
         self.path = source.path
         self.is_cut = source.is_cut
         self.is_exact = source.is_exact
+        self._seen = []
+        self._unseen = None
         self._kept = seen
         self._rest = unseen
 
-    def pieces(self) -> Iterator[bytes]:
+    def _read(self) -> Iterator[bytes]:
         for piece in self._rest:  # not "yield from", which would close the rest with this
             self._kept.append(piece)
             yield piece

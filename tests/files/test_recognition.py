@@ -8,7 +8,7 @@ import os
 import pytest
 
 from tapring.files.reading import open_recording
-from tests.files.recorded import texts_of, write_meta
+from tests.files.recorded import decoded, texts_of, write_meta
 
 ARRAY = b'[{"a":1},{"a":2}]\n'
 ITEMS = [b'{"a":1}', b'{"a":2}']
@@ -40,6 +40,22 @@ def test_the_meta_goes_before_the_beginning_and_an_option_before_the_meta(tmp_pa
     assert texts_of(open_recording(str(path))) == [ARRAY.strip()]
     assert texts_of(open_recording(str(path), "json")) == ITEMS
     assert open_recording(str(path)).note == ""
+
+
+def test_the_envelope_is_seen_in_a_pipe_of_any_layout() -> None:
+    record = {"time": "2026-11-26T23:59:23.123456789Z", "engine": "web", "lane": "0a1b2c3d"}
+    record |= {"pid": 1, "stage": "audit", "missed": 0, "event": {"a": 1}}
+    for text in (json.dumps([record]), json.dumps(record, indent=2)):
+        reader, writer = os.pipe()
+        try:
+            os.write(writer, text.encode()[:-1])
+            os.write(writer, text.encode()[-1:])
+            os.close(writer)
+            recording = open_recording(f"/dev/fd/{reader}")
+            assert (recording.is_enveloped, recording.stage) == (True, "audit")
+            assert decoded(recording) == [{"a": 1}]
+        finally:
+            os.close(reader)
 
 
 def test_what_a_pipe_holds_is_known_from_what_came_and_nothing_of_it_is_lost() -> None:

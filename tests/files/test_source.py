@@ -96,3 +96,16 @@ def test_a_peek_takes_nothing_away(parts, peeks) -> None:
     for far in peeks:
         assert source.peek(lambda ahead: list(islice(ahead.pieces(), far))) == parts[:far]  # noqa: B023
     assert list(source.pieces()) == parts
+
+
+@given(st.lists(st.binary(min_size=1, max_size=3), max_size=5), st.integers(0, 6))
+def test_a_peek_within_a_peek_takes_nothing_away(parts, far) -> None:
+    source = Source("a", Name.of("a"))
+    source._read = lambda: iter(parts)  # type: ignore[method-assign]
+
+    def look(ahead: Source) -> None:
+        assert ahead.peek(lambda inner: list(islice(inner.pieces(), far))) == parts[:far]
+        assert list(islice(ahead.pieces(), far)) == parts[:far]
+
+    source.peek(look)
+    assert list(source.pieces()) == parts
