@@ -43,8 +43,9 @@ def test_the_meta_goes_before_the_beginning_and_an_option_before_the_meta(tmp_pa
 
 
 def test_the_envelope_is_seen_in_a_pipe_of_any_layout() -> None:
-    record = {"time": "2026-11-26T23:59:23.123456789Z", "engine": "web", "lane": "0a1b2c3d"}
-    record |= {"pid": 1, "stage": "audit", "missed": 0, "event": {"a": 1}}
+    origin = {"engine": "web", "lane": "0a1b2c3d", "pid": 1, "stage": "audit"}
+    time = "2026-11-26T23:59:23.123456789Z"
+    record = {"time": time, **origin, "missed": 0, "event": {"a": 1}}
     for text in (json.dumps([record]), json.dumps(record, indent=2)):
         reader, writer = os.pipe()
         try:
