@@ -216,9 +216,12 @@ class SizeOrTime(ParamType[Rotation]):
         text = value.strip().lower()
         if text.isdigit():
             self.fail(f"{value!r} has no unit. Try 100MiB (a size) or 10m (a time).", param, ctx)
-        if value.strip().endswith("M"):
-            number = value.strip()[:-1]
-            self.fail(f"{value!r} may be both. Try {number}MB (a size) or {number}m (a time).")
+        if number := re.fullmatch(r"(\d+(?:\.\d+)?)\s*M", value.strip()):
+            self.fail(
+                f"{value!r} could be a size or a time. Try {number[1]}MiB or {number[1]}m.",
+                param,
+                ctx,
+            )
         with suppress(click.BadParameter, ValueError):
             return Rotation(seconds=Duration().convert(text, param, ctx))
         with suppress(click.BadParameter, ValueError):

@@ -77,6 +77,7 @@ def test_a_size_or_a_time(text, rotation) -> None:
         (Count(), "1.5", "Invalid number '1.5'. Use a whole number of at least 1, such as 10."),
         (Count(), "9" * 30, "Use a whole number of at least 1"),
         (SizeOrTime(), "10", "'10' has no unit. Try 100MiB (a size) or 10m (a time)."),
+        (SizeOrTime(), "100M", "'100M' could be a size or a time. Try 100MiB or 100m."),
         (SizeOrTime(), "soon", "Invalid size or time 'soon'. Try 100MiB or 10m."),
         (EngineName(), "No Name", "Invalid engine name 'No Name'; did you mean 'no-name'?"),
         (ADDRESS, "a:b:c", "Invalid address 'a:b:c'. Try ENGINE,"),
