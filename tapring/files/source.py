@@ -183,7 +183,7 @@ class Source:
         return RecordingError(
             f"{'standard input' if is_piped else self.path} is {container.what}, which tapring "
             f"does not read. "
-            f"Unpack it first: {command} | tapring replay -"
+            f"Unpack it into a pipe: {command} | tapring cat -"
         )
 
 
