@@ -56,7 +56,7 @@ def shop(spawn, name):
 
 def run(command: str, shop: str, folder: Path) -> subprocess.CompletedProcess:
     command = re.sub(r"\bshop\b", shop, command)
-    command = command.replace("--duration 30s", "--duration 300ms").replace("python ", "$PY ")
+    command = command.replace("--duration 30s", "--limit 500").replace("python ", "$PY ")
     command = command.replace("tapring ", "$PY -m tapring ", 1)
     return subprocess.run(
         ["bash", "-c", command], cwd=folder, capture_output=True, timeout=60, check=False,
