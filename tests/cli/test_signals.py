@@ -39,7 +39,7 @@ POLL = {"x86_64": ("7", "271"), "aarch64": ("73",)}.get(platform.machine())
 
 @pytest.mark.skipif(POLL is None, reason="the number of poll() is not known for this processor")
 @pytest.mark.parametrize("watched", [False, True], ids=["unwatched", "watched"])
-@pytest.mark.parametrize("command", ["pipe", "replay - --name"])
+@pytest.mark.parametrize("command", ["pipe", "replay - --format raw --name"])
 def test_a_command_waits_for_its_input_where_a_signal_ends_it(
     command, watched, name, wait_for
 ) -> None:
