@@ -54,18 +54,19 @@ class TextSieve(Steps):
         self._changes = redact is not None or select.fields is not None
         self._decoder = msgspec.json.Decoder()
         self._encoder = msgspec.json.Encoder()
-        self._ruled_out = 0  # frames, by the literals of where
+        self._noted_until = 0  # events left out by where
 
     def _rules_out(self, payload: bytes, count: int) -> bool:
         grep, where = self.select.grep, self.select.where
         if grep is not None and grep.certainly_not(payload):
             self.away.grep += count
         elif where is not None and where.certainly_not(payload):
-            self.away.where += count
+            away = self.away
+            away.where = left_out = away.where + count
             if where.looks:
                 where.meet_ruled_out(payload)
-            self._ruled_out += 1
-            if not self._ruled_out & (self._ruled_out - 1):
+            if left_out >= self._noted_until:
+                self._noted_until = 2 * left_out
                 self._note_first(payload)
         else:
             return False
