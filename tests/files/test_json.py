@@ -10,6 +10,7 @@ import tracemalloc
 from contextlib import suppress
 from itertools import repeat
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
