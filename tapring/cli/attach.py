@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from itertools import chain
 from typing import Any, Final
 
@@ -28,7 +27,7 @@ from ..frame import Frame
 from . import summary
 from .arguments import ADDRESS
 from .attach_options import Options, options
-from .beginning import begin, open_other
+from .beginning import begin, run
 from .command import Command
 from .elsewhere import Elsewhere, Opened, stages_of, usual_stages
 from .messages import fail, note, say
@@ -101,28 +100,14 @@ def command(address: str, **given: Any) -> None:
         note(f"--where: \"{name}\" in double quotes is a field. For the text, write '{name}'")
     if asked.summary == "text":
         say_when_it_ends(address, opened.session, asked)
-    sys.exit(_capture(address, opened, asked, output, chooses=chooses))
+
+    def read(opened: Opened, asked: Options, elsewhere: Elsewhere) -> int:
+        return _read(opened, asked, elsewhere, output)
+
+    sys.exit(run(address, opened, asked, read, chooses=chooses))
 
 
-def _capture(
-    address: str, opened: Opened, asked: Options, output: Output | None, *, chooses: bool
-) -> int:
-    """Capture, from another stage if that one gets the events; return the exit code."""
-    other = partial(open_other, address, asked, whole=chooses)
-    with Elsewhere(address, opened.session, other, switches=chooses) as elsewhere:
-        code = _run(address, opened, asked, elsewhere, output)
-        stage = elsewhere.instead
-        if stage is None:
-            return code
-        instead = elsewhere.take(stage)
-    note(f"{opened.session.stage} of {opened.session.engine} gets no events; showing stage {stage}")
-    with Elsewhere(address, instead.session, other, switches=False) as elsewhere:
-        return _run(address, instead, replace(asked, stage=stage), elsewhere, output)
-
-
-def _run(
-    address: str, opened: Opened, asked: Options, elsewhere: Elsewhere, output: Output | None
-) -> int:
+def _read(opened: Opened, asked: Options, elsewhere: Elsewhere, output: Output | None) -> int:
     """Capture to the end, say what came of it, and return the exit code.
 
     Nothing is written or said if the events go to another stage: ``elsewhere.instead``.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Final, TypeVar
 
 from ..consumer.opening import capture
@@ -10,7 +12,7 @@ from ..errors import StageNotFound
 from ..events.selection import Select
 from ..shm.names import split_address
 from .attach_options import Asking
-from .elsewhere import Opened, stages_of, usual_stages
+from .elsewhere import Elsewhere, Opened, stages_of, usual_stages
 from .messages import note
 from .opening import open_session
 from .silence import Waiting
@@ -39,6 +41,31 @@ def begin(address: str, asked: Asked, *, chooses: bool, shows: bool = True) -> t
         f"missing; with --stage {stage}, --wait would have had them"
     )
     return opened, asked
+
+
+def run(
+    address: str,
+    opened: Opened,
+    asked: Asked,
+    read: Callable[[Opened, Asked, Elsewhere], int],
+    *,
+    chooses: bool,
+) -> int:
+    """Read ``opened``, or the stage that gets the events, if none was named; return the exit code.
+
+    read: reads a session to its end and returns the exit code. It stops, and shows nothing, once
+    the last argument says that there is a stage to be read ``instead``.
+    """
+    other = partial(open_other, address, asked, whole=chooses)
+    with Elsewhere(address, opened.session, other, switches=chooses) as elsewhere:
+        code = read(opened, asked, elsewhere)
+        stage = elsewhere.instead
+        if stage is None:
+            return code
+        instead = elsewhere.take(stage)
+    note(f"{opened.session.stage} of {opened.session.engine} gets no events; showing stage {stage}")
+    with Elsewhere(address, instead.session, other, switches=False) as elsewhere:
+        return read(instead, replace(asked, stage=stage), elsewhere)
 
 
 def open_other(address: str, asked: Asking, stage: str, *, whole: bool) -> Opened:

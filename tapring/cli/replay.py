@@ -37,7 +37,7 @@ from .replay_report import Summary, can_show_progress, say_what_is_missing, show
 from .signals import Interrupts
 from .streams import silence_stdout
 
-_STREAMED: Final = ("ndjson", "json", "raw", "msgpack")
+_STREAMED: Final = ("ndjson", "json", "raw", "csv", "msgpack")
 
 
 @dataclass(frozen=True, slots=True)

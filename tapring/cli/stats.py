@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any, Final
 
 import click
@@ -24,9 +23,9 @@ from ..errors import TapError
 from . import cat_report, summary
 from .arguments import offers
 from .attach import EXIT_ENGINE_DIED
-from .beginning import begin, open_other
+from .beginning import begin, run
 from .command import Command
-from .elsewhere import Elsewhere, stages_of, usual_stages
+from .elsewhere import Elsewhere, Opened, stages_of, usual_stages
 from .inputs import open_recorded
 from .messages import fail, note, say
 from .opening import say_when_it_ends
@@ -88,27 +87,30 @@ def _of_engine(asked: Options) -> int:
     if chooses:
         asked = replace(asked, stage=usual_stages(stages_of(address)))
     try:
-        (session, select, redact), asked = begin(address, asked, chooses=chooses)
+        opened, asked = begin(address, asked, chooses=chooses)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     except (TapError, OSError, MemoryError) as error:
         fail(error)
     except KeyboardInterrupt:
         fail("interrupted before the count began")
+    if asked.summary == "text":
+        say_when_it_ends(address, opened.session, asked)
+    return run(address, opened, asked, _count, chooses=chooses)
+
+
+def _count(opened: Opened, asked: Options, elsewhere: Elsewhere) -> int:
+    """Count the events of a session to its end, unless others get events; return the exit code."""
+    session, select, redact = opened
     shown = Shown(asked)
-    other = partial(open_other, address, asked, whole=False)
-    with (
-        Elsewhere(address, session, other, switches=False) as elsewhere,
-        session,
-        Interrupts(lambda: session.end(EndedBy.INTERRUPT)),
-    ):
-        if asked.summary == "text":
-            say_when_it_ends(address, session, asked)
+    with session, Interrupts(lambda: session.end(EndedBy.INTERRUPT)):
         counting = LiveCounting(asked.question, asked.every_ns, shown.interval)
         report = Report(session, select, redact, counting)
         with shown.live(counting, elsewhere.look) as live:
             transfer = Transfer(session, counting, limit=asked.limit, progress=live)
             transfer.run()
+    if elsewhere.instead is not None:
+        return 0
     is_closed = session.ended_by == "output-closed"
     facts = _end(shown, counting, account_of(session, select), transfer, is_closed=is_closed)
     if transfer.failure is not None:

@@ -27,7 +27,7 @@ from ..errors import RecordingError
 from ..events.kinds import Array, Kind, kind_from
 from ..frame import Origin
 from ..literals import StageKind
-from . import journal, json, msgpack, ndjson, npy, parquet, raw
+from . import csv, journal, json, msgpack, ndjson, npy, parquet, raw
 from .decoding import RECORDS, Decoder, Run, Unreadable
 from .envelope import unwrapped
 from .formats import ENVELOPED
@@ -39,6 +39,13 @@ from .source import STDIN, Name, Source, is_regular_file
 __all__ = ["FORMATS", "STDIN", "Batch", "Placed", "Recording", "first_skipped", "open_recording"]
 
 _ENVELOPED: Final = (*ENVELOPED, "json")
+_MODULES: Final = {
+    "ndjson": ndjson,
+    "json": json,
+    "csv": csv,
+    "msgpack": msgpack,
+    "parquet": parquet,
+}
 _STAGES: Final = {"json": "decoded", "lines": "raw", "bytes": "blobs", "array": "records"}
 _KINDS: Final[dict[str, StageKind]] = {"raw": "lines", "npy": "array"}  # of a file without a meta
 
@@ -283,7 +290,7 @@ class Recording:
         """The module that reads the records of an envelope and decodes their events."""
         if self._is_journal:
             return journal
-        return {"ndjson": ndjson, "json": json, "msgpack": msgpack, "parquet": parquet}[self.format]
+        return _MODULES[self.format]
 
     def _decoder_of(self, stage: str) -> Decoder | None:
         """The decoder for a stage in a record; None if the stage was not chosen."""
@@ -322,6 +329,8 @@ class Recording:
             return ndjson.runs(source, self.kind)
         if self.format == "json":
             return json.runs(source, self.kind)
+        if self.format == "csv":
+            return csv.runs(source, self.kind)
         if self.format == "msgpack":
             return msgpack.runs(source, self.kind)
         if self.format == "parquet":

@@ -15,7 +15,7 @@ from .json_layout import Layout, layout_or_lines
 from .meta import Meta
 from .source import Name, Source
 
-FORMATS: Final = ("json", *(each for each in CAPTURED if each not in ("pretty", "csv")))
+FORMATS: Final = ("json", *(each for each in CAPTURED if each != "pretty"))
 """What can be read. ``json`` is JSON that is not one event a line."""
 
 
@@ -47,11 +47,6 @@ def recognized(
     if found.format == "pretty":
         raise RecordingError(
             f"{path} was written with --format pretty, which leaves things out. "
-            f"Capture with --format ndjson"
-        )
-    if found.format == "csv":
-        raise RecordingError(
-            f"{path} is a csv file, which does not say what its cells were: text, numbers or null. "
             f"Capture with --format ndjson"
         )
     if found.format not in FORMATS:

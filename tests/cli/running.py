@@ -29,6 +29,15 @@ while True:
     time.sleep(0.002)
 """
 
+ONLY_LINES = """
+import sys, time, tapring
+tap = tapring.Tap(sys.argv[1])
+print("ready", flush=True)
+while True:
+    tap.emit("raw", '{"level": "error"}')
+    time.sleep(0.005)
+"""
+
 
 def error_of(result, code: int) -> str:
     """The standard error of a command that must exit with ``code``; for 3, a single line."""

@@ -443,7 +443,10 @@ WRONG = [
     (["x", "--speed", "2", "--fast"], "--speed and --fast contradict each other"),
     (["-", "--loop"], "--loop needs a file"),
     (["-", "x"], "cannot be combined with other files"),
-    (["-", "--format", "npy"], "formats for standard input (-) are ndjson, json, raw, msgpack"),
+    (
+        ["-", "--format", "npy"],
+        "formats for standard input (-) are ndjson, json, raw, csv, msgpack",
+    ),
     (["x", "--name", "No Name"], "Invalid engine name 'No Name'; did you mean 'no-name'?"),
     (["x", "--stage", "No Stage"], "such as 'decoded' or 'raw-2'"),
     (["x", "--stage", "raw,"], "invalid stage name ''"),

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -173,11 +174,96 @@ def test_each_file_of_a_rotation_has_the_same_header(tmp_path, suffix) -> None:
     assert meta_of(Path(sink.files[0]))["format"] == "csv"
 
 
-def test_a_csv_file_is_not_taken_for_a_recording(tmp_path) -> None:
+def read_back(path, **options) -> list:
+    recording = open_recording(str(path), **options)
+    return [
+        json.loads(bytes(event)) if recording.kind == "json" else bytes(event)
+        for batch in recording.batches()
+        for event in batch.events
+    ]
+
+
+def looks(value):
+    """What is read of a value: cells have no types, and an empty one is an absent field."""
+    if isinstance(value, dict) and value:
+        read = {key: looks(each) for key, each in value.items()}
+        return {key: each for key, each in read.items() if each not in (None, "", ABSENT)} or ABSENT
+    if isinstance(value, str) and value[:1] and value[0] in "-0123456789tf[{":
+        try:
+            return json.loads(value, parse_constant=lambda _: float("nan"))
+        except ValueError:
+            return value
+    return value
+
+
+ABSENT = object()
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=6)
+    | st.sampled_from(["7", "-1e3", "true", "[1]", "'", "=1+1", "a,b", 'say "x"', "x\r\ny", "-"]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["a", "b.c", "", "*", "d,e", "\\", "'f"]), inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(["a", "b.c", "", "x"]), JSON_VALUES), max_size=6))
+def test_what_is_read_is_what_was_written_as_far_as_cells_can_say(tmp_path_factory, events) -> None:
+    path = tmp_path_factory.mktemp("csv") / "x.csv"
+    sink = open_sink(str(path), None, kind="json")
+    if events:
+        sink.write(frame(Json(), events))  # the first batch names the columns
+    sink.close()
+    if events:
+        read = [{} if looks(event) is ABSENT else looks(event) for event in events]
+        assert read_back(path) == read
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+def test_an_envelope_comes_back_with_times_lanes_and_gaps(suffix, tmp_path) -> None:
+    path = tmp_path / f"x.csv{suffix}"
+    sink = open_sink(str(path), None, kind="json", envelope=True)
+    sink.write(frame(Json(), [{"a": 1}, {"a": "two"}]))
+    sink.write(frame(Json(), [{"b": [3]}], NS + 1, missed=5))
+    sink.close()
+    recording = open_recording(str(path))
+    found = [(b.offset_ns, [json.loads(bytes(e)) for e in b.events]) for b in recording.batches()]
+    assert [each for each in found if each[1]] == [(0, [{"a": 1}, {"a": "two"}]), (1, [{"b": [3]}])]
+    assert recording.missed == 5
+
+
+@pytest.mark.parametrize("kind", [Lines(), Blobs()])
+def test_lines_and_payloads_are_text_whatever_they_look_like(kind, tmp_path) -> None:
+    events = [b"7", b"", b"[1]", b"=1", b'{"a":1}', b"\xff", b"'x"]
+    sink = open_sink(str(tmp_path / "x.csv"), None, kind=kind.name)
+    sink.write(frame(kind, events))
+    sink.close()
+    assert read_back(tmp_path / "x.csv") == events
+
+
+def test_a_table_of_another_program_is_read(tmp_path) -> None:
+    path = tmp_path / "other.csv"
+    path.write_bytes(
+        b'\xef\xbb\xbfuser.id,name,n\r\n7,\'x,007\r\n\r\n8,"a\nb"\r\n9,c,1.5,more\r\n,,\r\n'
+    )
+    recording = open_recording(str(path))
+    events = [json.loads(bytes(e)) for batch in recording.batches() for e in batch.events]
+    assert events == [{"user": {"id": 7}, "name": "'x", "n": "007"}, {}]
+    assert recording.skipped == 2
+    assert recording.why == "line 5: it has 2 cells, and the header has 3"
+
+
+@given(st.binary(max_size=200), st.booleans())
+def test_no_bytes_raise_anything_else(tmp_path_factory, data, headed) -> None:
+    path = tmp_path_factory.mktemp("csv") / "x.csv"
+    path.write_bytes((b"tapring_time,a,tapring_rest\n" if headed else b"a,b\n") + data)
+    with suppress(RecordingError):
+        read_back(path)
+
+
+def test_a_capture_of_csv_can_be_asked_again(tmp_path) -> None:
     sink = open_sink(str(tmp_path / "x.csv"), None, kind="json")
     sink.write(frame(Json(), [{"a": 1}]))
     sink.close()
-    with pytest.raises(RecordingError, match="is a csv file, .* --format ndjson"):
-        open_recording(str(tmp_path / "x.csv"))
     assert names(tmp_path) == ["x.csv", "x.csv.meta.json"]
     assert make_encoder("csv", "json")(frame(Json(), [{"a": 1}])) == b"a,tapring_rest\n1,\n"
+    assert read_back(tmp_path / "x.csv") == [{"a": 1}]

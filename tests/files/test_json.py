@@ -53,13 +53,20 @@ COMPRESSIONS = {
 }
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-32")
 
+
+def holds_one(event) -> bool:
+    return type(event) is list or (
+        type(event) is dict and len(event) == 1 and type(next(iter(event.values()))) is list
+    )
+
+
 events_in_layouts = st.sampled_from(LAYOUTS).flatmap(
     lambda layout: st.tuples(
         st.just(layout),
         st.lists(
             any_json.filter(lambda event: layout not in WRAPPED or isinstance(event, dict)).filter(
-                # In a row, an array would be opened.
-                lambda event: layout in (*ARRAYS, "ndjson", "sequence") or type(event) is not list
+                # In a row, an array would be opened, also one that a single key wraps.
+                lambda event: layout in (*ARRAYS, "ndjson", "sequence") or not holds_one(event)
             ),
             min_size=1,
             max_size=6,
