@@ -118,7 +118,7 @@ def _read(opened: Opened, asked: Options, elsewhere: Elsewhere, output: Output |
 
     def look() -> tuple[str, ...]:
         elsewhere.look()
-        return elsewhere.busy
+        return elsewhere.others
 
     progress = Progress(session, place, asked.limit, wanted=asked.progress, look=look)
     # Signals are caught before the output is opened: one in between would leave an empty file.
@@ -145,7 +145,7 @@ def _read(opened: Opened, asked: Options, elsewhere: Elsewhere, output: Output |
         silence_stdout()
     if transfer.failure is not None:
         say(transfer.failure)
-    summary.show(replace(report, other_stages=elsewhere.busy), asked.summary)
+    summary.show(replace(report, other_stages=elsewhere.others), asked.summary)
     if transfer.failure is not None:
         return TapError.exit_code
     return EXIT_ENGINE_DIED if session.ended_by == "engine-death" else 0

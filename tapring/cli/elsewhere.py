@@ -61,7 +61,7 @@ class Elsewhere:
 
     open_: opens a session of a stage. switches: if events go to another stage and none to this one,
     end ``session``: ``instead`` is then the stage to read. Otherwise nobody is disturbed, and
-    ``busy`` says which other stages get events.
+    ``others`` says which other stages get events.
     """
 
     def __init__(
@@ -79,9 +79,14 @@ class Elsewhere:
         self._settled = False
 
     @property
+    def others(self) -> tuple[str, ...]:
+        """The stages that get events; () if the session has got some, too."""
+        return () if not self.busy or _has_events(self._session) else self.busy
+
+    @property
     def instead(self) -> str | None:
         """The stage to read in place of the session's; None if it is not known to be better."""
-        if not (self.switches and self.busy) or _has_events(self._session):
+        if not (self.switches and self.others):
             return None
         return None if self._session.ended_by in _WITHOUT_A_SUCCESSOR else self.busy[0]
 

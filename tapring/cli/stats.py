@@ -7,6 +7,7 @@ tables ``stats_view``; counting is ``delivery.counting`` and ``events.tally``.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
@@ -104,7 +105,13 @@ def _count(opened: Opened, asked: Options, elsewhere: Elsewhere) -> int:
     session, select, redact = opened
     shown = Shown(asked)
     with session, Interrupts(lambda: session.end(EndedBy.INTERRUPT)):
-        counting = LiveCounting(asked.question, asked.every_ns, shown.interval)
+        opened_ns = min(each.time_ns for each in session.lanes_joined)
+        counting = LiveCounting(
+            asked.question,
+            asked.every_ns,
+            shown.interval,
+            age_ns=max(0, time.time_ns() - opened_ns),
+        )
         report = Report(session, select, redact, counting)
         with shown.live(counting, elsewhere.look) as live:
             transfer = Transfer(session, counting, limit=asked.limit, progress=live)
@@ -115,7 +122,7 @@ def _count(opened: Opened, asked: Options, elsewhere: Elsewhere) -> int:
     facts = _end(shown, counting, account_of(session, select), transfer, is_closed=is_closed)
     if transfer.failure is not None:
         say(transfer.failure)
-    summary.show(replace(report, other_stages=elsewhere.busy), asked.summary)
+    summary.show(replace(report, other_stages=elsewhere.others), asked.summary)
     _remark(facts, counting, asked)
     if transfer.failure is not None:
         return TapError.exit_code

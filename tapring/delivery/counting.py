@@ -82,7 +82,10 @@ class Counting:
 
 
 class LiveCounting(Counting):
-    """Counts events as they come. An interval ends when it is at least ``every_ns`` long."""
+    """Counts events as they come. An interval ends when it is at least ``every_ns`` long.
+
+    age_ns: for how long there have been events that are counted only now.
+    """
 
     def __init__(
         self,
@@ -92,11 +95,13 @@ class LiveCounting(Counting):
         *,
         clock: Callable[[], int] = time.monotonic_ns,
         now_ns: int | None = None,
+        age_ns: int = 0,
     ) -> None:
         super().__init__(question, every_ns, told)
         self._clock = clock
-        self._began = clock()
-        self._to_wall_ns = (time.time_ns() if now_ns is None else now_ns) - self._began
+        now = clock()
+        self._began = now - age_ns
+        self._to_wall_ns = (time.time_ns() if now_ns is None else now_ns) - now
         self._since = self._began
         self._until: int | None = None
         self._current = Tally(question)

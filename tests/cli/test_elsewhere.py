@@ -70,7 +70,7 @@ def test_another_stage_that_gets_events_is_named_and_its_session_closed(tap, wat
     with watching.watch(switches=False) as elsewhere:
         wait_until(lambda: elsewhere.look() or len(sessions_of(tap)) == 3)
         wait_until(lambda: offer(tap, "raw") or elsewhere.look() or elsewhere.busy)
-        assert elsewhere.busy == ("raw",)
+        assert elsewhere.others == ("raw",)
         assert sessions_of(tap) == ["decoded"]
         assert elsewhere.instead is None
         assert watching.session.ended_by is None
@@ -103,6 +103,16 @@ def test_a_session_without_events_gives_way_to_a_stage_that_has_some(tap, watchi
         assert elsewhere.instead == "raw"
         with elsewhere.take("raw").session as session:
             assert session.read(1, timeout=30) == [b"x"]
+
+
+def test_a_stage_whose_events_come_first_is_not_named_beside_one_that_has_some(
+    tap, watching
+) -> None:
+    with watching.watch(switches=True) as elsewhere:
+        wait_until(lambda: offer(tap, "raw") or elsewhere.look() or elsewhere.busy)
+        wait_until(lambda: offer(tap, "decoded") or watching.session.stats.offered)
+        assert elsewhere.others == ()
+        assert elsewhere.instead is None
 
 
 def test_after_an_interrupt_nothing_else_is_read(tap, watching) -> None:
