@@ -34,6 +34,7 @@ from .messages import fail, note, say
 from .opening import say_when_it_ends
 from .progress import Progress, place_of
 from .signals import Interrupts
+from .silence import elsewhere_in_words
 from .streams import silence_stdout
 
 EXIT_ENGINE_DIED: Final = 4
@@ -116,9 +117,9 @@ def _read(opened: Opened, asked: Options, elsewhere: Elsewhere, output: Output |
     started = time.monotonic()
     place = place_of(asked.output)
 
-    def look() -> tuple[str, ...]:
+    def look() -> str:
         elsewhere.look()
-        return elsewhere.others
+        return elsewhere_in_words(elsewhere.others, elsewhere.unseen)
 
     progress = Progress(session, place, asked.limit, wanted=asked.progress, look=look)
     # Signals are caught before the output is opened: one in between would leave an empty file.
@@ -145,7 +146,10 @@ def _read(opened: Opened, asked: Options, elsewhere: Elsewhere, output: Output |
         silence_stdout()
     if transfer.failure is not None:
         say(transfer.failure)
-    summary.show(replace(report, other_stages=elsewhere.others), asked.summary)
+    summary.show(
+        replace(report, other_stages=elsewhere.others, unseen_stages=elsewhere.unseen),
+        asked.summary,
+    )
     if transfer.failure is not None:
         return TapError.exit_code
     return EXIT_ENGINE_DIED if session.ended_by == "engine-death" else 0

@@ -63,7 +63,10 @@ def run(
         if stage is None:
             return code
         instead = elsewhere.take(stage)
-    note(f"{opened.session.stage} of {opened.session.engine} gets no events; showing stage {stage}")
+    note(
+        f"{opened.session.stage} of {opened.session.engine} gets no events; showing stage {stage}"
+        + (f". --stage {stage} would have waited for its first events, too" if asked.wait else "")
+    )
     with Elsewhere(address, instead.session, other, switches=False) as elsewhere:
         return read(instead, replace(asked, stage=stage), elsewhere)
 

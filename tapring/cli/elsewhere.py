@@ -61,13 +61,14 @@ class Elsewhere:
 
     open_: opens a session of a stage. switches: if events go to another stage and none to this one,
     end ``session``: ``instead`` is then the stage to read. Otherwise nobody is disturbed, and
-    ``others`` says which other stages get events.
+    ``others`` says which other stages get events, ``unseen`` which of them could not be watched.
     """
 
     def __init__(
         self, address: str, session: Session, open_: Callable[[str], Opened], *, switches: bool
     ) -> None:
         self.busy: tuple[str, ...] = ()
+        self._unseen: tuple[str, ...] = ()
         self._address = address
         self._session = session
         self._open = open_
@@ -82,6 +83,11 @@ class Elsewhere:
     def others(self) -> tuple[str, ...]:
         """The stages that get events; () if the session has got some, too."""
         return () if not self.busy or _has_events(self._session) else self.busy
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """The stages that could not be watched; () if the session has got events."""
+        return () if not self._unseen or _has_events(self._session) else self._unseen
 
     @property
     def instead(self) -> str | None:
@@ -125,8 +131,10 @@ class Elsewhere:
         self._begun = True
         for stage in stages_of(self._address):
             if stage not in self._session.stages:
-                with suppress(TapError, OSError, MemoryError, ValueError):  # full, perhaps
+                try:
                     self._opened[stage] = self._open(stage)
+                except (TapError, OSError, MemoryError, ValueError):  # full, perhaps
+                    self._unseen += (stage,)
 
     def _see(self) -> None:
         new: Iterable[str] = (

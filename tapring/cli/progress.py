@@ -19,7 +19,7 @@ from ..consumer.stats import Stats
 from ..files.writing import STDOUT
 from ..words import countdown, counted, rate_in_words
 from .lane_news import LaneNews
-from .silence import elsewhere_in_words, why_silent
+from .silence import why_silent
 from .status_line import StatusLine
 
 _EVERY_NS: Final = 200_000_000
@@ -45,7 +45,7 @@ class Progress:
     """Brings the terminal up to date. ``written``: how many events were written so far.
 
     place: where events go. wanted: whether anything may be shown. look: called as often as the
-    line is drawn, if ever; it returns the stages that get events and are not read.
+    line is drawn, if ever; it returns what to add: where the events go, if they go elsewhere.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Progress:
         limit: int | None,
         *,
         wanted: bool = True,
-        look: Callable[[], tuple[str, ...]] = tuple,
+        look: Callable[[], str] = str,
     ) -> None:
         self.written: Callable[[], int] = int
         self._session = session
@@ -81,17 +81,17 @@ class Progress:
         if now < self._due_ns:
             return
         self._due_ns = now + _EVERY_NS
-        busy = self._look()
+        elsewhere = self._look()
         if self._place == "pipe":
             return
         stats = self._session.stats
         for line in self._news.lines(stats):
             self._line.note(line)
         if self._place == "stored":
-            self._line.show(self._figures(now, stats) + elsewhere_in_words(busy))
+            self._line.show(self._figures(now, stats) + elsewhere)
         elif now - self._output_ns >= _SILENCE_NS:
             said = why_silent(self._session, stats, self.written())
-            self._line.show(f"tapring: {said}" + elsewhere_in_words(busy))
+            self._line.show(f"tapring: {said}" + elsewhere)
 
     def close(self) -> None:
         """Erase the line."""

@@ -36,12 +36,15 @@ def why_silent(session: Session, stats: Stats, written: int) -> str:
     return f"{seen}{_fate(session.away, stats)}{_fields_seen(session.seen_keys, session.away)}"
 
 
-def elsewhere_in_words(busy: Sequence[str]) -> str:
-    """What to try if other stages get events, and the one that is read gets none."""
-    if not busy:
-        return ""
-    stages = f"stage {busy[0]} gets" if len(busy) == 1 else f"stages {', '.join(busy)} get"
-    return f"; {stages} events: try --stage {','.join(busy)}"
+def elsewhere_in_words(busy: Sequence[str], unseen: Sequence[str] = ()) -> str:
+    """What to try if other stages get events, or may, and the one that is read gets none."""
+    if busy:
+        stages = f"stage {busy[0]} gets" if len(busy) == 1 else f"stages {', '.join(busy)} get"
+        return f"; {stages} events: try --stage {','.join(busy)}"
+    if unseen:
+        stages = "stage" if len(unseen) == 1 else "stages"
+        return f"; {stages} {', '.join(unseen)} could not be watched: try --stage {unseen[0]}"
+    return ""
 
 
 def _fate(away: KeptAway, stats: Stats) -> str:

@@ -122,7 +122,10 @@ def _count(opened: Opened, asked: Options, elsewhere: Elsewhere) -> int:
     facts = _end(shown, counting, account_of(session, select), transfer, is_closed=is_closed)
     if transfer.failure is not None:
         say(transfer.failure)
-    summary.show(replace(report, other_stages=elsewhere.others), asked.summary)
+    summary.show(
+        replace(report, other_stages=elsewhere.others, unseen_stages=elsewhere.unseen),
+        asked.summary,
+    )
     _remark(facts, counting, asked)
     if transfer.failure is not None:
         return TapError.exit_code

@@ -76,9 +76,9 @@ def _lines(report: Report) -> Iterator[str]:
             "the consumer read too slowly, so events were dropped. "
             "Try --buffer 32MiB or --sample-batches"
         )
-    if report.other_stages or (stats.delivered and not sink.events):
-        said = why_silent(session, stats, sink.events)
-        yield said + elsewhere_in_words(report.other_stages)
+    elsewhere = elsewhere_in_words(report.other_stages, report.unseen_stages)
+    if elsewhere or (stats.delivered and not sink.events):
+        yield why_silent(session, stats, sink.events) + elsewhere
     yield from _skipped(report, stats)
     yield from typos(report.unmatched(), session.seen_keys)
     if stats.delivered:

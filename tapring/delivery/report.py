@@ -108,7 +108,8 @@ class Summary(Totals, frozen=True, kw_only=True):
 class Report:
     """A capture and everything that has a part in it. It began at ``started``.
 
-    other_stages: those that got events while the one that was read got none.
+    other_stages: those that got events while the one that was read got none. unseen_stages: those
+    that could not be watched meanwhile.
     """
 
     session: Session
@@ -117,6 +118,7 @@ class Report:
     sink: Sink
     started: float = field(default_factory=time.monotonic)
     other_stages: tuple[str, ...] = ()
+    unseen_stages: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:

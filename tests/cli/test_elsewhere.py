@@ -134,3 +134,4 @@ def test_an_engine_without_room_for_more_sessions_is_left_alone(name) -> None:
                 offer(tap, "raw")
                 elsewhere.look()
             assert elsewhere.busy == ()
+            assert elsewhere.unseen == ("raw",)

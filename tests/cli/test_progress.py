@@ -172,7 +172,9 @@ def test_a_wide_character_takes_its_two_columns(terminal, monkeypatch, clock) ->
 
 
 def test_what_other_stages_get_is_said(terminal, clock) -> None:
-    shown = begin(terminal, session(), "terminal", look=lambda: ("raw",))
+    shown = begin(
+        terminal, session(), "terminal", look=lambda: "; stage raw gets events: try --stage raw"
+    )
     clock.move(3)
     shown.update()
     assert on_screen(terminal) == [
@@ -182,7 +184,7 @@ def test_what_other_stages_get_is_said(terminal, clock) -> None:
 
 def test_other_stages_are_looked_at_although_nothing_is_shown(terminal, clock) -> None:
     looks: list[int] = []
-    shown = begin(terminal, session(), "pipe", look=lambda: looks.append(1) or ())
+    shown = begin(terminal, session(), "pipe", look=lambda: looks.append(1) or "")
     for _ in range(3):
         clock.move(1)
         shown.update()
