@@ -77,7 +77,8 @@ def _lines(report: Report) -> Iterator[str]:
             "Try --buffer 32MiB or --sample-batches"
         )
     elsewhere = elsewhere_in_words(report.other_stages, report.unseen_stages)
-    if elsewhere or (stats.delivered and not sink.events):
+    is_cut_short = session.ended_by in ("error", "output-closed")
+    if elsewhere or (stats.delivered and not sink.events and not is_cut_short):
         yield why_silent(session, stats, sink.events) + elsewhere
     yield from _skipped(report, stats)
     yield from typos(report.unmatched(), session.seen_keys)
