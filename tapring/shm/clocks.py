@@ -55,10 +55,11 @@ def engine_clock(pair: tuple[int, int], offset_word: int) -> EngineClock:
     """Return the clock of an engine whose registry holds this pair and ``CLOCK_OFFSET_NS``."""
     monotonic, wall = pair
     theirs, own = offset_of(offset_word), own_offset_ns()
-    if theirs is None or own is None:
+    now, wall_now = read_pair()
+    # A clock of the engine's that shows less than 0 is damage.
+    if theirs is None or own is None or now + theirs - own < 0:
         return EngineClock(0, wall - monotonic, False)
     ahead_ns = theirs - own
-    now, wall_now = read_pair()
     moved_ns = (wall_now - now - ahead_ns) - (wall - monotonic)
     # In whole milliseconds: two consumers never read the same pair, but should give one batch the
     # same time.

@@ -168,3 +168,10 @@ def test_an_engine_whose_namespace_is_unknown_is_read_by_its_own_pair(word) -> N
 def test_a_consumer_whose_namespace_is_unknown_reads_by_the_engines_pair(monkeypatch) -> None:
     monkeypatch.setattr(clocks, "own_offset_ns", lambda: None)
     assert engine_clock((10, 25), layout.CLOCK_OFFSET_ZERO) == EngineClock(0, 15, False)
+
+
+@pytest.mark.parametrize("offset_ns", [-(layout.CLOCK_OFFSET_LIMIT - 1), -(1 << 61)])
+def test_a_clock_that_would_show_less_than_0_is_not_known(offset_ns) -> None:
+    clock = engine_clock((10, 25), offset_word(offset_ns))
+    assert clock == EngineClock(0, 15, False)
+    assert clock.now_ns() >= 0
