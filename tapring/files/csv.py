@@ -75,7 +75,7 @@ class Table:
         return encode
 
     def _rows(self, frame: Frame) -> Iterator[list[str]]:
-        events = list(map(_decode, _texts(frame))) if frame.count else []
+        events = list(map(_decoded, _texts(frame))) if frame.count else []
         found = [_flat(event) if isinstance(event, dict) else None for event in events]
         if self._columns is None and (events or (self._facts and frame.missed)):
             self._columns = self._chosen([each for each in found if each])
@@ -104,6 +104,14 @@ def _texts(frame: Frame) -> Sequence[bytes]:
     if frame.kind.name == "lines":
         return [wrapped_line(line) for line in frame.events()]
     return ndjson.valid_texts(frame)
+
+
+def _decoded(text: bytes) -> Any:
+    """The event of a JSON text; of one that is JSON and cannot be held (1e999), a line."""
+    try:
+        return _decode(text)
+    except NOT_DECODED:
+        return _decode(wrapped_line(text))
 
 
 def _flat(event: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -98,6 +99,13 @@ def test_lines_are_one_column_also_if_they_are_json() -> None:
     rows = table(frame(Lines(), [b'{"a":1}', "café, ok".encode(), b"\xff"]))
     assert [row["line"] for row in rows] == ['{"a":1}', "café, ok", ""]
     assert rows[2]["line_base64"] == "/w=="
+
+
+def test_a_number_that_no_double_holds_costs_no_other_event() -> None:
+    texts = [b'{"a":1}', b'{"a":1e999}', b"[-1e400]", b'{"a":2}']
+    rows = table(frame(Json(), list(map(msgspec.Raw, texts))))
+    assert [row["a"] for row in rows] == ["1", "", "", "2"]
+    assert [row["line"] for row in rows] == ["", texts[1].decode(), texts[2].decode(), ""]
 
 
 def test_blobs_and_records_have_columns() -> None:
