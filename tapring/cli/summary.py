@@ -18,6 +18,7 @@ from ..errors import suggest
 from ..events.steps import Failure
 from ..events.where import Where
 from ..files.writing import Sink
+from ..frame import UNKNOWN_NS
 from ..shm.refusals import LaneRefused, alike, in_words
 from ..words import counted, duration_in_words, size_in_words, were
 from .lane_news import ENDS, each_lane_once
@@ -252,10 +253,10 @@ def withheld(undecoded_redaction: int, undecoded: int) -> Iterator[str]:
 def raised(failures: Mapping[str, Failure]) -> Iterator[str]:
     """The events in which something raised an exception."""
     for name, failure in failures.items():
-        yield (
-            f"{counted(failure.count, 'event')} raised {name}, the first of them in the batch of "
-            f"{_when(failure.timestamp)} of lane {failure.lane}"
-        )
+        when = "" if failure.timestamp == UNKNOWN_NS else f" of {_when(failure.timestamp)}"
+        lane = f" of lane {failure.lane}" if failure.lane else ""
+        first = f", the first of them in the batch{when}{lane}" if when or lane else ""
+        yield f"{counted(failure.count, 'event')} raised {name}{first}"
 
 
 def _when(timestamp: int) -> str:

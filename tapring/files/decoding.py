@@ -163,6 +163,8 @@ def json_of_text(text: bytes) -> msgspec.Raw:
 
 def json_of_object(event: Any) -> msgspec.Raw:
     """The JSON of a decoded event. Raises Unreadable."""
+    if isinstance(event, Unreadable):  # what a file holds in the place of an event
+        raise event
     if isinstance(event, msgspec.Raw):
         return json_of_text(one_line(bytes(event)))
     if isinstance(event, bytes):  # a line of the stage that was not JSON

@@ -24,11 +24,12 @@ from typing import Any, Final, cast
 
 import msgspec
 
+from ..events.decoding import NOT_DECODED
 from ..frame import Frame
 from . import journal
 from .capture_file import CaptureFile
 from .compression import need
-from .decoding import RECORDS, Run
+from .decoding import RECORDS, NotJson, Run, Unreadable
 from .envelope import COLUMNS, Record, cells_of, record_of_columns
 from .journal import DECODERS as DECODERS
 from .journal import REST, TIME, gap_row, head_of, is_plain, row_of, timed_runs
@@ -126,6 +127,8 @@ def rows(path: str | os.PathLike[str]) -> Iterator[Row]:
     check_installed()
     for record in _records(path):
         if not record.is_gap:
+            if isinstance(record.event, Unreadable):
+                raise ValueError(f"{REST} of a row: {record.event}")
             yield record.time_ns, record.event
 
 
@@ -297,9 +300,17 @@ def _events(names: list[str], columns: list[Any], last: Any) -> Iterator[Any]:
     for row, rest in zip(cells, last.to_pylist(), strict=True):
         event = {key: value for key, value in zip(names, row, strict=True) if value is not None}
         if rest is not None:
-            left = _decode(rest)
+            left = _rest_of(rest)
             event = merged(event, left) if isinstance(left, dict) else left
         yield event
+
+
+def _rest_of(text: str) -> Any:
+    """The rest in a row; an Unreadable, which costs this row alone, if it cannot be decoded."""
+    try:
+        return _decode(text)
+    except NOT_DECODED as error:
+        return NotJson(text.encode("utf-8", "replace"), error)
 
 
 def _without_absent(arrow_type: Any) -> Callable[[Any], Any] | None:

@@ -15,6 +15,7 @@ from tapring.events.redaction import Redactor
 from tapring.events.selection import Select
 from tapring.events.sieve import Failure, KeptAway
 from tapring.files.rotated_out import RotatedOut
+from tapring.frame import UNKNOWN_NS
 from tapring.shm.refusals import LaneRefused
 
 
@@ -240,6 +241,11 @@ def test_what_raised_is_named_with_its_first_batch(said) -> None:
         "3 events raised RecursionError, the first of them in the batch of "
         "2023-11-14T22:13:20.123+00:00 of lane 0a0b0c0d"
     )
+
+
+def test_what_raised_in_a_file_without_times_is_only_counted(said) -> None:
+    away = KeptAway(failures={"RecursionError": Failure(1, "", UNKNOWN_NS)})
+    assert said(away=away)[1:] == ["1 event raised RecursionError"]
 
 
 def test_lanes_that_joined_during_the_capture_are_counted(said) -> None:

@@ -235,6 +235,22 @@ def test_a_parquet_file_of_another_program_is_read_as_it_is(tmp_path) -> None:
     ]
 
 
+@pytest.mark.parametrize("rest", ["[" * 100_000, '{"b":1e999}', "{", ""])
+def test_a_rest_that_cannot_be_decoded_costs_its_row_alone(tmp_path, rest) -> None:
+    path = tmp_path / "x.parquet"
+    capture(path, frame(Json(), [{"a": 1}, {"a": 2, "b": None}, {"a": 3}]))
+    table = pq.read_table(path)
+    at = table.schema.get_field_index("tapring_rest")
+    field = table.schema.field(at)
+    pq.write_table(table.set_column(at, field, pa.array([None, rest, None])), path)
+    found = open_recording(str(path))
+    events = [bytes(event) for _, _, batch in found.batches() for event in batch]
+    assert events == [b'{"a":1}', b'{"a":3}']
+    assert found.skipped == 1
+    with pytest.raises(ValueError, match="tapring_rest of a row"):
+        list(rows(path))
+
+
 def test_duckdb_reads_it(tmp_path) -> None:
     duckdb = pytest.importorskip("duckdb")
     path = tmp_path / "x.parquet"
