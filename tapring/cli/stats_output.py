@@ -13,7 +13,7 @@ import msgspec
 from ..delivery.counting import Counting, Interval, LiveCounting, RecordedCounting
 from ..delivery.statistics import Account, Statistics, statistics
 from ..files.writing import STDOUT, Output
-from ..words import counted, visible_json
+from ..words import counted, visible_json, were
 from .progress import Place, place_of
 from .stats_options import Options
 from .summary import not_met
@@ -133,10 +133,12 @@ def remarks(facts: Statistics, counting: Counting) -> Iterator[str]:
     """What a reader of the counts must know to take them for what they are."""
     account = facts.account or None
     if account is not None and account.lost:
-        yield (
-            f"{account.lost:,} of {account.offered or account.lost:,} offered events were lost: "
-            f"counts and shares are of those that were seen"
+        lost = (
+            counted(account.lost, "event")
+            if account.offered is None
+            else f"{account.lost:,} of {account.offered:,} offered events"
         )
+        yield (f"{lost} {were(account.lost)} lost: counts and shares are of those that were seen")
     if account is not None and account.scale != 1:
         yield (
             f"the events are a sample: counts times {account.scale:.4g} are an estimate of all "

@@ -36,6 +36,14 @@ def test_losses_samples_and_typos_are_said() -> None:
     ]
 
 
+def test_losses_are_no_share_of_a_number_that_no_file_tells() -> None:
+    remark = "lost: counts and shares are of those that were seen"
+    account = Account(None, 14, 0, 12, 0, 0, 0, 1, 0, 1.0)
+    assert said(account, (1, [{}])) == [f"12 events were {remark}"]
+    account = Account(None, 14, 0, 1, 0, 0, 0, 1, 0, 1.0)
+    assert said(account, (1, [{}])) == [f"1 event was {remark}"]
+
+
 def test_late_events_and_inexact_counts_are_said() -> None:
     many = [{"a": n} for n in range(30_000)]
     found = said(
