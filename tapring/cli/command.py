@@ -89,7 +89,8 @@ class _Speaking(click.Command):
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             name = error.option_name
-            known = [each for param in self.get_params(ctx) for each in param.opts]
+            options = self.get_params(ctx)
+            known = [each for one in options for each in (*one.opts, *one.secondary_opts)]
             near = suggest(name, known) or f". See {ctx.command_path} --help"
             raise click.UsageError(f"no such option {name}{near}", ctx) from None
         except click.UsageError as error:
