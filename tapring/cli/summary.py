@@ -27,6 +27,7 @@ from .silence import elsewhere_in_words, where_typos, why_silent
 from .time_limits import after_the_limit
 
 _LANES_SHOWN: Final = 5
+_FILES_SHOWN: Final = 3
 STEPS: Final = {
     "grep": "did not match --grep",
     "where": "did not match --where",
@@ -94,7 +95,7 @@ def _lines(report: Report) -> Iterator[str]:
 def files_written(sink: Sink) -> Iterator[str]:
     """The files that were written, and what became of them."""
     if sink.files:
-        yield f"written: {', '.join(sink.files)}"
+        yield f"written: {files_in_words(sink.files)}"
     removed, error = sink.rotated_out.removed, sink.rotated_out.error
     if removed.files:
         were = "was" if removed.files == 1 else "were"
@@ -284,6 +285,13 @@ def typos(unmatched: Unmatched | RecordedSummary, seen: Collection[str]) -> Iter
             yield not_met(option, path, seen)
     if unmatched.redact_regex_unmatched is True:
         yield "--redact-regex matched nothing, so it hid nothing"
+
+
+def files_in_words(files: Sequence[str]) -> str:
+    """The names of files; of many, which a rotation has numbered, the first and the last one."""
+    if len(files) <= _FILES_SHOWN:
+        return ", ".join(files)
+    return f"{files[0]} to {files[-1]} ({len(files):,} files)"
 
 
 def not_met(option: str, path: str, seen: Collection[str]) -> str:

@@ -276,3 +276,10 @@ def test_rings_that_shared_memory_had_too_little_room_for_are_told(said) -> None
     (line,) = said(lanes_joined=(small, usual))[1:]
     assert line.startswith("the rings of 1 lane have 1 MiB instead of 4 MiB, because /dev/shm has")
     assert said(lanes_joined=(usual, usual))[1:] == []
+
+
+def test_of_many_files_the_first_and_the_last_are_named(said) -> None:
+    files = [f"n.{number:06}.ndjson" for number in range(1, 1201)]
+    assert said(of_sink={"files": files})[-1] == (
+        "written: n.000001.ndjson to n.001200.ndjson (1,200 files)"
+    )
