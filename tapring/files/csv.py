@@ -19,7 +19,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -27,6 +28,7 @@ import msgspec
 from ..events.decoding import NOT_DECODED
 from ..events.objects import wrapped_line
 from ..frame import UNKNOWN_NS, Frame
+from ..words import counted
 from . import ndjson
 from .decoding import OBJECT_DECODERS, RECORDS, Decoder, Run, Unreadable, decode_each
 from .envelope import COLUMNS, Record, columns_of, record_of_columns
@@ -199,7 +201,7 @@ class Columns:
         self.ours = header[-1:] == [REST]
         self.enveloped = tuple(header[: len(_OURS)]) == _OURS
         named = header[len(_OURS) if self.enveloped else 0 :]
-        shown = map(self._unmarked, named[:-1] if self.ours else named)
+        shown = _apart(map(self._unmarked, named[:-1] if self.ours else named))
         self.names = [_segments(name) for name in shown] + ([()] if self.ours else [])
 
     def value(self, cell: str, *, typed: bool) -> Any:
@@ -231,7 +233,8 @@ def runs(source: Source, kind: str) -> Iterator[Run]:
 def records(source: Source) -> Iterator[Run]:
     """The records of a file, with the envelope or not. ``DECODERS`` decode their events."""
     csv.field_size_limit(MAX_EVENT_BYTES)
-    reader = csv.reader(_lines(source))
+    lines = _Lines(source)
+    reader = csv.reader(lines)
     columns: Columns | None = None
     found: list[Record] = []
     skipped, why = 0, ""
@@ -243,6 +246,8 @@ def records(source: Source) -> Iterator[Run]:
                 columns = Columns(cells)
                 continue
             try:
+                if lines.ended_in_quotes():
+                    raise Unreadable("a quote in it is not closed")
                 found.append(_record(columns, cells))
             except (Unreadable, ValueError) as error:
                 if found:
@@ -259,8 +264,33 @@ def records(source: Source) -> Iterator[Run]:
     yield Run(found, skipped, why=why)
 
 
-def _lines(source: Source) -> Iterator[str]:
+class _Lines:
     """The lines of a text with their ends, which may be within a cell."""
+
+    def __init__(self, source: Source) -> None:
+        self._lines = _lines(source)
+        self._quotes = 0  # since the last row
+        self._at_end = False
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        try:
+            line = next(self._lines)
+        except StopIteration:
+            self._at_end = True
+            raise
+        self._quotes += line.count('"')
+        return line
+
+    def ended_in_quotes(self) -> bool:
+        """Whether the text ended within quotes: in the row that was just read, everything left."""
+        quotes, self._quotes = self._quotes, 0
+        return self._at_end and quotes % 2 == 1
+
+
+def _lines(source: Source) -> Iterator[str]:
     held = b""
     for piece in source.text():
         *lines, held = (held + piece).split(b"\n")
@@ -272,10 +302,20 @@ def _lines(source: Source) -> Iterator[str]:
         yield held.decode("utf-8", "backslashreplace")
 
 
+def _apart(names: Iterable[str]) -> Iterator[str]:
+    """The names of columns. One that comes again has its number behind it, so that both stay."""
+    seen: Counter[str] = Counter()
+    for name in names:
+        seen[name] += 1
+        yield name if seen[name] == 1 else f"{name} ({seen[name]})"
+
+
 def _record(columns: Columns, cells: list[str]) -> Record:
     """Raises Unreadable, and ValueError for values that the envelope's columns cannot have."""
     if len(cells) != columns.count:
-        raise Unreadable(f"it has {len(cells)} cells, and the header has {columns.count}")
+        raise Unreadable(
+            f"it has {counted(len(cells), 'cell')}, and the header has {columns.count:,}"
+        )
     if not columns.enveloped:
         return Record(None, Row(columns, cells))
     time, engine, lane, pid, stage, missed = cells[: len(_OURS)]

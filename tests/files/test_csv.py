@@ -275,3 +275,19 @@ def test_a_capture_of_csv_can_be_asked_again(tmp_path) -> None:
     assert names(tmp_path) == ["x.csv", "x.csv.meta.json"]
     assert make_encoder("csv", "json")(frame(Json(), [{"a": 1}])) == b"a,tapring_rest\n1,\n"
     assert read_back(tmp_path / "x.csv") == [{"a": 1}]
+
+
+@pytest.mark.parametrize("rest", ['"x', '"x\n2,3\n4,5\n', '"x""'])
+def test_a_quote_that_is_not_closed_is_said(rest, tmp_path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(f'a,b\n0,say "hi"\n5" disk,7\n1,{rest}')
+    recording = open_recording(str(path))
+    events = [json.loads(bytes(e)) for batch in recording.batches() for e in batch.events]
+    assert events == [{"a": 0, "b": 'say "hi"'}, {"a": '5" disk', "b": 7}]
+    assert recording.skipped == 1
+    assert recording.why.endswith("a quote in it is not closed")
+
+
+def test_columns_of_one_name_stay_apart(tmp_path) -> None:
+    (tmp_path / "x.csv").write_text("a,a,,\n1,2,3,4\n")
+    assert read_back(tmp_path / "x.csv") == [{"a": 1, "a (2)": 2, "": 3, " (2)": 4}]
