@@ -197,12 +197,14 @@ class Columns:
     """
 
     def __init__(self, header: list[str]) -> None:
-        self.count = len(header)
-        self.ours = header[-1:] == [REST]
-        self.enveloped = tuple(header[: len(_OURS)]) == _OURS
+        self.count: int = len(header)
+        self.ours: bool = header[-1:] == [REST]
+        self.enveloped: bool = tuple(header[: len(_OURS)]) == _OURS
         named = header[len(_OURS) if self.enveloped else 0 :]
         shown = _apart(map(self._unmarked, named[:-1] if self.ours else named))
-        self.names = [_segments(name) for name in shown] + ([()] if self.ours else [])
+        self.names: list[tuple[str, ...]] = [_segments(name) for name in shown] + (
+            [()] if self.ours else []
+        )
 
     def value(self, cell: str, *, typed: bool) -> Any:
         """What a cell that is not empty holds."""
