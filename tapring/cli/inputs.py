@@ -72,9 +72,7 @@ class Inputs:
         Raises RecordingError, and ValueError for a step that does not apply to their events.
         """
         paths = named_files(self.files).paths
-        recordings = [
-            open_recording(path, self.input_format) for path in self._without_empty(paths)
-        ]
+        recordings, failed = self._opened(self._without_empty(paths))
         if self.stage is not None:
             _choose(recordings, split_stages(self.stage))
         for recording in recordings:
@@ -85,7 +83,27 @@ class Inputs:
         within = None
         if self.since is not None or self.until is not None:
             within = Between(self.since, self.until)
-        return Recorded(recordings, select, redact, is_wanted=within)
+        recorded = Recorded(recordings, select, redact, is_wanted=within)
+        recorded.failures += failed
+        return recorded
+
+    def _opened(self, paths: list[str]) -> tuple[list[Recording], list[RecordingError]]:
+        """The recordings, and why others of several cannot be read: a torn meta, say.
+
+        Raises RecordingError if none can be read, and for a name that was mistyped.
+        """
+        found: list[Recording] = []
+        failed: list[RecordingError] = []
+        for path in paths:
+            try:
+                found.append(open_recording(path, self.input_format))
+            except RecordingError as error:
+                if len(paths) == 1 or not os.path.exists(path):
+                    raise
+                failed.append(error)
+        if not found:
+            raise failed[0]
+        return found, failed
 
     def _without_empty(self, paths: list[str]) -> list[str]:
         """The files without the empty ones, unless there are no others."""

@@ -36,3 +36,18 @@ def test_the_format_may_be_named(tmp_path) -> None:
     (tmp_path / "x").write_bytes(b'{"n":1}\n')
     recorded = inputs(tmp_path / "x", input_format="ndjson").open(Select(where="n"), None)
     assert sum(frame.count for frame in recorded.frames()) == 1
+
+
+def test_a_file_that_cannot_be_read_does_not_keep_the_others(tmp_path) -> None:
+    for number in (1, 2):
+        (tmp_path / f"n.00000{number}.ndjson").write_bytes(b'{"n":%d}\n' % number)
+    (tmp_path / "n.000001.ndjson.meta.json").write_bytes(b'{"tapring')
+    recorded = inputs(tmp_path / "n.ndjson").open(Select(), None)
+    assert [frame.payload for frame in recorded.frames()] == [b'{"n":2}\n']
+    (failure,) = recorded.failures
+    assert "n.000001.ndjson.meta.json" in str(failure)
+    with pytest.raises(RecordingError, match="no such file"):
+        inputs(tmp_path / "n.000002.ndjson", tmp_path / "nofile").open(Select(), None)
+    (tmp_path / "n.000002.ndjson.meta.json").write_bytes(b"7")
+    with pytest.raises(RecordingError, match="n.000001"):
+        inputs(tmp_path / "n.ndjson").open(Select(), None)
