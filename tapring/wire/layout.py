@@ -34,6 +34,7 @@ later minor versions may use it. ::
     |   +512 | dropped oversize errors ended sampled_out    |  producer
     |        | shed                                         |
     |   +640 | cost_ns served_ppm                           |  producer
+    |   +768 | overtake overwritten                         |  producer
     +--------+----------------------------------------------+
     | page 1 | head                                         |  consumer
     |   +128 | released abandoned missed gaps               |  consumer
@@ -169,6 +170,8 @@ SAMPLED_OUT: Final = DROPPED + 4  # not offered: in batches that sampling left o
 SHED: Final = DROPPED + 5  # not offered: in batches that the budget left out
 COST_NS: Final = 640 // WORD  # of a batch that is offered to this session
 SERVED_PPM: Final = COST_NS + 1  # share of its batches that is offered, in millionths; 0: all
+OVERTAKE: Final = 768 // WORD  # in slots, of a ring that is overwritten: frames before it are gone
+OVERWRITTEN: Final = OVERTAKE + 1  # events in the frames before it
 
 # ---- ring, page 1: the consumer's (indices within that page) -------------------------------
 HEAD: Final = 0  # in slots; everything before it may be overwritten

@@ -6,16 +6,25 @@ from typing import Any
 
 import pytest
 
-from tests.proofs.model import bell_scenarios, litmus, ring_scenarios, table_scenarios
+from tests.proofs.model import (
+    bell_scenarios,
+    litmus,
+    past_scenarios,
+    ring_scenarios,
+    table_scenarios,
+)
 from tests.proofs.model.bell_scenarios import BellScenario
 from tests.proofs.model.explorer import Result, explore
 from tests.proofs.model.litmus import Litmus
 from tests.proofs.model.machine import MODELS, SC, TSO, WEAK
+from tests.proofs.model.past_scenarios import PastScenario
 from tests.proofs.model.planted import (
+    AnnouncesTooLate,
     AsksFirst,
     ForgetsToMark,
     ForgetsWhomItInterrupts,
     LooksOnlyForFrames,
+    LooksTooEarly,
     NamesBellsAlike,
     NumbersNoSleep,
     PostsAgain,
@@ -43,6 +52,7 @@ LONGER = {
     "doorbell: an exception comes",
     "doorbell: the sleeper dies",
     "oversize",
+    "past: laps",
     "snapshot swap",
     "snapshot swap, one batch",
     "snapshot swap, the changer dies",
@@ -57,7 +67,12 @@ LONGER = {
     "wrap-around of an odd ring",
     "wrap-around, many laps",
 }
-SHORT = (*ring_scenarios.SHORT, *bell_scenarios.SHORT, *table_scenarios.SHORT)
+SHORT = (
+    *ring_scenarios.SHORT,
+    *past_scenarios.SHORT,
+    *bell_scenarios.SHORT,
+    *table_scenarios.SHORT,
+)
 LAPS = ((8,), (8,), (8,))  # three frames in a ring of two slots
 TAKES = (("take", "take", "ended"),)
 SLEEPS = (("sleep", "take", "sleep", "take"),)
@@ -72,6 +87,10 @@ def explored(scenario: Any, model: str) -> Any:
 
 def small_ring(**how: Any) -> RingScenario:
     return RingScenario("planted", 2, LAPS, TAKES, **how)
+
+
+def small_past(**how: Any) -> PastScenario:
+    return PastScenario("planted", 2, LAPS, (2,), **how)
 
 
 def small_bell(**how: Any) -> BellScenario:
@@ -129,6 +148,23 @@ def test_a_removed_barrier_is_found_where_the_machine_reorders() -> None:
 @pytest.mark.parametrize("model", [SC, TSO])
 def test_without_a_barrier_all_holds_where_the_machine_keeps_the_order(model: str) -> None:
     assert not explore(small_ring(unfenced=""), model).traces
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("broken", ["overwritten_only_once_announced", "past_is_where_it_says"])
+def test_frames_of_the_past_announced_too_late_are_found(model: str, broken: str) -> None:
+    assert broken in explore(small_past(writer=AnnouncesTooLate), model, until=broken).traces
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_reader_of_the_past_that_looks_before_it_copies_is_found(model: str) -> None:
+    broken = "past_is_where_it_says"
+    assert broken in explore(small_past(reader=LooksTooEarly), model, until=broken).traces
+
+
+def test_the_past_without_barriers_is_found_broken_where_the_machine_reorders() -> None:
+    broken = "past_is_where_it_says"
+    assert broken in explore(small_past(unfenced=True), WEAK, until=broken).traces
 
 
 @pytest.mark.parametrize(

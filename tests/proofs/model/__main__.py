@@ -11,6 +11,7 @@ from . import (
     bell_scenarios,
     gate_scenarios,
     join_scenarios,
+    past_scenarios,
     ring_scenarios,
     schedules,
     table_scenarios,
@@ -20,7 +21,7 @@ from .explorer import explore
 
 def main() -> int:
     """Explore and print; return the exit code."""
-    modules = ring_scenarios, bell_scenarios, table_scenarios
+    modules = ring_scenarios, past_scenarios, bell_scenarios, table_scenarios
     scenarios = [scenario for module in modules for scenario in module.SHORT]
     scheduled: list[schedules.Played] = [*gate_scenarios.SHORT, *join_scenarios.SHORT]
     if "--long" in sys.argv[1:]:

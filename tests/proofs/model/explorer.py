@@ -101,7 +101,8 @@ class _Exploration:
         self.scenario = scenario
         self.model = model
         self.programs = scenario.programs(model)
-        assert len(self.programs) == 2, "what may be taken alone is thought out for two threads"
+        # What may be taken alone is thought out for two threads.
+        reduced = reduced and len(self.programs) == 2
         self.automata = [Automaton(p, defers=model == WEAK) for p in self.programs]
         self.machine = Machine(self.automata, model)
         self.result = Result(scenario.name, model)

@@ -10,11 +10,14 @@ from tapring.consumer.attachment import Attachment
 from tapring.consumer.waiting import Doorbell
 from tapring.engine import session as live
 from tapring.engine.fanout import Attended, Watched
+from tapring.errors import RingCorrupt
 from tapring.events.kinds import Packed
 from tapring.shm.row import BellOf, Row
 from tapring.wire import layout
 from tapring.wire.frame import Payload
 from tapring.wire.geometry import Barrier
+from tapring.wire.layout import MAX_WORD
+from tapring.wire.overwrite import OverwritingWriter, PastReader
 from tapring.wire.reader import Reader
 from tapring.wire.writer import Writer
 
@@ -65,6 +68,35 @@ class ReleasesFirst(Reader):
         length = self._data.unpack_header(start)[5]  # type: ignore[attr-defined]
         self.page[layout.HEAD] = self._end + layout.slots_for(length, 1 << self._shift)
         return super().take(keep=keep)
+
+
+class AnnouncesTooLate(OverwritingWriter):
+    """Stores over old frames, and only then announces that they are gone."""
+
+    __slots__ = ()
+
+    def _write(self, payload: Payload, count: int, time_ns: int, sequence: int) -> None:
+        limit, self.limit = self.limit, MAX_WORD
+        Writer.publish(self, payload, count, time_ns, sequence)
+        self.limit = limit
+        if self.at[0] > limit:
+            self._overtake(self.at[0] - self._slots)
+
+
+class LooksTooEarly(PastReader):
+    """Looks whether a frame is gone before it copies it, and not after."""
+
+    __slots__ = ()
+
+    def take(self):
+        oldest = self._words[layout.OVERTAKE]
+        self._next = max(self._next, oldest)
+        if self._next >= self._words[layout.TAIL]:
+            return None
+        copied = self._copy(self._next)
+        if copied is None:
+            raise RingCorrupt("impossible frame")
+        return self._told(*copied)
 
 
 class SleepsAtOnce(Doorbell):

@@ -187,3 +187,33 @@ def each_open_session_has_an_owner(active: int, owned: int) -> str | None:
 def what_is_captured_can_be_read(captured: int, read: int) -> str | None:
     """The events that the engine counts as captured are in frames that a consumer can read."""
     return None if captured == read else f"{captured} events are captured, {read} can be read"
+
+
+def overwritten_only_once_announced(slot: int, oldest: int, tail: int, slots: int) -> str | None:
+    """In overwrite mode, a frame's slots are stored over only after it was announced as gone."""
+    position = tail + (slot - tail) % slots  # the first one from the tail on that lies in this slot
+    if position - slots >= oldest:
+        return f"position {position} is stored over {position - slots}; announced: {oldest}"
+    return None
+
+
+def past_is_where_it_says(
+    payload: bytes, count: int, sequence: int, behind: int | None, offered: Sequence[bytes]
+) -> str | None:
+    """A frame of the past is a run of events from its number on, behind the last one."""
+    expected = b"".join(offered[sequence : sequence + count])
+    if payload != expected:
+        return f"from event {sequence} on, {expected!r} was offered, not {payload!r}"
+    if behind is not None and sequence < behind:
+        return f"event {sequence} comes behind event {behind}"
+    return None
+
+
+def what_was_not_overwritten_is_there(there: int, counted: int, unsure: int) -> str | None:
+    """At rest, a reader finds every event that was published and not announced as gone.
+
+    ``unsure``: how far the counts of a producer may be off that died while it counted.
+    """
+    if abs(counted - there) > unsure:
+        return f"{there} events are there, {counted} were captured and not overwritten"
+    return None

@@ -15,7 +15,7 @@ from inspect import getattr_static
 from struct import calcsize
 from typing import Any, NamedTuple
 
-from tapring.wire import frame, layout, reader, writer
+from tapring.wire import frame, layout, overwrite, reader, writer
 from tapring.wire.geometry import Buffers
 
 LOAD, STORE, FENCE, DEFER, TRYLOCK, UNLOCK, POST, WAIT, END = (
@@ -223,13 +223,36 @@ class Data:
         return range(first, last)
 
 
-class RingCells:
-    """The cells of a ring: two pages of words, then the slots."""
+class WholeHeaders(Data):
+    """A ring's mapping whose headers are loaded in one move, and stored in two: cleared, filled."""
 
-    PRODUCER = ("TAIL", "CAPTURED", "DROPPED", "OVERSIZE", "ERRORS", "ENDED", "SAMPLED_OUT", "SHED")
+    def pack_header(self, start: int, *fields: int) -> None:
+        """As ``FRAME.pack_into``."""
+        cell = self._base + bisect_left(self._starts, start)
+        self.recorder.store(cell, 0)
+        self.recorder.store(cell, int.from_bytes(layout.FRAME.pack(*fields), "little"))
+
+    def unpack_header(self, start: int) -> tuple[int, ...]:
+        """As ``FRAME.unpack_from``."""
+        value = self.recorder.load(self._base + bisect_left(self._starts, start))
+        return layout.FRAME.unpack(value.to_bytes(layout.FRAME_BYTES, "little"))
+
+
+class RingCells:
+    """The cells of a ring: two pages of words, then the slots.
+
+    whole_headers: a header is one cell. This is for a ring in which a header is read while it is
+    stored: the ways to tear ten fields are too many to try.
+    """
+
+    PRODUCER = (
+        "TAIL", "CAPTURED", "DROPPED", "OVERSIZE", "ERRORS", "ENDED", "SAMPLED_OUT", "SHED",
+        "OVERTAKE", "OVERWRITTEN",
+    )  # fmt: skip
     CONSUMER = ("HEAD", "RELEASED", "ABANDONED", "MISSED", "GAPS", "WAITING")
 
-    def __init__(self, slots: int, slot_bytes: int) -> None:
+    def __init__(self, slots: int, slot_bytes: int, *, whole_headers: bool = False) -> None:
+        self._data = WholeHeaders if whole_headers else Data
         self.slots = slots
         self.slot_bytes = slot_bytes
         self.names: list[Cell] = [Cell(name.lower()) for name in (*self.PRODUCER, *self.CONSUMER)]
@@ -238,6 +261,8 @@ class RingCells:
         self.page = {getattr(layout, name): behind + i for i, name in enumerate(self.CONSUMER)}
         self.base = len(self.names)
         header = list(_fields(layout.FRAME.format))
+        if whole_headers:
+            header = [(0, layout.FRAME_BYTES)]
         rest = [(at, layout.WORD) for at in range(layout.FRAME_BYTES, slot_bytes, layout.WORD)]
         self._starts: list[int] = []
         self._sizes: list[int] = []
@@ -253,7 +278,7 @@ class RingCells:
         buffers: Any = (
             Words(recorder, self.words),
             Words(recorder, self.page),
-            Data(recorder, self._starts, self._sizes, self.base),
+            self._data(recorder, self._starts, self._sizes, self.base),
         )
         return Buffers(*buffers)
 
@@ -300,5 +325,9 @@ def recorded_headers() -> Iterator[None]:
         own: Callable[..., tuple[int, ...]] | None = getattr(data, "unpack_header", None)
         return own(start) if own else unpack(data, start)
 
-    with replaced((writer, "pack_header", packs), (reader, "unpack_header", unpacks)):
+    with replaced(
+        (writer, "pack_header", packs),
+        (reader, "unpack_header", unpacks),
+        (overwrite, "unpack_header", unpacks),
+    ):
         yield

@@ -1,0 +1,218 @@
+"""Overwrite mode: a ring that keeps its newest frames, and readers that its producer never notices.
+
+Theory of operation. There is no consumer. Before the producer stores over a frame, it announces the
+position of the oldest frame that stays (OVERTAKE). A reader copies a frame first, and then looks at
+OVERTAKE: if the frame is behind it, the copy may be torn, and is thrown away. The announcement came
+before each store over the frame, so a reader that copied such a store sees the announcement, too.
+On machines that reorder, both sides pass a barrier in between.
+
+The producer does not remember where each frame begins, but marks some of them: about 256 in a ring.
+It overtakes whole frames from mark to mark. So it announces seldom, and each time a reader that is
+close to being overtaken gets a lead.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..errors import RingCorrupt
+from ..frame import Frame, Origin
+from . import layout
+from .frame import Parts, Payload, unpack_header
+from .geometry import Barrier, Buffers, RingEnd, Shape
+from .writer import Writer
+
+_FRAME_BYTES: Final = layout.FRAME_BYTES
+_SLOTS: Final = layout.SLOTS
+_MARKS: Final = 256
+_PARTS: Final = 8  # a batch is cut so that it never takes the place of more than this part
+_UNKNOWN: Final = Origin()
+_POSITION, _LENGTH, _COUNT, _STAGE, _KIND = 0, 5, 6, 7, 8  # in a header
+
+
+class OverwritingWriter(Writer):
+    """The producer's end of a ring in overwrite mode: every batch finds room.
+
+    ``overwritten`` counts the events in frames that were announced as gone. Events larger than the
+    ring count as oversize. Interrupted at any instruction it stays right, as ``Writer`` does: an
+    announcement without the frame that needed the room costs old frames, and is never too late.
+    """
+
+    __slots__ = ("_largest", "_marked", "_marks", "_step", "overwritten")
+
+    def __init__(self, buffers: Buffers, shape: Shape, barrier: Barrier | None = None) -> None:
+        super().__init__(buffers, shape, barrier)
+        slots = shape.slots
+        self._step = max(1, slots // _MARKS)
+        self._largest = slots // _PARTS or slots
+        self._marks: tuple[tuple[int, int], ...] = ()  # (position, events captured before it)
+        self._marked = -self._step
+        self.overwritten = 0
+
+    def publish(self, payload: Payload, count: int, time_ns: int, sequence: int) -> None:
+        """Write ``count`` events, packed in ``payload``, over the oldest ones.
+
+        ``sequence`` is the first one's number in its stage.
+        """
+        if (len(payload) + self._round_up) >> self._shift > self._largest:
+            self._publish_parts(payload, count, time_ns, sequence)
+        else:
+            self._write(payload, count, time_ns, sequence)
+
+    def may_have_room(self) -> bool:
+        """There is always room."""
+        return True
+
+    def look_again(self) -> bool:
+        """There is always room."""
+        return True
+
+    def _overtake(self, position: int) -> None:
+        """Announce that frames before ``position`` are gone, and perhaps some behind it."""
+        left = 0
+        for mark, _ in self._marks:
+            if mark >= position:
+                break
+            left += 1
+        marks = self._marks[left:]
+        oldest, overwritten = marks[0] if marks else self.at
+        words = self._words
+        words[layout.OVERWRITTEN] = overwritten
+        words[layout.OVERTAKE] = oldest  # OVERTAKE
+        if self._barrier is not None:
+            self._barrier()
+        self.overwritten = overwritten
+        self._marks = marks
+        self.limit = oldest + self._slots
+
+    def _write(self, payload: Payload, count: int, time_ns: int, sequence: int) -> None:
+        """Write a frame that fits into the ring."""
+        at = self.at
+        tail = at[0]
+        if tail - self._marked >= self._step:
+            self._marks, self._marked = (*self._marks, at), tail
+        end = tail + ((len(payload) + self._round_up) >> self._shift)
+        if end > self.limit:
+            self._overtake(end - self._slots)
+        super().publish(payload, count, time_ns, sequence)
+
+    def _publish_parts(self, payload: Payload, count: int, time_ns: int, sequence: int) -> None:
+        left = self._cutter.parts(payload, count)
+        while left.count:
+            first = sequence + count - left.count
+            part, taken = self._next_part(left)
+            if taken:
+                self._write(part, taken, time_ns, first)
+            else:
+                self._count_oversize()
+                left.skip()
+
+    def _next_part(self, left: Parts) -> tuple[Payload, int]:
+        """Take the next events; none if the first of them is larger than the ring."""
+        slots = self._largest
+        while True:
+            part, taken = left.take((slots << self._shift) - _FRAME_BYTES)
+            if taken or slots == self._slots:
+                return part, taken
+            slots = min(2 * slots, self._slots)
+
+
+class PastReader(RingEnd):
+    """Reads a ring in overwrite mode, from its oldest frame on. It stores nothing.
+
+    Any number of them may read at any time, also after the producer has died. Its frames carry
+    ``origin``, and as their timestamp the engine's CLOCK_MONOTONIC plus ``to_wall_ns``. A frame's
+    ``missed`` are the events that were offered after the frame taken before it, and that are not
+    in this one; 0 for the first. ``overtaken`` counts those of them that were in the ring when
+    reading began or later, and were overwritten before they could be copied. ``overwritten``: the
+    events that were already gone when reading began.
+    """
+
+    __slots__ = ("_captured", "_next", "_offered", "_origin", "_to_wall_ns", "overtaken")
+
+    def __init__(
+        self,
+        buffers: Buffers,
+        shape: Shape,
+        barrier: Barrier | None = None,
+        *,
+        origin: Origin = _UNKNOWN,
+        to_wall_ns: int = 0,
+    ) -> None:
+        super().__init__(buffers, shape, barrier)
+        self._origin = origin
+        self._to_wall_ns = to_wall_ns
+        self._next = -1  # the position of the next frame; -1: nothing was read yet
+        self._captured = -1  # behind the last frame: events captured, and events offered
+        self._offered = -1
+        self.overtaken = 0
+
+    def take(self) -> Frame | None:
+        """Copy the next frame out; None if there is none yet.
+
+        Raises RingCorrupt if the producer wrote something impossible.
+        """
+        if self._next < 0:
+            self._next = self._words[layout.OVERTAKE]
+        while True:
+            if self._barrier is not None:
+                self._barrier()  # an announcement that was seen is not ahead of what was published
+            tail = self._words[layout.TAIL]  # PUBLISH
+            if self._next >= tail:
+                self._check_ahead(tail)
+                return None
+            if self._barrier is not None:
+                self._barrier()
+            copied = self._copy(self._next)
+            if self._barrier is not None:
+                self._barrier()
+            oldest = self._words[layout.OVERTAKE]  # OVERTAKE
+            if oldest > self._next:
+                self._next = oldest
+            elif copied is None:
+                raise RingCorrupt(f"impossible frame at position {self._next}")
+            else:
+                return self._told(*copied)
+
+    def _check_ahead(self, tail: int) -> None:
+        """Raise RingCorrupt if more is announced as gone than an interrupted batch explains."""
+        if self._next > tail + self._slots:
+            raise RingCorrupt(
+                f"frames up to {self._next} are gone, but {tail} is the last position"
+            )
+
+    def _copy(self, position: int) -> tuple[tuple[int, ...], bytes] | None:
+        """Return a frame's header and payload, which may be torn; None if it is no frame."""
+        start = self._start_of(position)
+        header = unpack_header(self._data, start)
+        length, count = header[_LENGTH], header[_COUNT]
+        if (
+            header[_POSITION] != position
+            or not 0 < count <= length <= (self._slots << self._shift) - _FRAME_BYTES
+            or header[_STAGE] != self._stage
+            or header[_KIND] != self._kind
+        ):
+            return None
+        first = start + _FRAME_BYTES
+        last = first + length
+        if last <= self._size:
+            return header, self._data[first:last]
+        data = self._data
+        return header, data[first : self._size] + data[_SLOTS : _SLOTS + last - self._size]
+
+    def _told(self, header: tuple[int, ...], payload: bytes) -> Frame:
+        """Return a frame that was copied whole, and go on behind it."""
+        _, time_ns, offered, captured, sequence, length, count, *_ = header
+        missed = 0
+        if self._offered >= 0:
+            missed = offered - self._offered
+            self.overtaken += captured - self._captured
+            if not 0 <= captured - self._captured <= missed:
+                raise RingCorrupt(
+                    f"impossible frame at position {self._next}: {captured} events came before "
+                    f"it, and {self._captured} before the end of the last one"
+                )
+        self._captured, self._offered = captured + count, offered + count
+        self._next = self._end_of(self._next, length)
+        timestamp = time_ns + self._to_wall_ns
+        return Frame(payload, count, timestamp, missed, self._origin, self._cutter, sequence)
