@@ -40,7 +40,7 @@ _CLAIMS_TIMEOUT_S: Final = 1.0
 _CLAIMS_POLL_S: Final = 0.001
 
 
-def create_registry(template: LaneInfo, *, sweeps: bool) -> Registry:
+def create_registry(template: LaneInfo, budget: float | None, *, sweeps: bool) -> Registry:
     """Make the registry of a new lane: ``template`` with an id.
 
     sweeps: first remove what dead lanes of this engine left behind. Raises SharedMemoryFull, and
@@ -51,7 +51,7 @@ def create_registry(template: LaneInfo, *, sweeps: bool) -> Registry:
     while True:
         info = msgspec.structs.replace(template, lane=new_lane())
         with suppress(FileExistsError):
-            return Registry.create(info)
+            return Registry.create(info, budget)
 
 
 class Lane:
@@ -106,11 +106,10 @@ class Lane:
         return self.registry.table.generation_word()
 
     def calibrate(self, snapshot: Callable[[], object]) -> None:
-        """Measure an idle batch, and show that and the budget to operators."""
+        """Measure an idle batch, and show that to operators."""
         meter = self.schedule.meter
         meter.calibrate(snapshot)
         self.registry.idle_ns = meter.idle_ns
-        self.registry.budget = meter.budget
 
     def follow(self, now: int) -> int:
         """Bring the sessions in line with the table, as far as one batch does (``Roster.follow``).

@@ -266,7 +266,7 @@ class Tap(Facts):
 
     def _open_lane(self, *, forked: bool = False) -> None:
         try:
-            registry = create_registry(self._described(), sweeps=not forked)
+            registry = create_registry(self._described(), self.budget, sweeps=not forked)
         except (TapError, OSError, MemoryError) as error:
             if self.strict:
                 raise

@@ -54,9 +54,10 @@ class Registry:
         self._clock: EngineClock | None = None
 
     @classmethod
-    def create(cls, info: LaneInfo) -> Registry:
+    def create(cls, info: LaneInfo, budget: float | None = None) -> Registry:
         """Make the registry of the lane that ``info`` describes, and hold its liveness lock.
 
+        budget: see the property; consumers that waited for the lane see it at once.
         Raises SharedMemoryFull, FileExistsError if the lane's id is taken, and ValueError if the
         stages take too many bytes to describe.
         """
@@ -79,6 +80,7 @@ class Registry:
             # Not before the name is there: a consumer that does not find it has published before.
             registry.first_rows, denied = registry._open_requested()
             registry.table.begin(registry.first_rows, denied)
+            registry.budget = budget
             write_header(words, segment.size, info, described)
             return registry
         except BaseException:

@@ -340,7 +340,7 @@ def test_pretty_has_colours_on_a_terminal_unless_told_not_to(
 def test_an_interrupted_capture_is_complete(shop, tmp_path, wait_for) -> None:
     command = [sys.executable, "-m", "tapring", "attach", shop, "--summary", "json"]
     with subprocess.Popen([*command, "-o", "i.ndjson.gz"], cwd=tmp_path, stderr=-1) as process:
-        wait_for(lambda: list(tmp_path.glob("i.*")))
+        wait_for(lambda: list(tmp_path.glob("i.*.meta.json")))  # from its first event on
         process.send_signal(signal.SIGTERM)
         err = process.stderr.read()
     assert process.returncode == 0, err

@@ -53,7 +53,7 @@ class Engine:
         self.gate = Gate()
         self.complaints = Complaints(name, STAGES, strict=strict)
         self.evict = Mock()
-        registry = create_registry(template(name), sweeps=False)
+        registry = create_registry(template(name), 0.02, sweeps=False)
         self.complaints.enter(self.gate, registry)
         self.lane = Lane(
             registry, STAGES, 0.02, self.gate, self.complaints, lambda: self.evict, sweeps=sweeps
@@ -93,7 +93,7 @@ def engine(start) -> Engine:
 
 @pytest.mark.parametrize("sweeps", [True, False])
 def test_what_dead_lanes_left_is_removed_as_it_opens_if_asked_for(name, dead_lane, sweeps) -> None:
-    with create_registry(template(name), sweeps=sweeps) as registry:
+    with create_registry(template(name), None, sweeps=sweeps) as registry:
         lanes = {lane for _, lane in lanes_of(name)}
         assert lanes == {registry.info.lane} | (set() if sweeps else {dead_lane})
         registry.unlink()
@@ -117,7 +117,7 @@ def test_a_lane_that_cannot_remove_what_others_left_closes_all_the_same(
 def test_an_id_that_another_lane_has_is_not_taken(name, engine, monkeypatch) -> None:
     taken = engine.lane.registry.info.lane
     monkeypatch.setattr(module, "new_lane", Mock(side_effect=[taken, taken, "0000000b"]))
-    with create_registry(template(name), sweeps=False) as registry:
+    with create_registry(template(name), None, sweeps=False) as registry:
         registry.unlink()
         assert registry.info == msgspec.structs.replace(template(name), lane="0000000b")
 

@@ -310,8 +310,8 @@ def test_a_session_that_opens_while_its_lane_does_is_seen(name, monkeypatch) -> 
     """The lane can be found before the Tap that opens it has looked at it for the first time."""
     opened = []
 
-    def create_and_be_found(template, *, sweeps):
-        registry = create_registry(template, sweeps=sweeps)
+    def create_and_be_found(template, budget, *, sweeps):
+        registry = create_registry(template, budget, sweeps=sweeps)
         opened.append(tapring.capture(name, stage="raw"))
         return registry
 

@@ -161,3 +161,10 @@ def test_a_registry_of_another_lane_is_damaged(engine, name) -> None:
         with pytest.raises(RingCorrupt, match=f"says that it is {name}.{LANE}"):
             Registry.attach(name, "f" * 8)
     unlink(other)
+
+
+def test_a_consumer_that_waited_for_a_lane_sees_its_budget_at_once(info) -> None:
+    with Registry.create(info, 0.02), Registry.attach(info.engine, LANE) as opened:
+        assert opened.budget == 0.02
+    for left in names(f"tapring.{info.engine}."):
+        unlink(left)
