@@ -39,15 +39,17 @@ class PlantedJoin:
         return replace(self.scenario, bug=partial(replaced, (self.owner, self.function, self.has)))
 
 
-_create: Callable[[LaneInfo], Registry] = Registry.create
+_create: Callable[[LaneInfo, float | None], Registry] = Registry.create
 _publish = Requests.publish
 
 
 @classmethod  # type: ignore[misc]
-def _looks_before_it_has_a_name(cls: type[Registry], info: LaneInfo) -> Registry:
+def _looks_before_it_has_a_name(
+    cls: type[Registry], info: LaneInfo, budget: float | None = None
+) -> Registry:
     found = registry.requests_for(info.engine)
     with replaced((registry, "requests_for", lambda _: found)):
-        return _create(info)
+        return _create(info, budget)
 
 
 def _only_after_listing(requests: Requests, owners: Any = None) -> bool:
