@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from inspect import CO_GENERATOR
 from pathlib import Path
 from types import CodeType, FrameType
 
@@ -51,12 +52,12 @@ class Thrower:
         self._watcher.close()
 
     def _meet(self, frame: FrameType, offset: int) -> None:
-        """Throw if it is this bytecode's turn. Not in a finalizer: Python drops its exceptions."""
+        """Throw if it is this bytecode's turn, but not where Python would drop the exception."""
         if self._left is None:
             return
         if self._left > 0:
             self._left -= 1
-        elif not _in_finalizer(frame):
+        elif not _in_finalizer(frame) and not _in_end_of_generator(frame):
             self._left = None
             self._last = f"{frame.f_code.co_qualname}, line {frame.f_lineno}"
             self.met.setdefault(frame.f_code, set()).add(offset)
@@ -71,6 +72,14 @@ def _with_its_own_exception(work: Callable[[], None]) -> Iterator[None]:
     and so keeps its frames, which may hold the table's mutex.
     """
     yield work()
+
+
+def _in_end_of_generator(frame: FrameType) -> bool:
+    """Whether Python's own handler around a generator's body runs (from 3.12 on): it has no line.
+
+    No signal is handled there. It also runs as a generator that is not used up is finalized.
+    """
+    return bool(frame.f_code.co_flags & CO_GENERATOR) and frame.f_lineno is None
 
 
 def _in_finalizer(frame: FrameType | None) -> bool:
