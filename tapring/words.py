@@ -10,6 +10,12 @@ import msgspec
 
 _JSON_ESCAPES: Final = "tapring.json"  # for the encoder, as "backslashreplace" is
 _UNITS: Final = ("KiB", "MiB", "GiB", "TiB")
+_POWERS: Final = dict(enumerate("kmgt", start=1))
+_BYTES: Final = (
+    {"": 1, "b": 1}
+    | {letter + end: 1024**power for power, letter in _POWERS.items() for end in ("", "ib")}
+    | {letter + "b": 1000**power for power, letter in _POWERS.items()}
+)
 # Spaces of other widths than " ", which text in many languages has: no-break, thin, ideographic.
 _SPACES: Final = frozenset(
     "\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
@@ -60,6 +66,18 @@ def rate_in_words(per_second: float) -> str:
 def size_rate_in_words(per_second: float) -> str:
     """Bytes per second: ``1.2 MiB/s``."""
     return f"{size_in_words(per_second)}/s"
+
+
+def size_from(text: str) -> int:
+    """The bytes of ``16MiB``, ``64k`` or ``1048576``. Raises ValueError for anything else.
+
+    k, M, KiB and MiB are powers of 1024; kB and MB of 1000.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
+    if not match or match[2] not in _BYTES or not float(match[1]):
+        raise ValueError(f"Invalid size {text!r}. Try 16MiB, 64k or 1048576.")
+    size: int = round(float(match[1]) * _BYTES[match[2]])
+    return size
 
 
 def age_in_words(seconds: float) -> str:

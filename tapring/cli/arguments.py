@@ -20,6 +20,7 @@ from ..shm.limits import LONGEST_S, check_name
 from ..shm.names import named_alike, split_address
 from ..shm.requests import ALL_STAGES
 from ..wire import layout
+from ..words import size_from
 from .generic import Choice, ParamType
 
 _UNITS_S: Final = {
@@ -32,12 +33,6 @@ _UNITS_S: Final = {
     "h": 3600,
     "d": 86400,
 }
-_POWERS: Final = dict(enumerate("kmgt", start=1))
-_UNITS_BYTES: Final = (
-    {"": 1, "b": 1}
-    | {letter + end: 1024**power for power, letter in _POWERS.items() for end in ("", "ib")}
-    | {letter + "b": 1000**power for power, letter in _POWERS.items()}
-)
 
 
 def split_stages(text: str) -> tuple[str, ...]:
@@ -78,11 +73,10 @@ class Size(ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Bytes."""
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", value.strip().lower())
-        if not match or match[2] not in _UNITS_BYTES or not float(match[1]):
-            self.fail(f"Invalid size {value!r}. Try 16MiB, 64k or 1048576.", param, ctx)
-        size: int = round(float(match[1]) * _UNITS_BYTES[match[2]])
-        return size
+        try:
+            return size_from(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Count(ParamType[int]):

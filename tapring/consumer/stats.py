@@ -34,6 +34,7 @@ class Totals(msgspec.Struct, frozen=True):
     sampled_out: events in batches that the engine skipped because of ``sample``; never offered.
     shed: events in batches that the engine skipped to stay within its budget (up to a tenth of a
     second late); never offered.
+    overwritten: events that newer ones have replaced in a recording; 0 of a session.
     bytes: payload bytes handed out.
     gaps: places where events are missing.
     split: lines beyond the number that the frames announced.
@@ -58,6 +59,7 @@ class Totals(msgspec.Struct, frozen=True):
     decode_errors: int = 0
     sampled_out: int = 0
     shed: int = 0
+    overwritten: int = 0
     bytes: int = 0
     gaps: int = 0
     split: int = 0

@@ -27,6 +27,7 @@ class Cost(msgspec.Struct, frozen=True):
     budget: how large that share may be; None: there is no limit.
     stages: ``batch_ns`` by the name of the stage.
     sessions: the cost of each session, by its id.
+    recorders: the cost of the recorder of each stage that has one, by the stage's name.
     readings: how many offers were timed.
     """
 
@@ -36,4 +37,5 @@ class Cost(msgspec.Struct, frozen=True):
     budget: float | None = None
     stages: dict[str, float] = {}
     sessions: dict[int, SessionCost] = {}
+    recorders: dict[str, SessionCost] = {}
     readings: int = 0

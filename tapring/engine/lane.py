@@ -28,6 +28,7 @@ from .complaints import Complaints
 from .fanout import Watched
 from .gate import Gate, Work
 from .meter import Meter
+from .recorder import Plan, Recorders
 from .roster import AGAIN, CHANGED, Roster
 from .schedule import Evict, Schedule
 from .session import Live
@@ -69,6 +70,7 @@ class Lane:
         "_complaints",
         "_gate",
         "_sweeps",
+        "recorders",
         "registry",
         "roster",
         "schedule",
@@ -82,6 +84,7 @@ class Lane:
         gate: Gate,
         complaints: Complaints,
         evict: Callable[[], Evict | None],
+        plan: Plan,
         *,
         sweeps: bool,
     ) -> None:
@@ -94,8 +97,9 @@ class Lane:
         self._claiming: WeakSet[_Claiming] = WeakSet()
         self.registry: Registry = registry
         self.roster: Roster = Roster(registry, stages, complaints)
+        self.recorders: Recorders = Recorders.open(registry, stages, plan, complaints)
         self.schedule: Schedule = Schedule(
-            registry, self.roster, stages, Meter(budget), gate, complaints, evict
+            registry, self.roster, self.recorders, stages, Meter(budget), gate, complaints, evict
         )
 
     def generation(self) -> memoryview:
@@ -228,6 +232,11 @@ class Lane:
             for live in watched.lives:
                 if live.writer is not writer:
                     continue
+                if live.records:
+                    self._complaints.fault(f"stage {live.row.stage} is not recorded: {error}")
+                    self.recorders.stop(live, Ended.EVICTED)
+                    self.restart()
+                    continue
                 if live.open and live.reason is None:  # a session that has ended is not at fault
                     self._complaints.fault(f"session {live.row.id} is evicted: {error}")
                 self.end([live], Ended.EVICTED)
@@ -237,6 +246,7 @@ class Lane:
         self._closed = True
         self.schedule.count_skipped()
         self.roster.close()
+        self.recorders.close()
         self.registry.mark_closed()
         self._finish_claims()
         self._awaited = not self.registry.unlink()
@@ -257,6 +267,7 @@ class Lane:
         Nothing is unlocked or unlinked, because locks and names are the parent's.
         """
         self.roster.detach()
+        self.recorders.detach()
         self.registry.detach()
 
     def restart(self) -> None:

@@ -10,7 +10,8 @@ passed, give the share of the engine's time that the tap takes.
 If that share is over the budget, sessions are offered only a part of their batches. No session may
 cost more than a common limit, and that limit is the highest one that keeps the sum within the
 budget (max-min fairness: Bertsekas and Gallager, Data Networks, 6.5.2). So the most expensive
-session is cut first, and it alone as long as that is enough.
+session is cut first, and it alone as long as that is enough. A recorder is cut last, once it takes
+more than the whole budget by itself.
 """
 
 from __future__ import annotations
@@ -167,12 +168,22 @@ class Meter:
             budget=self.budget,
             stages=per_batch,
             sessions={
-                live.row.id: SessionCost(name, self._session_ns(live), live.served)
+                live.row.id: self._cost_of(name, live)
                 for name, each in watched.items()
                 for live in each.lives
+                if not live.records
+            },
+            recorders={
+                name: self._cost_of(name, live)
+                for name, each in watched.items()
+                for live in each.lives
+                if live.records
             },
             readings=self._readings,
         )
+
+    def _cost_of(self, stage: str, live: Live) -> SessionCost:
+        return SessionCost(stage, self._session_ns(live), live.served)
 
     def _open_window(self, stages: Mapping[str, Watched | None], now: int) -> None:
         """Count batches from here on."""
@@ -204,13 +215,22 @@ class Meter:
         ]
         counting = sum(rates.values()) * self._resting.mean()
         allowance = max(budget - snapshots - counting, _LEAST_ALLOWANCE * budget)
-        limit = highest_limit([share for _, share in wanted], allowance)
-        for live, share in wanted:
-            live.served = 1.0 if share <= limit else limit / share
+        recorders = [each for each in wanted if each[0].records]
+        sessions = [each for each in wanted if not each[0].records]
+        _cut(recorders, allowance)
+        left = allowance - sum([share for _, share in recorders])
+        _cut(sessions, max(left, _LEAST_ALLOWANCE * budget))
 
     def _session_ns(self, live: Live) -> float:
         readings = self._sessions.get(live.row.id)
         return 0.0 if readings is None else readings.mean()
+
+
+def _cut(wanted: list[tuple[Live, float]], allowance: float) -> None:
+    """Serve each of ``wanted`` as much as ``allowance`` lets."""
+    limit = highest_limit([share for _, share in wanted], allowance)
+    for live, share in wanted:
+        live.served = 1.0 if share <= limit else limit / share
 
 
 def highest_limit(wanted: Iterable[float], allowance: float) -> float:

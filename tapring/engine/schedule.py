@@ -18,10 +18,12 @@ from ..events.kinds import Kind
 from ..shm.registry import Registry
 from ..wire import layout
 from .complaints import Complaints
+from .cost import SessionCost
 from .fanout import Tally, Watched, is_outdated, watch
 from .gate import Gate
 from .late import Pending
 from .meter import Meter
+from .recorder import Recorders
 from .roster import Roster
 from .session import Live
 from .shedding import Resting, Shedding, count_resting
@@ -51,6 +53,7 @@ class Schedule:
         "_deadline_ns",
         "_evict",
         "_gate",
+        "_recorders",
         "_registry",
         "_roster",
         "_shedding",
@@ -67,6 +70,7 @@ class Schedule:
         self,
         registry: Registry,
         roster: Roster,
+        recorders: Recorders,
         stages: Mapping[str, Kind],
         meter: Meter,
         gate: Gate,
@@ -75,6 +79,7 @@ class Schedule:
     ) -> None:
         self._registry = registry
         self._roster = roster
+        self._recorders = recorders
         self._stages = stages
         self._gate = gate
         self._complaints = complaints
@@ -90,7 +95,7 @@ class Schedule:
 
     def restart(self) -> None:
         """Go by the sessions that there are now, and measure their cost anew."""
-        lives = self._roster.live.values()
+        lives = self._lives()
         self._deadline_ns = min([live.deadline_ns for live in lives], default=NEVER_NS)
         self.watch()
         self.meter.restart(self.watched, monotonic_ns())
@@ -100,7 +105,7 @@ class Schedule:
     def watch(self) -> None:
         """Make new snapshots for the sessions that there are now."""
         self.count_skipped()  # before new sessions join, for which it would count too
-        lives = self._roster.live.values()
+        lives = self._lives()
         stages: dict[str, Watched | None] = {}
         for index, (name, kind) in enumerate(self._stages.items()):
             mine = tuple([live for live in lives if live.row.stage == index])
@@ -109,7 +114,7 @@ class Schedule:
         self._shedding.share_out(lives)
         evict = self._evict()
         if evict is not None and (lives or self._roster.leaving):
-            self.watching = Watching(stages, self._gate, self._complaints, evict)
+            self.watching = self._watching(stages, evict)
         else:
             self.watching = None
 
@@ -124,8 +129,16 @@ class Schedule:
         stages: dict[str, Watched | None] = {
             name: Pending(kind, partial(find, name), evict) for name, kind in self._stages.items()
         }
-        watching = Watching(stages, self._gate, self._complaints, evict)
-        return Snapshot(watching, monotonic_ns())
+        return Snapshot(self._watching(stages, evict), monotonic_ns())
+
+    def _watching(self, stages: Mapping[str, Watched | None], evict: Evict) -> Watching:
+        triggers = self._recorders.triggers
+        of_triggers = {} if triggers is None else {layout.TRIGGERS: triggers}
+        return Watching({**stages, **of_triggers}, self._gate, self._complaints, evict)
+
+    def _lives(self) -> list[Live]:
+        """What is written to. The recorders come first: no session can keep a batch from them."""
+        return [*self._recorders.lives, *self._roster.live.values()]
 
     def is_behind(self, now: int) -> bool:
         """Whether ``expired`` or ``catch_up`` have something to do."""
@@ -146,13 +159,13 @@ class Schedule:
         """
         if self._roster.unmap_some() and not self._roster.leaving:
             self.watch()
-        if self._roster.live and self.meter.window_is_over(now):
+        if self.meter.window_is_over(now) and self._lives():
             self._sum_up(now)
 
     def choose(self, now: int) -> Snapshot | None:
         """The snapshot for the batch of ``now``: timed or not, skipped for all sessions or not."""
         watching = self.watching
-        if watching is None or not self._roster.live:
+        if watching is None or not self._lives():
             self.set_due()
             return None
         meter = self.meter
@@ -170,7 +183,7 @@ class Schedule:
         if self._shedding.active or self._roster.leaving:
             self.due_ns = 0
         else:
-            next_ns = self.meter.next_ns if self._roster.live else NEVER_NS
+            next_ns = self.meter.next_ns if self._lives() else NEVER_NS
             self.due_ns = min(self._deadline_ns, next_ns)
 
     def count_skipped(self) -> None:
@@ -187,7 +200,7 @@ class Schedule:
         if [each for each in self.watched.values() if each and is_outdated(each)]:
             self.watch()
         else:
-            self._shedding.share_out(self._roster.live.values())
+            self._shedding.share_out(self._lives())
         self.set_due()
         self._show_cost()
 
@@ -199,5 +212,14 @@ class Schedule:
         for session, of_it in cost.sessions.items():
             live = self._roster.live.get(session)
             if live is not None and live.open:
-                # At least 1: a 0 would mean that the engine has never written it.
-                live.writer.note_cost(round(of_it.ns), max(1, round(of_it.served * layout.PPM)))
+                live.writer.note_cost(*_cost_words(of_it))
+        names = list(self._stages)
+        for recorder in self._recorders.lives:
+            recorder.note(*_cost_words(cost.recorders.get(names[recorder.row.stage])))
+
+
+def _cost_words(cost: SessionCost | None) -> tuple[int, int]:
+    if cost is None:
+        return 0, layout.PPM
+    # At least 1: a 0 would mean that the engine has never written it.
+    return round(cost.ns), max(1, round(cost.served * layout.PPM))

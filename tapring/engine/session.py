@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from ..errors import TapError
 from ..shm.doorbell import Bell
 from ..shm.names import lane_id, segment_name
@@ -35,6 +37,9 @@ class Live:
         "turn",
         "writer",
     )
+
+    records: ClassVar[bool] = False
+    """Whether it is a recorder, which the budget skips last."""
 
     def __init__(
         self, registry: Registry, row: Row, segment: Segment, writer: Writer, deadline_ns: int

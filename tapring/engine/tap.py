@@ -47,6 +47,7 @@ from .gate import Gate
 from .handle import Handle
 from .lane import Lane, create_registry
 from .process import cannot_be_tapped, exit_with_the_worker, watch
+from .recorder import KEEP_LANES, Plan, Recorded
 from .roster import AGAIN
 from .schedule import NEVER_NS
 from .session import Live
@@ -87,6 +88,16 @@ class Tap(Facts):
         does. It is called with that value for ``json`` stages. Without it, the event is an error.
     budget: the share of the engine's time that sessions may take, such as 0.02. None: no limit.
         Over it, batches of the most expensive session are skipped first, and its consumer is told.
+    recorder: stages to record always, as ``"decoded"``, ``["raw", "decoded"]``, or with sizes in
+        bytes, ``{"raw": 64 << 20, "decoded": 16 << 20}``. Their newest events stay readable after
+        this process has died: ``tapring dump NAME``. ``TAPRING_RECORDER=decoded:16MiB`` in the
+        environment does the same; ``off`` there turns recorders off.
+    recorder_bytes: the size of each recorder's ring that has no size of its own. None: 16 MiB, or
+        less if all of them would take more than a quarter of what is free of shared memory.
+    recorder_keep: of how many dead lanes of this engine the recordings are kept; those of the
+        newest always are. They go when a new lane starts.
+    recorder_keep_bytes: how much they may take in all. None: a quarter of shared memory, at most
+        256 MiB.
     strict: raise an error instead of counting it. For an engine's own tests.
 
     Raises ValueError and TypeError for wrong arguments. Without shared memory or Linux, or with
@@ -105,6 +116,7 @@ class Tap(Facts):
         "_generation",
         "_lane",
         "_made_in",
+        "_plan",
         "_seen",
         "_slot_bytes",
         "_stages",
@@ -131,6 +143,10 @@ class Tap(Facts):
         redact: Redact = (),
         enc_hook: EncHook | None = None,
         budget: float | None = None,
+        recorder: Recorded = None,
+        recorder_bytes: int | None = None,
+        recorder_keep: int = KEEP_LANES,
+        recorder_keep_bytes: int | None = None,
         strict: bool = False,
     ) -> None:
         check_name(name)
@@ -144,9 +160,12 @@ class Tap(Facts):
         self.budget: float | None = budget
         self.reason = cannot_be_tapped()
         made = make_stages(stages or {}, enc_hook)
+        self._plan = Plan(recorder, recorder_bytes, recorder_keep, recorder_keep_bytes, tuple(made))
         self._slot_bytes = slot_bytes
         self._complaints = Complaints(name, made, strict=strict)
         self._complaints.listen(made)
+        if self._plan.complaint:
+            self._complaints.warn(self._plan.complaint)
         self._stages = without(made, redact)
         self._closed = False
         self._made_in = os.getpid()
@@ -185,6 +204,22 @@ class Tap(Facts):
         watched = self.snapshot()
         if watched is not None:
             watched.offer(stage, [event])
+
+    def trigger(self, why: str, *, pre: float | None = None, post: float | None = None) -> None:
+        """Say that something has happened of which the events before and after are wanted.
+
+        A sidecar, ``tapring record NAME --on trigger``, writes them into a file of their own; this
+        call only notes it in shared memory. It does nothing without a ``recorder``.
+
+        why: what happened; it stands in the file's meta. pre, post: how many seconds before and
+        after are wanted; None leaves that to the sidecar.
+        """
+        if self._generation[0] != self._seen:
+            self._refresh()
+        watching = self._watching
+        if watching is not None and watching.stages.get(layout.TRIGGERS) is not None:
+            event = {"why": why, "pre": pre, "post": post}
+            Snapshot(watching, monotonic_ns()).offer(layout.TRIGGERS, [event])
 
     def register(
         self,
@@ -274,7 +309,7 @@ class Tap(Facts):
             self._complaints.warn(f"the engine {self.name!r} cannot be tapped: {self.reason}")
             return
         try:
-            parts = self._gate, self._complaints, weakref.WeakMethod(self._evict)
+            parts = self._gate, self._complaints, weakref.WeakMethod(self._evict), self._plan
             self._lane = lane = Lane(registry, self._stages, self.budget, *parts, sweeps=forked)
         except BaseException:  # from here on, ``close`` removes it
             registry.abandon()
@@ -282,6 +317,9 @@ class Tap(Facts):
         self._complaints.enter(self._gate, registry)
         lane.calibrate(self.snapshot)  # first, because sessions may be open already
         self._generation = lane.generation()
+        if lane.recorders.lives:
+            lane.restart()
+            self._adopt(lane)
         exit_with_the_worker()
 
     def _described(self) -> LaneInfo:

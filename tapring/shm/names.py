@@ -17,6 +17,10 @@ _NAME: Final = re.compile(
     rf"\.({layout.ENGINE_PATTERN})\.({layout.LANE_PATTERN})(?:\.(\d+))?"
 )
 _REQUEST: Final = re.compile(rf"{layout.NAME_PREFIX}\.{layout.REQUEST_PREFIX}([0-9a-f]{{16}})")
+_RECORDING: Final = re.compile(
+    rf"{layout.NAME_PREFIX}\.({layout.ENGINE_PATTERN})\.({layout.LANE_PATTERN})"
+    rf"\.{layout.RECORDING_PREFIX}({layout.ENGINE_PATTERN}|{layout.TRIGGERS})"
+)
 _PATTERN: Final = re.compile(r"[a-z0-9_*?\[\]!-]{1,128}")
 _WILD: Final = frozenset("*?[")
 _LONGEST_NAME: Final = 63
@@ -70,6 +74,17 @@ def parse_request_name(name: str) -> int | None:
     """Return the epoch of the standing request of that name; None if it is not such a name."""
     match = _REQUEST.fullmatch(name)
     return int(match[1], 16) if match else None
+
+
+def recording_name(engine: str, lane: str, stage: str) -> str:
+    """Return the name of a lane's recording of ``stage``, which may be ``TRIGGERS``."""
+    return f"{segment_name(engine, lane)}.{layout.RECORDING_PREFIX}{stage}"
+
+
+def parse_recording_name(name: str) -> tuple[str, str, str] | None:
+    """Return engine, lane and stage of a recording; None if it is not such a name."""
+    match = _RECORDING.fullmatch(name)
+    return (match[1], match[2], match[3]) if match else None
 
 
 def bell_file(name: str) -> str:

@@ -270,6 +270,11 @@ class Registry:
         return self._words[layout.PID]
 
     @property
+    def clock_pair(self) -> tuple[int, int]:
+        """The engine's CLOCK_MONOTONIC and the wall clock as the lane was made, both in ns."""
+        return self._words[layout.CLOCK_MONOTONIC_NS], self._words[layout.CLOCK_WALL_NS]
+
+    @property
     def created_ns(self) -> int:
         """When the lane was made, by the engine's CLOCK_MONOTONIC."""
         return self._words[layout.CLOCK_MONOTONIC_NS]
@@ -279,9 +284,7 @@ class Registry:
         """How to read the engine's times, as of when this was first asked for."""
         # Not a cached_property: up to CPython 3.11 it takes a lock, which a fork may leave held.
         if self._clock is None:
-            words = self._words
-            pair = words[layout.CLOCK_MONOTONIC_NS], words[layout.CLOCK_WALL_NS]
-            self._clock = engine_clock(pair, words[layout.CLOCK_OFFSET_NS])
+            self._clock = engine_clock(self.clock_pair, self._words[layout.CLOCK_OFFSET_NS])
         return self._clock
 
     @property

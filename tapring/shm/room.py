@@ -15,6 +15,8 @@ from .segment import DIRECTORY
 _SMALLEST: Final = 64 << 10  # 300 events of 200 bytes
 _MIB: Final = 1 << 20
 _RESERVE_SHIFT: Final = 3
+_EVIDENCE_SHIFT: Final = 2
+_MOST_EVIDENCE: Final = 256 << 20
 
 
 class _Space(NamedTuple):
@@ -38,6 +40,19 @@ def fitting(size: int, share: int | None) -> int:
     if share is None or size <= share:
         return size
     return min(size, max(_SMALLEST, 1 << max(0, share.bit_length() - 1)))
+
+
+def evidence_share() -> int:
+    """Return what dead lanes of one engine may keep by default: a quarter of shared memory.
+
+    At most 256 MiB, also where shared memory has no limit of its own.
+    """
+    try:
+        status = os.statvfs(DIRECTORY)
+    except OSError:
+        return 0
+    whole = status.f_blocks * status.f_frsize
+    return min(whole >> _EVIDENCE_SHIFT, _MOST_EVIDENCE) if whole else _MOST_EVIDENCE
 
 
 def share_of_joining() -> int | None:

@@ -67,6 +67,26 @@ later minor versions may use it. ::
 A REQUEST stands for as long as its consumer holds its lock. A lane that starts opens a session for
 each request that speaks of it, before it offers its first batch.
 
+    RECORDING  tapring.ENGINE.LANE.~STAGE
+    +--------+----------------------------------------------+
+    | page 0 | magic format bytes epoch features            |  engine, once
+    |        | id slots slot_bytes                          |  id is 0
+    |        | stage info_bytes pid offset_ns               |
+    |        | keep_lanes keep_bytes                        |
+    |   +128 | active_ns                                    |  engine
+    |   +256 | as in a RING                                 |  producer
+    +--------+----------------------------------------------+
+    | page 1 | clocks; since_ns to_wall_ns, 255 times       |  engine
+    +--------+----------------------------------------------+
+    | page 2 | slot 0 | slot 1 | ...                        |  producer
+    +--------+----------------------------------------------+
+    | info   | JSON, as in the REGISTRY                     |  engine, once
+    +--------+----------------------------------------------+
+
+A RECORDING is a ring that is overwritten, and outlives its engine: it says all that it takes to
+read it. ``~triggers`` stands for a stage in the name of the recording of triggers, and the number
+behind that of the last stage in its word.
+
 A DOORBELL is a POSIX semaphore ``tapring.ENGINE.LANE.ID`` (the file ``sem.NAME``). The consumer of
 that session makes it. It may wait for several sessions with one doorbell, so each row names the
 doorbell to post.
@@ -80,7 +100,7 @@ from struct import Struct
 from typing import Final
 
 MAJOR: Final = 5  # another one: nothing but MAGIC and FORMAT keeps its place
-MINOR: Final = 1  # a later one only adds
+MINOR: Final = 2  # a later one only adds
 FEATURES_KNOWN: Final = 0  # bits of FEATURES that are defined
 PAGE: Final = 4096
 WORD: Final = 8
@@ -89,9 +109,12 @@ MAX_WORD: Final = (1 << 64) - 1
 REGISTRY_MAGIC: Final = int.from_bytes(b"tapring\x01", "little")
 RING_MAGIC: Final = int.from_bytes(b"tapring\x02", "little")
 REQUEST_MAGIC: Final = int.from_bytes(b"tapring\x03", "little")
+RECORDING_MAGIC: Final = int.from_bytes(b"tapring\x04", "little")
 
 NAME_PREFIX: Final = "tapring"
 REQUEST_PREFIX: Final = "~"  # stands where an engine's name does, and in none of those
+RECORDING_PREFIX: Final = "~"  # stands before a stage's name; no session's id begins so
+TRIGGERS: Final = "~triggers"  # in place of a stage: what Tap.trigger was told
 SEMAPHORE_PREFIX: Final = "sem."  # the C library puts it before the name of a semaphore's file
 ENGINE_PATTERN: Final = r"[a-z0-9][a-z0-9_-]{0,62}"
 LANE_PATTERN: Final = r"[0-9a-f]{8}"
@@ -191,6 +214,20 @@ MIN_SLOT_BYTES: Final = 64  # the header must not wrap
 MAX_SLOT_BYTES: Final = PAGE
 MIN_SLOTS: Final = 2
 
+# ---- recording, page 0: the engine's, since 5.2 (the rest as in a ring) ----------------------
+RECORDED_STAGE: Final = 8  # index into the info block's stages; their number: triggers
+RECORDED_INFO_BYTES: Final = 9
+RECORDED_PID: Final = 10
+RECORDED_OFFSET_NS: Final = 11  # as CLOCK_OFFSET_NS
+KEEP_LANES: Final = 12  # recordings of so many dead lanes of this engine are kept,
+KEEP_BYTES: Final = 13  # and of these, so many bytes; but always those of the newest
+ACTIVE_NS: Final = 128 // WORD  # wall clock: when the engine last wrote here that it is active
+
+# ---- recording, page 1: the engine's, since 5.2 (indices within that page) ----------------
+CLOCKS: Final = 0  # how many entries were ever written; entry n stands at place n % MAX_CLOCKS
+CLOCK_ENTRY: Final = 1  # first word of the first entry: since_ns (CLOCK_MONOTONIC), to_wall_ns
+MAX_CLOCKS: Final = 255
+
 # ---- request, page 0: the consumer's, since 5.1 --------------------------------------------
 REQUEST_INFO_BYTES: Final = 5
 MAX_REQUEST_BYTES: Final = 1 << 16  # of its info block
@@ -201,6 +238,7 @@ LOCK_ENGINE: Final = 0  # held by the engine for its life
 LOCK_TABLE: Final = 1  # the mutex of page 1
 LOCK_ROWS: Final = 16  # + row: held by that session's consumer for its life
 LOCK_REQUEST: Final = 0  # of a request's own descriptor: held by its consumer for its life
+LOCK_RECORDING: Final = 0  # of a recording's own descriptor: held by its engine for its life
 
 
 class EngineState(IntEnum):

@@ -20,6 +20,7 @@ COUNTER_WORDS: Final = {
     "errors": layout.ERRORS,
     "sampled_out": layout.SAMPLED_OUT,
     "shed": layout.SHED,
+    "overwritten": layout.OVERWRITTEN,
 }
 """The word of the producer's page in which each counter is stored."""
 _OFFERED: Final = ("captured", "dropped", "oversize", "errors")
@@ -36,6 +37,7 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
     errors: events that could not be serialized.
     sampled_out: events in batches that the session asked to leave out; never offered.
     shed: events in batches that the engine's budget left out; never offered.
+    overwritten: of the captured, events that newer ones have replaced in a recording.
     """
 
     offered: int = 0
@@ -45,6 +47,7 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
     errors: int = 0
     sampled_out: int = 0
     shed: int = 0
+    overwritten: int = 0
 
     def counters(self) -> dict[str, Any]:
         """Return every counter by its name."""
@@ -68,8 +71,8 @@ class Ledger(Counters, frozen=True, kw_only=True):
 
     @property
     def unread(self) -> int:
-        """Events that were captured and not delivered."""
-        return max(0, self.captured - self.delivered)
+        """Events that were captured, and neither delivered nor overwritten."""
+        return max(0, self.captured - self.delivered - self.overwritten)
 
     def with_captured(self, captured: int) -> Ledger:
         """Return this account with another number of captured events."""

@@ -13,13 +13,15 @@ close to being overtaken gets a lead.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Protocol
 
 from ..errors import RingCorrupt
 from ..frame import Frame, Origin
 from . import layout
 from .frame import Parts, Payload, unpack_header
-from .geometry import Barrier, Buffers, RingEnd, Shape
+from .geometry import Barrier, Buffers, RingEnd, Shape, Slots
+from .ledger import COUNTER_WORDS
 from .writer import Writer
 
 _FRAME_BYTES: Final = layout.FRAME_BYTES
@@ -30,6 +32,10 @@ _UNKNOWN: Final = Origin()
 _POSITION, _LENGTH, _COUNT, _STAGE, _KIND = 0, 5, 6, 7, 8  # in a header
 
 
+class _Words(Protocol):
+    def __getitem__(self, index: int, /) -> int: ...
+
+
 class OverwritingWriter(Writer):
     """The producer's end of a ring in overwrite mode: every batch finds room.
 
@@ -38,7 +44,7 @@ class OverwritingWriter(Writer):
     announcement without the frame that needed the room costs old frames, and is never too late.
     """
 
-    __slots__ = ("_largest", "_marked", "_marks", "_step", "overwritten")
+    __slots__ = ("_largest", "_marked", "_marks", "_step")
 
     def __init__(self, buffers: Buffers, shape: Shape, barrier: Barrier | None = None) -> None:
         super().__init__(buffers, shape, barrier)
@@ -47,7 +53,6 @@ class OverwritingWriter(Writer):
         self._largest = slots // _PARTS or slots
         self._marks: tuple[tuple[int, int], ...] = ()  # (position, events captured before it)
         self._marked = -self._step
-        self.overwritten = 0
 
     def publish(self, payload: Payload, count: int, time_ns: int, sequence: int) -> None:
         """Write ``count`` events, packed in ``payload``, over the oldest ones.
@@ -58,6 +63,10 @@ class OverwritingWriter(Writer):
             self._publish_parts(payload, count, time_ns, sequence)
         else:
             self._write(payload, count, time_ns, sequence)
+
+    def note_active(self, wall_ns: int) -> None:
+        """Publish that the engine was active at that time."""
+        self._words[layout.ACTIVE_NS] = wall_ns
 
     def may_have_room(self) -> bool:
         """There is always room."""
@@ -117,6 +126,54 @@ class OverwritingWriter(Writer):
             slots = min(2 * slots, self._slots)
 
 
+def copy_past(
+    words: _Words,
+    read: Callable[[int, int], None],
+    image: Slots,
+    shape: Shape,
+    barrier: Barrier | None = None,
+    *,
+    since: int = 0,
+) -> None:
+    """Copy all frames of a ring in overwrite mode into ``image``, for a PastReader of that.
+
+    words: those of the producer's page. read: copies so many bytes of the ring, from an offset, to
+    the same place in ``image``, which has the ring's size. since: leave frames before that position
+    out. The frames that were overwritten meanwhile are left out, too: they are copied first, and
+    OVERTAKE is looked at afterwards, as for a single frame.
+    """
+    with memoryview(image)[: layout.PAGE] as page, page.cast("Q") as copied:
+        for word in COUNTER_WORDS.values():
+            copied[word] = words[word]
+        copied[layout.OVERWRITTEN] = words[layout.OVERWRITTEN]
+        oldest = words[layout.OVERTAKE]
+        if barrier is not None:
+            barrier()  # an announcement that was seen is not ahead of what was published
+        copied[layout.TAIL] = tail = words[layout.TAIL]  # PUBLISH
+        if barrier is not None:
+            barrier()
+        for offset, length in _spans(max(oldest, since), tail, shape):
+            read(offset, length)
+        if barrier is not None:
+            barrier()
+        copied[layout.OVERTAKE] = max(words[layout.OVERTAKE], since)  # OVERTAKE
+
+
+def _spans(start: int, end: int, shape: Shape) -> list[tuple[int, int]]:
+    """Return where the slots from one position to another are: offsets and lengths, in bytes.
+
+    What no producer stores is cut to the ring; a PastReader finds out.
+    """
+    slots, slot_bytes = shape.slots, shape.slot_bytes
+    count = min(max(0, end - start), slots)
+    first = start % slots
+    before_wrap = min(count, slots - first)
+    spans = [(_SLOTS + first * slot_bytes, before_wrap * slot_bytes)]
+    if count > before_wrap:
+        spans.append((_SLOTS, (count - before_wrap) * slot_bytes))
+    return [span for span in spans if span[1]]
+
+
 class PastReader(RingEnd):
     """Reads a ring in overwrite mode, from its oldest frame on. It stores nothing.
 
@@ -125,10 +182,18 @@ class PastReader(RingEnd):
     ``missed`` are the events that were offered after the frame taken before it, and that are not
     in this one; 0 for the first. ``overtaken`` counts those of them that were in the ring when
     reading began or later, and were overwritten before they could be copied. ``overwritten``: the
-    events that were already gone when reading began.
+    events that were captured before the first frame that it took.
     """
 
-    __slots__ = ("_captured", "_next", "_offered", "_origin", "_to_wall_ns", "overtaken")
+    __slots__ = (
+        "_captured",
+        "_next",
+        "_offered",
+        "_origin",
+        "_to_wall_ns",
+        "overtaken",
+        "overwritten",
+    )
 
     def __init__(
         self,
@@ -145,7 +210,8 @@ class PastReader(RingEnd):
         self._next = -1  # the position of the next frame; -1: nothing was read yet
         self._captured = -1  # behind the last frame: events captured, and events offered
         self._offered = -1
-        self.overtaken = 0
+        self.overtaken: int = 0
+        self.overwritten: int = 0
 
     def take(self) -> Frame | None:
         """Copy the next frame out; None if there is none yet.
@@ -204,7 +270,9 @@ class PastReader(RingEnd):
         """Return a frame that was copied whole, and go on behind it."""
         _, time_ns, offered, captured, sequence, length, count, *_ = header
         missed = 0
-        if self._offered >= 0:
+        if self._offered < 0:
+            self.overwritten = captured
+        else:
             missed = offered - self._offered
             self.overtaken += captured - self._captured
             if not 0 <= captured - self._captured <= missed:

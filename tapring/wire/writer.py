@@ -45,6 +45,7 @@ class Writer(RingEnd):
         "blocked_head",
         "dropped",
         "limit",
+        "overwritten",
         "sampled_out",
         "shed",
     )
@@ -58,6 +59,7 @@ class Writer(RingEnd):
         self.at: tuple[int, int] = (0, 0)
         self.dropped: int = 0
         self.apart: tuple[int, int] = (0, 0)
+        self.overwritten: int = 0  # of a ring that is not overwritten, none
         self.sampled_out: int = 0
         self.shed: int = 0
 

@@ -1,0 +1,258 @@
+"""The recorder: rings that keep the newest events of some stages, always on, without a consumer.
+
+A recorder's ring is one more ring of its stage (``fanout``), which never is full and never ends.
+Each is a segment of its own that outlives the engine (``shm.recording``). An engine that has no
+room for a recorder goes on without.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from ..errors import SharedMemoryFull, TapError
+from ..events.kinds import Json, Kind
+from ..shm.evidence import limit_evidence, make_room
+from ..shm.recording import Kept, Making, create_recording
+from ..shm.registry import Registry
+from ..shm.room import evidence_share, fair_share, fitting
+from ..shm.row import Row
+from ..shm.segment import unlink
+from ..shm.walltime import WallNotes
+from ..thrown_in import was_thrown_in
+from ..wire import layout
+from ..wire.geometry import Buffers, Shape
+from ..wire.layout import Ended, RowState
+from ..wire.ordering import publish_barrier
+from ..wire.overwrite import OverwritingWriter
+from ..words import size_from
+from .complaints import Complaints
+from .fanout import Tally, Watched
+from .session import Live
+
+ENVIRONMENT: Final = "TAPRING_RECORDER"
+"""``decoded:16MiB,raw`` records these stages; ``off`` records nothing, whatever the code says."""
+RECORDER_BYTES: Final = 16 << 20
+"""80,000 events of 200 bytes."""
+KEEP_LANES: Final = 4
+_TRIGGER_BYTES: Final = 64 << 10  # 500 triggers
+_NEVER_NS: Final = 1 << 63
+
+Recorded = str | Sequence[str] | Mapping[str, int] | None
+"""What ``Tap(recorder=...)`` takes."""
+
+
+class Plan:
+    """Which stages an engine records, in rings of how many bytes, and what it keeps of dead lanes.
+
+    ``sizes``: by stage; None is ``RECORDER_BYTES``, or less if that would take more than a share of
+    what is free.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorded,
+        recorder_bytes: int | None,
+        keep_lanes: int,
+        keep_bytes: int | None,
+        stages: Sequence[str],
+    ) -> None:
+        """Raises ValueError for a stage that is not there, and for what is out of range."""
+        self.sizes: dict[str, int | None] = _sizes(recorder, recorder_bytes)
+        self.complaint: str | None = None
+        if not 0 <= keep_lanes < 1 << 31 or not 0 <= (keep_bytes or 0) < 1 << 62:
+            raise ValueError(
+                f"recorder_keep and recorder_keep_bytes must be at least 0, not {keep_lanes!r} and "
+                f"{keep_bytes!r}"
+            )
+        self._keep_lanes = keep_lanes
+        self._keep_bytes = keep_bytes
+        for stage, size in self.sizes.items():
+            _check(stage, size, stages)
+        self._follow_environment(stages)
+
+    @property
+    def kept(self) -> Kept:
+        """What is kept of dead lanes."""
+        share = evidence_share() if self._keep_bytes is None else self._keep_bytes
+        return Kept(self._keep_lanes, share)
+
+    def _follow_environment(self, stages: Sequence[str]) -> None:
+        """Do as the operator says. A mistake of the operator's must not keep the engine down."""
+        text = os.environ.get(ENVIRONMENT, "").strip()
+        if text == "off":
+            self.sizes = {}
+            return
+        sizes: dict[str, int | None] = {}
+        try:
+            for each in filter(None, text.split(",")):
+                stage, _, size = each.strip().partition(":")
+                sizes[stage] = size_from(size) if size else None
+                _check(stage, sizes[stage], stages)
+        except ValueError as error:
+            self.complaint = f"{ENVIRONMENT}={text!r} is ignored: {error}"
+            return
+        self.sizes |= sizes
+
+
+def _sizes(recorder: Recorded, size: int | None) -> dict[str, int | None]:
+    if recorder is None:
+        return {}
+    if isinstance(recorder, str):
+        return {recorder: size}
+    if isinstance(recorder, Mapping):
+        return dict(recorder)
+    return dict.fromkeys(recorder, size)
+
+
+def _check(stage: str, size: int | None, stages: Sequence[str]) -> None:
+    if stage not in stages:
+        raise ValueError(
+            f"there is no stage {stage!r} to record; the stages: {', '.join(map(str, stages))}"
+        )
+    smallest = layout.MIN_SLOTS * layout.MAX_SLOT_BYTES
+    if size is not None and not (
+        type(size) is int and smallest <= size <= layout.MAX_PAYLOAD_BYTES
+    ):
+        raise ValueError(
+            f"a recorder of {size!r} bytes is out of range; use {smallest} to "
+            f"{layout.MAX_PAYLOAD_BYTES}"
+        )
+
+
+class Recorder(Live):
+    """The ring of one recorded stage, as a session that has no consumer and no deadline."""
+
+    __slots__ = ("_notes", "_ring")
+
+    records = True
+
+    def __init__(self, registry: Registry, row: Row, making: Making, kind: Kind) -> None:
+        writer = OverwritingWriter(
+            Buffers.of(making.memory),
+            Shape(row.slots, row.slot_bytes, row.stage, kind.code, kind),
+            publish_barrier,
+        )
+        super().__init__(registry, row, making.segment, writer, _NEVER_NS)
+        self._ring = writer
+        self._notes: WallNotes | None = making.notes
+
+    def note(self, cost_ns: int, served_ppm: int) -> None:
+        """Note what it costs, that the engine is active, and how the wall clock has moved."""
+        if self.open and self._notes is not None:
+            self._ring.note_cost(cost_ns, served_ppm)
+            self._ring.note_active(self._notes.look())
+
+    def end(self, reason: Ended) -> None:
+        """As of a session. The recording stays; its lock goes with ``segment.close``."""
+        notes, self._notes = self._notes, None
+        if notes is not None:
+            if self.open:
+                self._ring.note_active(notes.look())
+            notes.close()
+        super().end(reason)
+
+    def detach(self) -> None:
+        """As of a session."""
+        notes, self._notes = self._notes, None
+        if notes is not None:
+            notes.close()
+        super().detach()
+
+
+class Recorders:
+    """All recorders of a lane. Only for inside the gate.
+
+    ``lives``: those of its stages. ``triggers``: where triggers are written; None without a
+    recorder.
+    """
+
+    def __init__(self) -> None:
+        self.lives: tuple[Recorder, ...] = ()
+        self.triggers: Watched | None = None
+        self._all: tuple[Recorder, ...] = ()
+
+    @classmethod
+    def open(
+        cls, registry: Registry, stages: Mapping[str, Kind], plan: Plan, complaints: Complaints
+    ) -> Recorders:
+        """Make the recordings of a lane. Those that cannot be made are warned about, once."""
+        made = cls()
+        if not plan.sizes:
+            return made
+        info, kept = registry.info, plan.kept
+        kinds = list(stages.values())
+        share = fair_share(2 * len(plan.sizes))
+        try:
+            limit_evidence(info.engine, kept)
+            wanted = {
+                index: plan.sizes[name] or fitting(RECORDER_BYTES, share)
+                for index, name in enumerate(stages)
+                if name in plan.sizes
+            }
+            for index, size in wanted.items():
+                made._all = made.lives = (
+                    *made.lives,
+                    _make(registry, index, size, kept, kinds[index]),
+                )
+            triggers = _make(registry, len(kinds), _TRIGGER_BYTES, kept, Json())
+            made._all = (*made.lives, triggers)
+            made.triggers = Watched(Json(), (triggers,), Tally())
+        except BaseException as error:
+            if (
+                not isinstance(error, TapError | OSError | MemoryError)
+                or was_thrown_in(error)
+                or complaints.strict
+            ):
+                made._undo()
+                raise
+            complaints.warn(f"{info.address} is not recorded: {error}")
+        return made
+
+    def _undo(self) -> None:
+        for each in self._all:
+            unlink(each.segment.name)
+            each.detach()
+
+    def stop(self, recorder: Live, reason: Ended) -> None:
+        """End one that is at fault."""
+        recorder.end(reason)
+        recorder.segment.close()
+        self.lives = tuple([each for each in self.lives if each is not recorder])
+
+    def close(self) -> None:
+        """End all of them, because the engine closes its lane. The recordings stay."""
+        self.lives, self.triggers = (), None
+        for each in self._all:
+            each.end(Ended.ENGINE_EXIT)
+            each.segment.close()
+
+    def detach(self) -> None:
+        """In a forked child: leave the recordings to the parent."""
+        for each in self._all:
+            each.detach()
+
+
+def _make(registry: Registry, stage: int, size: int, kept: Kept, kind: Kind) -> Recorder:
+    info = registry.info
+    pair = registry.clock_pair
+    try:
+        making = create_recording(info, stage, size, kept, pair)
+    except SharedMemoryFull:
+        make_room(info.engine)
+        making = create_recording(info, stage, size, kept, pair)
+    row = Row(
+        index=-1,
+        state=RowState.OPEN,
+        id=-1 - stage,  # no session has a negative one
+        epoch=0,
+        stage=stage,
+        slots=size // info.slot_bytes,
+        slot_bytes=info.slot_bytes,
+    )
+    try:
+        return Recorder(registry, row, making, kind)
+    except BaseException:
+        making.segment.detach()
+        raise
