@@ -6,6 +6,7 @@ What is listed here is what is supported; ``docs/`` explains it.
 from ._version import __version__ as __version__
 from .consumer.lanes import LaneEnded, LaneJoined
 from .consumer.opening import attach_session, capture, close_session
+from .consumer.past import Past, RecordingRead, past
 from .consumer.session import Session
 from .consumer.stats import Stats
 from .consumer.tagged import Tagged
@@ -20,6 +21,7 @@ from .errors import (
     DurationLimit,
     EngineNotFound,
     NotPermitted,
+    NotRecorded,
     RingCorrupt,
     SessionBusy,
     SessionLimit,
@@ -53,7 +55,10 @@ __all__ = [
     "LaneJoined",
     "LaneRefused",
     "NotPermitted",
+    "NotRecorded",
     "Origin",
+    "Past",
+    "RecordingRead",
     "Redactor",
     "RingCorrupt",
     "Select",
@@ -81,4 +86,5 @@ __all__ = [
     "close_session",
     "engines",
     "get_tap",
+    "past",
 ]

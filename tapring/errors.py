@@ -14,6 +14,7 @@
     +-- RingCorrupt          shared memory holds impossible values
     +-- VersionMismatch      a segment uses another version of the protocol
     +-- NotPermitted         a segment belongs to another user
+    +-- NotRecorded          the engine has no recorder, or none of that stage
     +-- RecordingError       a file cannot be read as a recording
 
 A message says what happened, what is true, and what to do. Wrong arguments, which only the caller
@@ -72,6 +73,10 @@ class VersionMismatch(TapError):
 
 class NotPermitted(TapError):
     """A segment belongs to another user, or may not be opened by this one."""
+
+
+class NotRecorded(TapError):
+    """The engine has no recorder, or none for that stage. The message says how to turn one on."""
 
 
 class RecordingError(TapError):

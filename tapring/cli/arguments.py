@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import click
 
@@ -64,6 +64,36 @@ class Duration(ParamType[float]):
         if not parts or "".join(map("".join, parts)) != text or seconds >= LONGEST_S:
             self.fail(f"Invalid duration {value!r}. Try 30s, 1m30s, 500ms or 2h.", param, ctx)
         return seconds
+
+
+class LastOf(NamedTuple):
+    """What is wanted of the past: so many seconds, or so many events."""
+
+    seconds: float | None
+    events: int | None
+
+
+class Last(ParamType[LastOf]):
+    """``30s`` and ``5m`` are a time, ``500`` is a number of events."""
+
+    name = "time|n"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> LastOf:
+        """The seconds, or the events."""
+        text = value.strip()
+        if text.isdigit():
+            return LastOf(None, Count().convert(text, param, ctx))
+        with suppress(click.BadParameter):
+            seconds = Duration().convert(text, param, ctx)
+            if seconds:
+                return LastOf(seconds, None)
+        return self.fail(
+            f"Invalid time or number {value!r}. Try 30s or 5m (a time), or 500 (events).",
+            param,
+            ctx,
+        )
 
 
 class Size(ParamType[int]):

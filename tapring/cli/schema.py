@@ -15,6 +15,7 @@ import click
 import msgspec
 from msgspec import UnsetType, inspect
 
+from ..delivery.past_report import PastSummary
 from ..delivery.recorded_report import RecordedSummary
 from ..delivery.report import Summary
 from ..delivery.statistics import Statistics
@@ -24,6 +25,7 @@ from ..shm.discovery import EngineInfo
 from .arguments import OneOf
 from .cat_report import CatLine
 from .command import Command
+from .dump_report import DumpLine
 from .gc import RemovedSegment
 from .listed import ListedLane, RefusedLane
 from .messages import print_json
@@ -55,7 +57,9 @@ class Shape(NamedTuple):
 SHAPES: Final = {
     "summary": Shape("The line that tapring attach --summary json prints", (SummaryLine,)),
     "meta": Shape(
-        "FILE.meta.json, beside each file of a capture", (Meta,), also=(Summary, RecordedSummary)
+        "FILE.meta.json, beside each file of a capture",
+        (Meta,),
+        also=(Summary, RecordedSummary, PastSummary),
     ),
     "ls": Shape(
         "What tapring ls --json prints, and with --watch each of its lines",
@@ -65,6 +69,7 @@ SHAPES: Final = {
     "envelope": Shape("A record of the envelope (tapring attach --envelope)", (Enveloped,)),
     "stats": Shape("Each line that tapring stats --json prints", (Statistics,)),
     "cat": Shape("The line that tapring cat --summary json prints", (CatLine,)),
+    "dump": Shape("The line that tapring dump --summary json prints", (DumpLine,)),
     "replay": Shape("The line that tapring replay --summary json prints", (ReplayLine,)),
     "gc": Shape("What tapring gc --json prints", (RemovedSegment,), array=True),
 }
@@ -83,6 +88,7 @@ def command(name: str) -> None:
       envelope  a record of tapring attach --envelope
       stats     a line of tapring stats --json
       cat       the summary of tapring cat --summary json
+      dump      the summary of tapring dump --summary json
       replay    the summary of tapring replay --summary json
       gc        the JSON of tapring gc
 

@@ -12,6 +12,7 @@ from msgspec import UNSET
 from ..consumer.lanes import LaneEnded, LaneJoined
 from ..consumer.session import Session
 from ..consumer.stats import Stats
+from ..delivery.past_report import PastSummary
 from ..delivery.recorded_report import RecordedSummary
 from ..delivery.report import Report, Summary, Unmatched
 from ..errors import suggest
@@ -274,7 +275,9 @@ def _clocks(session: Session) -> Iterator[str]:
         )
 
 
-def typos(unmatched: Unmatched | RecordedSummary, seen: Collection[str]) -> Iterator[str]:
+def typos(
+    unmatched: Unmatched | RecordedSummary | PastSummary, seen: Collection[str]
+) -> Iterator[str]:
     """The options that met nothing in any event. ``seen``: fields that events had."""
     for option, paths in (
         ("--redact", unmatched.redact_unmatched),

@@ -22,7 +22,7 @@ from ..files.rotated_out import RemovedFiles
 from ..files.sets import set_of
 from ..files.writing import Sink
 from .recorded import Recorded
-from .report import filtered_by, unmatched_in
+from .report import filtered_by, sampled_by, unmatched_in
 
 
 class Losses(msgspec.Struct):
@@ -147,7 +147,6 @@ class RecordedReport:
         """The summary, as JSON shows it."""
         recorded, sink, away = self.recorded, self.sink, self.recorded.away
         recordings = recorded.recordings
-        sample = self.select.sample
         losses = losses_of(recordings)
         used = away.filtered + away.redaction + away.decoding + recorded.outside + sink.events
         return RecordedSummary(
@@ -173,9 +172,7 @@ class RecordedReport:
             unfinished=sink.unfinished or UNSET,
             changed=sink.changed or UNSET,
             rotated_out=sink.rotated_out.removed if sink.rotated_out.removed.files else UNSET,
-            sample=UNSET
-            if sample is None
-            else Sampled(sample.one_in, UNSET if sample.by is None else sample.by.text),
+            sample=sampled_by(self.select),
             duration_ms=round(self.seconds * 1000),
             engines=list(dict.fromkeys(each.engine for each in recordings if each.engine)),
             stages=list(dict.fromkeys(stage for stage, _ in recorded.kinds)),

@@ -140,7 +140,7 @@ class Report:
             unfinished=sink.unfinished or UNSET,
             changed=sink.changed or UNSET,
             rotated_out=sink.rotated_out.removed if sink.rotated_out.removed.files else UNSET,
-            sample=self._sampled(),
+            sample=sampled_by(self.select),
             budget=self._budget(),
             sample_batches=self._sampled_batches(),
             duration_ms=round(self.seconds * 1000),
@@ -196,12 +196,6 @@ class Report:
         """The paths that no event had, and whether the regular expression matched nothing."""
         return unmatched_in(self.select, self.redact)
 
-    def _sampled(self) -> Sampled | UnsetType:
-        sample = self.select.sample
-        if sample is None:
-            return UNSET
-        return Sampled(sample.one_in, UNSET if sample.by is None else sample.by.text)
-
     def _budget(self) -> Budget | UnsetType:
         share = self.session.budget
         return UNSET if share is None else Budget(share, self.session.stats.served)
@@ -214,6 +208,14 @@ class Report:
 def filtered_by(away: KeptAway) -> dict[str, int]:
     """The filtered events, by the step that filtered them."""
     return {"grep": away.grep, "where": away.where, "sample": away.sample, "rate": away.rate}
+
+
+def sampled_by(select: Select) -> Sampled | UnsetType:
+    """Which events a selection keeps, if it samples."""
+    sample = select.sample
+    if sample is None:
+        return UNSET
+    return Sampled(sample.one_in, UNSET if sample.by is None else sample.by.text)
 
 
 def unmatched_in(select: Select, redact: Redactor | None) -> Unmatched:

@@ -195,6 +195,11 @@ class Recording:
         to_wall_ns = self.wall_times().at(0)
         return engine_clock((0, to_wall_ns), self.header.offset_word)
 
+    @property
+    def address(self) -> str:
+        """``ENGINE.LANE``."""
+        return self.info.address
+
     def wall_times(self) -> WallTimes:
         """Return which wall-clock times its engine has noted."""
         with memoryview(self.segment.read(layout.PAGE, layout.PAGE)) as page:

@@ -1,0 +1,231 @@
+"""``tapring dump``: what the recorders of an engine hold, also after it has died.
+
+This module holds the command's options, its course and its exit codes. ``dump_report`` has its last
+words; reading is ``consumer.past``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import click
+
+from ..consumer.past import Past, past
+from ..delivery.past_report import PastReport
+from ..delivery.transfer import Transfer
+from ..ended_by import EndedBy
+from ..errors import TapError
+from ..events.redaction import Redactor
+from ..events.selection import Select
+from ..files.formats import format_by_suffix
+from ..files.meta import CaptureMeta
+from ..files.writing import STDOUT, Look, Output, Sink, check_output, open_sink
+from ..words import counted, duration_in_words
+from . import dump_report
+from .arguments import ADDRESS, STAGES, Count, Last, LastOf, split_stages
+from .attach_options import SHOW, WRITE, Writing
+from .clock import Between, Clock
+from .command import Command, group
+from .inputs import TIMES
+from .messages import fail, say
+from .selecting import REDACT, SELECT, Selecting
+from .signals import Interrupts
+from .streams import silence_stdout
+
+_EXAMPLES: Final = (
+    "tapring dump shop                      # all that it recorded, the newest last",
+    "tapring dump shop --last 30s           # the last thirty seconds",
+    "tapring dump shop --last 500 -o end.ndjson",
+    "tapring dump shop --where \"level=='error'\" --stage raw,decoded",
+    "tapring ls --dead                      # which dead engines have left recordings",
+)
+_EPILOG: Final = """\
+Recordings of dead processes stay in shared memory until newer ones push them out, or until tapring
+gc --evidence removes them. An engine records with Tap(NAME, recorder="decoded"), or with
+TAPRING_RECORDER=decoded in its environment.
+
+\b
+Exit codes:
+  0  everything was read, even if nothing was left
+  2  wrong usage
+  3  there is no recording, or one could not be read, or the output not be written
+"""
+
+
+class _Asked(NamedTuple):
+    """How events are written: in which format, and whether in envelopes."""
+
+    format: str | None
+    envelope: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Selecting, Writing):
+    """What was asked for; each field is the option of that name."""
+
+    stage: str | None
+    last: LastOf | None
+    since: Clock | None
+    until: Clock | None
+    limit: int | None
+
+    def check(self) -> None:
+        """Raise click.UsageError if options contradict each other."""
+        self.check_selection()
+        self.check_writing()
+        if self.last is not None and (self.since is not None or self.until is not None):
+            raise click.UsageError("--last cannot be combined with --since or --until.")
+
+    @property
+    def window(self) -> str | None:
+        """What was asked for, in words; None for everything."""
+        if self.last is not None and self.last.events is not None:
+            return counted(self.last.events, "event")
+        if self.last is not None:
+            return duration_in_words(self.last.seconds or 0)
+        if self.since is not None or self.until is not None:
+            return "the time between --since and --until"
+        return None
+
+    def open(self, address: str, select: Select, redact: Redactor | None) -> Past:
+        """Copy the recordings. Raises what ``past`` raises."""
+        last = self.last or LastOf(None, None)
+        timed = self.since is not None or self.until is not None
+        return past(
+            address,
+            stages=None if self.stage is None else split_stages(self.stage),
+            last=last.seconds,
+            last_events=last.events,
+            is_wanted=Between(self.since, self.until) if timed else None,
+            select=select,
+            redact=redact,
+        )
+
+    def written(self, stages: int) -> _Asked:
+        """How events of so many stages are written. Raises click.UsageError if it cannot be."""
+        name = self.wanted_format or format_by_suffix(self.output)
+        terminal = self.output == STDOUT and sys.stdout.isatty()
+        if name is None and (self.envelope or (stages > 1 and not terminal)):
+            name = "ndjson"
+        if stages > 1 and name in ("raw", "npy"):
+            raise click.UsageError(
+                f"--format {name} cannot say which stage an event is from. Try --format ndjson, "
+                f"or --stage for one of them."
+            )
+        return _Asked(name, self.envelope or (stages > 1 and name not in (None, "pretty")))
+
+
+@click.command("dump", cls=Command, examples=_EXAMPLES, epilog=_EPILOG)
+@click.argument("address", type=ADDRESS)
+@group(
+    "What to read",
+    click.option(
+        "--last",
+        type=Last(),
+        default=None,
+        help="Only the last 30s (5m, 1h) or the last 500 events. Of a dead process, this counts "
+        "back from its last event.",
+    ),
+    *TIMES,
+    click.option(
+        "--stage",
+        type=STAGES,
+        default=None,
+        help="One stage, or several: raw,decoded.  [default: all that are recorded]",
+    ),
+    click.option("--limit", type=Count(), default=None, help="Stop after this many events."),
+)
+@SELECT
+@REDACT
+@WRITE
+@SHOW
+def command(address: str, **given: Any) -> None:
+    """Show the newest events that the engine at ADDRESS has recorded, also after it has died.
+
+    ADDRESS is ENGINE (all its processes, living and dead), a pattern of engines ('web-*'),
+    ENGINE.LANE or a pid. The engine does not notice. Events of several processes are merged by
+    time.
+    """
+    asked = Options(**given)
+    asked.check()
+    select, redact = asked.select(), asked.redactor()
+    try:
+        found = asked.open(address, select, redact)
+        written = asked.written(len(found.kinds))
+        output = check_output(
+            asked.output,
+            written.format,
+            asked.rotation,
+            envelope=written.envelope,
+            force=asked.force,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    except (TapError, OSError, MemoryError) as error:
+        fail(error)
+    except KeyboardInterrupt:
+        fail("interrupted before any event was read")
+    with Interrupts(lambda: found.end(EndedBy.INTERRUPT)):
+        sys.exit(_run(found, asked, written, output, select, redact))
+
+
+def _run(
+    found: Past,
+    asked: Options,
+    written: _Asked,
+    output: Output | None,
+    select: Select,
+    redact: Redactor | None,
+) -> int:
+    """Write what was found, say what came of it, and return the exit code."""
+    sink = _open_sink(found, asked, written, output, lambda: report.meta())
+    report = PastReport(found, select, redact, sink, asked.window)
+    transfer = Transfer(found, sink, limit=asked.limit)
+    transfer.run()
+    if found.ended_by == EndedBy.OUTPUT_CLOSED:
+        silence_stdout()
+    if transfer.failure is not None:
+        say(transfer.failure)
+    dump_report.show(report, asked.summary)
+    damaged = [each for each in found.recordings if each.damage is not None]
+    return TapError.exit_code if transfer.failure is not None or damaged else 0
+
+
+def _open_sink(
+    found: Past,
+    asked: Options,
+    written: _Asked,
+    output: Output | None,
+    describe: Callable[[], CaptureMeta],
+) -> Sink:
+    kind = next(iter(found.kinds.values()))
+    try:
+        return open_sink(
+            asked.output,
+            written.format,
+            envelope=written.envelope,
+            kind=kind.name,
+            dtype=getattr(kind, "dtype", None),
+            look=Look(asked.color, asked.expand, origin=_differing(found), utc=asked.utc),
+            rotation=asked.rotation,
+            describe=describe,
+            force=asked.force,
+            output=output,
+            fields=asked.columns,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    except OSError as error:
+        fail(error)
+
+
+def _differing(found: Past) -> frozenset[str]:
+    """What the recordings differ in: "engine", "lane", "stage"."""
+    return frozenset(
+        what
+        for what in ("engine", "lane", "stage")
+        if len({getattr(each, what) for each in found.recordings}) > 1
+    )

@@ -1,0 +1,216 @@
+"""One recording as a reader sees it: copied at one moment, with all its frames and times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
+
+from ..errors import EngineNotFound, NotRecorded, RingCorrupt, TapError, suggest_of
+from ..events.kinds import Kind, kind_from
+from ..frame import Frame, Origin
+from ..shm.discovery import engines
+from ..shm.evidence import recordings_of
+from ..shm.names import is_pattern
+from ..shm.recording import Copy, Recording
+from ..shm.refusals import LaneRefused, error_for, refusal
+from ..shm.requests import ALL_STAGES
+from ..wire import layout
+from ..wire.geometry import Buffers, Shape
+from ..wire.ledger import Ledger
+from ..wire.overwrite import PastReader
+
+HOW: Final = (
+    'Tap(NAME, recorder="decoded") in its code, or TAPRING_RECORDER=decoded in its environment'
+)
+
+
+class PastFrame(NamedTuple):
+    """A frame of a recording. at_ns: its time on this process's CLOCK_MONOTONIC."""
+
+    at_ns: int
+    frame: Frame
+
+
+class Survey(NamedTuple):
+    """What a recording holds: events, and the times of its oldest and newest frame.
+
+    The times are on this process's CLOCK_MONOTONIC, and 0 if it holds nothing.
+    """
+
+    events: int
+    oldest_ns: int
+    newest_ns: int
+
+
+class PastRing:
+    """A recording that was copied. Nothing of it is in shared memory any more, once it is closed.
+
+    is_live: whether its engine lived as it was copied. ended: whether its engine had closed it.
+    overwritten: the events that newer ones had replaced before. overtaken: those that were replaced
+    while it was copied. damage: why its frames could not be read to their end; None if they could.
+    """
+
+    def __init__(self, recording: Recording, since: int = 0) -> None:
+        """Copy the recording, but for the frames before the position ``since``."""
+        self.recording = recording
+        self.engine: str = recording.info.engine
+        self.lane: str = recording.info.lane
+        self.pid: int = recording.header.pid
+        self.stage: str = recording.stage.name
+        self.redact: tuple[str, ...] = recording.stage.redact
+        self.kind: Kind = _kind_of(recording)
+        header = recording.header
+        self.index: int = header.stage
+        self._shape = Shape(
+            header.slots, header.slot_bytes, header.stage, self.kind.code, self.kind
+        )
+        self._origin = Origin(self.engine, self.lane, self.pid, self.stage)
+        self.is_live: bool = recording.is_live()
+        clock = recording.clock()
+        self.ahead_ns: int = clock.ahead_ns
+        self.knows_clock: bool = clock.known
+        self.copied_ns: int = clock.now_ns()  # the engine's clock
+        self._copy: Copy = recording.copy(self._shape, since)
+        self.ended: bool = recording.has_ended()
+        self.ledger: Ledger = self._copy.ledger
+        self.overwritten: int = self._copy.overwritten
+        self.overtaken: int = 0
+        self.damage: RingCorrupt | None = None
+
+    @property
+    def address(self) -> str:
+        """``ENGINE.LANE``."""
+        return f"{self.engine}.{self.lane}"
+
+    def frames(self) -> Iterator[PastFrame]:
+        """All its frames, the oldest first. Damage ends them: see ``damage``."""
+        reader = PastReader(Buffers.of(self._copy.image), self._shape, origin=self._origin)
+        times = self._copy.times
+        try:
+            first = True
+            while (frame := reader.take()) is not None:
+                if first:
+                    self.overtaken = max(0, reader.overwritten - self._copy.overwritten)
+                    first = False
+                at_ns = frame.timestamp - self.ahead_ns
+                yield PastFrame(at_ns, replace(frame, timestamp=times.at(frame.timestamp)))
+        except RingCorrupt as error:
+            self.damage = error
+
+    def survey(self) -> Survey:
+        """What it holds."""
+        events = oldest = newest = 0
+        for at_ns, frame in self.frames():
+            oldest = oldest or at_ns
+            newest = max(newest, at_ns)
+            events += frame.count
+        return Survey(events, oldest, newest)
+
+    def close(self) -> None:
+        """Close the recording. The copy stays."""
+        self.recording.close()
+
+
+class PastRings(NamedTuple):
+    """The recordings of some lanes, copied, and the lanes whose recordings could not be read."""
+
+    rings: list[PastRing]
+    refused: list[LaneRefused]
+
+
+def copy_recordings(
+    engine: str, lane: str | None = None, stages: tuple[str, ...] | None = None
+) -> PastRings:
+    """Copy the recordings of all lanes of an engine, living and dead, or of one lane.
+
+    ``engine`` may also be a pattern, or the pid of a process. stages: only these; None is all.
+    Raises NotRecorded, EngineNotFound, and the errors of ``Recording.attach`` if none can be read.
+    """
+    wanted = None if stages is None or ALL_STAGES in stages else stages
+    found = PastRings([], [])
+    recorded: dict[str, None] = {}
+    names = [*recordings_of(engine, lane), *(_of_process(engine) if lane is None else ())]
+    for name in dict.fromkeys(names):
+        try:
+            with Recording.attach(name) as recording:
+                stage = recording.stage.name
+                if stage == layout.TRIGGERS:
+                    continue
+                recorded[stage] = None
+                if wanted is None or stage in wanted:
+                    found.rings.append(PastRing(recording))
+        except EngineNotFound:
+            continue
+        except TapError as error:
+            _, its_engine, its_lane, its_stage = name.split(".", 3)
+            found.refused.append(refusal(its_engine, its_lane, error, its_stage[1:]))
+    if not found.rings:
+        if found.refused:
+            raise error_for(found.refused)
+        raise _not_recorded(engine, lane, wanted, recorded)
+    found.refused.extend(_unrecorded(engine, lane, found))
+    return found
+
+
+def _unrecorded(engine: str, lane: str | None, found: PastRings) -> Iterator[LaneRefused]:
+    """The living lanes of which nothing is recorded."""
+    if engine.isdigit():
+        return
+    there = {each.address for each in found.rings} | {
+        f"{each.engine}.{each.lane}" for each in found.refused
+    }
+    for each in engines(engine, sweep=False):
+        address = f"{each.name}.{each.lane}"
+        if address not in there and lane in (None, each.lane):
+            text = f"{address} runs without a recorder of what was asked for"
+            yield LaneRefused(each.name, each.lane, "stage", text)
+
+
+def _of_process(pid: str) -> list[str]:
+    """The recordings of the process ``pid``, as engines see themselves."""
+    if not pid.isdigit():
+        return []
+    found = []
+    for name in recordings_of():
+        try:
+            with Recording.attach(name, patience_s=0.0) as recording:
+                if recording.header.pid == int(pid):
+                    found.append(name)
+        except TapError:
+            continue
+    return found
+
+
+def _not_recorded(
+    engine: str, lane: str | None, stages: tuple[str, ...] | None, recorded: dict[str, None]
+) -> TapError:
+    address = engine if lane is None else f"{engine}.{lane}"
+    if recorded and stages:
+        there = f"it records {', '.join(recorded)}"
+        return NotRecorded(
+            f"{address} does not record {stages[0]!r}{suggest_of(stages[0], recorded, there)}"
+        )
+    living = engines(engine, sweep=False) if not engine.isdigit() else []
+    if living:
+        return NotRecorded(f"{address} runs without a recorder. Turn one on with {HOW}")
+    known = {name.split(".")[1] for name in recordings_of()}
+    some = (
+        f"there are recordings of {', '.join(sorted(known))}"
+        if known
+        else ("no engine of this user has left one")
+    )
+    what = "recording of engines like" if is_pattern(engine) else "recording of"
+    return NotRecorded(
+        f"there is no {what} {address!r}{suggest_of(engine, known, some)}. An engine records with "
+        f"{HOW}"
+    )
+
+
+def _kind_of(recording: Recording) -> Kind:
+    stage = recording.stage
+    try:
+        return kind_from(stage.kind, stage.dtype)
+    except ValueError as error:
+        raise RingCorrupt(f"stage {stage.name} of {recording.address}: {error}") from None
