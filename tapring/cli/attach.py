@@ -29,7 +29,7 @@ from .arguments import ADDRESS
 from .attach_options import Options, options
 from .beginning import begin, run
 from .command import Command
-from .elsewhere import Elsewhere, Opened, stages_of, usual_stages
+from .elsewhere import Elsewhere, Opened, recorded_at, stages_of, usual_stages
 from .messages import fail, note, say
 from .opening import say_when_it_ends
 from .progress import Progress, place_of
@@ -45,6 +45,7 @@ _EXAMPLES: Final = (
     "tapring attach shop --where \"level=='error'\"   # only the errors",
     "tapring attach shop --grep timeout --limit 10  # ten events with that word",
     "tapring attach shop --stage raw,decoded        # two stages, in order",
+    "tapring attach shop --last 30s                 # what just happened, and on",
     "tapring attach shop -o shop.ndjson.gz --redact user.email --duration 1h",
     "tapring attach 'web-*' --follow                # several, over restarts",
 )
@@ -78,7 +79,10 @@ def command(address: str, **given: Any) -> None:
     asked = Options(**given)
     asked.check(address)
     chooses = asked.chooses(address)
-    if chooses:
+    if chooses and asked.last is not None:  # what is recorded was chosen by the engine's owner
+        asked = replace(asked, stage=usual_stages(recorded_at(address) or stages_of(address)))
+        chooses = False
+    elif chooses:
         asked = replace(asked, stage=usual_stages(stages_of(address)))
     try:
         written = asked.written

@@ -23,7 +23,7 @@ from .options import BUFFER, FORCE, KEEP, OUTPUT, ROTATE, SAMPLE_BATCHES, SUMMAR
 from .selecting import REDACT, SELECT, Selecting
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_SET_AT_OPENING: Final = ("stage", "duration", "buffer", "sample_batches", "follow")
+_SET_AT_OPENING: Final = ("stage", "duration", "last", "buffer", "sample_batches", "follow")
 
 
 class Written(NamedTuple):
@@ -83,6 +83,7 @@ class Watching:
 
     stage: str | None
     duration: float | None
+    last: float | None
     limit: int | None
     sample_batches: int | None
     buffer: int | None
@@ -190,6 +191,13 @@ WATCH: Final = group(
         default=None,
         help="Stop after this long (30s, 5m). By default, or with 0, stop at Ctrl-C or at the "
         "engine's own limit, which is 24 hours unless its owner has set another.",
+    ),
+    click.option(
+        "--last",
+        type=Duration(),
+        default=None,
+        help="Begin so long ago (30s, 5m), with what the engine's recorder holds of it, and go on "
+        "live. Needs Tap(recorder=...) or TAPRING_RECORDER in the engine.",
     ),
     click.option("--limit", type=Count(), default=None, help="Stop after this many events."),
     WAIT,

@@ -17,8 +17,10 @@ from ..errors import TapError
 from ..events.redaction import Redactor
 from ..events.selection import Select
 from ..shm.discovery import EngineInfo, engines
-from ..shm.names import split_address
+from ..shm.evidence import recordings_of
+from ..shm.names import parse_recording_name, split_address
 from ..shm.requests import ALL_STAGES
+from ..wire import layout
 
 USUAL: Final = "decoded"
 _NS: Final = 1_000_000_000
@@ -46,6 +48,16 @@ def stages_of(address: str) -> tuple[str, ...]:
             running = [each for each in engines(sweep=False) if each.pid == int(engine)]
         lanes = [each for each in running if lane in (None, each.lane)]
         return tuple(dict.fromkeys(name for each in lanes for name in each.stages))
+    return ()
+
+
+def recorded_at(address: str) -> tuple[str, ...]:
+    """The names of the stages that the lanes at ``address`` record, each once."""
+    with suppress(TapError, OSError):
+        engine, lane, _ = split_address(address)
+        names = recordings_of(engine, lane)
+        stages = [parsed[2] for name in names if (parsed := parse_recording_name(name))]
+        return tuple(dict.fromkeys(each for each in stages if each != layout.TRIGGERS))
     return ()
 
 
@@ -158,4 +170,4 @@ class Elsewhere:
 def _has_events(session: Session) -> bool:
     """Whether the engine has had events for ``session``, read or not."""
     stats = session.stats
-    return bool(stats.offered or stats.sampled_out or stats.shed)
+    return bool(stats.offered or stats.sampled_out or stats.shed or stats.recorded)

@@ -50,6 +50,7 @@ def open_session(
         redact=redact,
         follow=asked.follow,
         merge_lag=asked.merge_lag,
+        last=asked.last,
         on_wait=on_wait,
     )
 

@@ -63,6 +63,7 @@ def _lines(report: Report) -> Iterator[str]:
         f"{counted(sink.events, 'event')} of {session.engine}/{session.stage} "
         f"in {took}, ended by {session.ended_by}; {_losses(stats)}"
     )
+    yield from _of_the_past(stats)
     yield from lanes_refused(stats.lanes_refused)
     if len(each_lane_once(stats.lanes_joined)) > 1:  # of one lane, the first line has said it
         yield from _lanes_joined(stats.lanes_joined)
@@ -115,6 +116,21 @@ def files_written(sink: Sink) -> Iterator[str]:
         yield f"{sink.unfinished} is incomplete, but every event in it is intact"
     if sink.meta_error:
         yield f"the .meta.json could not be written: {sink.meta_error.strerror}"
+
+
+def _of_the_past(stats: Stats) -> Iterator[str]:
+    """What the recorders held, and what they did not."""
+    if stats.recorded:
+        yield f"{counted(stats.recorded, 'event')} {were(stats.recorded)} recorded before"
+    for each in stats.pasts:
+        whose = f"{each.engine}.{each.lane}/{each.stage}"
+        if each.short:
+            yield (
+                f"the recorder of {whose} reached back {duration_in_words(each.had_s)}; "
+                f"{counted(each.overwritten, 'older event')} had been overwritten"
+            )
+        if each.problem:
+            yield f"the past of {whose} is missing: {each.problem}"
 
 
 def lanes_refused(refused: Sequence[LaneRefused]) -> Iterator[str]:

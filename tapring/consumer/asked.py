@@ -32,7 +32,8 @@ class Asked(msgspec.Struct, frozen=True):
     ``owner`` NOBODY. buffer_bytes: of the ring; None is the engine's default, or less if that
     does not fit into ``share`` bytes; without a ``share``, into what is free of shared memory.
     optional: a lane that has no such stage is none that cannot be read. among: it is one of several
-    stages. sieves: what its events pass.
+    stages. since_ns: begin with what each lane has recorded from then on (CLOCK_MONOTONIC). sieves:
+    what its events pass.
     """
 
     stage: str
@@ -43,6 +44,7 @@ class Asked(msgspec.Struct, frozen=True):
     share: int | None = None
     optional: bool = False
     among: bool = False
+    since_ns: int | None = None
     sieves: Sieves | None = None
 
     def refusal(self, engine: str, lane: str, error: TapError) -> LaneRefused:
@@ -192,7 +194,12 @@ def open_session(
     try:
         owned = asked.owner == Owner.CONSUMER
         return Attachment(
-            registry, row, owned=owned, wanted=asked.buffer_bytes, sieves=asked.sieves
+            registry,
+            row,
+            owned=owned,
+            wanted=asked.buffer_bytes,
+            sieves=asked.sieves,
+            since_ns=asked.since_ns,
         )
     except BaseException:
         registry.table.free(row, CLOSE_TIMEOUT_S)
@@ -203,7 +210,14 @@ def _take(registry: Registry, row: Row, asked: Asked) -> Attachment:
     """Become the consumer of a session that a lane has opened for this process's request."""
     registry.table.lock_reader(row)
     try:
-        return Attachment(registry, row, owned=True, wanted=asked.buffer_bytes, sieves=asked.sieves)
+        return Attachment(
+            registry,
+            row,
+            owned=True,
+            wanted=asked.buffer_bytes,
+            sieves=asked.sieves,
+            since_ns=asked.since_ns,
+        )
     except BaseException:
         registry.table.unlock_reader(row)
         raise

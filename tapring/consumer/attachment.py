@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from time import monotonic_ns
-from typing import Final
+from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
@@ -15,7 +17,8 @@ from ..events.kinds import Kind, kind_from
 from ..events.sieve import Sieve, Sieves
 from ..frame import Frame, Origin
 from ..shm.clocks import EngineClock
-from ..shm.names import lane_number, new_epoch
+from ..shm.names import lane_number, new_epoch, recording_name
+from ..shm.recording import Recording
 from ..shm.registry import Registry
 from ..shm.rings import map_ring
 from ..shm.row import BellOf, Row
@@ -29,6 +32,9 @@ from ..wire.ordering import publish_barrier
 from ..wire.reader import Reader
 from ..words import size_in_words
 from .lanes import LaneJoined, joining
+from .past_first import LanePast, PastFirst
+
+AnyReader = TypeVar("AnyReader", bound=Reader)
 
 CLOSE_TIMEOUT_S: Final = 1.0
 # How long the lanes that are read wait for the table of one that joins.
@@ -49,7 +55,9 @@ class Attachment:
     ``joined``: what is said of the lane. wanted: how many bytes were asked for. ``sieve``: what its
     frames pass, one of ``sieves``; None if every event passes. ``kind_left``: the kind of those
     that have passed. ``missed``: events that are missing behind the last frame that passed.
-    ``told``: those that frames have told of. Closing twice is fine.
+    ``told``: those that frames have told of. since_ns: begin with what the lane has recorded from
+    then on (this process's CLOCK_MONOTONIC). ``past``: that part of ``reader``; None if it begins
+    with the session. ``no_past``: why there is none, if one was wanted. Closing twice is fine.
     """
 
     def __init__(
@@ -60,6 +68,7 @@ class Attachment:
         owned: bool,
         wanted: int | None = None,
         sieves: Sieves | None = None,
+        since_ns: int | None = None,
     ) -> None:
         """Open and map the ring of ``row``.
 
@@ -91,8 +100,21 @@ class Attachment:
             if not registry.table.is_open(row):
                 raise SessionNotFound(f"{session} has just ended") from None
             raise RingCorrupt(f"the ring of {session} is missing") from None
+        self.past: PastFirst | None = None
+        self.no_past: LanePast | None = None
         try:
-            self.reader: Reader = self._map()
+            recording = None if since_ns is None else self._recording()
+            if recording is None or since_ns is None:
+                self.reader: Reader = self._map(Reader)
+            else:
+                begins = partial(
+                    PastFirst,
+                    recording=recording,
+                    since_ns=since_ns,
+                    opened_ns=row.opened_ns,
+                    ahead_ns=self.clock.ahead_ns,
+                )
+                self.reader = self.past = self._map(begins)
         except BaseException:
             self._segment.detach()
             raise
@@ -187,7 +209,8 @@ class Attachment:
 
     def gaps(self) -> int:
         """Return at how many places events are missing."""
-        return self.reader.gaps + (self._known_missing() > self.reader.missed)
+        known = self._known_missing() - self._missed_in_past()
+        return self.reader.gaps + (known > self.reader.missed)
 
     def final_gap(self) -> Frame | None:
         """Return a frame without events that says what no other one has told of; or None."""
@@ -199,7 +222,28 @@ class Attachment:
     def _known_missing(self) -> int:
         """Events that are missing up to the end, if that is known; else up to what was released."""
         lost = 0 if self._final is None else self._final.lost
-        return max(self.reader.missed, 0 if lost >> 63 else lost)
+        return max(self.reader.missed, 0 if lost >> 63 else lost) + self._missed_in_past()
+
+    def _missed_in_past(self) -> int:
+        return 0 if self.past is None else self.past.past_missed
+
+    def look_into_past(self) -> None:
+        """Copy the lane's recording, if it is to be read: the engine has taken the session up."""
+        if self.past is not None:
+            self.past.look()
+
+    @property
+    def is_in_past(self) -> bool:
+        """Whether the last frame came out of the recording, and so is not in the ring."""
+        return self.past is not None and self.past.is_past
+
+    def recorded(self) -> int:
+        """Return how many events came out of the recording and were not in the ring, too."""
+        return 0 if self.past is None else self.past.recorded
+
+    def found_in_past(self) -> LanePast | None:
+        """Return what the lane's recording held, if it was asked for and has been copied."""
+        return self.no_past if self.past is None else self.past.found
 
     def detach(self) -> None:
         """In a forked child: unmap and close everything, but free and unlock nothing."""
@@ -227,12 +271,24 @@ class Attachment:
         self._segment.close()
         self.registry.close()
 
-    def _map(self) -> Reader:
+    def _recording(self) -> Recording | None:
+        """Open what the lane has recorded of this stage; None if it has not, see ``no_past``."""
+        engine, lane, stage = self.origin.engine, self.origin.lane, self.origin.stage
+        try:
+            return Recording.attach(recording_name(engine, lane, stage))
+        except EngineNotFound:
+            problem = f"{self.registry.address} does not record {stage}"
+        except TapError as error:
+            problem = str(error)
+        self.no_past = LanePast(engine=engine, lane=lane, stage=stage, problem=problem)
+        return None
+
+    def _map(self, make: Callable[..., AnyReader]) -> AnyReader:
         registry, row, segment = self.registry, self.row, self._segment
         ring = map_ring(segment, row, registry.segment.owner, writable=False)
         page = segment.map(layout.CONSUMER_PAGE, layout.PAGE, writable=True)
         segment.close_descriptor()
-        return Reader(
+        return make(
             Buffers(producer_words(ring), consumer_words(page, 0), ring),
             Shape(row.slots, row.slot_bytes, row.stage, self.kind.code, self.kind),
             publish_barrier,

@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from ..errors import EngineNotFound, SessionBusy, SharedMemoryFull, TapError
+from ..errors import EngineNotFound, NotRecorded, SessionBusy, SharedMemoryFull, TapError
 from ..shm.discovery import Lanes, find
 from ..shm.names import matches
 from ..shm.refusals import LaneRefused, error_for, refusal
@@ -21,6 +21,7 @@ from ..wire import layout
 from .asked import Asked, Requests, open_session
 from .attachment import CLOSE_TIMEOUT_S, Attachment
 from .joining import Following
+from .past_ring import HOW
 from .stages import Stages
 
 _NS: Final = 1_000_000_000
@@ -86,9 +87,16 @@ class Beginning:
             if self.refused:
                 raise error_for(self.refused)
             raise EngineNotFound(f"the engine {self._engine} has just ended")
+        self._check_recorded()
         for each in self._attachments if waited else ():
             each.note_beginning(began_ns)
         return self._attachments
+
+    def _check_recorded(self) -> None:
+        """Raise NotRecorded if the past is asked for, and no lane has recorded what is read."""
+        missing = [each.no_past for each in self._attachments if each.no_past is not None]
+        if missing and len(missing) == len(self._attachments):
+            raise NotRecorded(f"{missing[0].problem}. An engine records with {HOW}")
 
     def following(self, linger_ns: float) -> Following | Stages | None:
         """Return what finds the lanes that join; None if none may."""

@@ -255,7 +255,7 @@ class Intake:
     def release(self) -> None:
         """Release the events that were handed out of the last frame."""
         if self._unreleased is not None:
-            rest = self._rest()
+            rest, _ = self._rest()
             self._unreleased.reader.release(rest)
             if not rest:
                 self._unreleased = None
@@ -334,19 +334,17 @@ class Intake:
         """Make the account final; False if it was already."""
         if self._final is not None:
             return False
-        if self.cursor is not None:
-            self.cursor.withdraw()
+        cursor = self.cursor
+        if cursor is not None:
+            cursor.withdraw()
         if self.keep and handled:
             self.release()
-        rest = self._rest()
-        of: Attachment | None = None
-        if self._interrupted is not None:
-            of = self._interrupted[0]
-        elif rest and self.cursor is not None:
-            of = self.cursor.attachment
-            self.handed_out.bytes -= len(self.cursor.rest().payload)
-        if of is not None and self._unreleased is None and not self.keep:
-            of.reader.note_abandoned(rest)  # iterating released it already
+        rest, of = self._rest()
+        if rest and cursor is not None and self._interrupted is None:
+            self.handed_out.bytes -= len(cursor.rest().payload)
+        released = self._unreleased is None and not self.keep  # by iterating
+        if rest and of is not None and (released or of.is_in_past):
+            of.reader.note_abandoned(rest)
         self._unreleased = self.cursor = self._interrupted = None
         self._hand.clear()
         self.merge.settle()
@@ -357,23 +355,27 @@ class Intake:
     def _account(self) -> Stats:
         attachment = self._unreleased
         unreleased = attachment.reader.kept if attachment else 0
-        rest = 0 if self.keep and not unreleased else self._rest()
+        rest, of = self._rest()
+        in_past = rest if of is not None and of.is_in_past else 0
+        if in_past or (self.keep and not unreleased):
+            rest = 0
         return account(
             self.merge.rings,
             self.handed_out,
             self.away,
             unreleased=unreleased - rest,
+            kept_of_past=in_past,
             lag_ns=self.merge.lag_ns(),
         )
 
-    def _rest(self) -> int:
-        """Events of the last frame in its ring that were not handed out."""
+    def _rest(self) -> tuple[int, Attachment | None]:
+        """Events of the last frame that were not handed out, and where that frame is from."""
         interrupted, cursor = self._interrupted, self.cursor
         if interrupted is not None:
-            return interrupted[1].count
+            return interrupted[1].count, interrupted[0]
         if cursor is None or (cursor.uneven and not self.keep):
-            return 0
-        return cursor.unreleased()
+            return 0, None
+        return cursor.unreleased(), cursor.attachment
 
     def _sifted(self, sieve: Sieve, attachment: Attachment, frame: Frame) -> Cursor | None:
         """A cursor in what ``sieve`` leaves of a frame; None if it leaves nothing."""

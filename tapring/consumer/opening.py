@@ -57,6 +57,7 @@ def capture(
     follow: bool = ...,
     linger: float = ...,
     merge_lag: float = ...,
+    last: float | None = ...,
     on_wait: OnWait | None = ...,
 ) -> Session[Decoded]: ...
 @overload
@@ -79,6 +80,7 @@ def capture(
     follow: bool = ...,
     linger: float = ...,
     merge_lag: float = ...,
+    last: float | None = ...,
     on_wait: OnWait | None = ...,
 ) -> Session[Any]: ...
 def capture(
@@ -100,6 +102,7 @@ def capture(
     follow: bool = False,
     linger: float = LINGER_S,
     merge_lag: float = LAG_NS / _NS,
+    last: float | None = None,
     on_wait: OnWait | None = None,
 ) -> Session[Any]:
     """Open a session of ``stage`` on every lane of an engine, or on one lane, and read them as one.
@@ -148,13 +151,17 @@ def capture(
     ended (by the engine's limit, for example), this session ends at once.
     merge_lag: how many seconds an event waits at most for earlier events of other lanes. A frame
     that comes later is handed out, marked as ``late``, and counted. 0: nothing waits.
+    last: begin so many seconds in the past, with what the engine's recorders hold of it
+    (``Tap(recorder=...)``). No event comes twice, and none is left out that is still there.
+    ``stats.pasts`` says what was found, and ``stats.recorded`` counts it.
     on_wait: called about every 50 ms while ``wait`` waits for the engine. What it raises ends the
     call.
 
     Raises EngineNotFound, StageNotFound, SessionLimit, SessionBusy, DurationLimit, BufferLimit,
-    SharedMemoryFull, RingCorrupt, VersionMismatch, NotPermitted; SessionNotFound if the session is
-    over before this process could open it; and ValueError for an invalid argument, or for a filter
-    that cannot apply to this kind of stage.
+    SharedMemoryFull, RingCorrupt, VersionMismatch, NotPermitted; NotRecorded if ``last`` is asked
+    of lanes of which none records the stage; SessionNotFound if the session is over before this
+    process could open it; and ValueError for an invalid argument, or for a filter that cannot apply
+    to this kind of stage.
     """
     engine, lane, session = split_address(address)
     if session is not None:
@@ -183,6 +190,8 @@ def capture(
             f"linger must be at least 0 s, not {linger!r}, and merge_lag from 0 to "
             f"{_LONGEST_LAG_S} s, not {merge_lag!r}"
         )
+    if last is not None and not 0 < last < LONGEST_S:
+        raise ValueError(f"last must be a positive number of seconds, not {last!r}")
     asked = Asked(
         names[0],
         duration,
@@ -190,6 +199,7 @@ def capture(
         Owner.NOBODY if keep else Owner.CONSUMER,
         sample,
         among=len(names) > 1 or names[0] == ALL_STAGES,
+        since_ns=None if last is None else monotonic_ns() - round(last * _NS),
         sieves=Sieves(select, redact, type, on_decode_error),
     )
     beginning = Beginning(engine, lane, names, asked, joins=lane is None and not keep)
@@ -197,6 +207,8 @@ def capture(
         attachments = beginning.open(math.inf if follow else wait, on_wait)
         waiter = make_waiter(wake, attachments)
         wait_for_the_engine(attachments)
+        for each in attachments:
+            each.look_into_past()
         # The engine ends a kept session: each consumer's own deadline would begin anew.
         deadline = None if duration is None or keep else monotonic_ns() + round(duration * _NS)
         return Session(

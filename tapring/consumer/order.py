@@ -94,7 +94,8 @@ class Order:
 
     def note(self, time_ns: int) -> None:
         """Say that a frame of this time was taken while there was only one lane."""
-        self._latest_ns = max(self._latest_ns, time_ns)
+        # A time out of a recording is as the wall clock was then, which may have been set since.
+        self._latest_ns = max(self._latest_ns, min(time_ns, monotonic_ns()))
 
     def wait_ns(self) -> int | None:
         """Return how long to wait before ``next`` may return a lane; None if no frame is there."""

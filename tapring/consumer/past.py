@@ -32,13 +32,15 @@ _FRAMES_BETWEEN_TURNS: Final = 64
 class RecordingRead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One recording that was read, and what was found in it.
 
-    engine, lane, stage: where it is from. pid: the process that it was. alive: whether its engine
-    lived as it was read. closed: whether its engine had closed it; a dead one that had not was
-    killed or has crashed.
-    events: what it held. had_s: from how many seconds it held them: from its oldest event to the
-    moment of reading, or to its last event if its engine is dead.
-    overwritten: events that newer ones had replaced before it was read. overtaken: events that were
-    replaced while it was being read.
+    engine, lane, stage: where it is from.
+    pid: the process that it was.
+    alive: whether its engine lived as it was read.
+    closed: whether its engine had closed it; a dead one that had not was killed or has crashed.
+    events: how many events it held.
+    had_s: how many seconds back it reached from the moment of reading, or of a dead engine, from
+    its last event.
+    overwritten: events that newer ones had replaced.
+    overtaken: those of them that were replaced while it was read.
     short: whether it begins later than what was asked for.
     damage: why it could not be read to its end; absent if it could.
     """
@@ -193,7 +195,7 @@ class Past:
         ring, end = self._rings[number], self._ends[number]
         start = 0 if self._last_ns is None else end - self._last_ns
         newest = 0
-        for at_ns, frame in ring.frames():
+        for at_ns, frame, _ in ring.frames():
             newest = max(newest, at_ns)  # a batch of another thread may be older, and comes after
             if at_ns < start or (
                 self._is_wanted is not None and not self._is_wanted(frame.timestamp)

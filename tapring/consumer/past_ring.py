@@ -27,10 +27,14 @@ HOW: Final = (
 
 
 class PastFrame(NamedTuple):
-    """A frame of a recording. at_ns: its time on this process's CLOCK_MONOTONIC."""
+    """A frame of a recording.
+
+    at_ns: its time on this process's CLOCK_MONOTONIC. behind: the position behind it.
+    """
 
     at_ns: int
     frame: Frame
+    behind: int
 
 
 class Survey(NamedTuple):
@@ -95,14 +99,15 @@ class PastRing:
                     self.overtaken = max(0, reader.overwritten - self._copy.overwritten)
                     first = False
                 at_ns = frame.timestamp - self.ahead_ns
-                yield PastFrame(at_ns, replace(frame, timestamp=times.at(frame.timestamp)))
+                frame = replace(frame, timestamp=times.at(frame.timestamp))
+                yield PastFrame(at_ns, frame, reader.position)
         except RingCorrupt as error:
             self.damage = error
 
     def survey(self) -> Survey:
         """What it holds."""
         events = oldest = newest = 0
-        for at_ns, frame in self.frames():
+        for at_ns, frame, _ in self.frames():
             oldest = oldest or at_ns
             newest = max(newest, at_ns)
             events += frame.count

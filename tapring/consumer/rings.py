@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from ..frame import Frame
 from ..wire.ledger import Ledger
 from .attachment import Attachment
+from .past_first import LanePast
 
 
 class Retired(msgspec.Struct, frozen=True):
@@ -19,6 +20,8 @@ class Retired(msgspec.Struct, frozen=True):
     ledger: Ledger = Ledger()
     gaps: int = 0
     final_gaps: tuple[Frame, ...] = ()
+    recorded: int = 0
+    pasts: tuple[LanePast, ...] = ()
 
 
 class Rings(NamedTuple):
@@ -33,8 +36,18 @@ class Rings(NamedTuple):
             self.retired.ledger + gone.ledger(),
             self.retired.gaps + gone.gaps(),
             self.retired.final_gaps + _gaps_behind([gone]),
+            self.retired.recorded + gone.recorded(),
+            self.retired.pasts + _pasts([gone]),
         )
         return Rings(retired, tuple([each for each in self.attachments if each is not gone]))
+
+    def recorded(self) -> int:
+        """Return how many events came out of recordings and not out of the rings."""
+        return sum([each.recorded() for each in self.attachments], start=self.retired.recorded)
+
+    def pasts(self) -> tuple[LanePast, ...]:
+        """Return what was found in the recordings of the lanes, if that was asked for."""
+        return self.retired.pasts + _pasts(self.attachments)
 
     def settle(self) -> None:
         """Make the accounts final of all sessions that end with this consumer."""
@@ -52,6 +65,11 @@ class Rings(NamedTuple):
             if gap is not None:
                 each.told += gap.missed
         return Rings(replace(self.retired, final_gaps=()), self.attachments)
+
+
+def _pasts(attachments: Sequence[Attachment]) -> tuple[LanePast, ...]:
+    found = [each.found_in_past() for each in attachments]
+    return tuple([each for each in found if each is not None])
 
 
 def _gaps_behind(attachments: Sequence[Attachment]) -> tuple[Frame, ...]:

@@ -8,6 +8,7 @@ from ..events.sieve import KeptAway
 from ..shm.refusals import LaneRefused
 from ..wire.ledger import within_a_word
 from .lanes import LaneEnded, LaneJoined
+from .past_first import LanePast
 from .rings import Rings
 
 LanesRefused = list[LaneRefused]
@@ -43,6 +44,7 @@ class Totals(msgspec.Struct, frozen=True):
     cost_ns: engine time per batch offered to the session, in ns; of the worst lane.
     engine_share: the share of the engine's time that all its sessions take, 0.0 to 1.0; of the
     worst lane.
+    recorded: events handed on out of recordings, from before the session; not among the delivered.
     late: events handed on after a later event of another lane, because the engine published them
     later than ``merge_lag`` allows, or their lane was found only then.
     """
@@ -66,6 +68,7 @@ class Totals(msgspec.Struct, frozen=True):
     served: float = 1.0
     cost_ns: int = 0
     engine_share: float = 0.0
+    recorded: int = 0
     late: int = 0
 
 
@@ -79,12 +82,14 @@ class Stats(Totals, frozen=True):
     lanes_refused: the engine's lanes that could not be read, or not to their end, with the reasons.
     lanes_joined: the lanes that were read, in the order in which they joined.
     lanes_ended: those that have ended, in that order.
+    pasts: what was found in the lanes' recordings, if the session begins in the past.
     """
 
     lag_ns: int = 0
     lanes_refused: tuple[LaneRefused, ...] = ()
     lanes_joined: tuple[LaneJoined, ...] = ()
     lanes_ended: tuple[LaneEnded, ...] = ()
+    pasts: tuple[LanePast, ...] = ()
 
 
 class HandedOut(msgspec.Struct):
@@ -100,12 +105,13 @@ def account(
     away: KeptAway,
     *,
     unreleased: int,
+    kept_of_past: int = 0,
     lag_ns: int,
 ) -> Stats:
     """The account over all rings of a session.
 
     unreleased: events that were handed out and are not released yet, less those that are released
-    and were not handed out.
+    and were not handed out. kept_of_past: events out of a recording that were not handed out yet.
     """
     attachments = rings.attachments
     ledger = sum([each.ledger() for each in attachments], start=rings.retired.ledger)
@@ -122,6 +128,8 @@ def account(
         bytes=handed_out.bytes,
         gaps=within_a_word(sum([each.gaps() for each in attachments], start=rings.retired.gaps)),
         split=handed_out.split,
+        recorded=max(0, rings.recorded() - kept_of_past),
+        pasts=rings.pasts(),
         lag_ns=lag_ns,
         served=min([reader.account.served() for reader in readers], default=1.0),
         cost_ns=max([reader.account.cost_ns() for reader in readers], default=0),

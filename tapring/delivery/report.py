@@ -13,6 +13,7 @@ from msgspec.structs import asdict, replace
 
 from .._version import __version__
 from ..consumer.lanes import LaneEnded, LaneJoined
+from ..consumer.past_first import LanePast
 from ..consumer.session import Session
 from ..consumer.stats import LanesRefused, Totals
 from ..events.redaction import Redactor
@@ -71,6 +72,7 @@ class Summary(Totals, frozen=True, kw_only=True):
     lanes_ended: the lanes that ended during the capture, in that order.
     unknown_clocks: the lanes whose clock could not be compared with this process's, so that their
     times may be wrong.
+    pasts: what was found in the lanes' recordings, if the capture begins in the past.
     stage: the stage; of several, their names with commas between.
     other_stages: the stages that got events while this one got none.
     ended_by: why the capture ended; null while it runs.
@@ -99,6 +101,7 @@ class Summary(Totals, frozen=True, kw_only=True):
     lanes_joined: list[LaneJoined]
     lanes_ended: list[LaneEnded]
     unknown_clocks: list[str] | UnsetType = UNSET
+    pasts: list[LanePast] | UnsetType = UNSET
     stage: str
     other_stages: list[str] | UnsetType = UNSET
     ended_by: EndReason | None
@@ -150,6 +153,7 @@ class Report:
             lanes_joined=list(stats.lanes_joined),
             lanes_ended=list(stats.lanes_ended),
             unknown_clocks=list(session.unknown_clocks) or UNSET,
+            pasts=list(stats.pasts) or UNSET,
             stage=session.stage,
             other_stages=list(self.other_stages) or UNSET,
             ended_by=session.ended_by,

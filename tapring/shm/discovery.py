@@ -15,6 +15,7 @@ import msgspec
 from ..errors import EngineNotFound, SharedMemoryFull, TapError, suggest_of
 from ..wire.layout import Owner, RowState
 from ..wire.ledger import Counters, within_a_word
+from .evidence import recordings_of
 from .info import StageInfo
 from .names import is_pattern
 from .refusals import LaneRefused, error_for, may_live, refusal
@@ -249,7 +250,10 @@ def not_found(engine: str, lane: str | None = None) -> EngineNotFound:
     known = sorted({info.name for info in running})
     there = f"running: {', '.join(known)}" if known else NOTHING_RUNS
     called = f"whose name matches {engine!r}" if is_pattern(engine) else f"called {engine!r}"
-    return EngineNotFound(f"no engine {called} runs{suggest_of(engine, known, there)}")
+    near = suggest_of(engine, known, there)
+    if recordings_of(engine, lane):
+        near = f", but it has left a recording. See it with: tapring dump {engine}"
+    return EngineNotFound(f"no engine {called} runs{near}")
 
 
 def _engine_info(registry: Registry) -> EngineInfo:

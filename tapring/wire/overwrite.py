@@ -213,6 +213,11 @@ class PastReader(RingEnd):
         self.overtaken: int = 0
         self.overwritten: int = 0
 
+    @property
+    def position(self) -> int:
+        """The position behind the last frame that was taken; -1 before."""
+        return self._next
+
     def take(self) -> Frame | None:
         """Copy the next frame out; None if there is none yet.
 

@@ -179,6 +179,17 @@ class Reader(RingEnd):
         time_ns: int = unpack_time(self._data, _SLOTS + (end % self._slots << self._shift))[1]
         return time_ns
 
+    def next_numbers(self) -> tuple[int, int, int] | None:
+        """Return time, sequence and count of the frame that ``take`` would return, or None.
+
+        ``take`` checks them. Raises RingCorrupt.
+        """
+        end = self._end
+        if end == self._tail and not self._look_again():
+            return None
+        _, time_ns, _, _, sequence, _, count, *_ = unpack_header(self._data, self._start_of(end))
+        return time_ns, sequence, count
+
     def glimpse_time_ns(self) -> int | None:
         """As ``next_time_ns``, but for a thread that may not read: this changes nothing.
 

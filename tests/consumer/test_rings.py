@@ -11,6 +11,8 @@ def ring(gaps: int, gap: str | None = None, **counts: int) -> SimpleNamespace:
         ledger=lambda: Ledger(**counts),
         gaps=lambda: gaps,
         final_gap=lambda: gap,
+        recorded=lambda: 0,
+        found_in_past=lambda: None,
     )
 
 

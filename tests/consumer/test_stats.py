@@ -21,6 +21,8 @@ def ring(ledger: Ledger, gaps: int, served: float, cost_ns: int, share: float) -
         gaps=lambda: gaps,
         reader=SimpleNamespace(account=told),
         registry=SimpleNamespace(cost_share=share),
+        recorded=lambda: 0,
+        found_in_past=lambda: None,
     )
 
 

@@ -59,7 +59,7 @@ def facts_of(report: Report) -> dict:
 
 def test_the_account_comes_first_and_the_reason_last() -> None:
     facts = facts_of(report())
-    apart = "lag_ns", "lanes_refused", "lanes_joined", "lanes_ended"
+    apart = "lag_ns", "lanes_refused", "lanes_joined", "lanes_ended", "pasts"
     counters = [name for name in Stats.__struct_fields__ if name not in apart]
     assert list(facts)[: len(counters)] == counters
     assert list(facts)[len(counters) :] == [
