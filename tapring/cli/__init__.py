@@ -19,6 +19,7 @@ _MODULES: Final = {
     "attach": ".attach",
     "stats": ".stats",
     "dump": ".dump",
+    "record": ".record",
     "cat": ".cat",
     "open": ".open",
     "close": ".close",

@@ -96,7 +96,7 @@ class Past:
         self._sieves = [sieves.of(each.kind) for each in self._rings]
         self._surveys = [each.survey() for each in self._rings]
         self._ends = _ends(self._rings, self._surveys)
-        self._begins_inside = [True] * len(self._rings)
+        self._begins_inside = [each.begins_inside for each in self._rings]
         self._last_ns = None if last_s is None else round(last_s * _NS)
         self._is_wanted = is_wanted
         self._skip = 0

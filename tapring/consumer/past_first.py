@@ -23,7 +23,7 @@ from ..shm.recording import Recording
 from ..wire import layout
 from ..wire.geometry import Barrier, Buffers, Shape
 from ..wire.reader import Reader
-from .past_ring import PastRing
+from .past_ring import BEGINNING, PastRing, Place
 
 _NS: Final = 1_000_000_000
 # A batch that began before the session may be offered so much later; see ``_fill``.
@@ -54,13 +54,13 @@ class LanePast(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class _Past(NamedTuple):
     """What is left of the past.
 
-    frames: those that come next, each with its time by the engine's clock. position: in the
-    recording, behind what was looked at. next: the number of the first event that comes out of the
+    frames: those that come next, each with its time by the engine's clock. place: in the recording,
+    behind what was looked at. next: the number of the first event that comes out of the
     ring.
     """
 
     frames: deque[tuple[int, Frame]]
-    position: int
+    place: Place
     next: int
 
 
@@ -107,7 +107,7 @@ class PastFirst(Reader):
         taken_up_ns = opened_ns + layout.TAKE_UP_NS - ahead_ns
         self._due_ns = min(taken_up_ns, monotonic_ns() + layout.TAKE_UP_NS)
         # Replaced as a whole, so that an interrupt neither loses a frame nor doubles one.
-        self._past = _Past(deque(), 0, 0)
+        self._past = _Past(deque(), BEGINNING, 0)
         self._filling = True
         self.found: LanePast | None = None
         self.recorded: int = 0
@@ -276,16 +276,16 @@ class PastFirst(Reader):
         recording = self._recording
         if recording is None:
             return None, ""
-        frames, position, following = self._past
+        frames, place, following = self._past
         new: list[tuple[int, Frame]] = []
         problem = ""
         ring = None
         try:
-            ring = PastRing(recording, position)
+            ring = PastRing(recording, place)
             for at_ns, frame, behind in ring.frames():
                 if before is not None and frame.sequence >= before:
                     break
-                position, following = behind, frame.sequence + frame.count
+                place, following = behind, frame.sequence + frame.count
                 if wanted(at_ns, frame):
                     new.append((at_ns + ring.ahead_ns, frame))
             if ring.damage is not None:
@@ -293,7 +293,7 @@ class PastFirst(Reader):
         except TapError as error:
             problem = str(error)
             self._recording = None
-        self._past = _Past(deque([*frames, *new]), position, following)
+        self._past = _Past(deque([*frames, *new]), place, following)
         if problem:
             recording.close()
         return ring, problem

@@ -26,15 +26,25 @@ HOW: Final = (
 )
 
 
+class Place(NamedTuple):
+    """A place in a recording: a position, and the events that were captured before it."""
+
+    position: int
+    captured: int
+
+
+BEGINNING: Final = Place(0, 0)
+
+
 class PastFrame(NamedTuple):
     """A frame of a recording.
 
-    at_ns: its time on this process's CLOCK_MONOTONIC. behind: the position behind it.
+    at_ns: its time on this process's CLOCK_MONOTONIC. behind: the place behind it.
     """
 
     at_ns: int
     frame: Frame
-    behind: int
+    behind: Place
 
 
 class Survey(NamedTuple):
@@ -53,11 +63,13 @@ class PastRing:
 
     is_live: whether its engine lived as it was copied. ended: whether its engine had closed it.
     overwritten: the events that newer ones had replaced before. overtaken: those that were replaced
-    while it was copied. damage: why its frames could not be read to their end; None if they could.
+    while it was copied; or, of a copy from ``since`` on, since then. begins_inside: whether no
+    frame is older than what is wanted. damage: why its frames could not be read to their end; None
+    if they could.
     """
 
-    def __init__(self, recording: Recording, since: int = 0) -> None:
-        """Copy the recording, but for the frames before the position ``since``."""
+    def __init__(self, recording: Recording, since: Place = BEGINNING) -> None:
+        """Copy the recording, but for the frames before ``since``."""
         self.recording = recording
         self.engine: str = recording.info.engine
         self.lane: str = recording.info.lane
@@ -76,12 +88,14 @@ class PastRing:
         self.ahead_ns: int = clock.ahead_ns
         self.knows_clock: bool = clock.known
         self.copied_ns: int = clock.now_ns()  # the engine's clock
-        self._copy: Copy = recording.copy(self._shape, since)
+        self._copy: Copy = recording.copy(self._shape, since.position)
+        self._known = since.captured if since.position else self._copy.overwritten
         self.ended: bool = recording.has_ended()
         self.ledger: Ledger = self._copy.ledger
         self.overwritten: int = self._copy.overwritten
         self.overtaken: int = 0
         self.damage: RingCorrupt | None = None
+        self.begins_inside: bool = True
 
     @property
     def address(self) -> str:
@@ -96,11 +110,11 @@ class PastRing:
             first = True
             while (frame := reader.take()) is not None:
                 if first:
-                    self.overtaken = max(0, reader.overwritten - self._copy.overwritten)
+                    self.overtaken = max(0, reader.overwritten - self._known)
                     first = False
                 at_ns = frame.timestamp - self.ahead_ns
                 frame = replace(frame, timestamp=times.at(frame.timestamp))
-                yield PastFrame(at_ns, frame, reader.position)
+                yield PastFrame(at_ns, frame, Place(reader.position, reader.captured))
         except RingCorrupt as error:
             self.damage = error
 

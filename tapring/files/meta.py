@@ -81,6 +81,31 @@ class Selection(msgspec.Struct, frozen=True):
     fields: list[str] | UnsetType = UNSET
 
 
+class IncidentMeta(msgspec.Struct, frozen=True):
+    """Why the events of a file were kept.
+
+    kind: ``trigger`` (the engine asked for it), ``where`` (an event met the expression), ``death``
+    (killed or crashed), ``exit`` or ``exception``.
+    why: what the engine said, the expression, or the exception.
+    time: when it happened, RFC 3339.
+    lane: the lane in which it happened, ENGINE.LANE.
+    pid: its process.
+    coalesced: how many more incidents came so soon after another that they have no file.
+    missed: events that were overwritten before the command looked at them: one of them may have met
+    the expression, too.
+    problems: what could not be read.
+    """
+
+    kind: str
+    why: str
+    time: str
+    lane: str
+    pid: int
+    coalesced: int = 0
+    missed: int = 0
+    problems: list[str] = []
+
+
 class CaptureMeta(msgspec.Struct, frozen=True, kw_only=True):
     """The part of a file's meta that describes the capture. UNSET fields are not written.
 
@@ -96,6 +121,7 @@ class CaptureMeta(msgspec.Struct, frozen=True, kw_only=True):
     budget: the engine's budget, if it has one.
     sample_batches: which batches were offered, if the engine sampled.
     summary: the summary of the capture, as of the end of this file.
+    incident: why the events were kept, if an incident was recorded (tapring record).
     versions: the versions of tapring, its protocol, Python and msgspec.
     """
 
@@ -111,6 +137,7 @@ class CaptureMeta(msgspec.Struct, frozen=True, kw_only=True):
     budget: Budget | UnsetType = UNSET
     sample_batches: SampledBatches | UnsetType = UNSET
     summary: dict[str, Any] | UnsetType = UNSET
+    incident: IncidentMeta | UnsetType = UNSET
     versions: dict[str, str] | UnsetType = UNSET
 
 

@@ -218,6 +218,11 @@ class PastReader(RingEnd):
         """The position behind the last frame that was taken; -1 before."""
         return self._next
 
+    @property
+    def captured(self) -> int:
+        """The events that were captured up to the end of that frame."""
+        return self._captured
+
     def take(self) -> Frame | None:
         """Copy the next frame out; None if there is none yet.
 
