@@ -1,13 +1,18 @@
-"""What a Tap tells its engine of itself: its stages, its lane, its sessions, counts and cost."""
+"""What a Tap tells of itself, to its engine and to consumers: stages, limits, counts and cost."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from ..events.kinds import Kind
+from ..shm.info import LaneInfo
 from .complaints import Complaints
 from .cost import Cost
 from .lane import Lane
+from .stages import describe
+
+_NS: Final = 1_000_000_000
 
 
 class Facts:
@@ -18,8 +23,15 @@ class Facts:
     _closed: bool
     _complaints: Complaints
     _lane: Lane | None
+    _slot_bytes: int
     _stages: Mapping[str, Kind]
     budget: float | None
+    buffer_bytes: int
+    max_buffer_bytes: int
+    max_duration: float
+    max_sessions: int
+    name: str
+    reason: str | None
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -68,3 +80,21 @@ class Facts:
         """What this tap costs its engine: by batch, stage and session, and as a share of time."""
         lane = self._lane
         return lane.schedule.meter.cost if lane else Cost(0.0, budget=self.budget)
+
+    def __repr__(self) -> str:
+        inert = self.reason and f"inert: {self.reason}"
+        state = "closed" if self._closed else self.lane or "forked"
+        return f"<Tap {self.name!r} {inert or state} sessions={self.active_sessions}>"
+
+    def _described(self) -> LaneInfo:
+        """What its lane's registry says of this Tap. Raises MemoryError for very wide arrays."""
+        return LaneInfo(
+            engine=self.name,
+            lane="",  # each lane that is opened gets an id of its own
+            stages=describe(self._stages),
+            max_sessions=self.max_sessions,
+            max_duration_ns=round(self.max_duration * _NS),
+            buffer_bytes=self.buffer_bytes,
+            max_buffer_bytes=self.max_buffer_bytes,
+            slot_bytes=self._slot_bytes,
+        )

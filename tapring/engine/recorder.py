@@ -52,14 +52,14 @@ class Plan:
 
     def __init__(
         self,
-        recorder: Recorded,
-        recorder_bytes: int | None,
-        keep_lanes: int,
-        keep_bytes: int | None,
         stages: Sequence[str],
+        recorder: Recorded = None,
+        recorder_bytes: int | None = None,
+        keep_lanes: int = KEEP_LANES,
+        keep_bytes: int | None = None,
     ) -> None:
         """Raises ValueError for a stage that is not there, and for what is out of range."""
-        self.sizes: dict[str, int | None] = _sizes(recorder, recorder_bytes)
+        self.sizes: dict[str, int | None] = sizes_of(recorder, recorder_bytes)
         self.complaint: str | None = None
         if not 0 <= keep_lanes < 1 << 31 or not 0 <= (keep_bytes or 0) < 1 << 62:
             raise ValueError(
@@ -96,7 +96,8 @@ class Plan:
         self.sizes |= sizes
 
 
-def _sizes(recorder: Recorded, size: int | None) -> dict[str, int | None]:
+def sizes_of(recorder: Recorded, size: int | None) -> dict[str, int | None]:
+    """Return the stages that ``recorder`` names, each with the size of its ring."""
     if recorder is None:
         return {}
     if isinstance(recorder, str):

@@ -25,7 +25,6 @@ from typing import Any, Final
 from ..errors import TapError
 from ..events.one_by_one import EncHook
 from ..events.strip import Redact, without
-from ..shm.info import LaneInfo
 from ..shm.limits import (
     MAX_BUFFER_BYTES,
     MAX_DURATION_S,
@@ -52,7 +51,7 @@ from .roster import AGAIN
 from .schedule import NEVER_NS
 from .session import Live
 from .snapshot import Snapshot, Watching
-from .stages import Stages, describe, make_stages
+from .stages import Stages, make_stages
 
 _NO_GENERATION: Final = memoryview(bytes(layout.WORD)).cast("Q")
 _NEW_LANE: Final = -1  # in ``_seen``: a forked child opens its own lane at its first batch
@@ -160,7 +159,7 @@ class Tap(Facts):
         self.budget: float | None = budget
         self.reason = cannot_be_tapped()
         made = make_stages(stages or {}, enc_hook)
-        self._plan = Plan(recorder, recorder_bytes, recorder_keep, recorder_keep_bytes, tuple(made))
+        self._plan = Plan(tuple(made), recorder, recorder_bytes, recorder_keep, recorder_keep_bytes)
         self._slot_bytes = slot_bytes
         self._complaints = Complaints(name, made, strict=strict)
         self._complaints.listen(made)
@@ -266,11 +265,6 @@ class Tap(Facts):
         self._closed = True
         self._gate.do(self._close)
 
-    def __repr__(self) -> str:
-        inert = self.reason and f"inert: {self.reason}"
-        state = "closed" if self._closed else self.lane or "forked"
-        return f"<Tap {self.name!r} {inert or state} sessions={self.active_sessions}>"
-
     def __enter__(self) -> Tap:
         return self
 
@@ -321,19 +315,6 @@ class Tap(Facts):
             lane.restart()
             self._adopt(lane)
         exit_with_the_worker()
-
-    def _described(self) -> LaneInfo:
-        """What the lane's registry says of this Tap. Raises MemoryError for very wide arrays."""
-        return LaneInfo(
-            engine=self.name,
-            lane="",  # each lane that is opened gets an id of its own
-            stages=describe(self._stages),
-            max_sessions=self.max_sessions,
-            max_duration_ns=round(self.max_duration * _NS),
-            buffer_bytes=self.buffer_bytes,
-            max_buffer_bytes=self.max_buffer_bytes,
-            slot_bytes=self._slot_bytes,
-        )
 
     def _after_fork(self) -> None:
         """In a forked child: let go of the parent's lane; the next batch opens a new one."""

@@ -9,6 +9,7 @@ from typing import Any, Final, TypedDict, Unpack
 from ..events.one_by_one import EncHook
 from ..events.strip import Redact, without
 from ..shm.platform import after_fork_in_child
+from .recorder import Recorded, sizes_of
 from .stages import Stages, describe, make_stages
 from .tap import Tap
 
@@ -29,6 +30,10 @@ class TapOptions(TypedDict, total=False):
     redact: Redact
     enc_hook: EncHook | None
     budget: float | None
+    recorder: Recorded
+    recorder_bytes: int | None
+    recorder_keep: int
+    recorder_keep_bytes: int | None
     strict: bool
 
 
@@ -76,7 +81,9 @@ def _differing(made_with: dict[str, Any], asked: dict[str, Any]) -> list[str]:
 
 
 def _meaning(options: dict[str, Any], key: str) -> object:
-    """What an option comes to: kinds, and ways to name what is redacted, are given in many ways."""
+    """What an option comes to: kinds, what is redacted and what is recorded have many spellings."""
+    if key == "recorder":
+        return sizes_of(options["recorder"], options["recorder_bytes"])
     if key not in ("stages", "redact"):
         return options[key]
     return describe(without(make_stages(options["stages"] or {}), options["redact"]))

@@ -140,7 +140,8 @@ def copy_past(
     words: those of the producer's page. read: copies so many bytes of the ring, from an offset, to
     the same place in ``image``, which has the ring's size. since: leave frames before that position
     out. The frames that were overwritten meanwhile are left out, too: they are copied first, and
-    OVERTAKE is looked at afterwards, as for a single frame.
+    OVERTAKE is looked at afterwards, as for a single frame. If the producer was faster than this
+    copy by a whole ring, no frame is left.
     """
     with memoryview(image)[: layout.PAGE] as page, page.cast("Q") as copied:
         for word in COUNTER_WORDS.values():
@@ -156,7 +157,11 @@ def copy_past(
             read(offset, length)
         if barrier is not None:
             barrier()
-        copied[layout.OVERTAKE] = max(words[layout.OVERTAKE], since)  # OVERTAKE
+        newer = max(words[layout.OVERTAKE], since)  # OVERTAKE
+        if oldest <= tail + shape.slots:
+            # All that was copied may be gone by now, which is not damage.
+            newer = min(newer, tail)
+        copied[layout.OVERTAKE] = newer
 
 
 def _spans(start: int, end: int, shape: Shape) -> list[tuple[int, int]]:

@@ -15,6 +15,7 @@ from tapring.engine import lane as module
 from tapring.engine.complaints import Complaints
 from tapring.engine.gate import Gate
 from tapring.engine.lane import Lane, create_registry
+from tapring.engine.recorder import Plan
 from tapring.engine.roster import AGAIN, Roster
 from tapring.engine.stages import describe, make_stages
 from tapring.shm.info import LaneInfo
@@ -56,7 +57,14 @@ class Engine:
         registry = create_registry(template(name), 0.02, sweeps=False)
         self.complaints.enter(self.gate, registry)
         self.lane = Lane(
-            registry, STAGES, 0.02, self.gate, self.complaints, lambda: self.evict, sweeps=sweeps
+            registry,
+            STAGES,
+            0.02,
+            self.gate,
+            self.complaints,
+            lambda: self.evict,
+            Plan(tuple(STAGES)),
+            sweeps=sweeps,
         )
 
     def register(self, *, stage: int = 0, slots: int = 16, epoch: int = EPOCH):

@@ -322,6 +322,7 @@ def test_of_a_tap_that_is_gone_nothing_is_offered_any_more(lane) -> None:
     schedule = Schedule(
         own.registry,
         own.roster,
+        own.recorders,
         lane.tap._stages,
         made.meter,
         lane.tap._gate,

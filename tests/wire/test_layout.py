@@ -17,7 +17,7 @@ import pytest
 
 from tapring.events.kinds import Array, Blobs, Json, Kind, Lines
 from tapring.shm.info import LaneInfo, StageInfo
-from tapring.shm.names import bell_file, requests_prefix, segment_name
+from tapring.shm.names import bell_file, recording_name, requests_prefix, segment_name
 from tapring.wire import layout
 from tests.wire.protocol import TEXT, rows, tables
 
@@ -34,7 +34,8 @@ ENUMS = {
 FOREIGN = {
     *("CLOCK_MONOTONIC", "SEEK_SET", "F_WRLCK", "F_SETLK", "F_OFD_SETLK", "F_OFD_GETLK", "SIGBUS"),
     *("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "ASCII"),
-    *("PUBLISH", "RELEASE", "END", "WAIT", "ENGINE", "LANE", "JSON", "UTC", "UTF", "POSIX"),
+    *("PUBLISH", "RELEASE", "END", "WAIT", "ENGINE", "LANE", "STAGE"),
+    *("JSON", "UTC", "UTF", "POSIX"),
 }
 
 Layout = ModuleType | SimpleNamespace
@@ -57,7 +58,9 @@ def stated_constants(text: str, lay: Layout) -> list[tuple[str, object]]:
     """Return each constant in the document, with the value that the document gives it."""
     said: list[tuple[str, object]] = []
     for heading, (offset, name, *_) in rows(text, "offset", "word"):
-        start = lay.CONSUMER_PAGE if heading.startswith("Ring, page 1") else 0
+        start = (
+            lay.CONSUMER_PAGE if heading.startswith(("Ring, page 1", "Recording, page 1")) else 0
+        )
         said.append((name, (int(offset) - start) / lay.WORD))
     for _, (byte, name, *_) in rows(text, "byte", "lock"):
         said.append((name, int(byte)))
@@ -162,6 +165,7 @@ def test_the_names_of_segments_are_as_stated() -> None:
         segment_name("ENGINE", "LANE"),
         segment_name("ENGINE", "LANE", "ID"),
         f"{requests_prefix()}EPOCH",
+        recording_name("ENGINE", "LANE", "STAGE"),
         bell_file(segment_name("ENGINE", "LANE", "ID")),
     ]
 

@@ -30,6 +30,7 @@ def test_each_counter_is_read_from_its_own_word(buffers, account) -> None:
         errors=10000,
         sampled_out=100000,
         shed=1000000,
+        overwritten=10000000,
         delivered=7,
     )
     assert account.ledger().lost == 11100
@@ -89,3 +90,9 @@ def test_what_is_unread_is_never_negative() -> None:
     assert Ledger(captured=3, delivered=3).unread == 0
     assert Ledger(captured=3, delivered=1).unread == 2
     assert Ledger(captured=3, delivered=4).unread == 0
+
+
+def test_what_newer_events_have_replaced_is_not_unread() -> None:
+    assert Ledger(captured=5, overwritten=3).unread == 2
+    assert Ledger(captured=5, overwritten=3, delivered=2).unread == 0
+    assert Ledger(captured=1, overwritten=3).unread == 0

@@ -10,7 +10,10 @@ from tapring.errors import RingCorrupt
 from tapring.events.kinds import Blobs, Json, Lines
 from tapring.wire import layout
 from tapring.wire.geometry import Buffers, Shape
-from tapring.wire.overwrite import OverwritingWriter, PastReader
+from tapring.wire.ledger import Account
+from tapring.wire.overwrite import OverwritingWriter, PastReader, copy_past
+
+NO_CONSUMER = memoryview(bytes(layout.PAGE)).cast("Q")
 
 
 class Past:
@@ -235,3 +238,103 @@ def test_an_exception_at_any_store_leaves_a_ring_that_can_be_read() -> None:
                 assert event_read in past.offered
         past.offer(b"last")
         assert past.read()[-1] == b"last"
+
+
+# ---- copies ------------------------------------------------------------------------------------
+
+
+def copied(past: Past, meanwhile=lambda: None, since: int = 0) -> Past:
+    """A copy of a ring; ``meanwhile`` happens before each part is copied."""
+    copy = Past(past.shape.slots, past.kind)
+    copy.offered = past.offered
+
+    def read(offset: int, length: int) -> None:
+        assert layout.SLOTS <= offset < offset + length <= len(past.buffers.data)
+        meanwhile()
+        copy.buffers.data[offset : offset + length] = past.buffers.data[offset : offset + length]
+
+    copy_past(past.buffers.words, read, copy.buffers.data, past.shape, since=since)
+    return copy
+
+
+RING = {
+    "slots": st.integers(2, 40),
+    "batches": st.lists(st.lists(EVENT, min_size=1, max_size=12), max_size=30),
+    "blobs": st.booleans(),
+}
+
+
+@given(**RING)
+def test_a_copy_is_read_as_the_ring_is(slots, batches, blobs) -> None:
+    past = Past(slots, Blobs() if blobs else Lines())
+    for batch in batches:
+        past.offer(*batch)
+    copy = copied(past)
+    assert copy.read() == past.read()
+    ledgers = [Account(each.buffers.words, NO_CONSUMER).ledger() for each in (copy, past)]
+    assert ledgers[0] == ledgers[1]
+    assert ledgers[0].overwritten == past.writer.overwritten
+
+
+@given(**RING, later=st.lists(st.lists(EVENT, min_size=1, max_size=3), max_size=120))
+def test_of_a_ring_that_is_written_meanwhile_a_copy_has_what_is_still_whole(
+    slots, batches, blobs, later
+) -> None:
+    past = Past(slots, Blobs() if blobs else Lines())
+    for batch in batches:
+        past.offer(*batch)
+    published = past.writer.captured
+    before = past.read()
+    events = iter(later)
+
+    def meanwhile() -> None:
+        for batch in events:
+            past.offer(*batch)
+
+    found = copied(past, meanwhile).read()
+    gone = max(0, past.writer.overwritten - (published - len(before)))
+    assert found == before[gone:]
+
+
+def test_a_copy_that_is_lapped_holds_nothing_and_is_not_damaged() -> None:
+    past = Past(slots=4)
+    past.offer(b"old")
+    for laps in (1, 2, 3, 40):
+        assert copied(past, lambda: [past.offer(b"new") for _ in range(4 * laps)]).read() == []  # noqa: B023
+    assert copied(past).read() == [b"new"] * 4
+
+
+@given(**RING, later=st.lists(st.lists(EVENT, min_size=1, max_size=12), max_size=30))
+def test_a_copy_since_a_position_has_what_came_after_it(slots, batches, blobs, later) -> None:
+    past = Past(slots, Blobs() if blobs else Lines())
+    for batch in batches:
+        past.offer(*batch)
+    since, known = past.writer.at[0], past.writer.captured
+    for batch in later:
+        past.offer(*batch)
+    left = past.read()
+    assert copied(past, since=since).read() == left[max(0, known - past.writer.overwritten) :]
+    assert copied(past, since=past.writer.at[0]).read() == []
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([layout.OVERTAKE, layout.TAIL, layout.CAPTURED, layout.OVERWRITTEN]),
+        st.integers(0, 50) | st.integers(0, layout.MAX_WORD),
+    ),
+    st.integers(0, 50) | st.integers(0, layout.MAX_WORD),
+)
+def test_of_words_that_cannot_be_a_copy_is_made_all_the_same_and_its_reader_sees(
+    nonsense, since
+) -> None:
+    past = Past(slots=8)
+    for event in numbered(13):
+        past.offer(event)
+    for word, value in nonsense.items():
+        past.buffers.words[word] = value
+    copy = copied(past, since=since)
+    with suppress(RingCorrupt):
+        copy.read()
+    if nonsense.get(layout.OVERTAKE, 0) > past.buffers.words[layout.TAIL] + 8:
+        with pytest.raises(RingCorrupt):
+            copy.read()

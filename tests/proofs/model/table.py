@@ -21,6 +21,7 @@ from tapring.engine import session as live
 from tapring.engine.complaints import Complaints
 from tapring.engine.gate import Gate
 from tapring.engine.lane import Lane
+from tapring.engine.recorder import Plan
 from tapring.engine.schedule import NEVER_NS, Schedule
 from tapring.engine.snapshot import Watching
 from tapring.engine.stages import make_stages
@@ -292,10 +293,11 @@ class ModelTap(tap.Tap):
         self._gate = Gate()
         self._forget_lane()
         parts = self._gate, self._complaints, lambda: self._evict
-        self._lane = lane = Lane(registry, STAGES, None, *parts, sweeps=False)
+        plan = Plan(tuple(STAGES))
+        self._lane = lane = Lane(registry, STAGES, None, *parts, plan, sweeps=False)
         self._complaints.enter(self._gate, registry)
         roster = lane.roster
-        lane.schedule = ModelSchedule(registry, roster, STAGES, _UNMEASURED, *parts)
+        lane.schedule = ModelSchedule(registry, roster, lane.recorders, STAGES, _UNMEASURED, *parts)
         known = {held.row.id: Live.of(registry, held) for held in {*left.swapped, *left.live}}
         roster.live = {held.row.id: known[held.row.id] for held in left.swapped}
         lane.schedule.restart()
