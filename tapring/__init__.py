@@ -10,6 +10,7 @@ from .consumer.past import Past, RecordingRead, past
 from .consumer.session import Session
 from .consumer.stats import Stats
 from .consumer.tagged import Tagged
+from .dumping import dump_on_exception
 from .engine.complaints import TapWarning
 from .engine.cost import Cost, SessionCost
 from .engine.handle import Handle
@@ -84,6 +85,7 @@ __all__ = [
     "attach_session",
     "capture",
     "close_session",
+    "dump_on_exception",
     "engines",
     "get_tap",
     "past",

@@ -29,6 +29,7 @@ from .dump_report import DumpLine
 from .gc import RemovedSegment
 from .listed import ListedLane, RefusedLane
 from .messages import print_json
+from .record import RecordLine
 from .replay_report import ReplayLine
 from .summary import SummaryLine
 
@@ -70,6 +71,7 @@ SHAPES: Final = {
     "stats": Shape("Each line that tapring stats --json prints", (Statistics,)),
     "cat": Shape("The line that tapring cat --summary json prints", (CatLine,)),
     "dump": Shape("The line that tapring dump --summary json prints", (DumpLine,)),
+    "record": Shape("The line that tapring record --summary json prints", (RecordLine,)),
     "replay": Shape("The line that tapring replay --summary json prints", (ReplayLine,)),
     "gc": Shape("What tapring gc --json prints", (RemovedSegment,), array=True),
 }
@@ -89,6 +91,7 @@ def command(name: str) -> None:
       stats     a line of tapring stats --json
       cat       the summary of tapring cat --summary json
       dump      the summary of tapring dump --summary json
+      record    the summary of tapring record --summary json
       replay    the summary of tapring replay --summary json
       gc        the JSON of tapring gc
 

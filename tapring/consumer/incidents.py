@@ -227,8 +227,8 @@ class Lookout:
         self.problems: dict[str, str] = {}
         self._engine = engine
         self._lane = lane
-        self._kinds = kinds
         self._select = select or Select()
+        self._kinds = [kind for kind in kinds if kind != "where" or self._select.where is not None]
         self._stage = stage
         self._over: set[str] = set()
         self._changed_ns = -1

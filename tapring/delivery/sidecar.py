@@ -102,10 +102,13 @@ class Sidecar:
             self._write_finished()
             for name, why in self._lookout.problems.items():
                 self._say(f"{name}: {why}")
-            if self._limit is not None and len(self._written) >= self._limit:
+            if self._has_enough():
                 return
             time.sleep(_POLL_S)
         self._write_finished(now=True)
+
+    def _has_enough(self, more: int = 0) -> bool:
+        return self._limit is not None and len(self._written) + more >= self._limit
 
     def facts(self) -> RecordSummary:
         """What was done so far."""
@@ -121,7 +124,7 @@ class Sidecar:
 
     def _begin(self, incident: Incident) -> None:
         lane = self._lookout.lanes.get(incident.address)
-        if lane is None or self._is_coalesced(incident):
+        if lane is None or self._has_enough(len(self._pending)) or self._is_coalesced(incident):
             return
         before_s = self._before_s if incident.before_s is None else incident.before_s
         after_s = self._after_s if incident.after_s is None else incident.after_s

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+import os
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Final
 
+from ..errors import NotRecorded
 from ..events.kinds import Kind
 from ..shm.info import LaneInfo
 from .complaints import Complaints
@@ -19,6 +21,9 @@ class Facts:
     """The part of a ``Tap`` that changes nothing, and that no batch needs."""
 
     __slots__ = ()
+
+    dump_with: ClassVar[Callable[..., object]]
+    """Writes a dump: the package sets it, since an engine knows nothing of reading and files."""
 
     _closed: bool
     _complaints: Complaints
@@ -48,6 +53,30 @@ class Facts:
         """The id of this process's lane, 8 hex digits; None while the Tap is inert or closed."""
         lane = self._lane
         return lane.registry.info.lane if lane else None
+
+    @property
+    def recorded(self) -> tuple[str, ...]:
+        """The stages whose newest events are recorded now."""
+        lane = self._lane
+        names = list(self._stages)
+        return tuple([names[each.row.stage] for each in lane.recorders.lives]) if lane else ()
+
+    def dump(
+        self, path: str | os.PathLike[str], *, last: float | None = None, force: bool = False
+    ) -> None:
+        """Write what this lane's recorders hold into a file, from within the engine.
+
+        The suffix of ``path`` is its format (``.ndjson``, ``.ndjson.gz``, ``.parquet``, ...), and
+        PATH.meta.json describes it. It takes as long as writing the file takes, so it is for an
+        engine that has stopped working: an exception hook, a last handler. From outside,
+        ``tapring dump`` does the same.
+
+        last: only the last so many seconds. force: replace an older file. Raises NotRecorded if
+        nothing is recorded, FileExistsError, other OSErrors, and ValueError for a wrong suffix.
+        """
+        if (lane := self.lane) is None:
+            raise NotRecorded(f"the engine {self.name!r} has no lane: it is closed, or inert")
+        Facts.dump_with(f"{self.name}.{lane}", os.fspath(path), last=last, force=force)
 
     @property
     def active_sessions(self) -> int:
