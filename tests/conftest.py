@@ -30,7 +30,7 @@ import pytest
 
 from tapring.consumer.opening import capture
 from tapring.shm.clocks import own_offset_ns
-from tapring.shm.names import requests_prefix
+from tapring.shm.names import parse_recording_name, requests_prefix
 from tapring.shm.sweep import lanes_of, sweep
 from tapring.wire import layout
 
@@ -241,6 +241,15 @@ def nothing_is_left_behind() -> Iterator[None]:
         while left().get("processes") and time.monotonic() < deadline:
             time.sleep(0.002)
         assert not left(), f"the test left {left()}"
+
+
+@pytest.fixture
+def recordings() -> Iterator[None]:
+    """Remove what a test has recorded, because that outlives its engines; nothing else does."""
+    yield
+    for segment in shm_of_this_run():
+        if parse_recording_name(segment):
+            (SHM / segment).unlink()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from time import time_ns
 from typing import Final
 
@@ -15,7 +16,7 @@ import msgspec
 
 from ..errors import EngineNotFound, TapError
 from ..wire import layout
-from .names import is_pattern, matches, parse_recording_name, prefix
+from .names import is_pattern, matches, parse_recording_name, prefix, segment_name
 from .recording import Kept, Recording
 from .segment import Segment, is_own, names, unlink
 
@@ -61,11 +62,15 @@ def recordings_of(engine: str | None = None, lane: str | None = None) -> list[st
     return found
 
 
-def dead_lanes(engine: str | None = None) -> list[DeadLane]:
-    """Return what dead lanes have left, the newest first. What cannot be read is left out."""
+def dead_lanes(engine: str | None = None, *, own: bool = False) -> list[DeadLane]:
+    """Return what dead lanes have left, the newest first. What cannot be read is left out.
+
+    own: only what is this very user's.
+    """
     found: dict[tuple[str, str], DeadLane] = {}
     for name in recordings_of(engine):
-        with suppress(TapError, OSError), Recording.attach(name, patience_s=0.0) as recording:
+        attached = partial(Recording.attach, name, own=own, patience_s=0.0)
+        with suppress(TapError, OSError), attached() as recording:
             if recording.is_live():
                 continue
             info = recording.info
@@ -107,6 +112,8 @@ def remove_unfinished(engine: str, *, dry_run: bool = False, own: bool = True) -
         try:
             Recording.attach(name, own=own, patience_s=0.0).close()
         except EngineNotFound:
+            if _may_be_in_the_making(name, own=own):
+                continue
             if _unlink_dead(name, dry_run=dry_run, own=own):
                 removed.append(name)
         except (TapError, OSError):
@@ -118,7 +125,7 @@ def limit_evidence(engine: str, kept: Kept) -> None:
     """Remove what is over the limits, the oldest first. Only what is this very user's."""
     remove_unfinished(engine)
     size = 0
-    for number, each in enumerate(dead_lanes(engine)):
+    for number, each in enumerate(dead_lanes(engine, own=True)):
         size += each.bytes
         if number and (number >= kept.lanes or size > kept.bytes):
             _remove(each.engine, each.lane, own=True)
@@ -127,6 +134,22 @@ def limit_evidence(engine: str, kept: Kept) -> None:
 def make_room(engine: str) -> None:
     """Remove the evidence of an engine but for its newest lane's."""
     limit_evidence(engine, _NEWEST_ALONE)
+
+
+def _may_be_in_the_making(name: str, *, own: bool) -> bool:
+    """Whether the lane of an unfinished recording lives, or this process cannot tell.
+
+    An engine locks a recording only once its memory is reserved, which takes milliseconds.
+    """
+    parsed = parse_recording_name(name)
+    assert parsed is not None
+    try:
+        with Segment.attach(segment_name(parsed[0], parsed[1]), own=own) as registry:
+            return registry.is_locked(layout.LOCK_ENGINE)
+    except FileNotFoundError:
+        return False
+    except TapError:
+        return True
 
 
 def _remove(engine: str, lane: str, *, own: bool = False) -> bool:

@@ -27,7 +27,7 @@ from .info import LaneInfo, StageInfo
 from .names import new_epoch, recording_name
 from .protocol import check_protocol, say_protocol
 from .segment import Segment, unlink
-from .walltime import WallNotes, WallTimes
+from .walltime import WallNotes, WallTimes, read_clocks
 
 _BEGUN_S: Final = 0.05
 _POLL_S: Final = 0.001
@@ -202,7 +202,7 @@ class Recording:
 
     def wall_times(self) -> WallTimes:
         """Return which wall-clock times its engine has noted."""
-        with memoryview(self.segment.read(layout.PAGE, layout.PAGE)) as page:
+        with memoryview(read_clocks(self.segment.read)) as page:
             return WallTimes(page.cast("Q"))
 
     def copy(self, shape: Shape, since: int = 0) -> Copy:
