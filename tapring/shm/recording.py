@@ -7,6 +7,7 @@ producer does not wait, and another user's segment may be cut short at any time.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from mmap import mmap
@@ -65,9 +66,9 @@ def create_recording(
     name = recording_name(info.engine, info.lane, recorded_stage(info, stage).name)
     segment = Segment.create(name, total + -total % layout.PAGE)
     try:
-        # A sweep that came before the lock was taken has removed the name.
+        # Its lane is locked already, so that no sweep of ours has removed the name.
         if not segment.try_lock(layout.LOCK_RECORDING) or not segment.is_linked():
-            raise FileExistsError(f"the recording {name} was swept while it was made")
+            raise FileExistsError(errno.EEXIST, "it was removed while it was made", name)
         memory = segment.map(0, segment.size, writable=True)
         memory[ring:total] = described
         notes = WallNotes(consumer_words(memory), pair)
