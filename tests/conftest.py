@@ -32,7 +32,6 @@ from tapring.consumer.opening import capture
 from tapring.shm.clocks import own_offset_ns
 from tapring.shm.names import parse_recording_name, requests_prefix
 from tapring.shm.sweep import lanes_of, sweep
-from tapring.wire import layout
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data"
@@ -297,14 +296,6 @@ def spawn() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
         engine for engine, _ in lanes_of(None) if engine.startswith(f"t-{os.getpid()}-")
     }:
         sweep(engine)
-
-
-@pytest.fixture
-def recordings() -> Iterator[None]:
-    """Recordings outlive their engines on purpose: those of this test go with the test."""
-    yield
-    for path in SHM.glob(f"{layout.NAME_PREFIX}.t-{os.getpid()}-*.{layout.RECORDING_PREFIX}*"):
-        path.unlink(missing_ok=True)
 
 
 @pytest.fixture

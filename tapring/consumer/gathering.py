@@ -29,11 +29,11 @@ class GatheredRing(PastRing):
         self.start_ns = start_ns
         self.end_ns = end_ns
         self.problem: TapError | None = None
-        self._frames: list[PastFrame] = []
+        self._gathered: list[PastFrame] = []
         self._place = BEGINNING
         for each in PastRing.frames(self):
             self._take(each)
-        self.begins_inside = not self._frames or self._frames[0].at_ns >= start_ns
+        self.begins_inside = not self._gathered or self._gathered[0].at_ns >= start_ns
 
     def add(self) -> None:
         """Copy what was recorded since the last copy."""
@@ -57,13 +57,13 @@ class GatheredRing(PastRing):
 
     def frames(self) -> Iterator[PastFrame]:
         """The frames that were gathered."""
-        for each in self._frames:
+        for each in self._gathered:
             if self.start_ns <= each.at_ns <= self.end_ns:
                 yield each
 
     def _take(self, each: PastFrame) -> None:
         self._place = each.behind
-        self._frames.append(each)
+        self._gathered.append(each)
 
 
 class Gathering:

@@ -50,12 +50,14 @@ class PastFrame(NamedTuple):
 class Survey(NamedTuple):
     """What a recording holds: events, and the times of its oldest and newest frame.
 
-    The times are on this process's CLOCK_MONOTONIC, and 0 if it holds nothing.
+    The times are on this process's CLOCK_MONOTONIC, and 0 if it holds nothing. began_ns: that of
+    its oldest frame since the epoch.
     """
 
     events: int
     oldest_ns: int
     newest_ns: int
+    began_ns: int
 
 
 class PastRing:
@@ -63,9 +65,11 @@ class PastRing:
 
     is_live: whether its engine lived as it was copied. ended: whether its engine had closed it.
     overwritten: the events that newer ones had replaced before. overtaken: those that were replaced
-    while it was copied; or, of a copy from ``since`` on, since then. begins_inside: whether no
-    frame is older than what is wanted. damage: why its frames could not be read to their end; None
-    if they could.
+    while it was copied; or, of a copy from ``since`` on, since then. missed_behind: events behind
+    the last frame that were too large or could not be serialized. begins_inside: whether no frame
+    is older than what is wanted. damage: why its frames could not be read to their end; None if
+    they could. ``ledger`` is its account: what was captured is there, was overwritten or overtaken,
+    or lies behind the damage.
     """
 
     def __init__(self, recording: Recording, since: Place = BEGINNING) -> None:
@@ -89,13 +93,18 @@ class PastRing:
         self.knows_clock: bool = clock.known
         self.copied_ns: int = clock.now_ns()  # the engine's clock
         self._copy: Copy = recording.copy(self._shape, since.position)
-        self._known = since.captured if since.position else self._copy.overwritten
         self.ended: bool = recording.has_ended()
-        self.ledger: Ledger = self._copy.ledger
-        self.overwritten: int = self._copy.overwritten
-        self.overtaken: int = 0
         self.damage: RingCorrupt | None = None
         self.begins_inside: bool = True
+        self._reader = self._new_reader()
+        self._survey = self._look_through()
+        gone = self._reader.overwritten if self._survey.events else self._copy.gone
+        self.overwritten: int = min(gone, self._copy.overwritten)
+        known = since.captured if since.position else self.overwritten
+        self.overtaken: int = max(0, gone - known)
+        self.ledger: Ledger = self._account(gone)
+        lost = self.ledger.lost - (self._reader.offered - self._reader.captured)
+        self.missed_behind: int = max(0, lost) if self._survey.events else 0
 
     @property
     def address(self) -> str:
@@ -104,32 +113,44 @@ class PastRing:
 
     def frames(self) -> Iterator[PastFrame]:
         """All its frames, the oldest first. Damage ends them: see ``damage``."""
-        reader = PastReader(Buffers.of(self._copy.image), self._shape, origin=self._origin)
+        yield from self._frames(self._new_reader())
+
+    def survey(self) -> Survey:
+        """What it holds."""
+        return self._survey
+
+    def close(self) -> None:
+        """Close the recording. The copy stays."""
+        self.recording.close()
+
+    def _new_reader(self) -> PastReader:
+        return PastReader(Buffers.of(self._copy.image), self._shape, origin=self._origin)
+
+    def _frames(self, reader: PastReader) -> Iterator[PastFrame]:
         times = self._copy.times
         try:
-            first = True
             while (frame := reader.take()) is not None:
-                if first:
-                    self.overtaken = max(0, reader.overwritten - self._known)
-                    first = False
                 at_ns = frame.timestamp - self.ahead_ns
                 frame = replace(frame, timestamp=times.at(frame.timestamp))
                 yield PastFrame(at_ns, frame, Place(reader.position, reader.captured))
         except RingCorrupt as error:
             self.damage = error
 
-    def survey(self) -> Survey:
-        """What it holds."""
-        events = oldest = newest = 0
-        for at_ns, frame, _ in self.frames():
-            oldest = oldest or at_ns
+    def _look_through(self) -> Survey:
+        events = oldest = newest = began = 0
+        for at_ns, frame, _ in self._frames(self._reader):
+            if not events:
+                oldest, began = at_ns, frame.timestamp
             newest = max(newest, at_ns)
             events += frame.count
-        return Survey(events, oldest, newest)
+        return Survey(events, oldest, newest, began)
 
-    def close(self) -> None:
-        """Close the recording. The copy stays."""
-        self.recording.close()
+    def _account(self, gone: int) -> Ledger:
+        """The counters as of the last frame: the engine stores them before or after others."""
+        ledger = self._copy.ledger
+        if self.damage is None:
+            ledger = ledger.with_captured(self._reader.captured if self._survey.events else gone)
+        return replace(ledger, overwritten=gone)
 
 
 class PastRings(NamedTuple):

@@ -110,7 +110,7 @@ def remove_unfinished(engine: str, *, dry_run: bool = False, own: bool = True) -
     """
     removed = []
     for name in recordings_of(engine):
-        if (own and not is_own(name)) or _lane_lives(name, own=own):
+        if own and not is_own(name):
             continue
         try:
             Recording.attach(name, own=own, patience_s=0.0).close()
@@ -158,14 +158,6 @@ def _may_be_in_the_making(name: str, *, own: bool) -> bool:
 def _remove(engine: str, lane: str, *, own: bool = False) -> bool:
     gone = [_unlink_dead(name, own=own) for name in recordings_of(engine, lane)]
     return True in gone
-
-
-def _lane_lives(recording: str, *, own: bool = False) -> bool:
-    """Return whether the engine of that recording's lane lives."""
-    registry = recording.rpartition(".")[0]
-    with suppress(TapError, OSError), Segment.attach(registry, own=own) as segment:
-        return segment.is_locked(layout.LOCK_ENGINE)
-    return False
 
 
 def _unlink_dead(name: str, *, dry_run: bool = False, own: bool = False) -> bool:

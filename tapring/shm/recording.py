@@ -1,8 +1,8 @@
 """A recording: the segment in which a lane keeps the newest events of one stage, and outlives it.
 
 It says all that it takes to read it, because the registry of its lane goes with the engine. The
-engine holds a lock on it for as long as it lives. A reader copies it and stores nothing: its
-producer does not wait, and another user's segment may be cut short at any time.
+engine holds a lock on it for as long as it lives. A reader copies it, and stores and maps nothing:
+its producer does not wait, and the segment may be cut short at any time.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ..errors import EngineNotFound, RingCorrupt
+from ..errors import EngineNotFound, RingCorrupt, SharedMemoryFull
+from ..thrown_in import is_of_a_handler
 from ..wire import layout
 from ..wire.geometry import Shape, check_geometry, consumer_words, producer_words
 from ..wire.layout import Ended
 from ..wire.ledger import Account, Ledger
 from ..wire.ordering import publish_barrier
 from ..wire.overwrite import copy_past
+from ..words import size_in_words
 from .clocks import EngineClock, engine_clock, offset_word, own_offset_ns
 from .info import LaneInfo, StageInfo
 from .names import new_epoch, recording_name
@@ -118,13 +120,14 @@ class Copy(NamedTuple):
     """A recording as it was at one moment.
 
     image: its ring, for a PastReader. times: wall-clock times. ledger: its account. overwritten:
-    how many of its events were gone before it was read.
+    how many of its events were gone before it was read. gone: how many were afterwards.
     """
 
     image: mmap
     times: WallTimes
     ledger: Ledger
     overwritten: int
+    gone: int
 
 
 class Recording:
@@ -138,12 +141,7 @@ class Recording:
         self.info = info
         self.header = header
         self.stage: StageInfo = recorded_stage(info, header.stage)
-        # Another user could cut it short while it is mapped.
-        self._words: memoryview | _ReadWords = (
-            memoryview(segment.map(0, layout.PAGE, writable=False)).cast("Q")
-            if segment.is_own()
-            else _ReadWords(segment)
-        )
+        self._words = _ReadWords(segment)
 
     @classmethod
     def attach(cls, name: str, *, own: bool = False, patience_s: float = _BEGUN_S) -> Recording:
@@ -209,23 +207,36 @@ class Recording:
     def copy(self, shape: Shape, since: int = 0) -> Copy:
         """Copy all that is in it, but for frames before the position ``since``.
 
-        The engine does not notice. Raises RingCorrupt if the recording was cut short.
+        The engine does not notice. Raises RingCorrupt if the recording was cut short, and
+        SharedMemoryFull if this process has no memory for the copy.
         """
-        image = mmap(-1, layout.ring_bytes(self.header.slots, self.header.slot_bytes))
+        image = self._room_for_a_copy()
 
         def read(offset: int, length: int) -> None:
-            image[offset : offset + length] = self.segment.read(offset, length)
+            with memoryview(image)[offset : offset + length] as place:
+                _read_into(place, self.segment, offset)
 
         words = self._words
         overwritten = words[layout.OVERWRITTEN]
         copy_past(words, read, image, shape, publish_barrier, since=since)
         with producer_words(image) as copied:
             ledger = Account(copied, _NO_CONSUMER).ledger()
-        return Copy(image, self.wall_times(), ledger, overwritten)
+        return Copy(image, self.wall_times(), ledger, overwritten, ledger.overwritten)
+
+    def _room_for_a_copy(self) -> mmap:
+        size = layout.ring_bytes(self.header.slots, self.header.slot_bytes)
+        try:
+            return mmap(-1, size)
+        except OSError as error:
+            if is_of_a_handler(error):
+                raise
+            raise SharedMemoryFull(
+                f"a copy of {self.segment.name} takes {size_in_words(size)} of memory: "
+                f"{error.strerror}; raise the limit on address space (ulimit -v)"
+            ) from None
 
     def close(self) -> None:
-        """Unmap and close it."""
-        self._words.release()
+        """Close it."""
         self.segment.close()
 
     def __enter__(self) -> Recording:
@@ -236,7 +247,11 @@ class Recording:
 
 
 class _ReadWords:
-    """Words of a segment that is not mapped: each is read when it is asked for."""
+    """Words of a segment, each read when it is asked for.
+
+    It is not mapped, because whoever cuts it short would end this process (SIGBUS). The kernel
+    copies an aligned word as a whole.
+    """
 
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
@@ -245,8 +260,19 @@ class _ReadWords:
         read = self._segment.read(index * layout.WORD, layout.WORD)
         return int.from_bytes(read, sys.byteorder)
 
-    def release(self) -> None:
-        """Nothing is held."""
+
+def _read_into(place: memoryview, segment: Segment, offset: int) -> None:
+    """Copy bytes of a segment into ``place``, which they fill. Raises RingCorrupt if it is shorter.
+
+    The kernel reads 2 GiB at a time, at most.
+    """
+    done = 0
+    while done < len(place):
+        with place[done:] as left:
+            read = os.preadv(segment.fd, [left], offset + done)
+        if not read:
+            raise RingCorrupt(f"the segment {segment.name} is truncated: {offset + done} bytes")
+        done += read
 
 
 def _wait_until_ready(segment: Segment, patience_s: float) -> None:

@@ -27,6 +27,7 @@ from .writer import Writer
 _FRAME_BYTES: Final = layout.FRAME_BYTES
 _SLOTS: Final = layout.SLOTS
 _MARKS: Final = 256
+_PASSES: Final = 8  # each copies only what is new, so that it takes less and less time
 _PARTS: Final = 8  # a batch is cut so that it never takes the place of more than this part
 _UNKNOWN: Final = Origin()
 _POSITION, _LENGTH, _COUNT, _STAGE, _KIND = 0, 5, 6, 7, 8  # in a header
@@ -140,28 +141,32 @@ def copy_past(
     words: those of the producer's page. read: copies so many bytes of the ring, from an offset, to
     the same place in ``image``, which has the ring's size. since: leave frames before that position
     out. The frames that were overwritten meanwhile are left out, too: they are copied first, and
-    OVERTAKE is looked at afterwards, as for a single frame. If the producer was faster than this
-    copy by a whole ring, no frame is left.
+    OVERTAKE is looked at afterwards, as for a single frame. If most of them were, because this
+    process had lost its core, the newer ones are copied, too.
     """
     with memoryview(image)[: layout.PAGE] as page, page.cast("Q") as copied:
         for word in COUNTER_WORDS.values():
             copied[word] = words[word]
+        behind = since  # what was copied
+        for _ in range(_PASSES):
+            oldest = max(words[layout.OVERTAKE], since)
+            if barrier is not None:
+                barrier()  # an announcement that was seen is not ahead of what was published
+            tail = words[layout.TAIL]  # PUBLISH
+            if barrier is not None:
+                barrier()
+            for offset, length in _spans(max(oldest, behind), tail, shape):
+                read(offset, length)
+            behind = tail
+            if barrier is not None:
+                barrier()
+            left = max(words[layout.OVERTAKE], since)  # OVERTAKE
+            if 2 * (tail - left) >= tail - oldest:
+                break
+        # All of it is gone? The producer is ahead by now; if it is not, a PastReader finds out.
+        copied[layout.TAIL] = tail if left <= tail else min(left, words[layout.TAIL])
+        copied[layout.OVERTAKE] = left
         copied[layout.OVERWRITTEN] = words[layout.OVERWRITTEN]
-        oldest = words[layout.OVERTAKE]
-        if barrier is not None:
-            barrier()  # an announcement that was seen is not ahead of what was published
-        copied[layout.TAIL] = tail = words[layout.TAIL]  # PUBLISH
-        if barrier is not None:
-            barrier()
-        for offset, length in _spans(max(oldest, since), tail, shape):
-            read(offset, length)
-        if barrier is not None:
-            barrier()
-        newer = max(words[layout.OVERTAKE], since)  # OVERTAKE
-        if oldest <= tail + shape.slots:
-            # All that was copied may be gone by now, which is not damage.
-            newer = min(newer, tail)
-        copied[layout.OVERTAKE] = newer
 
 
 def _spans(start: int, end: int, shape: Shape) -> list[tuple[int, int]]:
@@ -187,15 +192,16 @@ class PastReader(RingEnd):
     ``missed`` are the events that were offered after the frame taken before it, and that are not
     in this one; 0 for the first. ``overtaken`` counts those of them that were in the ring when
     reading began or later, and were overwritten before they could be copied. ``overwritten``: the
-    events that were captured before the first frame that it took.
+    events that were captured before the first frame that it took. ``captured`` and ``offered``: the
+    events that were up to the end of the last one; -1 before it took any.
     """
 
     __slots__ = (
-        "_captured",
         "_next",
-        "_offered",
         "_origin",
         "_to_wall_ns",
+        "captured",
+        "offered",
         "overtaken",
         "overwritten",
     )
@@ -213,8 +219,8 @@ class PastReader(RingEnd):
         self._origin = origin
         self._to_wall_ns = to_wall_ns
         self._next = -1  # the position of the next frame; -1: nothing was read yet
-        self._captured = -1  # behind the last frame: events captured, and events offered
-        self._offered = -1
+        self.captured: int = -1
+        self.offered: int = -1
         self.overtaken: int = 0
         self.overwritten: int = 0
 
@@ -222,11 +228,6 @@ class PastReader(RingEnd):
     def position(self) -> int:
         """The position behind the last frame that was taken; -1 before."""
         return self._next
-
-    @property
-    def captured(self) -> int:
-        """The events that were captured up to the end of that frame."""
-        return self._captured
 
     def take(self) -> Frame | None:
         """Copy the next frame out; None if there is none yet.
@@ -285,17 +286,17 @@ class PastReader(RingEnd):
         """Return a frame that was copied whole, and go on behind it."""
         _, time_ns, offered, captured, sequence, length, count, *_ = header
         missed = 0
-        if self._offered < 0:
+        if self.offered < 0:
             self.overwritten = captured
         else:
-            missed = offered - self._offered
-            self.overtaken += captured - self._captured
-            if not 0 <= captured - self._captured <= missed:
+            missed = offered - self.offered
+            self.overtaken += captured - self.captured
+            if not 0 <= captured - self.captured <= missed:
                 raise RingCorrupt(
                     f"impossible frame at position {self._next}: {captured} events came before "
-                    f"it, and {self._captured} before the end of the last one"
+                    f"it, and {self.captured} before the end of the last one"
                 )
-        self._captured, self._offered = captured + count, offered + count
+        self.captured, self.offered = captured + count, offered + count
         self._next = self._end_of(self._next, length)
         timestamp = time_ns + self._to_wall_ns
         return Frame(payload, count, timestamp, missed, self._origin, self._cutter, sequence)

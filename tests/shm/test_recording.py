@@ -142,7 +142,7 @@ def test_one_that_was_swept_while_it_was_made_is_as_if_its_name_were_taken(
     name, monkeypatch, call
 ) -> None:
     monkeypatch.setattr(Segment, call, lambda *_: False)
-    with pytest.raises(FileExistsError, match="swept"):
+    with pytest.raises(FileExistsError, match="removed while it was made"):
         Recorded(name)
     assert left_of(name) == []
 

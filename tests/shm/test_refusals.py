@@ -15,7 +15,12 @@ ERRORS = {
     for error in vars(errors).values()
     if isinstance(error, type) and issubclass(error, errors.TapError)
 }
-NEVER_OF_A_LANE = {errors.TapError, errors.EngineNotFound, errors.RecordingError}
+NEVER_OF_A_LANE = {
+    errors.TapError,
+    errors.EngineNotFound,
+    errors.NotRecorded,
+    errors.RecordingError,
+}
 
 
 def full(lane: str) -> LaneRefused:
