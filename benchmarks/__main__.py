@@ -23,6 +23,7 @@ from . import (
     memory,
     pipe,
     raw,
+    recorder,
     sampled,
     sessions,
     sizes,
@@ -48,6 +49,7 @@ USUAL: dict[str, Measure] = {
     "imports": imports.measure,
     "pipe": pipe.measure,
     "memory": memory.measure,
+    "recorder": recorder.measure,
 }
 OTHERS: dict[str, Measure] = {
     "sampled": sampled.measure,

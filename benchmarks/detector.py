@@ -22,6 +22,7 @@ import tapring
 
 from .peers import NO_CREDIT, Consumer, as_payloads, child
 from .peers.process import take
+from .recorder import recording
 from .rules import match, matchers
 from .workload import BATCH, Batches
 
@@ -163,10 +164,17 @@ def _stalled() -> Iterator[Engine]:
         yield Engine(partial(tapped, tap))
 
 
+@contextmanager
+def _recorded(stage: str) -> Iterator[Engine]:
+    with recording(stage) as tap:
+        yield Engine(partial(tapped, tap))
+
+
 TAPS = (
     Way("a tap that nobody watches", _idle, at_most=0.2, rounds=25),
     Way("a raw session", partial(watched, "raw"), at_most=2.0, rounds=15),
     Way("a decoded session", partial(watched, "decoded"), at_most=4.0, rounds=15),
+    Way("a decoded recorder", partial(_recorded, "decoded"), at_most=4.0, rounds=15),
     Way("a stalled consumer", _stalled, at_most=1.0, rounds=25),
     Way("encode_lines alone, and no tap", _serializing, rounds=9),
 )
