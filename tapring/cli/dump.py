@@ -190,8 +190,13 @@ def _run(
     if transfer.failure is not None:
         say(transfer.failure)
     dump_report.show(report, asked.summary)
-    damaged = [each for each in found.recordings if each.damage is not None]
-    return TapError.exit_code if transfer.failure is not None or damaged else 0
+    return TapError.exit_code if transfer.failure is not None or _is_partial(found) else 0
+
+
+def _is_partial(found: Past) -> bool:
+    """Whether a recording is there that could not be read, or not to its end."""
+    refused = [each for each in found.lanes_refused if each.reason != "stage"]
+    return bool(refused) or any(each.damage is not None for each in found.recordings)
 
 
 def _open_sink(

@@ -17,9 +17,10 @@ from ..ended_by import EndedBy
 from ..events.kinds import Kind
 from ..events.redaction import Redactor
 from ..events.selection import Select
-from ..events.sieve import KeptAway, Sieves
+from ..events.sieve import KeptAway, Sieve, Sieves
 from ..frame import Frame
 from ..literals import StageNames
+from ..shm.limits import LONGEST_S
 from ..shm.names import split_address
 from ..shm.refusals import LaneRefused
 from ..wire.ledger import Ledger
@@ -68,8 +69,8 @@ class Past:
     """The events that recorders hold, oldest first. ``past`` makes it; iterate over ``frames``.
 
     read: events so far that were in the window. outside: events that were not. away, seen_keys,
-    ended_by, on_idle, final_gaps: as those of a ``Session``. lanes_refused: lanes that are not in
-    it, and why.
+    ended_by, on_idle, final_gaps: as those of a ``Session``. lanes_refused: lanes and stages that
+    are not in it, and why.
     """
 
     def __init__(
@@ -92,13 +93,15 @@ class Past:
         self.seen_keys: dict[str, None] = sieves.seen_keys
         self.read: int = 0
         self.outside: int = 0
-        self._rings = sorted(rings, key=lambda each: (each.address, each.index))
-        self._sieves = [sieves.of(each.kind) for each in self._rings]
-        self._surveys = [each.survey() for each in self._rings]
-        self._ends = _ends(self._rings, self._surveys)
-        self._begins_inside = [each.begins_inside for each in self._rings]
+        self._parts = [
+            _Part(number, ring, sieves.of(ring.kind))
+            for number, ring in enumerate(
+                sorted(rings, key=lambda each: (each.address, each.index))
+            )
+        ]
         self._last_ns = None if last_s is None else round(last_s * _NS)
         self._is_wanted = is_wanted
+        self._lay_windows()
         self._skip = 0
         if last_events is not None:
             self._skip = max(0, sum(frame.count for _, frame in self._windows()) - last_events)
@@ -108,71 +111,46 @@ class Past:
     @property
     def kinds(self) -> dict[str, Kind]:
         """Each stage that is read, and the kind of its events as they are handed out."""
-        return {
-            ring.stage: ring.kind if sieve is None else sieve.kind
-            for ring, sieve in zip(self._rings, self._sieves, strict=True)
-        }
+        return {part.ring.stage: part.kind for part in self._parts}
 
     @property
     def engine(self) -> str:
         """The names of the engines, with commas between."""
-        return ",".join(dict.fromkeys(each.engine for each in self._rings))
+        return ",".join(dict.fromkeys(part.ring.engine for part in self._parts))
 
     @property
     def lanes(self) -> tuple[str, ...]:
         """The ids of the lanes that are read."""
-        return tuple(dict.fromkeys(each.lane for each in self._rings))
+        return tuple(dict.fromkeys(part.ring.lane for part in self._parts))
 
     @property
     def engine_redacts(self) -> tuple[str, ...]:
         """The paths that the engines take out before an event is recorded."""
-        return tuple(dict.fromkeys(path for ring in self._rings for path in ring.redact))
+        return tuple(dict.fromkeys(path for part in self._parts for path in part.ring.redact))
 
     @property
     def ledger(self) -> Ledger:
         """The account of all recordings."""
-        return sum([each.ledger for each in self._rings], start=Ledger())
+        return sum([part.ring.ledger for part in self._parts], start=Ledger())
 
     @property
     def recordings(self) -> tuple[RecordingRead, ...]:
         """What was read, and what was found."""
-        return tuple(
-            RecordingRead(
-                engine=ring.engine,
-                lane=ring.lane,
-                stage=ring.stage,
-                pid=ring.pid,
-                alive=ring.is_live,
-                closed=ring.ended,
-                events=survey.events,
-                had_s=max(0, end - survey.oldest_ns) / _NS if survey.events else 0.0,
-                overwritten=ring.overwritten + ring.overtaken,
-                overtaken=ring.overtaken,
-                # The window begins before the oldest event, and there were older ones.
-                short=bool(ring.overwritten + ring.overtaken) and begins and not self._skips,
-                damage=None if ring.damage is None else str(ring.damage),
-            )
-            for ring, survey, end, begins in zip(
-                self._rings, self._surveys, self._ends, self._begins_inside, strict=True
-            )
-        )
+        return tuple(self._read_of(part) for part in self._parts)
 
     def frames(self, *, limit: int | None = None) -> Iterator[Frame]:
         """Frames of which something is left, until ``limit`` events; the last is cut to fit.
 
-        A second call goes on where the first one stopped.
+        If the caller leaves off before, another call goes on behind the last one.
         """
         left = limit
-        for frame in self._frames:
-            if self.ended_by is not None:
-                return
+        while self.ended_by is None and (frame := next(self._frames, None)) is not None:
             if left is not None:
                 frame = frame.take(left)
                 left -= frame.count
             yield frame
             if left == 0:
                 self.ended_by = self.ended_by or EndedBy.LIMIT
-                return
         self.ended_by = self.ended_by or EndedBy.END
 
     def end(self, reason: str) -> None:
@@ -180,35 +158,73 @@ class Past:
         self.ended_by = reason
 
     def close(self, *, handled: bool = True) -> None:
-        """Nothing is held: the recordings were copied."""
+        """Tell of what is missing behind the last frames in ``final_gaps``."""
+        whole = self.ended_by == EndedBy.END
+        gaps = [part.take_final_gap(whole=whole) for part in self._parts]
+        self.final_gaps += tuple([gap for gap in gaps if gap is not None])
         self.ended_by = self.ended_by or EndedBy.CLOSED
 
-    def _windows(self) -> Iterator[tuple[int, Frame]]:
-        """All frames in the window of times, merged by time; and the number of their ring."""
-        merged = heapq.merge(
-            *[self._window(number) for number in range(len(self._rings))], key=_order
+    def _read_of(self, part: _Part) -> RecordingRead:
+        ring, survey = part.ring, part.survey
+        lost = ring.overwritten + ring.overtaken
+        return RecordingRead(
+            engine=ring.engine,
+            lane=ring.lane,
+            stage=ring.stage,
+            pid=ring.pid,
+            alive=ring.is_live,
+            closed=ring.ended,
+            events=survey.events,
+            had_s=max(0, part.end_ns - survey.oldest_ns) / _NS if survey.events else 0.0,
+            overwritten=lost,
+            overtaken=ring.overtaken,
+            short=bool(lost) and part.begins_inside and not self._skips,
+            damage=None if ring.damage is None else str(ring.damage),
         )
-        for _, _, number, frame in merged:
-            yield number, frame
 
-    def _window(self, number: int) -> Iterator[tuple[int, str, int, Frame]]:
-        ring, end = self._rings[number], self._ends[number]
-        start = 0 if self._last_ns is None else end - self._last_ns
+    def _lay_windows(self) -> None:
+        """Find out where ``last`` counts from, and which recordings begin in their window.
+
+        ``is_wanted`` is asked of the oldest event first: a time of day means the next one after.
+        """
+        newest: dict[str, int] = {}
+        for part in self._parts:
+            address = part.ring.address
+            newest[address] = max(newest.get(address, 0), part.survey.newest_ns)
+        for part in sorted(self._parts, key=lambda each: each.survey.began_ns):
+            ring = part.ring
+            living_ns = ring.copied_ns - ring.ahead_ns
+            part.end_ns = living_ns if ring.is_live else newest[ring.address]
+            if part.survey.events:
+                survey = part.survey
+                inside = self._is_inside(part, survey.oldest_ns, survey.began_ns)
+                part.begins_inside = inside and ring.begins_inside
+
+    def _is_inside(self, part: _Part, at_ns: int, time_ns: int) -> bool:
+        """Whether a time is in the window: on this process's clock, and since the epoch."""
+        if self._last_ns is not None and at_ns < part.end_ns - self._last_ns:
+            return False
+        return self._is_wanted is None or self._is_wanted(time_ns)
+
+    def _windows(self) -> Iterator[tuple[_Part, Frame]]:
+        """All frames in the window of times, merged by time; and what they are a part of."""
+        for *_, part, frame in heapq.merge(*map(self._window, self._parts), key=_order):
+            yield part, frame
+
+    def _window(self, part: _Part) -> Iterator[tuple[int, str, int, _Part, Frame]]:
+        ring = part.ring
         newest = 0
         for at_ns, frame, _ in ring.frames():
             newest = max(newest, at_ns)  # a batch of another thread may be older, and comes after
-            if at_ns < start or (
-                self._is_wanted is not None and not self._is_wanted(frame.timestamp)
-            ):
-                self.outside += frame.count
-                self._begins_inside[number] = False
+            part.ends_inside = self._is_inside(part, at_ns, frame.timestamp)
+            if part.ends_inside:
+                yield newest, ring.lane, part.number, part, frame
             else:
-                yield newest, ring.lane, number, frame
+                self.outside += frame.count
 
     def _sifted(self) -> Iterator[Frame]:
         self.outside = 0
-        missed = [0] * len(self._rings)
-        for turn, (number, frame) in enumerate(self._windows()):
+        for turn, (part, frame) in enumerate(self._windows()):
             skip = min(self._skip, frame.count)
             self._skip -= skip
             self.outside += skip
@@ -216,25 +232,59 @@ class Past:
                 continue
             frame = _without_first(frame, skip)
             self.read += frame.count
-            missed[number] += frame.missed
-            left = self._left_of(frame, number)
+            part.missed += frame.missed
+            part.read_ns = frame.timestamp
+            left = self._left_of(frame, part)
             if left is not None:
-                yield replace(left, missed=missed[number])
-                missed[number] = 0
+                yield replace(left, missed=part.missed)
+                part.missed = 0
             elif self.on_idle is not None and not turn % _FRAMES_BETWEEN_TURNS:
                 self.on_idle()
 
-    def _left_of(self, frame: Frame, number: int) -> Frame | None:
+    def _left_of(self, frame: Frame, part: _Part) -> Frame | None:
         """What selection and redaction leave of a frame; None if nothing."""
-        sieve = self._sieves[number]
-        if sieve is None:
+        if part.sieve is None:
             return frame
-        sifted = sieve.sift(frame.payload, frame.count, frame.timestamp)
+        sifted = part.sieve.sift(frame.payload, frame.count, frame.timestamp)
         if self.away.failures:
             self.away.place(frame.lane, frame.timestamp)
         if not sifted.count:
             return None
-        return replace(frame, payload=sifted.payload, count=sifted.count, kind=sieve.kind)
+        return replace(frame, payload=sifted.payload, count=sifted.count, kind=part.kind)
+
+
+class _Part:
+    """One recording of a Past: its sieve, its window, and what is missing and was not told of.
+
+    end_ns: where ``last`` counts from: now, or for a dead lane, its last event in any stage.
+    begins_inside, ends_inside: whether its oldest event is in the window, and its newest. missed:
+    events before the frames to come. read_ns: the time of the last frame that was read, or -1.
+    """
+
+    def __init__(self, number: int, ring: PastRing, sieve: Sieve | None) -> None:
+        self.number = number
+        self.ring = ring
+        self.sieve = sieve
+        self.kind: Kind = ring.kind if sieve is None else sieve.kind
+        self.survey: Survey = ring.survey()
+        self.end_ns = 0
+        self.begins_inside = True
+        self.ends_inside = False
+        self.missed = 0
+        self.read_ns = -1
+
+    def take_final_gap(self, *, whole: bool) -> Frame | None:
+        """A frame without events that says what no other one has told of, once; or None.
+
+        whole: all frames were read.
+        """
+        missed, self.missed = self.missed, 0
+        if whole and self.ends_inside:
+            missed += self.ring.missed_behind
+            self.ends_inside = False
+        if not missed:
+            return None
+        return Frame(b"", 0, self.read_ns, missed, self.ring.origin, self.kind)
 
 
 def past(
@@ -266,7 +316,7 @@ def past(
     engine, lane, session = split_address(address)
     if session is not None:
         raise ValueError(f"{address!r} names a session; recordings are of an engine, or of a lane")
-    if last is not None and not last > 0:
+    if last is not None and not 0 < last < LONGEST_S:
         raise ValueError(f"last must be a positive number of seconds, not {last!r}")
     if last_events is not None and last_events < 1:
         raise ValueError(f"last_events must be at least 1, not {last_events!r}")
@@ -284,17 +334,7 @@ def past(
     )
 
 
-def _ends(rings: Sequence[PastRing], surveys: Sequence[Survey]) -> list[int]:
-    """Where ``last`` counts from: now, or for a dead lane, its last event in any stage."""
-    newest: dict[str, int] = {}
-    for ring, survey in zip(rings, surveys, strict=True):
-        newest[ring.address] = max(newest.get(ring.address, 0), survey.newest_ns)
-    return [
-        ring.copied_ns - ring.ahead_ns if ring.is_live else newest[ring.address] for ring in rings
-    ]
-
-
-def _order(each: tuple[int, str, int, Frame]) -> tuple[int, str, int]:
+def _order(each: tuple[int, str, int, _Part, Frame]) -> tuple[int, str, int]:
     return each[:3]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -12,7 +14,7 @@ from ..events.kinds import Kind, kind_from
 from ..frame import Frame, Origin
 from ..shm.discovery import engines
 from ..shm.evidence import recordings_of
-from ..shm.names import is_pattern
+from ..shm.names import Address, is_pattern, parse_recording_name
 from ..shm.recording import Copy, Recording
 from ..shm.refusals import LaneRefused, error_for, refusal
 from ..shm.requests import ALL_STAGES
@@ -64,12 +66,8 @@ class PastRing:
     """A recording that was copied. Nothing of it is in shared memory any more, once it is closed.
 
     is_live: whether its engine lived as it was copied. ended: whether its engine had closed it.
-    overwritten: the events that newer ones had replaced before. overtaken: those that were replaced
-    while it was copied; or, of a copy from ``since`` on, since then. missed_behind: events behind
-    the last frame that were too large or could not be serialized. begins_inside: whether no frame
-    is older than what is wanted. damage: why its frames could not be read to their end; None if
-    they could. ``ledger`` is its account: what was captured is there, was overwritten or overtaken,
-    or lies behind the damage.
+    begins_inside: whether no frame is older than what is wanted. damage: why its frames could not
+    be read to their end; None if they could, or have not been read yet.
     """
 
     def __init__(self, recording: Recording, since: Place = BEGINNING) -> None:
@@ -86,25 +84,18 @@ class PastRing:
         self._shape = Shape(
             header.slots, header.slot_bytes, header.stage, self.kind.code, self.kind
         )
-        self._origin = Origin(self.engine, self.lane, self.pid, self.stage)
+        self.origin: Origin = Origin(self.engine, self.lane, self.pid, self.stage)
         self.is_live: bool = recording.is_live()
         clock = recording.clock()
         self.ahead_ns: int = clock.ahead_ns
         self.knows_clock: bool = clock.known
         self.copied_ns: int = clock.now_ns()  # the engine's clock
         self._copy: Copy = recording.copy(self._shape, since.position)
+        self._known = since.captured if since.position else self._copy.overwritten
         self.ended: bool = recording.has_ended()
         self.damage: RingCorrupt | None = None
+        self._read: PastReader | None = None
         self.begins_inside: bool = True
-        self._reader = self._new_reader()
-        self._survey = self._look_through()
-        gone = self._reader.overwritten if self._survey.events else self._copy.gone
-        self.overwritten: int = min(gone, self._copy.overwritten)
-        known = since.captured if since.position else self.overwritten
-        self.overtaken: int = max(0, gone - known)
-        self.ledger: Ledger = self._account(gone)
-        lost = self.ledger.lost - (self._reader.offered - self._reader.captured)
-        self.missed_behind: int = max(0, lost) if self._survey.events else 0
 
     @property
     def address(self) -> str:
@@ -113,20 +104,7 @@ class PastRing:
 
     def frames(self) -> Iterator[PastFrame]:
         """All its frames, the oldest first. Damage ends them: see ``damage``."""
-        yield from self._frames(self._new_reader())
-
-    def survey(self) -> Survey:
-        """What it holds."""
-        return self._survey
-
-    def close(self) -> None:
-        """Close the recording. The copy stays."""
-        self.recording.close()
-
-    def _new_reader(self) -> PastReader:
-        return PastReader(Buffers.of(self._copy.image), self._shape, origin=self._origin)
-
-    def _frames(self, reader: PastReader) -> Iterator[PastFrame]:
+        reader = PastReader(Buffers.of(self._copy.image), self._shape, origin=self.origin)
         times = self._copy.times
         try:
             while (frame := reader.take()) is not None:
@@ -135,22 +113,66 @@ class PastRing:
                 yield PastFrame(at_ns, frame, Place(reader.position, reader.captured))
         except RingCorrupt as error:
             self.damage = error
+        self._read = reader
 
-    def _look_through(self) -> Survey:
+    def survey(self) -> Survey:
+        """What it holds."""
         events = oldest = newest = began = 0
-        for at_ns, frame, _ in self._frames(self._reader):
+        for at_ns, frame, _ in self.frames():
             if not events:
                 oldest, began = at_ns, frame.timestamp
             newest = max(newest, at_ns)
             events += frame.count
         return Survey(events, oldest, newest, began)
 
-    def _account(self, gone: int) -> Ledger:
-        """The counters as of the last frame: the engine stores them before or after others."""
+    @cached_property
+    def overwritten(self) -> int:
+        """The events that newer ones had replaced before it was copied."""
+        return min(self._copy.overwritten, self._gone)
+
+    @cached_property
+    def overtaken(self) -> int:
+        """Those that were replaced while it was copied; of a copy from ``since`` on, since then."""
+        return max(0, self._gone - min(self._known, self._gone))
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Its account: what was captured is there, or was replaced, or lies behind the damage.
+
+        It goes by the frames, because the engine stores its counters at another moment.
+        """
         ledger = self._copy.ledger
+        reader = self._whole
         if self.damage is None:
-            ledger = ledger.with_captured(self._reader.captured if self._survey.events else gone)
-        return replace(ledger, overwritten=gone)
+            captured = reader.captured if reader.captured >= 0 else max(self._known, self._gone)
+            ledger = ledger.with_captured(captured)
+        return replace(ledger, overwritten=min(self._copy.gone, self._gone))
+
+    @cached_property
+    def missed_behind(self) -> int:
+        """The events behind the last frame that were too large or could not be serialized."""
+        reader = self._whole
+        if reader.captured < 0:  # it cannot be told from what is missing before
+            return 0
+        return max(0, self.ledger.lost - (reader.offered - reader.captured))
+
+    def close(self) -> None:
+        """Close the recording. The copy stays."""
+        self.recording.close()
+
+    @property
+    def _whole(self) -> PastReader:
+        """A reader that has taken all frames."""
+        if self._read is None:
+            deque(PastRing.frames(self), maxlen=0)
+        assert self._read is not None
+        return self._read
+
+    @property
+    def _gone(self) -> int:
+        """The events that were captured before the first frame."""
+        reader = self._whole
+        return self._copy.gone if reader.captured < 0 else reader.overwritten
 
 
 class PastRings(NamedTuple):
@@ -166,45 +188,80 @@ def copy_recordings(
     """Copy the recordings of all lanes of an engine, living and dead, or of one lane.
 
     ``engine`` may also be a pattern, or the pid of a process. stages: only these; None is all.
+    A lane that does not record a stage as others do is among those that could not be read.
     Raises NotRecorded, EngineNotFound, and the errors of ``Recording.attach`` if none can be read.
     """
     wanted = None if stages is None or ALL_STAGES in stages else stages
     found = PastRings([], [])
-    recorded: dict[str, None] = {}
+    recorded: dict[Address, dict[str, None]] = {}
     names = [*recordings_of(engine, lane), *(_of_process(engine) if lane is None else ())]
     for name in dict.fromkeys(names):
+        its_engine, its_lane, stage = parse_recording_name(name) or ("", "", layout.TRIGGERS)
+        if stage == layout.TRIGGERS:
+            continue
+        there = recorded.setdefault(Address(its_engine, its_lane), {})
+        if wanted is not None and stage not in wanted:
+            there[stage] = None
+            continue
         try:
             with Recording.attach(name) as recording:
-                stage = recording.stage.name
-                if stage == layout.TRIGGERS:
-                    continue
-                recorded[stage] = None
-                if wanted is None or stage in wanted:
-                    found.rings.append(PastRing(recording))
+                there[stage] = None
+                found.rings.append(PastRing(recording))
         except EngineNotFound:
             continue
         except TapError as error:
-            _, its_engine, its_lane, its_stage = name.split(".", 3)
-            found.refused.append(refusal(its_engine, its_lane, error, its_stage[1:]))
-    if not found.rings:
-        if found.refused:
-            raise error_for(found.refused)
-        raise _not_recorded(engine, lane, wanted, recorded)
-    found.refused.extend(_unrecorded(engine, lane, found))
+            there[stage] = None
+            found.refused.append(refusal(its_engine, its_lane, error, stage))
+    every = dict.fromkeys(stage for there in recorded.values() for stage in there)
+    missing = [stage for stage in wanted or () if stage not in every]
+    if not found.rings and found.refused:
+        raise error_for(found.refused)
+    if missing or not found.rings:
+        raise _not_recorded(engine, lane, missing, every)
+    _refuse_unlike(found)
+    found.refused.extend(_without(wanted or (), recorded))
+    found.refused.extend(_unrecorded(engine, lane, recorded))
     return found
 
 
-def _unrecorded(engine: str, lane: str | None, found: PastRings) -> Iterator[LaneRefused]:
+def _refuse_unlike(found: PastRings) -> None:
+    """Keep one kind of each stage, that of the newest lane: files and tables are of one kind."""
+    by_age = sorted(found.rings, key=lambda each: (each.is_live, each.survey().newest_ns))
+    newest = {each.stage: each for each in by_age}
+    for ring in tuple(found.rings):
+        first = newest[ring.stage]
+        here, there = (f"{each.kind.name} {each.kind.describe()}".strip() for each in (ring, first))
+        if here != there:
+            found.rings.remove(ring)
+            text = (
+                f"the stage {ring.stage!r} of {ring.address} carries {here}, but that of "
+                f"{first.address}, which is read, carries {there}; read one lane at a time: "
+                f"ENGINE.LANE"
+            )
+            found.refused.append(LaneRefused(ring.engine, ring.lane, "stage", text, ring.stage))
+
+
+def _without(
+    wanted: tuple[str, ...], recorded: dict[Address, dict[str, None]]
+) -> Iterator[LaneRefused]:
+    """The lanes that do not record one of the stages, and others do."""
+    for (engine, lane, _), there in recorded.items():
+        for stage in wanted:
+            if there and stage not in there:  # it may just be starting
+                text = f"{engine}.{lane} does not record {stage!r}"
+                only = stage if len(wanted) > 1 else ""
+                yield LaneRefused(engine, str(lane), "stage", text, only)
+
+
+def _unrecorded(
+    engine: str, lane: str | None, recorded: dict[Address, dict[str, None]]
+) -> Iterator[LaneRefused]:
     """The living lanes of which nothing is recorded."""
     if engine.isdigit():
         return
-    there = {each.address for each in found.rings} | {
-        f"{each.engine}.{each.lane}" for each in found.refused
-    }
     for each in engines(engine, sweep=False):
-        address = f"{each.name}.{each.lane}"
-        if address not in there and lane in (None, each.lane):
-            text = f"{address} runs without a recorder of what was asked for"
+        if Address(each.name, each.lane) not in recorded and lane in (None, each.lane):
+            text = f"{each.name}.{each.lane} runs without a recorder"
             yield LaneRefused(each.name, each.lane, "stage", text)
 
 
@@ -224,13 +281,13 @@ def _of_process(pid: str) -> list[str]:
 
 
 def _not_recorded(
-    engine: str, lane: str | None, stages: tuple[str, ...] | None, recorded: dict[str, None]
+    engine: str, lane: str | None, missing: list[str], recorded: dict[str, None]
 ) -> TapError:
     address = engine if lane is None else f"{engine}.{lane}"
-    if recorded and stages:
+    if recorded and missing:
         there = f"it records {', '.join(recorded)}"
         return NotRecorded(
-            f"{address} does not record {stages[0]!r}{suggest_of(stages[0], recorded, there)}"
+            f"{address} does not record {missing[0]!r}{suggest_of(missing[0], recorded, there)}"
         )
     living = engines(engine, sweep=False) if not engine.isdigit() else []
     if living:

@@ -54,7 +54,7 @@ def test_it_says_where_it_is_from_and_has_all_frames(lane) -> None:
     frames = [frame for _, frame, _ in ring.frames()]
     assert [frame.events() for frame in frames] == [numbered([0, 1]), numbered([2])]
     assert [frame.sequence for frame in frames] == [0, 2]
-    assert {frame.origin for frame in frames} == {ring._origin}
+    assert {frame.origin for frame in frames} == {ring.origin}
     assert ring.damage is None
 
 
@@ -160,7 +160,7 @@ def test_all_lanes_one_lane_a_pattern_or_a_process_are_found(name) -> None:
         assert found(f"{name[:-1]}[{name[-1]}]") == both
         assert found(f"*{name[2:]}") == both
         assert set(both) <= set(copied_of_this_process())
-        assert found(name, stages=("raw",)) == [f"{one.address}/raw"]
+        assert found(one.address, stages=("raw",)) == [f"{one.address}/raw"]
         assert found(name, stages=("*",)) == both
 
 
