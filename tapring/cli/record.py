@@ -216,7 +216,10 @@ def command(address: str, **given: Any) -> None:
     except (TapError, OSError) as error:
         fail(error)
     with closing(lookout), Interrupts(sidecar.end):
-        sidecar.run()
+        try:
+            sidecar.run()
+        except KeyboardInterrupt:
+            note("interrupted again: what was not written by then is left out")
     facts = sidecar.facts()
     if asked.summary == "json":
         print_json(RecordLine(facts), err=True)

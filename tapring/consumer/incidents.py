@@ -241,12 +241,15 @@ class Lookout:
         look = now >= self._due_ns
         if look:
             self._due_ns = now + _LOOK_NS
-            self.look_for_lanes()
+            try:
+                self.look_for_lanes()
+            except (TapError, OSError) as error:  # this process may lack what it takes to look
+                self.problems[DIRECTORY] = str(error)
         found: list[Incident] = []
         for address, each in list(self.lanes.items()):
             try:
                 found += each.poll(self._kinds, look=look)
-            except TapError as error:
+            except (TapError, OSError) as error:
                 self.problems[address] = str(error)
                 each.is_over = True
         return found

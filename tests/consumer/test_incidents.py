@@ -187,3 +187,16 @@ def test_nothing_is_left_open(name, tap) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
     tap.close()
     remove_evidence(dead_lanes(name))
+
+
+def test_a_process_that_cannot_look_says_so_and_goes_on(lookout, tap, monkeypatch) -> None:
+    def full(*_: object) -> list[str]:
+        raise tapring.SharedMemoryFull("too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tapring.consumer.incidents.recordings_of", full)
+        assert lookout.poll() == []
+    assert "too many open files" in lookout.problems["/dev/shm"]
+    wait_until(lambda: lookout.poll() or lookout.lanes)
+    tap.trigger("now")
+    assert [each.why for each in seen(lookout)] == ["now"]
