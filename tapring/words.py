@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import math
 import re
 from typing import Any, Final
 
@@ -74,10 +75,10 @@ def size_from(text: str) -> int:
     k, M, KiB and MiB are powers of 1024; kB and MB of 1000.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
-    if not match or match[2] not in _BYTES or not float(match[1]):
+    size = float(match[1]) * _BYTES.get(match[2], 0) if match else 0.0
+    if not 0 < size < math.inf:
         raise ValueError(f"Invalid size {text!r}. Try 16MiB, 64k or 1048576.")
-    size: int = round(float(match[1]) * _BYTES[match[2]])
-    return size
+    return round(size)
 
 
 def age_in_words(seconds: float) -> str:

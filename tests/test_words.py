@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from tapring.words import (
     is_utf8,
     is_visible,
     rate_in_words,
+    size_from,
     size_in_words,
     size_rate_in_words,
     unescaped,
@@ -58,6 +60,36 @@ def test_sizes(size, words) -> None:
 )  # fmt: skip
 def test_durations(seconds, words) -> None:
     assert duration_in_words(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1048576", 1 << 20),
+        ("1MiB", 1 << 20),
+        (" 1.5 k ", 1536),
+        ("2kB", 2000),
+        ("2KIB", 2048),
+        ("3T", 3 << 40),
+        ("7b", 7),
+    ],
+)
+def test_a_size_is_read_as_people_write_it(text, size) -> None:
+    assert size_from(text) == size
+
+
+@pytest.mark.parametrize(
+    "text", ["", "MiB", "0", "0.0k", "-1", "1e9", "1 0", "1XiB", "inf", "nan", "9" * 400 + "k"]
+)
+def test_what_is_not_a_size_is_named(text) -> None:
+    with pytest.raises(ValueError, match="Invalid size .* Try 16MiB"):
+        size_from(text)
+
+
+@given(st.text())
+def test_any_text_is_a_size_or_a_value_error(text) -> None:
+    with suppress(ValueError):
+        assert size_from(text) >= 0
 
 
 def test_numbers_in_words() -> None:

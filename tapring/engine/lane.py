@@ -19,6 +19,7 @@ from ..errors import SessionBusy, SessionLimit, TapError
 from ..events.kinds import Kind
 from ..shm.info import LaneInfo
 from ..shm.names import new_lane
+from ..shm.recording import recorded_stage
 from ..shm.registry import Registry
 from ..shm.row import Row
 from ..shm.sweep import sweep, sweep_lane
@@ -232,14 +233,19 @@ class Lane:
             for live in watched.lives:
                 if live.writer is not writer:
                     continue
+                if live.open and live.reason is None:  # a session that has ended is not at fault
+                    self._complaints.fault(f"{self._told_of(live)}: {error}")
                 if live.records:
-                    self._complaints.fault(f"stage {live.row.stage} is not recorded: {error}")
                     self.recorders.stop(live, Ended.EVICTED)
                     self.restart()
-                    continue
-                if live.open and live.reason is None:  # a session that has ended is not at fault
-                    self._complaints.fault(f"session {live.row.id} is evicted: {error}")
-                self.end([live], Ended.EVICTED)
+                else:
+                    self.end([live], Ended.EVICTED)
+
+    def _told_of(self, broken: Live) -> str:
+        if not broken.records:
+            return f"session {broken.row.id} is evicted"
+        stage = recorded_stage(self.registry.info, broken.row.stage).name
+        return f"stage {stage!r} is no longer recorded"
 
     def end_all(self) -> None:
         """End all sessions and remove the lane's names; ``close`` must come next."""

@@ -38,6 +38,7 @@ RECORDER_BYTES: Final = 16 << 20
 KEEP_LANES: Final = 4
 _TRIGGER_BYTES: Final = 64 << 10  # 500 triggers
 _NEVER_NS: Final = 1 << 63
+_MOST_KEPT: Final = 1 << 62  # a word has room for it
 
 Recorded = str | Sequence[str] | Mapping[str, int] | None
 """What ``Tap(recorder=...)`` takes."""
@@ -61,16 +62,15 @@ class Plan:
         """Raises ValueError for a stage that is not there, and for what is out of range."""
         self.sizes: dict[str, int | None] = sizes_of(recorder, recorder_bytes)
         self.complaint: str | None = None
-        if not 0 <= keep_lanes < 1 << 31 or not 0 <= (keep_bytes or 0) < 1 << 62:
-            raise ValueError(
-                f"recorder_keep and recorder_keep_bytes must be at least 0, not {keep_lanes!r} and "
-                f"{keep_bytes!r}"
-            )
+        _check_keep("recorder_keep", keep_lanes)
+        _check_keep("recorder_keep_bytes", keep_bytes or 0)
         self._keep_lanes = keep_lanes
         self._keep_bytes = keep_bytes
+        _check_size(recorder_bytes)
         for stage, size in self.sizes.items():
-            _check(stage, size, stages)
-        self._follow_environment(stages)
+            _check_stage(stage, stages)
+            _check_size(size)
+        self._follow_environment(stages, recorder_bytes)
 
     @property
     def kept(self) -> Kept:
@@ -78,8 +78,11 @@ class Plan:
         share = evidence_share() if self._keep_bytes is None else self._keep_bytes
         return Kept(self._keep_lanes, share)
 
-    def _follow_environment(self, stages: Sequence[str]) -> None:
-        """Do as the operator says. A mistake of the operator's must not keep the engine down."""
+    def _follow_environment(self, stages: Sequence[str], default: int | None) -> None:
+        """Do as the operator says. A mistake of the operator's must not keep the engine down.
+
+        A stage without a size keeps the one that the code gives it.
+        """
         text = os.environ.get(ENVIRONMENT, "").strip()
         if text == "off":
             self.sizes = {}
@@ -88,8 +91,9 @@ class Plan:
         try:
             for each in filter(None, text.split(",")):
                 stage, _, size = each.strip().partition(":")
-                sizes[stage] = size_from(size) if size else None
-                _check(stage, sizes[stage], stages)
+                _check_stage(stage, stages)
+                sizes[stage] = size_from(size) if size else self.sizes.get(stage, default)
+                _check_size(sizes[stage])
         except ValueError as error:
             self.complaint = f"{ENVIRONMENT}={text!r} is ignored: {error}"
             return
@@ -107,11 +111,19 @@ def sizes_of(recorder: Recorded, size: int | None) -> dict[str, int | None]:
     return dict.fromkeys(recorder, size)
 
 
-def _check(stage: str, size: int | None, stages: Sequence[str]) -> None:
+def _check_keep(option: str, value: int) -> None:
+    if type(value) is not int or not 0 <= value < _MOST_KEPT:
+        raise ValueError(f"{option} must be a whole number from 0 on, not {value!r}")
+
+
+def _check_stage(stage: str, stages: Sequence[str]) -> None:
     if stage not in stages:
         raise ValueError(
             f"there is no stage {stage!r} to record; the stages: {', '.join(map(str, stages))}"
         )
+
+
+def _check_size(size: int | None) -> None:
     smallest = layout.MIN_SLOTS * layout.MAX_SLOT_BYTES
     if size is not None and not (
         type(size) is int and smallest <= size <= layout.MAX_PAYLOAD_BYTES
@@ -178,15 +190,18 @@ class Recorders:
     def open(
         cls, registry: Registry, stages: Mapping[str, Kind], plan: Plan, complaints: Complaints
     ) -> Recorders:
-        """Make the recordings of a lane. Those that cannot be made are warned about, once."""
+        """Make the recordings of a lane. Those that cannot be made are warned about, once.
+
+        After any exception call ``remove_recordings``.
+        """
         made = cls()
         if not plan.sizes:
             return made
         info, kept = registry.info, plan.kept
         kinds = list(stages.values())
-        share = fair_share(2 * len(plan.sizes))
         try:
             limit_evidence(info.engine, kept)
+            share = fair_share(2 * len(plan.sizes))  # of what is free by now
             wanted = {
                 index: plan.sizes[name] or fitting(RECORDER_BYTES, share)
                 for index, name in enumerate(stages)
@@ -206,21 +221,17 @@ class Recorders:
                 or was_thrown_in(error)
                 or complaints.strict
             ):
-                made._undo()
+                made.detach()
                 raise
             complaints.warn(f"{info.address} is not recorded: {error}")
         return made
 
-    def _undo(self) -> None:
-        for each in self._all:
-            unlink(each.segment.name)
-            each.detach()
-
     def stop(self, recorder: Live, reason: Ended) -> None:
-        """End one that is at fault."""
-        recorder.end(reason)
-        recorder.segment.close()
+        """End one that is at fault. Its lock stays, because its lane lives."""
         self.lives = tuple([each for each in self.lives if each is not recorder])
+        if self.triggers is not None and recorder in self.triggers.lives:
+            self.triggers = None
+        recorder.end(reason)
 
     def close(self) -> None:
         """End all of them, because the engine closes its lane. The recordings stay."""
@@ -230,7 +241,7 @@ class Recorders:
             each.segment.close()
 
     def detach(self) -> None:
-        """In a forked child: leave the recordings to the parent."""
+        """Let go of the recordings, as a forked child does of its parent's."""
         for each in self._all:
             each.detach()
 
@@ -255,5 +266,7 @@ def _make(registry: Registry, stage: int, size: int, kept: Kept, kind: Kind) -> 
     try:
         return Recorder(registry, row, making, kind)
     except BaseException:
+        making.notes.close()
         making.segment.detach()
+        unlink(making.segment.name)
         raise

@@ -25,6 +25,7 @@ from typing import Any, Final
 from ..errors import TapError
 from ..events.one_by_one import EncHook
 from ..events.strip import Redact, without
+from ..shm.evidence import remove_recordings
 from ..shm.limits import (
     MAX_BUFFER_BYTES,
     MAX_DURATION_S,
@@ -306,6 +307,7 @@ class Tap(Facts):
             parts = self._gate, self._complaints, weakref.WeakMethod(self._evict), self._plan
             self._lane = lane = Lane(registry, self._stages, self.budget, *parts, sweeps=forked)
         except BaseException:  # from here on, ``close`` removes it
+            remove_recordings(registry.info.engine, registry.info.lane)
             registry.abandon()
             raise
         self._complaints.enter(self._gate, registry)

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from ..errors import EngineNotFound, TapError
+from ..errors import EngineNotFound, SharedMemoryFull, TapError
 from ..wire import layout
 from .names import is_pattern, matches, parse_recording_name, prefix, segment_name
 from .recording import Kept, Recording
@@ -101,6 +101,13 @@ def _joined(one: DeadLane, other: DeadLane) -> DeadLane:
 def remove_evidence(lanes: Iterable[DeadLane]) -> list[DeadLane]:
     """Remove what these lanes have left; return those of which something was removed."""
     return [each for each in lanes if _remove(each.engine, each.lane)]
+
+
+def remove_recordings(engine: str, lane: str) -> None:
+    """Remove what a lane of this process has recorded, because it was made for nothing."""
+    with suppress(SharedMemoryFull):  # this process may not open another file to look
+        for name in recordings_of(engine, lane):
+            unlink(name)
 
 
 def remove_unfinished(engine: str, *, dry_run: bool = False, own: bool = True) -> list[str]:

@@ -23,6 +23,7 @@ EVENTS = [{"a": 1}, {"a": 2}]
 WORK_NS = 100_000
 RAW_NS = 1_000
 DECODED_NS = 10_000
+SMALL = 1 << 20
 
 
 class Clock:
@@ -336,3 +337,54 @@ def test_the_consumer_and_the_operator_see_what_is_shed_and_why(
     assert result.returncode == 0
     assert b"were skipped by the engine to stay within its budget" in result.stderr
     assert b"(0.01 % of its time)" in result.stderr
+
+
+# ---- recorders -------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("recordings")
+def test_what_recorders_cost_is_known_by_their_stage(name, clock) -> None:
+    with tapring.Tap(name, recorder=["raw", "decoded"], recorder_bytes=SMALL) as tap:
+        taken = run(tap, clock, 3_000)
+        assert tap.cost.recorders == {
+            "raw": tapring.SessionCost("raw", pytest.approx(RAW_NS, rel=0.05), 1.0),
+            "decoded": tapring.SessionCost("decoded", pytest.approx(DECODED_NS, rel=0.05), 1.0),
+        }
+        assert tap.cost.sessions == {}
+        assert tap.cost.share == pytest.approx(taken, rel=0.05)
+        with tap.register("raw") as handle:
+            run(tap, clock, 3_000)
+            assert tap.cost.recorders["raw"].ns == pytest.approx(RAW_NS / 2, rel=0.05)
+            assert tap.cost.sessions[handle.id].ns == pytest.approx(RAW_NS / 2, rel=0.05)
+
+
+@pytest.mark.usefixtures("recordings")
+@pytest.mark.parametrize(
+    ("budget", "recorder", "session"),
+    [(None, 1.0, 1.0), (0.2, 1.0, 1.0), (0.03, 1.0, 0.3), (0.003, 0.3, 0.0015)],
+)
+def test_sessions_are_cut_first_and_a_recorder_once_it_alone_is_over_the_budget(
+    name, clock, budget, recorder, session
+) -> None:
+    """The recorder costs 1 % of this engine's time, the session 10 %."""
+    options = {"recorder": "raw", "recorder_bytes": SMALL, "budget": budget}
+    with tapring.Tap(name, **options) as tap, tap.register("decoded") as handle:
+        run(tap, clock, 10_000)
+        served = tap.cost.recorders["raw"].served, tap.cost.sessions[handle.id].served
+        assert (served[0] == 1.0, served[1] == 1.0) == (recorder == 1.0, session == 1.0)
+        assert served[0] > recorder / 2
+        assert session / 2 < served[1] <= session * 1.5
+        shed = tap._lane.recorders.lives[0].writer.shed
+        assert bool(shed) is (recorder < 1.0)
+        if budget is not None:
+            assert run(tap, clock, 10_000) <= budget * 1.1
+
+
+@pytest.mark.usefixtures("recordings")
+def test_a_recording_counts_what_its_engine_had_no_time_for(name, clock) -> None:
+    with tapring.Tap(name, recorder="decoded", recorder_bytes=SMALL, budget=0.01) as tap:
+        run(tap, clock, 3_000)
+        tap._lane.schedule.count_skipped()
+        writer = tap._lane.recorders.lives[0].writer
+        assert writer.shed > writer.captured > 0
+        assert writer.seen == 3_000 * len(EVENTS)

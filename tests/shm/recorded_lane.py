@@ -1,4 +1,4 @@
-"""A lane that records, without an engine: tests of recordings make it, write to it, let it die."""
+"""Recordings for tests: made without an engine and written to, or those that an engine has made."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from time import time_ns
 from typing import Any
 
 from tapring.events.kinds import Kind, kind_from
+from tapring.shm.evidence import recordings_of
 from tapring.shm.info import LaneInfo, StageInfo
+from tapring.shm.names import recording_name
 from tapring.shm.recording import Kept, Making, Recording, create_recording, recorded_stage
+from tapring.wire import layout
 from tapring.wire.geometry import Buffers, Shape
 from tapring.wire.layout import Ended
 from tapring.wire.overwrite import OverwritingWriter, PastReader
@@ -85,4 +88,23 @@ def events_in(recording: Recording, since: int = 0) -> list[Any]:
     found: list[Any] = []
     while (frame := reader.take()) is not None:
         found += kind.unpack(frame.payload, frame.count)[0]
+    return found
+
+
+def recorded(name: str, stage: str = "raw", lane: str | None = None) -> list[Any]:
+    """What the only lane, or this one, has recorded of a stage."""
+    if lane is None:
+        (lane,) = {each.split(".")[2] for each in recordings_of(name)}
+    with Recording.attach(recording_name(name, lane, stage)) as recording:
+        return events_in(recording)
+
+
+def stages_recorded(name: str) -> dict[str, int]:
+    """The stages that are being recorded, and the sizes of their rings."""
+    found = {}
+    for each in recordings_of(name):
+        with Recording.attach(each) as recording:
+            if recording.is_live():
+                found[recording.stage.name] = recording.buffer_bytes
+    found.pop(layout.TRIGGERS, None)
     return found

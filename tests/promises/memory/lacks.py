@@ -75,8 +75,8 @@ def refused(process: subprocess.CompletedProcess[bytes], *words: str) -> None:
         assert each in said
 
 
-def goes_on(engine: subprocess.Popen[bytes], *consumers: subprocess.Popen[bytes]) -> None:
-    """Check that all of these still work, and end as usual."""
+def goes_on(engine: subprocess.Popen[bytes], *consumers: subprocess.Popen[bytes]) -> bytes:
+    """Check that all of these still work, and end as usual. Return what the engine has said."""
     for consumer in consumers:
         for _ in range(1000):
             assert consumer.stdout.readline() == b"an event\n"
@@ -87,3 +87,4 @@ def goes_on(engine: subprocess.Popen[bytes], *consumers: subprocess.Popen[bytes]
     out, said = engine.communicate(b"", timeout=30)
     assert (engine.returncode, out) == (0, b"closed\n"), said
     assert b"Traceback" not in said
+    return said

@@ -255,3 +255,37 @@ tap.close()
     ended = alone.python(source)
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert not list(alone.shm.iterdir())
+
+
+# ---- not enough for a recorder --------------------------------------------------------------
+
+
+def test_an_engine_goes_on_without_a_recorder_that_does_not_fit(machine) -> None:
+    small = machine(tmpfs("size=2m"))
+    engine = small.engine(recorder={"raw": 4 * MIB})
+    said = goes_on(engine, small.consumer("--buffer", "64k"))
+    assert said.count(b"is not recorded: cannot reserve") == 1
+    assert not list(small.shm.iterdir())
+
+
+def test_a_recorder_of_no_size_leaves_room_for_sessions_and_others(machine) -> None:
+    small = machine(tmpfs("size=2m"))
+    first = small.engine(recorder=["raw", "decoded"])
+    second = small.engine(recorder=["raw", "decoded"])
+    consumer = small.consumer()
+    sizes = [path.stat().st_size for path in small.shm.glob("tapring.engine.*.~raw")]
+    assert len(sizes) == 2
+    assert 64 << 10 < min(sizes) <= max(sizes) < 2 * MIB / 4
+    assert goes_on(first, consumer) + goes_on(second) == b""
+
+
+def test_what_dead_engines_have_left_never_fills_the_memory(machine) -> None:
+    small = machine(tmpfs("size=4m"))
+    for _ in range(12):
+        engine = small.engine(recorder={"raw": MIB})
+        engine.kill()
+        engine.wait()
+    goes_on(small.engine(recorder={"raw": MIB}), small.consumer("--buffer", "64k"))
+    left = [path for path in small.shm.iterdir() if not path.name.endswith("~~triggers")]
+    assert {path.name.rpartition(".")[2] for path in left} == {"~raw"}
+    assert 1 <= len(left) <= 2
