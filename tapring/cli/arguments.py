@@ -217,11 +217,13 @@ class Checked(ParamType[str]):
 
 
 ADDRESS: Final = Checked("address", split_address, offers("addresses"))  # ENGINE[.LANE][:ID]
+RECORDED: Final = Checked("address", split_address, offers("recorded"))  # by living or dead lanes
 REGEX: Final = Checked("regex", compile_regex)
 EXPRESSION: Final = Checked("jmespath", Where)
 RATE: Final = Checked("rate", Rate)
 PATHS: Final = Checked("paths", parse_paths)
 STAGES: Final = Checked("stages", split_stages, offers("stages"))
+RECORDED_STAGES: Final = Checked("stages", split_stages, offers("recorded_stages"))
 ONE_PATH: Final = Checked("path", Path)
 
 

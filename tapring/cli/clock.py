@@ -57,7 +57,8 @@ class Between:
     """Whether a recorded time is at or after ``since``, and before ``until``.
 
     A time of day means, for ``since``, its occurrence nearest to the first recorded time that comes
-    up, or the first one after that; for ``until``, its first occurrence after ``since``.
+    up, or the first one after that; for ``until``, its first occurrence after that of ``since``. If
+    ``since`` is no time of day, it is the first one after the first recorded time.
     """
 
     def __init__(self, since: Clock | None, until: Clock | None) -> None:
@@ -73,12 +74,13 @@ class Between:
         return first <= time_ns < last
 
     def _resolved(self, start_ns: int) -> tuple[int, int]:
-        first = 0
+        first, behind = 0, start_ns
         if self._since is not None:
             first = self._since.first_after(start_ns - _HALF_A_DAY_NS)
+            behind = first if self._since.of_day is not None else max(first, start_ns)
         last = 1 << 64
         if self._until is not None:
-            last = self._until.first_after(max(first, start_ns))
+            last = self._until.first_after(behind)
         self._bounds = first, last
         return self._bounds
 

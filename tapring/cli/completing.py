@@ -1,23 +1,28 @@
 """What the shell completes: running engines, their lanes, sessions and stages, and files.
 
+Also what was recorded, by living and dead lanes.
+
 Nothing here changes or removes anything, waits, or raises: a lane that cannot be read is left out.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from textwrap import shorten
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import click
 from click.shell_completion import CompletionItem, ShellComplete, split_arg_string
 
 from ..errors import TapError
+from ..shm.evidence import recordings_of
 from ..shm.names import split_address
+from ..shm.recording import Recording
 from ..shm.registry import Registry
 from ..shm.sweep import lanes_of
+from ..wire import layout
 from ..wire.layout import Owner, RowState
 from ..words import counted
 
@@ -46,6 +51,19 @@ class LaneSeen(NamedTuple):
     pid: int
     stages: tuple[str, ...]
     sessions: tuple[SessionSeen, ...]
+
+
+class LaneRecorded(NamedTuple):
+    """A lane, living or dead, that has recordings."""
+
+    engine: str
+    lane: str
+    pid: int
+    stages: tuple[str, ...]
+    is_live: bool
+
+
+_Lane = TypeVar("_Lane", LaneSeen, LaneRecorded)
 
 
 def lines(program: click.Command, typed: str) -> list[str]:
@@ -78,6 +96,24 @@ def addresses(ctx: click.Context, param: click.Parameter, incomplete: str) -> It
     return _those(found, incomplete)
 
 
+def recorded(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    """ENGINE of engines that have recordings; of one that is typed in full, also ENGINE.LANE."""
+    lanes = _recorded()
+    begun = incomplete.partition(".")[0]
+    found = {engine: _about_recorded(each) for engine, each in _by_engine(lanes).items()}
+    for lane in lanes:
+        if lane.engine == begun:
+            state = "runs" if lane.is_live else "dead"
+            meaning = f"pid {lane.pid}, {state}: {', '.join(lane.stages)}"
+            found[f"{lane.engine}.{lane.lane}"] = meaning
+    return _those(found, incomplete)
+
+
+def recorded_stages(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
+    """The stages that were recorded at the address that is typed already."""
+    return _stages(_recorded, ctx, incomplete)
+
+
 def kept_sessions(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
     """ENGINE.LANE:ID of each session that was opened to be kept."""
     return _those(
@@ -92,7 +128,10 @@ def kept_sessions(ctx: click.Context, param: click.Parameter, incomplete: str) -
 
 
 def engine_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items:
-    """ENGINE."""
+    """ENGINE; with --dead or --evidence, of engines whose dead lanes have left recordings."""
+    if ctx.params.get("dead") or ctx.params.get("evidence"):
+        dead = [each.engine for each in _recorded() if not each.is_live]
+        return _those({each: counted(dead.count(each), "dead lane") for each in dead}, incomplete)
     found = {engine: _about(lanes) for engine, lanes in _by_engine(_lanes()).items()}
     return _those(found, incomplete)
 
@@ -105,11 +144,19 @@ def stages(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items
     parameters = {each.name for each in ctx.command.params}
     if "files" in parameters and "source" not in parameters:
         return []
+    return _stages(_lanes, ctx, incomplete)
+
+
+def _stages(
+    look: Callable[[str | None], Sequence[LaneSeen | LaneRecorded]],
+    ctx: click.Context,
+    incomplete: str,
+) -> Items:
     engine, lane = None, None
     if (address := _address(ctx)) is not None:
         with suppress(ValueError):
             engine, lane, _ = split_address(address)
-    seen = [each for each in _lanes(engine) if lane is None or each.lane == lane]
+    seen = [each for each in look(engine) if lane is None or each.lane == lane]
     before, comma, _ = incomplete.rpartition(",")
     named = before.split(",")
     found = {
@@ -187,8 +234,35 @@ def _seen(registry: Registry) -> LaneSeen:
     return LaneSeen(info.engine, info.lane, registry.pid, stages, sessions)
 
 
-def _by_engine(lanes: Iterable[LaneSeen]) -> dict[str, list[LaneSeen]]:
-    found: dict[str, list[LaneSeen]] = {}
+def _recorded(engine: str | None = None) -> list[LaneRecorded]:
+    """The lanes whose recordings can be read now."""
+    found: dict[str, LaneRecorded] = {}
+    with suppress(OSError, TapError):
+        for name in recordings_of(engine)[:_MOST_LANES]:
+            with (
+                suppress(OSError, TapError, ValueError),
+                Recording.attach(name, patience_s=0.0) as recording,
+            ):
+                stage = recording.stage.name
+                if stage == layout.TRIGGERS:
+                    continue
+                info, is_live = recording.info, recording.is_live()
+                before = found[info.address].stages if info.address in found else ()
+                found[info.address] = LaneRecorded(
+                    info.engine, info.lane, recording.header.pid, (*before, stage), is_live
+                )
+    return list(found.values())
+
+
+def _about_recorded(lanes: list[LaneRecorded]) -> str:
+    stages = dict.fromkeys(stage for lane in lanes for stage in lane.stages)
+    dead = sum(not lane.is_live for lane in lanes)
+    also = f", {dead} of them dead" if dead else ""
+    return f"{', '.join(stages)} in {counted(len(lanes), 'lane')}{also}"
+
+
+def _by_engine(lanes: Iterable[_Lane]) -> dict[str, list[_Lane]]:
+    found: dict[str, list[_Lane]] = {}
     for lane in lanes:
         found.setdefault(lane.engine, []).append(lane)
     return found

@@ -25,7 +25,7 @@ from ..files.meta import CaptureMeta
 from ..files.writing import STDOUT, Look, Output, Sink, check_output, open_sink
 from ..words import counted, duration_in_words
 from . import dump_report
-from .arguments import ADDRESS, STAGES, Count, Last, LastOf, split_stages
+from .arguments import RECORDED, RECORDED_STAGES, Count, Last, LastOf, split_stages
 from .attach_options import SHOW, WRITE, Writing
 from .clock import Between, Clock
 from .command import Command, group
@@ -40,7 +40,7 @@ _EXAMPLES: Final = (
     "tapring dump shop --last 30s           # the last thirty seconds",
     "tapring dump shop --last 500 -o end.ndjson",
     "tapring dump shop --where \"level=='error'\" --stage raw,decoded",
-    "tapring ls --dead                      # which dead engines have left recordings",
+    "tapring ls --dead                      # which dead engines have some",
 )
 _EPILOG: Final = """\
 Recordings of dead processes stay in shared memory until newer ones push them out, or until tapring
@@ -51,7 +51,7 @@ TAPRING_RECORDER=decoded in its environment.
 Exit codes:
   0  everything was read, even if nothing was left
   2  wrong usage
-  3  there is no recording, or one could not be read, or the output not be written
+  3  nothing was recorded, or it could not be read, or not be written
 """
 
 
@@ -119,7 +119,7 @@ class Options(Selecting, Writing):
 
 
 @click.command("dump", cls=Command, examples=_EXAMPLES, epilog=_EPILOG)
-@click.argument("address", type=ADDRESS)
+@click.argument("address", type=RECORDED)
 @group(
     "What to read",
     click.option(
@@ -132,7 +132,7 @@ class Options(Selecting, Writing):
     *TIMES,
     click.option(
         "--stage",
-        type=STAGES,
+        type=RECORDED_STAGES,
         default=None,
         help="One stage, or several: raw,decoded.  [default: all that are recorded]",
     ),
@@ -143,7 +143,7 @@ class Options(Selecting, Writing):
 @WRITE
 @SHOW
 def command(address: str, **given: Any) -> None:
-    """Show the newest events that the engine at ADDRESS has recorded, also after it has died.
+    """Show what an engine recorded, also after it has died.
 
     ADDRESS is ENGINE (all its processes, living and dead), a pattern of engines ('web-*'),
     ENGINE.LANE or a pid. The engine does not notice. Events of several processes are merged by

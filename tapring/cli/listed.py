@@ -1,4 +1,7 @@
-"""The shape of ``tapring ls --json``: what is said of a lane, its stages and its sessions."""
+"""The shapes of ``tapring ls --json``: what is said of a lane, its stages and its sessions.
+
+And with ``--dead``, of a dead lane.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import msgspec
 
 from ..literals import RefusalReason
 from ..shm.discovery import EngineInfo, EngineList, SessionInfo
+from ..shm.evidence import DeadLanes
 from ..shm.refusals import LaneRefused
 
 Rates = Mapping[tuple[str, int], float | None]
@@ -60,7 +64,31 @@ class ListedLane(msgspec.Struct, frozen=True, kw_only=True):
     batch_ns: int
     share: float
     budget: float | None
+    recorders: dict[str, int]
     forked_children: int
+    refused: None = None
+
+
+class ListedDeadLane(msgspec.Struct, frozen=True, kw_only=True):
+    """A dead lane that has left recordings.
+
+    name: the engine's name.
+    lane: the lane's id, 8 hex digits.
+    pid: the process that it was.
+    closed: whether its engine has exited. If not, it was killed or has crashed.
+    age_s: how long ago it was last active, in seconds.
+    stages: the stages that it has recorded.
+    bytes: what its recordings take of shared memory, in bytes.
+    refused: null, because the lane can be read.
+    """
+
+    name: str
+    lane: str
+    pid: int
+    closed: bool
+    age_s: float
+    stages: tuple[str, ...]
+    bytes: int
     refused: None = None
 
 
@@ -101,6 +129,23 @@ def listed(
     """
     lanes = [_lane(engine, rates, children[engine.pid]) for engine in engines]
     return [*lanes, *map(_refused, engines.refused)]
+
+
+def listed_dead(lanes: DeadLanes) -> list[ListedDeadLane | RefusedLane]:
+    """What is listed of dead lanes, those that cannot be read last."""
+    dead = [
+        ListedDeadLane(
+            name=each.engine,
+            lane=each.lane,
+            pid=each.pid,
+            closed=each.closed,
+            age_s=each.age_s,
+            stages=each.stages,
+            bytes=each.bytes,
+        )
+        for each in lanes
+    ]
+    return [*dead, *map(_refused, lanes.refused)]
 
 
 def stage_rates(engine: EngineInfo, rates: Rates) -> dict[str, float | None]:

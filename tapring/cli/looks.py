@@ -1,14 +1,15 @@
-"""What ``tapring ls`` sees: two readings of all lanes, and the rates between them."""
+"""What ``tapring ls`` sees: two readings of all lanes, the rates between them, and dead lanes."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..shm.children import forked_children
 from ..shm.discovery import EngineInfo, EngineList, SessionInfo, engines
+from ..shm.evidence import DeadLanes, dead_lanes
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +17,16 @@ class Looked:
     """All lanes as they are now.
 
     rates: events per second of each session, by lane and id. children: by pid, how many forked
-    children have no lane yet.
+    children have no lane yet. dead: dead lanes that have left recordings. address: what was looked
+    at; None for all. only_dead: whether the living lanes were not looked at.
     """
 
     lanes: EngineList
     rates: Mapping[tuple[str, int], float]
     children: Mapping[int, int]
+    dead: DeadLanes = field(default_factory=DeadLanes)
+    address: str | None = None
+    only_dead: bool = False
 
     def session_rate(self, engine: EngineInfo, session: int) -> float | None:
         """Events per second of a session; None if it is too young."""
@@ -32,13 +37,16 @@ class Looking:
     """Looks at the lanes of one engine, or of all, and remembers the last reading.
 
     address: an engine, a pattern of engines, a lane, or a pid; None for all. The id of a session is
-    not looked at. The first reading also removes what dead processes have left behind.
+    not looked at. The first reading also removes what dead processes have left behind. only_dead:
+    look only at what dead lanes have recorded, and remove nothing.
     """
 
-    def __init__(self, address: str | None) -> None:
-        engine, _, lane = (address or "").partition(":")[0].partition(".")
+    def __init__(self, address: str | None, *, only_dead: bool = False) -> None:
+        self._address = (address or "").partition(":")[0] or None
+        engine, _, lane = (self._address or "").partition(".")
         self.engine: str | None = engine or None
         self.lane: str | None = lane or None
+        self._only_dead = only_dead
         self._last: _Reading | None = None
 
     def look(self, wait: Callable[[], object]) -> Looked:
@@ -46,14 +54,27 @@ class Looking:
 
         Raises what ``engines`` raises.
         """
+        if self._only_dead:
+            return Looked(EngineList(), {}, {}, self._dead(), self._address, only_dead=True)
         before = self._last
         if before is None:
             before = self._last = self._read(sweep=True)
             if not any(engine.sessions for engine in before.lanes):
-                return _looked(before, {})
+                return self._looked(before, {})
             wait()
         now = self._last = self._read(sweep=False)
-        return _looked(now, _rates(before, now))
+        return self._looked(now, _rates(before, now))
+
+    def _looked(self, now: _Reading, rates: Mapping[tuple[str, int], float]) -> Looked:
+        children = forked_children({engine.pid: engine.uptime_s for engine in now.lanes})
+        return Looked(now.lanes, rates, children, self._dead(), self._address)
+
+    def _dead(self) -> DeadLanes:
+        found = dead_lanes(self.engine, self.lane)
+        if found or self.engine is None or not self.engine.isdigit():
+            return found
+        process = [each for each in dead_lanes() if str(each.pid) == self.engine]
+        return DeadLanes(process, found.refused)
 
     def _read(self, *, sweep: bool) -> _Reading:
         seen = engines(self.engine, sweep=sweep)
@@ -69,11 +90,6 @@ class Looking:
 class _Reading(NamedTuple):
     lanes: EngineList
     at_s: float
-
-
-def _looked(now: _Reading, rates: Mapping[tuple[str, int], float]) -> Looked:
-    children = forked_children({engine.pid: engine.uptime_s for engine in now.lanes})
-    return Looked(now.lanes, rates, children)
 
 
 def _rates(first: _Reading, second: _Reading) -> dict[tuple[str, int], float]:

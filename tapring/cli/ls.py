@@ -1,4 +1,4 @@
-"""``tapring ls``: the engines on this machine, their sessions, and what was lost."""
+"""``tapring ls``: the engines on this machine, their sessions, what was lost, and who died."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import select
 import sys
 import time
 from contextlib import nullcontext
-from typing import Final
+from typing import Any, Final
 
 import click
 
-from ..errors import TapError
+from ..consumer.past_ring import HOW
+from ..errors import NotRecorded, TapError, suggest_of
 from ..shm.discovery import NOTHING_RUNS, not_found
+from ..shm.evidence import dead_lanes
 from ..shm.refusals import error_for
 from .arguments import Duration, offers
 from .command import Command
-from .listed import listed
+from .listed import listed, listed_dead
 from .looks import Looked, Looking
 from .messages import fail, note, print_json
 from .signals import Interrupts
@@ -28,6 +30,10 @@ _EXAMPLES: Final = (
     "tapring ls                 # all engines and their sessions",
     "tapring ls shop --watch    # one of them, live",
     "tapring ls --json          # for programs",
+    "tapring ls --dead          # which dead engines have left recordings",
+)
+_A_RECORDER: Final = (
+    f"a recorder keeps an engine's newest events, also after it has died. Turn one on with {HOW}"
 )
 
 
@@ -39,6 +45,11 @@ _EXAMPLES: Final = (
     is_flag=True,
     help="Stay, and look again and again, until Ctrl-C. With --json, print a line each time.",
 )
+@click.option(
+    "--dead",
+    is_flag=True,
+    help="Show the dead lanes that have left recordings, which tapring dump reads.",
+)
 @click.option("--lanes", "each_lane", is_flag=True, help="Show each lane, also of many.")
 @click.option(
     "--interval",
@@ -48,7 +59,12 @@ _EXAMPLES: Final = (
     "with --watch 1s]",
 )
 def command(
-    name: str | None, as_json: bool, watch: bool, each_lane: bool, interval: float | None
+    name: str | None,
+    as_json: bool,
+    watch: bool,
+    dead: bool,
+    each_lane: bool,
+    interval: float | None,
 ) -> None:
     """Show the engines that can be tapped, and their sessions.
 
@@ -60,21 +76,32 @@ def command(
     A process that an engine has forked is listed once it has offered a batch; until then its
     parent's line counts it. Lanes that cannot be read (of other users, or of another version of the
     protocol) come last, with the reason.
+
+    A lane that records (Tap(NAME, recorder="decoded")) leaves its newest events behind. --dead
+    lists dead lanes that have, the newest first: they exited, or died (killed, or crashed).
     """
+    if dead and each_lane:
+        raise click.UsageError("--dead shows each lane; leave out --lanes.")
+    if dead and interval is not None and not watch:
+        raise click.UsageError("--interval with --dead needs --watch: no rates are measured.")
+    looking = Looking(name, only_dead=dead)
     if watch:
-        _watch(name, as_json, each_lane, _WATCH_S if interval is None else max(interval, 0.1))
+        seconds = _WATCH_S if interval is None else max(interval, 0.1)
+        _watch(looking, as_json, each_lane, seconds, _nothing(name, dead))
         return
     seconds = _ONCE_S if interval is None else interval
-    looking = Looking(name)
     try:
         looked = looking.look(lambda: time.sleep(seconds))
     except TapError as error:
         fail(error)
     if as_json:
-        print_json(listed(looked.lanes, looked.rates, looked.children), indent=2)
-    elif looked.lanes or name is None:
+        print_json(_listed(looked), indent=2)
+    elif looked.lanes or name is None or dead:
         _print(looked, each_lane)
-    if not looked.lanes:
+    if dead:
+        if not looked.dead and not looked.dead.refused:
+            _nothing_is_left(looking.engine, name)
+    elif not looked.lanes:
         refused = looked.lanes.refused
         if looking.engine is not None:
             fail(error_for(refused) if refused else not_found(looking.engine, looking.lane))
@@ -90,30 +117,52 @@ def _print(looked: Looked, each_lane: bool) -> None:
         console.print(each)
 
 
-def _watch(name: str | None, as_json: bool, each_lane: bool, seconds: float) -> None:
+def _listed(looked: Looked) -> list[Any]:
+    if looked.only_dead:
+        return [*listed_dead(looked.dead)]
+    return [*listed(looked.lanes, looked.rates, looked.children)]
+
+
+def _nothing(name: str | None, dead: bool) -> str:
+    """What a screen says while nothing is there."""
+    if dead:
+        return f"no dead lane{f' of {name}' if name else ''} has left a recording"
+    return f"no engine runs here{f' as {name}' if name else ''}"
+
+
+def _nothing_is_left(engine: str | None, name: str | None) -> None:
+    """Say that there are no recordings, and what a recorder is; an error if some were asked for."""
+    if name is None or engine is None:
+        note(f"no dead lane of this user has left a recording; {_A_RECORDER}")
+        return
+    known = sorted({each.engine for each in dead_lanes()})
+    some = f"there are recordings of {', '.join(known)}"
+    near = suggest_of(engine, known, some) if known else ""
+    fail(NotRecorded(f"no dead lane of {name!r} has left a recording{near}; {_A_RECORDER}"))
+
+
+def _watch(looking: Looking, as_json: bool, each_lane: bool, seconds: float, nothing: str) -> None:
     """Look again and again until a signal comes, or until the reader has left."""
     if not as_json and not sys.stdout.isatty():
         raise click.UsageError("--watch needs a terminal. For programs, try --json --watch")
     with _Ending() as ending:
-        failure = _look_until(ending, name, as_json, each_lane, seconds)
+        failure = _look_until(ending, looking, as_json, each_lane, seconds, nothing)
     if failure is not None:
         fail(failure)
 
 
 def _look_until(
-    ending: _Ending, name: str | None, as_json: bool, each_lane: bool, seconds: float
+    ending: _Ending,
+    looking: Looking,
+    as_json: bool,
+    each_lane: bool,
+    seconds: float,
+    nothing: str,
 ) -> TapError | None:
     """Look until a signal comes or the reader has left. Return the error that ends it, if any."""
     from .ls_table import on_screen
 
-    printer = (
-        nullcontext(_print_line)
-        if as_json
-        else on_screen(
-            each_lane, seconds, nothing=f"no engine runs here{f' as {name}' if name else ''}"
-        )
-    )
-    looking = Looking(name)
+    printer = nullcontext(_print_line) if as_json else on_screen(each_lane, seconds, nothing)
     with Interrupts(ending.come), printer as show:
         try:
             while not ending.wait(0):
@@ -149,4 +198,4 @@ class _Ending:
 
 
 def _print_line(looked: Looked) -> None:
-    print_json(listed(looked.lanes, looked.rates, looked.children))
+    print_json(_listed(looked))

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..shm.discovery import EngineInfo, SessionInfo
 from ..shm.refusals import LaneRefused, alike, in_words
-from ..words import age_in_words, counted, duration_in_words, visible
+from ..words import age_in_words, counted, duration_in_words, size_in_words, visible
+from . import dead_table
 from .listed import stage_rates
 from .looks import Looked, lost
 
@@ -61,6 +62,8 @@ def as_table(looked: Looked, columns: int, *, each_lane: bool = False) -> list[R
     """What was seen, for a terminal of so many columns: a table, and remarks below it."""
     from rich.text import Text
 
+    if looked.only_dead:
+        return dead_table.as_table(looked.dead)
     wide = columns >= _WIDE
     rows = [
         row
@@ -78,14 +81,17 @@ def as_table(looked: Looked, columns: int, *, each_lane: bool = False) -> list[R
 def on_screen(each_lane: bool, seconds: float, nothing: str) -> Iterator[Callable[[Looked], None]]:
     """While entered, a screen of its own; yields what shows on it what was seen.
 
-    nothing: what to say if that is nothing. The terminal is left as it was before.
+    nothing: what to say if no lane is there. The terminal is left as it was before.
     """
     console = make_console()
     with console.screen() as screen, _left_while_stopped(console):
 
         def show(looked: Looked) -> None:
             said = f"{time.strftime('%H:%M:%S')}  every {duration_in_words(seconds)}, until Ctrl-C"
-            seen = as_table(looked, console.width, each_lane=each_lane) or [visible(nothing)]
+            seen = as_table(looked, console.width, each_lane=each_lane)
+            there = seen if looked.only_dead else looked.lanes or looked.lanes.refused
+            if not there:
+                seen = [visible(nothing), *seen]
             screen.update(*_screenful(console, said, seen))
 
         yield show
@@ -170,7 +176,17 @@ def _stage_rows(lanes: Sequence[EngineInfo], looked: Looked) -> Iterator[_Row]:
     rates = [stage_rates(lane, looked.rates) for lane in lanes]
     for name, kind in stages.items():
         known = [rate for each in rates if (rate := each.get(name)) is not None]
-        yield _Row(f"  {name}", f"stage, {kind}", rate=_rate(sum(known) if known else None))
+        recorded = [lane.recorders[name] for lane in lanes if name in lane.recorders]
+        what = f"stage, {kind}{_recorded(recorded)}"
+        yield _Row(f"  {name}", what, rate=_rate(sum(known) if known else None))
+
+
+def _recorded(sizes: Sequence[int]) -> str:
+    """How many lanes record a stage, and how much they keep; "" if none does."""
+    if not sizes:
+        return ""
+    recorders = "recorder" if len(sizes) == 1 else f"{len(sizes)} recorders"
+    return f", {recorders}: {size_in_words(sum(sizes))}"
 
 
 def _session_row(
@@ -272,11 +288,14 @@ def _cells(row: _Row, wide: bool) -> list[RenderableType]:
 
 
 def _notes(looked: Looked) -> Iterator[str]:
-    """What needs a sentence: children without a lane, faults, lanes that cannot be read."""
+    """What needs a sentence: children without a lane, faults, unreadable lanes, dead ones."""
     yield from _few([note for each in looked.lanes if (note := _of_children(each, looked))])
     yield from _few([_of_faults(each) for each in looked.lanes if each.faults or each.misuse])
     for group in alike(looked.lanes.refused):
         yield _refused(group)
+    if looked.dead:
+        of = f" {looked.address}" if looked.address else ""
+        yield visible(f"{dead_table.left(looked.dead)}: tapring ls --dead{of}")
 
 
 def _few(notes: list[str]) -> list[str]:

@@ -191,11 +191,11 @@ class RecordLine(msgspec.Struct, frozen=True):
         help=f"{', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}.",
     ),
     click.option("--keep", type=Count(), metavar="N", help="Keep only the last N incidents."),
+    SUMMARY,
 )
 @REDACT
-@SUMMARY
 def command(address: str, **given: Any) -> None:
-    """Wait for incidents of the engine at ADDRESS, and write what it had recorded around each.
+    """Write what an engine recorded around each incident.
 
     ADDRESS is ENGINE (all its processes, also those that start later), a pattern of engines
     ('web-*') or ENGINE.LANE. The command ends at Ctrl-C.

@@ -27,7 +27,7 @@ from .cat_report import CatLine
 from .command import Command
 from .dump_report import DumpLine
 from .gc import RemovedSegment
-from .listed import ListedLane, RefusedLane
+from .listed import ListedDeadLane, ListedLane, RefusedLane
 from .messages import print_json
 from .record import RecordLine
 from .replay_report import ReplayLine
@@ -67,6 +67,11 @@ SHAPES: Final = {
         (ListedLane, RefusedLane),
         array=True,
     ),
+    "dead": Shape(
+        "What tapring ls --dead --json prints, and with --watch each of its lines",
+        (ListedDeadLane, RefusedLane),
+        array=True,
+    ),
     "envelope": Shape("A record of the envelope (tapring attach --envelope)", (Enveloped,)),
     "stats": Shape("Each line that tapring stats --json prints", (Statistics,)),
     "cat": Shape("The line that tapring cat --summary json prints", (CatLine,)),
@@ -87,6 +92,7 @@ def command(name: str) -> None:
       summary   the summary of tapring attach --summary json
       meta      the FILE.meta.json beside each file
       ls        the JSON of tapring ls
+      dead      the JSON of tapring ls --dead
       envelope  a record of tapring attach --envelope
       stats     a line of tapring stats --json
       cat       the summary of tapring cat --summary json

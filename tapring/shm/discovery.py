@@ -6,18 +6,20 @@ removed on the way (see ``sweep``), unless the caller only wants a list.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
 import msgspec
 
 from ..errors import EngineNotFound, SharedMemoryFull, TapError, suggest_of
+from ..wire import layout
 from ..wire.layout import Owner, RowState
 from ..wire.ledger import Counters, within_a_word
 from .evidence import recordings_of
 from .info import StageInfo
 from .names import is_pattern
+from .recording import Recording
 from .refusals import LaneRefused, error_for, may_live, refusal
 from .registry import Registry
 from .rings import account_of
@@ -93,6 +95,7 @@ class EngineInfo(msgspec.Struct, frozen=True):
     batch_ns: the engine's time for the offers of a batch, in ns.
     share: the share of the engine's time that the offers take, 0.0 to 1.0.
     budget: what that share may be at most; null (None) if there is no limit.
+    recorders: the stages that it records, each with the size of its recorder's ring in bytes.
     """
 
     name: str
@@ -110,6 +113,7 @@ class EngineInfo(msgspec.Struct, frozen=True):
     batch_ns: int
     share: float
     budget: float | None
+    recorders: dict[str, int]
 
 
 class EngineList(list[EngineInfo]):
@@ -209,11 +213,12 @@ def engines(name: str | None = None, *, sweep: bool = True) -> EngineList:
         sweep_all(name)
     seen, refused = [], []
     lack: SharedMemoryFull | None = None
+    recordings = recordings_of(name)
     for engine, lane in lanes_of(name):
         try:
             with Registry.attach(engine, lane, to_look=True) as registry:
                 if registry.engine_is_alive():
-                    seen.append(_engine_info(registry))
+                    seen.append(_engine_info(registry, recordings))
         except EngineNotFound:
             continue
         except TapError as error:
@@ -256,7 +261,7 @@ def not_found(engine: str, lane: str | None = None) -> EngineNotFound:
     return EngineNotFound(f"no engine {called} runs{near}")
 
 
-def _engine_info(registry: Registry) -> EngineInfo:
+def _engine_info(registry: Registry, recordings: Iterable[str]) -> EngineInfo:
     info = registry.info
     sessions = []
     for row in registry.table.rows():
@@ -279,7 +284,17 @@ def _engine_info(registry: Registry) -> EngineInfo:
         batch_ns=registry.batch_ns,
         share=registry.cost_share,
         budget=registry.budget,
+        recorders=dict(_recorders(f"{info.segment_name()}.", recordings)),
     )
+
+
+def _recorders(lane: str, recordings: Iterable[str]) -> Iterator[tuple[str, int]]:
+    """The stages that the lane whose names begin so records now, and the sizes of their rings."""
+    for name in recordings:
+        if name.startswith(lane):
+            with suppress(OSError, TapError), Recording.attach(name, patience_s=0.0) as recording:
+                if recording.stage.name != layout.TRIGGERS and not recording.has_ended():
+                    yield recording.stage.name, recording.buffer_bytes
 
 
 def _session_info(registry: Registry, row: Row) -> SessionInfo:

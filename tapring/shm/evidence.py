@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from functools import partial
+from functools import reduce
 from time import time_ns
 from typing import Final
 
@@ -16,21 +16,28 @@ import msgspec
 
 from ..errors import EngineNotFound, SharedMemoryFull, TapError
 from ..wire import layout
-from .names import is_pattern, matches, parse_recording_name, prefix, segment_name
-from .recording import Kept, Recording
+from ..wire.ledger import Ledger
+from .names import is_pattern, matches, parse_recording_name, prefix
+from .recording import Kept, Recording, lane_lives
+from .refusals import LaneRefused, may_live, refusal
 from .segment import Segment, is_own, names, unlink
+from .sweep import Removed
 
 _NS: Final = 1_000_000_000
 _NEWEST_ALONE: Final = Kept(1, 0)
 
 
 class DeadLane(msgspec.Struct, frozen=True):
-    """What a lane has left that lives no more.
+    """A lane whose engine lives no more, and that has left recordings.
 
-    engine, lane: its address. pid: the process that it was. stages: those that it has recorded.
-    bytes: what the recordings take of shared memory. age_s: how long ago it was last active, in
-    seconds. closed: whether its engine has closed it, as it does when it exits; if not, it was
-    killed or crashed.
+    engine: the engine's name.
+    lane: the lane's id, 8 hex digits.
+    pid: the process that it was.
+    stages: the stages that it has recorded.
+    bytes: what its recordings take of shared memory, in bytes.
+    age_s: how long ago it was last active, in seconds.
+    closed: whether its engine has closed it, as it does when it exits. If not, it was killed or has
+    crashed.
     """
 
     engine: str
@@ -62,30 +69,71 @@ def recordings_of(engine: str | None = None, lane: str | None = None) -> list[st
     return found
 
 
-def dead_lanes(engine: str | None = None, *, own: bool = False) -> list[DeadLane]:
-    """Return what dead lanes have left, the newest first. What cannot be read is left out.
+class DeadLanes(list[DeadLane]):
+    """Dead lanes that have left recordings, the newest first, and those that cannot be read.
 
-    own: only what is this very user's.
+    refused: lanes of which a recording cannot be read, each with the reason. They have no living
+    engine, as far as this process can see.
     """
-    found: dict[tuple[str, str], DeadLane] = {}
-    for name in recordings_of(engine):
-        attached = partial(Recording.attach, name, own=own, patience_s=0.0)
-        with suppress(TapError, OSError), attached() as recording:
-            if recording.is_live():
-                continue
-            info = recording.info
-            one = DeadLane(
-                info.engine,
-                info.lane,
-                recording.header.pid,
-                () if recording.stage.name == layout.TRIGGERS else (recording.stage.name,),
-                recording.segment.size,
-                max(0, time_ns() - recording.active_ns) / _NS,
-                recording.has_ended(),
-            )
-            key = info.engine, info.lane
-            found[key] = _joined(found[key], one) if key in found else one
-    return sorted(found.values(), key=lambda each: each.age_s)
+
+    __slots__ = ("refused",)
+
+    def __init__(self, lanes: Iterable[DeadLane] = (), refused: Iterable[LaneRefused] = ()) -> None:
+        super().__init__(lanes)
+        self.refused: tuple[LaneRefused, ...] = tuple(refused)
+
+    @property
+    def bytes(self) -> int:
+        """What their recordings take of shared memory."""
+        return sum(each.bytes for each in self)
+
+
+def dead_lanes(
+    engine: str | None = None, lane: str | None = None, *, own: bool = False
+) -> DeadLanes:
+    """Return what dead lanes have left.
+
+    engine: of this one, or of those that match a pattern; None for all. lane: of this one. own:
+    open nothing of another user's, as an engine must not. Raises SharedMemoryFull if this process
+    may not look.
+    """
+    found: dict[tuple[str, str], list[tuple[int, DeadLane]]] = {}
+    refused: dict[tuple[str, str], LaneRefused] = {}
+    for name in recordings_of(engine, lane):
+        if own and not is_own(name):
+            continue
+        its_engine, its_lane, _ = name.split(".")[1:]
+        key = its_engine, its_lane
+        try:
+            with Recording.attach(name, own=own, patience_s=0.0) as recording:
+                if not recording.is_live():
+                    one = recording.header.stage, _of_recording(recording)
+                    found.setdefault(key, []).append(one)
+        except (EngineNotFound, OSError):  # never finished, or just removed; or no lock to be had
+            continue
+        except TapError as error:
+            if not may_live(*key):
+                refused.setdefault(key, refusal(*key, error))
+    lanes = [reduce(_joined, _in_order(ones)) for ones in found.values()]
+    return DeadLanes(sorted(lanes, key=lambda each: each.age_s), refused.values())
+
+
+def _in_order(recordings: Iterable[tuple[int, DeadLane]]) -> list[DeadLane]:
+    """In the order of their stages."""
+    return [one for _, one in sorted(recordings, key=lambda each: each[0])]
+
+
+def _of_recording(recording: Recording) -> DeadLane:
+    info = recording.info
+    return DeadLane(
+        info.engine,
+        info.lane,
+        recording.header.pid,
+        () if recording.stage.name == layout.TRIGGERS else (recording.stage.name,),
+        recording.segment.size,
+        max(0, time_ns() - recording.active_ns) / _NS,
+        recording.has_ended(),
+    )
 
 
 def _joined(one: DeadLane, other: DeadLane) -> DeadLane:
@@ -98,9 +146,22 @@ def _joined(one: DeadLane, other: DeadLane) -> DeadLane:
     )
 
 
-def remove_evidence(lanes: Iterable[DeadLane]) -> list[DeadLane]:
-    """Remove what these lanes have left; return those of which something was removed."""
-    return [each for each in lanes if _remove(each.engine, each.lane)]
+def remove_evidence(
+    lanes: Iterable[DeadLane | LaneRefused], *, dry_run: bool = False, own: bool = False
+) -> list[Removed]:
+    """Remove what these lanes have left, but for what another process still holds.
+
+    Return what was removed, or with ``dry_run`` would be.
+    """
+    removed = []
+    for each in lanes:
+        if isinstance(each, LaneRefused):
+            reason = "no engine has it, and it cannot be read"
+        else:
+            reason = "its engine has exited" if each.closed else "its engine has died"
+        for name in recordings_of(each.engine, each.lane):
+            removed += _remove(name, reason, dry_run=dry_run, own=own)
+    return removed
 
 
 def remove_recordings(engine: str, lane: str) -> None:
@@ -110,10 +171,13 @@ def remove_recordings(engine: str, lane: str) -> None:
             unlink(name)
 
 
-def remove_unfinished(engine: str, *, dry_run: bool = False, own: bool = True) -> list[str]:
-    """Remove the recordings of an engine that it died before it had finished; return the names.
+def remove_unfinished(
+    engine: str | None, *, dry_run: bool = False, own: bool = True
+) -> list[Removed]:
+    """Remove the recordings of an engine that it died before it had finished; return them.
 
-    Those of a living lane are being made: it holds its lock before it makes them.
+    Those of a living lane are being made: it holds its lock before it makes them. They are locked
+    only once their memory is reserved, which takes milliseconds.
     """
     removed = []
     for name in recordings_of(engine):
@@ -122,10 +186,10 @@ def remove_unfinished(engine: str, *, dry_run: bool = False, own: bool = True) -
         try:
             Recording.attach(name, own=own, patience_s=0.0).close()
         except EngineNotFound:
-            if _may_be_in_the_making(name, own=own):
+            if lane_lives(name, own=own):
                 continue
-            if _unlink_dead(name, dry_run=dry_run, own=own):
-                removed.append(name)
+            reason = "its engine has died before it was finished"
+            removed += _remove(name, reason, dry_run=dry_run, own=own)
         except (TapError, OSError):
             continue
     return removed
@@ -138,7 +202,7 @@ def limit_evidence(engine: str, kept: Kept) -> None:
     for number, each in enumerate(dead_lanes(engine, own=True)):
         size += each.bytes
         if number and (number >= kept.lanes or size > kept.bytes):
-            _remove(each.engine, each.lane, own=True)
+            remove_evidence([each], own=True)
 
 
 def make_room(engine: str) -> None:
@@ -146,32 +210,19 @@ def make_room(engine: str) -> None:
     limit_evidence(engine, _NEWEST_ALONE)
 
 
-def _may_be_in_the_making(name: str, *, own: bool) -> bool:
-    """Whether the lane of an unfinished recording lives, or this process cannot tell.
-
-    An engine locks a recording only once its memory is reserved, which takes milliseconds.
-    """
-    parsed = parse_recording_name(name)
-    assert parsed is not None
-    try:
-        with Segment.attach(segment_name(parsed[0], parsed[1]), own=own) as registry:
-            return registry.is_locked(layout.LOCK_ENGINE)
-    except FileNotFoundError:
-        return False
-    except TapError:
-        return True
-
-
-def _remove(engine: str, lane: str, *, own: bool = False) -> bool:
-    gone = [_unlink_dead(name, own=own) for name in recordings_of(engine, lane)]
-    return True in gone
-
-
-def _unlink_dead(name: str, *, dry_run: bool = False, own: bool = False) -> bool:
-    """Remove a recording that no engine holds; say whether it was there."""
+def _remove(name: str, reason: str, *, dry_run: bool = False, own: bool = False) -> list[Removed]:
+    """Remove a recording that no engine holds. Return it, if it was there."""
     with suppress(TapError, OSError), Segment.attach(name, own=own) as segment:
         # Locked while its name goes: an engine that is just making it then finds out.
         lock = layout.LOCK_RECORDING
         if not segment.is_locked(lock) if dry_run else segment.try_lock(lock):
-            return dry_run or unlink(name)
-    return False
+            account = _account_of(name, own)
+            if dry_run or unlink(name):
+                return [Removed(name, reason, segment.size, account)]
+    return []
+
+
+def _account_of(name: str, own: bool) -> Ledger | None:
+    with suppress(TapError, OSError), Recording.attach(name, own=own, patience_s=0.0) as recording:
+        return recording.ledger()
+    return None

@@ -1,10 +1,10 @@
-"""A real engine for the commands to look at."""
+"""A real engine for the commands to look at, and one that was killed and has left recordings."""
 
 import subprocess
 
 import pytest
 
-from tests.cli.running import ENGINE
+from tests.cli.running import ENGINE, RECORDED
 
 
 @pytest.fixture
@@ -13,3 +13,19 @@ def engine(spawn, name):
     process = spawn(ENGINE, name, stdout=subprocess.PIPE)
     process.session = int(process.stdout.readline())
     return process
+
+
+@pytest.fixture
+def recorded(recordings, spawn, name):
+    """A process that recorded 1,000 lines and 1,000 decoded events, and lives."""
+    process = spawn(RECORDED, name, stdout=subprocess.PIPE)
+    process.lane = process.stdout.readline().decode().strip()
+    return process
+
+
+@pytest.fixture
+def died(recorded):
+    """Such a process that was killed."""
+    recorded.kill()
+    recorded.wait()
+    return recorded

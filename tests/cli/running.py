@@ -38,6 +38,17 @@ while True:
     time.sleep(0.005)
 """
 
+RECORDED = """
+import sys, time, tapring
+tap = tapring.Tap(sys.argv[1], recorder=["decoded", "raw"], recorder_bytes=1 << 20)
+for n in range(1000):
+    watched = tap.snapshot()
+    watched.offer("raw", ["line %d" % n])
+    watched.offer("decoded", [{"n": n}])
+print(tap.lane, flush=True)
+time.sleep(600)
+"""
+
 
 def error_of(result, code: int) -> str:
     """The standard error of a command that must exit with ``code``; for 3, a single line."""

@@ -7,10 +7,11 @@ import sys
 import tapring
 from tapring.cli import main
 from tapring.cli.completing import lines
-from tapring.shm.names import segment_name
+from tapring.shm.names import recording_name, segment_name
 from tapring.shm.segment import Segment
 from tapring.wire import layout
 from tests.conftest import SHM
+from tests.helpers import put_word
 
 
 def offered(typed: str) -> dict[str, str]:
@@ -131,3 +132,37 @@ print(*sys.modules)
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
     heavy = {b"rich", b"numpy", b"pyarrow", b"zstandard", b"asyncio"}
     assert not heavy & set(loaded.split())
+
+
+def test_dump_is_offered_what_living_and_dead_lanes_recorded(died, name) -> None:
+    options = {"recorder": "decoded", "recorder_bytes": 1 << 20}
+    with tapring.Tap(name, **options) as tap, tapring.Tap(f"{name}-b", **options):
+        found = offered(f"tapring dump {name}")
+        below = offered(f"tapring dump {name}.{died.lane}")
+        with tapring.Tap(f"{name}-c"):
+            assert f"{name}-c" not in offered(f"tapring dump {name}")
+        living = f"{name}.{tap.lane}"
+    assert found[name] == "decoded, raw in 2 lanes, 1 of them dead"
+    assert found[f"{name}-b"] == "decoded in 1 lane"
+    assert found[living] == f"pid {os.getpid()}, runs: decoded"
+    assert below == {f"{name}.{died.lane}": f"pid {died.pid}, dead: decoded, raw"}
+
+
+def test_dump_is_offered_the_stages_that_were_recorded(died, name) -> None:
+    assert sorted(offered(f"tapring dump {name} --stage ")) == ["decoded", "raw"]
+    assert list(offered(f"tapring dump {name}.{died.lane} --stage raw,")) == ["raw,decoded"]
+    assert offered(f"tapring dump {name} --last ") == {}
+
+
+def test_engines_that_have_left_recordings_are_offered_where_these_are_meant(died, name) -> None:
+    for typed in ("tapring ls --dead ", "tapring gc --evidence "):
+        assert offered(typed + name) == {name: "1 dead lane"}
+    with tapring.Tap(f"{name}-b", recorder="decoded", recorder_bytes=1 << 20):
+        assert list(offered(f"tapring ls --dead {name}")) == [name]
+
+
+def test_a_damaged_recording_is_left_out_and_left_alone(died, name) -> None:
+    put_word(recording_name(name, died.lane, "raw"), layout.FORMAT, 99)
+    before = sorted(path.name for path in SHM.iterdir())
+    assert list(offered(f"tapring dump {name} --stage ")) == ["decoded"]
+    assert sorted(path.name for path in SHM.iterdir()) == before

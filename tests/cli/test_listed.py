@@ -3,8 +3,9 @@
 import msgspec
 
 import tapring
-from tapring.cli.listed import ListedLane, RefusedLane, listed
+from tapring.cli.listed import ListedLane, RefusedLane, listed, listed_dead
 from tapring.shm.discovery import EngineInfo, EngineList
+from tapring.shm.evidence import DeadLane, DeadLanes
 from tapring.shm.refusals import LaneRefused
 
 
@@ -19,7 +20,7 @@ def test_a_lane_is_listed_with_all_that_is_known_of_it(name) -> None:
     (session,) = lane.sessions
     assert (session.id, session.owner, session.events_per_s) == (1, "engine", 5.0)
     assert (lane.name, lane.lane) == (name, engine.lane)
-    assert (lane.forked_children, lane.refused) == (2, None)
+    assert (lane.forked_children, lane.refused, lane.recorders) == (2, None, {})
 
 
 def test_a_lane_that_cannot_be_read_comes_last_and_has_the_keys_that_scripts_look_for() -> None:
@@ -33,3 +34,21 @@ def test_a_lane_that_cannot_be_read_comes_last_and_has_the_keys_that_scripts_loo
         "sessions": (),
         "refused": {"reason": "version", "text": "uses version 99"},
     }
+
+
+def test_dead_lanes_have_the_keys_that_scripts_look_for_in_every_lane() -> None:
+    dead = DeadLane("shop", "0a0b0c0d", 7, ("raw",), 4096, 1.5, closed=False)
+    refused = LaneRefused("shop", "1a0b0c0d", "version", "uses version 99")
+    read, unread = listed_dead(DeadLanes([dead], [refused]))
+    assert msgspec.to_builtins(read) == {
+        "name": "shop",
+        "lane": "0a0b0c0d",
+        "pid": 7,
+        "closed": False,
+        "age_s": 1.5,
+        "stages": ("raw",),
+        "bytes": 4096,
+        "refused": None,
+    }
+    assert isinstance(unread, RefusedLane)
+    assert (unread.lane, unread.refused.reason) == ("1a0b0c0d", "version")

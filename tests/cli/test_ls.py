@@ -15,10 +15,13 @@ from click.testing import CliRunner
 import tapring
 from tapring.cli import main
 from tapring.cli.ls import command
-from tapring.shm.names import segment_name
+from tapring.shm.discovery import EngineList
+from tapring.shm.evidence import DeadLanes
+from tapring.shm.names import recording_name, segment_name
 from tapring.shm.segment import Segment
 from tapring.wire import layout
-from tests.cli.running import Terminal, on_a_terminal
+from tests.cli.running import Terminal, error_of, on_a_terminal
+from tests.helpers import put_word
 
 
 def plain(shown: str) -> str:
@@ -138,3 +141,101 @@ def test_watching_waits_for_an_engine_that_does_not_run_yet(name) -> None:
 def test_a_table_is_not_watched_in_a_pipe() -> None:
     with pytest.raises(click.UsageError, match="needs a terminal. For programs, try --json"):
         command.main(["--watch"], standalone_mode=False)
+
+
+def test_dead_lanes_are_shown_with_how_they_ended_and_what_they_left(
+    died, name, run_cli, recordings
+) -> None:
+    with tapring.Tap(name, recorder="decoded", recorder_bytes=1 << 20) as exits:
+        lane = exits.lane
+    heading, last, first = plain(on_a_terminal("ls", "--dead", name, columns=80)).splitlines()
+    assert heading.split() == ["LANE", "PID", "ENDED", "LAST", "ACTIVE", "RECORDED", "SIZE"]
+    assert last.split()[:3] == [f"{name}.{lane}", str(os.getpid()), "exited"]
+    assert first.split()[:3] == [f"{name}.{died.lane}", str(died.pid), "died"]
+    assert first.split()[-5:] == ["ago", "raw,", "decoded", "2.1", "MiB"]
+    assert heading in run_cli("ls", "--dead", name).stdout.decode()
+
+
+def test_dead_lanes_are_listed_as_json(died, name) -> None:
+    (listed,) = json.loads(ls("--dead", name, "--json").stdout)
+    assert (listed["name"], listed["lane"], listed["pid"]) == (name, died.lane, died.pid)
+    assert (listed["closed"], listed["stages"]) == (False, ["raw", "decoded"])
+    assert 2 << 20 < listed["bytes"] < 3 << 20
+    assert 0 <= listed["age_s"] < 60
+    for address in (f"{name}.{died.lane}", str(died.pid), f"{name[:-1]}*"):
+        assert died.lane in ls("--dead", address, "--json").stdout
+
+
+def test_a_lane_that_lives_is_not_dead(recorded, name) -> None:
+    assert refusal("--dead", name).startswith(
+        f"tapring: error: no dead lane of {name!r} has left a recording"
+    )
+    assert json.loads(ls("--dead", name, "--json").stdout) == []
+
+
+def test_without_any_recording_it_says_in_one_line_what_a_recorder_is(name, monkeypatch) -> None:
+    monkeypatch.setattr("tapring.cli.looks.dead_lanes", lambda *_: DeadLanes())
+    result = ls("--dead")
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (0, "", 1)
+    assert "a recorder keeps an engine's newest events, also after it has died" in result.stderr
+    assert 'Tap(NAME, recorder="decoded")' in result.stderr
+
+
+def test_another_engine_of_a_like_name_is_suggested(died, name) -> None:
+    assert f"did you mean '{name}'?" in refusal("--dead", f"{name}x")
+
+
+def test_a_recording_that_cannot_be_read_is_named_with_the_reason(died, name, run_cli) -> None:
+    for stage in ("raw", "decoded", layout.TRIGGERS):
+        put_word(recording_name(name, died.lane, stage), layout.FORMAT, 99)
+    said = " ".join(ls("--dead", name).stdout.split())
+    assert f"what {name}.{died.lane} recorded cannot be read: " in said
+    assert "uses version 99" in said
+    (listed,) = json.loads(ls("--dead", name, "--json").stdout)
+    assert (listed["lane"], listed["refused"]["reason"]) == (died.lane, "version")
+
+
+@pytest.mark.parametrize("options", [["--lanes"], ["--interval", "1s"]])
+def test_options_that_dead_lanes_do_not_have_are_wrong_usage(options, run_cli) -> None:
+    assert f"{options[0]}" in error_of(run_cli("ls", "--dead", *options), 2)
+
+
+def test_dead_lanes_are_watched_until_one_comes(recorded, name) -> None:
+    options = ["ls", "--dead", name, "--watch", "--interval", "0.1"]
+    with Terminal(*options, columns=80) as terminal:
+        terminal.wait_for(f"no dead lane of {name} has left a recording")
+        recorded.kill()
+        terminal.wait_for(f"{name}.{recorded.lane}")
+        terminal.process.send_signal(signal.SIGINT)
+        terminal.read_to_the_end()
+    assert terminal.process.returncode == 0
+
+
+def test_a_living_lane_shows_which_stages_it_records(recorded, name) -> None:
+    shown = [" ".join(line.split()) for line in ls(name).stdout.splitlines()]
+    assert any(line.startswith("raw stage, lines, recorder: 1 MiB") for line in shown)
+    assert "dead" not in "".join(shown)
+    (listed,) = json.loads(ls(name, "--json").stdout)
+    assert listed["recorders"] == {"raw": 1 << 20, "decoded": 1 << 20}
+
+
+def test_ls_ends_with_the_dead_lanes_that_have_left_recordings(died, name) -> None:
+    note = f"1 dead lane has left a recording (2.1 MiB): tapring ls --dead {name}"
+    with tapring.Tap(name):
+        assert ls(name).stdout.splitlines()[-1].strip() == note
+    assert "dead lane" not in ls(name, "--json").stdout
+
+
+def test_while_nothing_runs_ls_still_tells_of_them(died, monkeypatch) -> None:
+    monkeypatch.setattr("tapring.cli.looks.engines", lambda *_, **__: EngineList())
+    shown = ls()
+    assert "tapring ls --dead\n" in shown.stdout
+    assert "no engine of this user runs" in shown.stderr
+
+
+def test_a_screen_without_an_engine_says_so_above_them(died, name) -> None:
+    with Terminal("ls", name, "--watch", "--interval", "0.1") as terminal:
+        terminal.wait_for(f"no engine runs here as {name}")
+        terminal.wait_for(f"tapring ls --dead {name}")
+        terminal.process.send_signal(signal.SIGTERM)
+        terminal.read_to_the_end()

@@ -10,6 +10,7 @@ import tapring
 from tapring.cli.looks import Looked
 from tapring.cli.ls_table import as_table
 from tapring.shm.discovery import EngineInfo, EngineList
+from tapring.shm.evidence import DeadLane, DeadLanes
 from tapring.shm.refusals import LaneRefused
 
 
@@ -22,12 +23,14 @@ def lane(name) -> EngineInfo:
     return replace(seen, name="shop", lane="0a1b2c3d", pid=4711, sessions=(session,))
 
 
-def shown(lanes, columns: int = 80, each_lane: bool = False, refused=(), children=None) -> str:
+def shown(
+    lanes, columns: int = 80, each_lane: bool = False, refused=(), children=None, **more
+) -> str:
     there = {each.pid: 0 for each in lanes} | (children or {})
     rates = {(each.lane, session.id): 1200.4 for each in lanes for session in each.sessions}
     file = io.StringIO()
     console = Console(file=file, width=columns, highlight=False, markup=False)
-    looked = Looked(EngineList(lanes, refused), rates, there)
+    looked = Looked(EngineList(lanes, refused), rates, there, **more)
     for part in as_table(looked, columns, each_lane=each_lane):
         console.print(part)
     return file.getvalue()
@@ -112,3 +115,22 @@ def test_remarks_come_last_and_few_of_a_kind(lane) -> None:
 
 def test_nothing_is_no_table() -> None:
     assert shown([]) == ""
+
+
+def test_a_stage_says_how_much_of_it_is_recorded(lane) -> None:
+    recorded = replace(lane, recorders={"decoded": 16 << 20}, sessions=())
+    text = shown([recorded])
+    assert max(map(len, text.splitlines())) <= 80
+    assert "decoded stage, json, recorder: 16 MiB -" in lines_of(text)
+    assert "raw stage, lines -" in lines_of(text)
+    several = [*lanes_like(recorded, 3), replace(lane, lane="f" * 8)]
+    assert "decoded stage, json, 3 recorders: 48 MiB" in " ".join(lines_of(shown(several)))
+
+
+def test_dead_lanes_are_a_remark_below_the_living_ones(lane) -> None:
+    dead = DeadLanes([DeadLane("shop", "0a0b0c0d", 7, ("raw",), 17 << 20, 1.5, closed=False)])
+    text = shown([lane], dead=dead, address="sh\x1bop")
+    *_, last = lines_of(text)
+    assert last == "1 dead lane has left a recording (17 MiB): tapring ls --dead sh\\x1bop"
+    assert shown([], dead=dead).endswith("tapring ls --dead\n")
+    assert shown([], dead=dead, only_dead=True).startswith("LANE")

@@ -13,9 +13,11 @@ from jsonschema import Draft202012Validator
 import tapring
 from tapring.cli import main
 from tapring.cli.schema import SHAPES, schema
-from tapring.shm.names import segment_name
+from tapring.shm.evidence import dead_lanes
+from tapring.shm.names import recording_name, segment_name
 from tapring.shm.segment import Segment
 from tapring.wire import layout
+from tests.helpers import put_word
 
 
 @pytest.fixture
@@ -168,6 +170,25 @@ def test_the_list_of_engines_matches_also_with_a_lane_that_cannot_be_read(engine
     assert listed[0]["sessions"]
 
 
+def test_the_list_of_dead_lanes_matches_also_with_one_that_cannot_be_read(
+    engine, name, recordings
+) -> None:
+    for _ in range(2):
+        tapring.Tap(name, recorder="decoded", recorder_bytes=1 << 20).close()
+    for stage in ("decoded", layout.TRIGGERS):
+        put_word(recording_name(name, dead_lanes(name)[0].lane, stage), layout.FORMAT, 99)
+    listed = json.loads(run("ls", "--dead", name, "--json")[0])
+    check("dead", listed)
+    assert [each["refused"] is None for each in listed] == [True, False]
+
+
+def test_a_lane_that_records_matches(name, recordings) -> None:
+    with tapring.Tap(name, recorder="decoded", recorder_bytes=1 << 20):
+        listed = json.loads(run("ls", name, "--json", "--interval", "10ms")[0])
+    check("ls", listed)
+    assert listed[0]["recorders"] == {"decoded": 1 << 20}
+
+
 def test_each_record_of_the_envelope_matches(engine, name, tmp_path) -> None:
     out = tmp_path / "placed.ndjson"
     run("attach", name, "--envelope", "--limit", "3", "-o", out)
@@ -182,6 +203,13 @@ def test_each_record_of_the_envelope_matches(engine, name, tmp_path) -> None:
 
 def test_what_gc_removes_matches(name, dead_lane) -> None:
     removed = json.loads(run("gc", name, "--json")[0])
+    check("gc", removed)
+    assert len(removed) == 2
+
+
+def test_what_gc_removes_of_evidence_matches(name, recordings) -> None:
+    tapring.Tap(name, recorder="decoded", recorder_bytes=1 << 20).close()
+    removed = json.loads(run("gc", name, "--evidence", "--json")[0])
     check("gc", removed)
     assert len(removed) == 2
 

@@ -97,13 +97,34 @@ def test_each_dead_lane_is_described_the_newest_first(name) -> None:
     assert {each.pid for each in found} == {os.getpid()}
 
 
-def test_a_lane_that_lives_is_not_dead_and_one_that_cannot_be_read_is_left_out(name) -> None:
+def test_a_lane_that_lives_is_not_dead_and_one_that_cannot_be_read_is_apart(name) -> None:
     living = Recorded(name, lane_of(1))
     (damaged,) = left_by(name, 2, 1)
     put_word(damaged, layout.RING_SLOTS, 1 << 50)
     left_by(name, 3, 1)
-    assert [each.lane for each in dead_lanes(name)] == [lane_of(3)]
+    found = dead_lanes(name)
+    assert [each.lane for each in found] == [lane_of(3)]
+    assert found.bytes == BYTES
+    assert [(each.lane, each.reason) for each in found.refused] == [(lane_of(2), "damaged")]
+    assert [each.lane for each in dead_lanes(name, lane_of(3))] == [lane_of(3)]
+    assert not dead_lanes(name, lane_of(9))
+    assert len(remove_evidence(found.refused)) == 1
     living.die()
+
+
+def test_what_cannot_be_read_of_a_lane_that_may_live_is_not_called_dead(name) -> None:
+    (damaged,) = left_by(name, 1, 1)
+    put_word(damaged, layout.RING_SLOTS, 1 << 50)
+    with Segment.create(segment_name(name, lane_of(1)), layout.PAGE) as registry:
+        assert registry.try_lock(layout.LOCK_ENGINE)
+        assert not dead_lanes(name).refused
+    assert len(dead_lanes(name).refused) == 1
+    unlink(segment_name(name, lane_of(1)))
+
+
+def test_stages_stand_in_the_order_of_the_engines(name) -> None:
+    left_by(name, 1, 1, TRIGGERS, 1, 0)
+    assert dead_lanes(name)[0].stages == ("raw", "decoded")
 
 
 def test_a_lane_that_was_active_in_the_future_is_new(name) -> None:
@@ -206,7 +227,9 @@ def unfinished(name: str, number: int) -> Segment:
 def test_one_that_its_engine_did_not_finish_is_removed(name) -> None:
     unfinished(name, 1).close()
     left_by(name, 2, 1)
-    assert remove_unfinished(name, dry_run=True) == [recording_name(name, lane_of(1), "raw")]
+    (would,) = remove_unfinished(name, dry_run=True)
+    assert (would.name, would.bytes) == (recording_name(name, lane_of(1), "raw"), BYTES)
+    assert would.reason == "its engine has died before it was finished"
     assert len(lanes_left(name)) == 2
     limit_evidence(name, UNLIMITED)
     assert lanes_left(name) == [lane_of(2)]
@@ -254,7 +277,11 @@ def test_an_operator_removes_what_is_chosen_and_learns_what_is_gone(name) -> Non
     left_by(name, 2, 2)
     newest, oldest = dead_lanes(name)
     unlink(recording_name(name, oldest.lane, "raw"))
-    assert remove_evidence([newest, oldest]) == [newest]
+    would = remove_evidence([newest, oldest], dry_run=True)
+    assert recordings_of(name) == sorted(each.name for each in would)
+    gone = remove_evidence([newest, oldest])
+    assert gone == would
+    assert [each.name.split(".")[2] for each in gone] == [newest.lane] * 2
     assert recordings_of(name) == []
 
 
