@@ -24,11 +24,17 @@ SLOT_BYTES = 64
 class RecordedLane:
     """A lane that records all its stages, each in a ring of ``size`` bytes. A context manager.
 
-    It lives until it is closed, which says that its engine has exited, or dies.
+    It lives until it is closed, which says that its engine has exited, or dies. wall_ahead_s: its
+    wall clock is ahead by so much.
     """
 
     def __init__(
-        self, engine: str, *stages: StageInfo, size: int = 1 << 16, lane: str | None = None
+        self,
+        engine: str,
+        *stages: StageInfo,
+        size: int = 1 << 16,
+        lane: str | None = None,
+        wall_ahead_s: float = 0.0,
     ) -> None:
         self._stages = stages or (DECODED,)
         self.info = LaneInfo(
@@ -40,8 +46,10 @@ class RecordedLane:
         self._makings: list[Making] = []
         self._writers: dict[str, OverwritingWriter] = {}
         self._kinds: dict[str, Kind] = {}
+        monotonic, wall = read_pair()
+        pair = monotonic, wall + round(wall_ahead_s * NS)
         for index, each in enumerate(self._stages):
-            making = create_recording(self.info, index, size, Kept(4, 0), read_pair())
+            making = create_recording(self.info, index, size, Kept(4, 0), pair)
             kind = kind_from(each.kind, each.dtype)
             shape = Shape(size // SLOT_BYTES, SLOT_BYTES, index, kind.code, kind)
             self._makings.append(making)

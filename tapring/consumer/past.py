@@ -30,7 +30,7 @@ _NS: Final = 1_000_000_000
 _FRAMES_BETWEEN_TURNS: Final = 64
 
 
-class RecordingRead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RecordingRead(msgspec.Struct, frozen=True, kw_only=True):
     """One recording that was read, and what was found in it.
 
     engine, lane, stage: where it is from.
@@ -43,7 +43,7 @@ class RecordingRead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     overwritten: events that newer ones had replaced.
     overtaken: those of them that were replaced while it was read.
     short: whether it begins later than what was asked for.
-    damage: why it could not be read to its end; absent if it could.
+    damage: why it could not be read to its end; null (None) if it could.
     """
 
     engine: str

@@ -30,7 +30,7 @@ _NS: Final = 1_000_000_000
 _LATE_NS: Final = 10 * _NS
 
 
-class LanePast(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class LanePast(msgspec.Struct, frozen=True, kw_only=True):
     """What a session that begins in the past has found in the recording of a lane.
 
     engine, lane, stage: where it is from.
@@ -38,7 +38,7 @@ class LanePast(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     had_s: how many seconds before the session the oldest of these was.
     overwritten: events that newer ones had replaced before.
     short: whether it begins later than what was asked for.
-    problem: why nothing, or not all, could be read; absent if it could.
+    problem: why nothing, or not all, could be read; empty if it could.
     """
 
     engine: str
