@@ -22,7 +22,7 @@ PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 SHOP = """
 import sys, time, numpy, tapring
 dtype = numpy.dtype([("t", "f8"), ("x", "f4")])
-tap = tapring.Tap(sys.argv[1], stages={"track": tapring.array(dtype)})
+tap = tapring.Tap(sys.argv[1], stages={"track": tapring.array(dtype)}, recorder="decoded")
 print(1, flush=True)
 n = 0
 while True:
@@ -49,7 +49,7 @@ NEEDS = {".parquet": "pyarrow", ".zst": "zstandard", "duckdb": "duckdb"}
 
 
 @pytest.fixture
-def shop(spawn, name):
+def shop(recordings, spawn, name):
     spawn(SHOP, name, stdout=subprocess.PIPE).stdout.readline()
     return name
 

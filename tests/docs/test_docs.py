@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES_WITH_ENGINES = ("capture.md", "incidents.md", "recorder.md")  # they have tests of their own
 PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
@@ -16,7 +17,7 @@ def examples() -> list:
     return [
         pytest.param(block, id=f"{path.name}-{index}")
         for path in DOCUMENTS
-        if path.name not in ("capture.md", "incidents.md")  # tests of their own run their engines
+        if path.name not in PAGES_WITH_ENGINES
         for index, block in enumerate(PYTHON.findall(path.read_text()))
     ]
 
