@@ -22,6 +22,7 @@ def examples() -> list:
     ]
 
 
+@pytest.mark.usefixtures("recordings")
 @pytest.mark.parametrize("block", examples())
 def test_an_example_runs(block, spawn, name) -> None:
     if 'capture("detector"' in block:  # it needs the engine of the example before it
