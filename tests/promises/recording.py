@@ -2,7 +2,8 @@
 
     python -m tests.promises.recording
 
-writes ``recorded/MAJOR.MINOR/``: the registry and the rings, packed, and ``expected.json``.
+writes ``recorded/MAJOR.MINOR/``: the registry, the rings and the recordings (``~STAGE.gz``, since
+5.2), packed, and what they hold (``expected.json``, ``recordings.json``).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from unittest.mock import patch
 import numpy as np
 
 import tapring
-from tapring.shm.names import segment_name
+from tapring.shm.evidence import dead_lanes, remove_evidence
+from tapring.shm.names import recording_name, segment_name
 from tapring.shm.segment import DIRECTORY
 from tapring.wire import layout
 
@@ -33,6 +35,7 @@ _POINT: Final = np.dtype(
         "itemsize": 24,
     }
 )
+_RECORDED: Final = ("raw", "decoded", "track")
 _STAGES: Final = {"blobs": "bytes", "track": tapring.array(_POINT)}
 
 
@@ -45,6 +48,17 @@ def described(session: tapring.Session) -> dict[str, Any]:
     stats = session.stats
     names = ("offered", "captured", "delivered", "dropped", "oversize", "errors", "sampled_out")
     return {"frames": frames, **{name: getattr(stats, name) for name in names}}
+
+
+def recorded(address: str) -> dict[str, Any]:
+    """What an engine's recordings hold, by their stages, as JSON shows it."""
+    past = tapring.past(address)
+    frames: dict[str, Any] = {stage: [] for stage in past.kinds}
+    for frame in past.frames():
+        found = [frame.sequence, frame.count, frame.missed, frame.timestamp, frame.payload.hex()]
+        frames[frame.stage].append(found)
+    lost = {each.stage: each.overwritten for each in past.recordings}
+    return {stage: {"frames": frames[stage], "overwritten": lost[stage]} for stage in frames}
 
 
 def _offer(tap: tapring.Tap) -> None:
@@ -69,7 +83,9 @@ def record(folder: Path) -> None:
     """Record an engine's segments into the new ``folder``."""
     warnings.simplefilter("ignore", tapring.TapWarning)
     with patch("tapring.engine.lane.new_lane", return_value=LANE):
-        tap = tapring.Tap(_NAME, stages=_STAGES, slot_bytes=64)
+        tap = tapring.Tap(
+            _NAME, stages=_STAGES, slot_bytes=64, recorder=list(_RECORDED), recorder_bytes=8192
+        )
     with tap:
         samples = {"raw": 1, "decoded": 1, "blobs": 1, "track": 2}
         handles = [
@@ -80,18 +96,27 @@ def record(folder: Path) -> None:
         with tapring.attach_session(tap.name, handles[0].id) as session:
             session.read(2)  # out of the middle of its first frame
         tap.snapshot().offer("raw", [b"after"])
+        for n in range(60):  # the recording of decoded wraps
+            tap.snapshot().offer("decoded", [{"n": n}, {"pad": "." * 3 * n}])
+        tap.trigger("as it was recorded", pre=1.5)
         folder.mkdir(parents=True)
-        for handle in (None, *handles):
-            id_ = handle.id if handle else None
-            source = Path(DIRECTORY, segment_name(tap.name, LANE, id_))
-            target = folder / f"{id_ or 'registry'}.gz"
-            target.write_bytes(gzip.compress(source.read_bytes(), mtime=0))
+        sources = {"registry": segment_name(tap.name, LANE)}
+        sources |= {str(each.id): segment_name(tap.name, LANE, each.id) for each in handles}
+        for stage in (*_RECORDED, layout.TRIGGERS):
+            name = recording_name(tap.name, LANE, stage)
+            sources[name.removeprefix(f"{segment_name(tap.name, LANE)}.")] = name
+        for target, source in sources.items():
+            data = Path(DIRECTORY, source).read_bytes()
+            (folder / f"{target}.gz").write_bytes(gzip.compress(data, mtime=0))
+        past = json.dumps(recorded(tap.name), indent=1) + "\n"
+        (folder / "recordings.json").write_text(past)
         expected = {}
         for handle in handles:
             with tapring.attach_session(tap.name, handle.id) as session:
                 expected[handle.id] = described(session)
         text = json.dumps(expected, indent=1) + "\n"
         (folder / "expected.json").write_text(text)
+    remove_evidence(dead_lanes(_NAME))
 
 
 if __name__ == "__main__":

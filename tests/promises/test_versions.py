@@ -21,7 +21,7 @@ from tapring.wire import layout
 from tapring.wire.layout import Owner, Verdict
 from tests.conftest import SHM
 from tests.helpers import offer, put_word
-from tests.promises.recording import FOLDER, LANE, described
+from tests.promises.recording import FOLDER, LANE, described, recorded
 
 RECORDED = sorted(each.name for each in FOLDER.iterdir())
 LATER = layout.format_word(layout.MAJOR, layout.MINOR + 7)
@@ -29,19 +29,20 @@ UNKNOWN = 1 << 63
 
 
 @pytest.fixture
-def restore(name):
+def restore(name, recordings):
     """Put the segments of a version into shared memory, as a living engine's called ``name``."""
     opened = []
 
     def put_back(folder: Path) -> None:
         for path in folder.glob("*.gz"):
-            session = None if path.stem == "registry" else int(path.stem)
             data = gzip.decompress(path.read_bytes())
-            segment = Segment.create(segment_name(name, LANE, session), len(data))
+            lane = segment_name(name, LANE)
+            of_lane = path.stem == "registry"
+            segment = Segment.create(lane if of_lane else f"{lane}.{path.stem}", len(data))
             opened.append(segment)
-            os.pwrite(segment.fd, data if session else renamed(data, name), 0)
-            if session is None:
-                assert segment.try_lock(layout.LOCK_ENGINE)
+            os.pwrite(segment.fd, data if path.stem.isdigit() else renamed(data, name), 0)
+            if not path.stem.isdigit():
+                assert segment.try_lock(layout.LOCK_ENGINE if of_lane else layout.LOCK_RECORDING)
 
     yield put_back
     for segment in opened:
@@ -49,14 +50,18 @@ def restore(name):
     sweep(name)
 
 
-def renamed(registry: bytes, name: str) -> bytes:
-    """The registry as an engine called ``name`` would have made it."""
-    words = memoryview(registry).cast("Q")
-    at, length = layout.info_offset(words[layout.ROWS]), words[layout.INFO_BYTES]
-    info = json.loads(registry[at : at + length])
+def renamed(segment: bytes, name: str) -> bytes:
+    """The registry or recording as an engine called ``name`` would have made it."""
+    words = memoryview(segment)[: layout.PAGE].cast("Q")
+    if words[layout.MAGIC] == layout.REGISTRY_MAGIC:
+        at, length = layout.info_offset(words[layout.ROWS]), words[layout.INFO_BYTES]
+    else:
+        at = layout.ring_bytes(words[layout.RING_SLOTS], words[layout.RING_SLOT_BYTES])
+        length = words[layout.RECORDED_INFO_BYTES]
+    info = json.loads(segment[at : at + length])
     text = json.dumps(info | {"engine": name}, separators=(",", ":")).encode()
     assert len(text) <= length, "the recorded name is too short"
-    return registry[:at] + text.ljust(length) + registry[at + length :]
+    return segment[:at] + text.ljust(length) + segment[at + length :]
 
 
 def test_the_segments_of_this_minor_version_are_recorded() -> None:
@@ -72,6 +77,17 @@ def test_every_recorded_minor_version_is_read(restore, name, version) -> None:
     for session, found in expected.items():
         with tapring.attach_session(name, int(session)) as opened:
             assert described(opened) == found
+
+
+@pytest.mark.parametrize("version", [each for each in RECORDED if each not in ("5.0", "5.1")])
+@pytest.mark.parametrize("minor", [0, 7], ids=["as it is", "of a later minor version"])
+def test_every_recording_of_a_minor_version_is_read(restore, name, version, minor) -> None:
+    restore(FOLDER / version)
+    for path in SHM.glob(f"tapring.{name}.*.{layout.RECORDING_PREFIX}*"):
+        later = layout.format_word(layout.MAJOR, layout.MINOR + minor)
+        if minor:
+            put_word(path.name, layout.FORMAT, later)
+    assert recorded(name) == json.loads((FOLDER / version / "recordings.json").read_text())
 
 
 # ---- what a later minor version may add --------------------------------------------------------
