@@ -99,7 +99,7 @@ def command(shell: str, line: str | None) -> None:
     """Print a script that makes SHELL complete tapring's commands.
 
     It completes commands, options, and what runs: engines, their lanes, their sessions that can be
-    attached to, and their stages. SHELL is bash, zsh or fish.
+    attached to, and their stages; for tapring dump, what was recorded. SHELL is bash, zsh or fish.
     """
     if line is None:
         click.echo(SCRIPTS[shell], nl=False)

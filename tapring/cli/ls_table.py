@@ -6,6 +6,7 @@ It fits into 80 columns. A terminal that is wider, a file and a pipe get more co
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import time
@@ -294,7 +295,7 @@ def _notes(looked: Looked) -> Iterator[str]:
     for group in alike(looked.lanes.refused):
         yield _refused(group)
     if looked.dead:
-        of = f" {looked.address}" if looked.address else ""
+        of = f" {shlex.quote(looked.address)}" if looked.address else ""
         yield visible(f"{dead_table.left(looked.dead)}: tapring ls --dead{of}")
 
 

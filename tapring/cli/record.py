@@ -23,7 +23,7 @@ from ..errors import TapError
 from ..events.selection import Select
 from ..shm.discovery import engines
 from ..shm.names import split_address
-from ..words import counted, visible
+from ..words import counted, visible, were
 from .arguments import ADDRESS, EXPRESSION, STAGES, Count, Duration, OneOf
 from .command import Command, group
 from .generic import ParamType
@@ -258,7 +258,7 @@ def _lines(facts: RecordSummary) -> Iterator[str]:
     how = f" ({', '.join(parts)})" if parts else ""
     yield (
         f"{counted(len(facts.files), 'incident')}{how} with {counted(facts.events, 'event')} "
-        f"were written"
+        f"{were(len(facts.files))} written"
     )
     if facts.coalesced:
         yield f"{counted(facts.coalesced, 'incident')} came too soon after another (--every)"

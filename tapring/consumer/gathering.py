@@ -11,8 +11,9 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from ..errors import TapError
+from ..errors import RingCorrupt, TapError
 from ..shm.recording import Recording
+from ..wire.ledger import Ledger
 from .past_ring import BEGINNING, PastFrame, PastRing
 
 _PAUSE_NS: Final = 100_000_000
@@ -33,7 +34,7 @@ class GatheredRing(PastRing):
         self._place = BEGINNING
         for each in PastRing.frames(self):
             self._take(each)
-        self.begins_inside = not self._gathered or self._gathered[0].at_ns >= start_ns
+        self.begins_inside: bool = not self._gathered or self._gathered[0].at_ns >= start_ns
 
     def add(self) -> None:
         """Copy what was recorded since the last copy."""
@@ -49,11 +50,12 @@ class GatheredRing(PastRing):
                 missed = each.frame.missed + more.overtaken
                 each = each._replace(frame=replace(each.frame, missed=missed))
             self._take(each)
-        self.overtaken += more.overtaken
-        self.damage = self.damage or more.damage
-        self.is_live, self.ended = more.is_live, more.ended
-        self.ledger = more.ledger
-        self.copied_ns = more.copied_ns
+        self.overtaken: int = self.overtaken + more.overtaken
+        self.damage: RingCorrupt | None = self.damage or more.damage
+        self.is_live: bool = more.is_live
+        self.ended: bool = more.ended
+        self.ledger: Ledger = more.ledger
+        self.copied_ns: int = more.copied_ns
 
     def frames(self) -> Iterator[PastFrame]:
         """The frames that were gathered."""

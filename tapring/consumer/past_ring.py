@@ -290,7 +290,7 @@ def _not_recorded(
             f"{address} does not record {missing[0]!r}{suggest_of(missing[0], recorded, there)}"
         )
     living = engines(engine, sweep=False) if not engine.isdigit() else []
-    if living:
+    if [each for each in living if lane in (None, each.lane)]:
         return NotRecorded(f"{address} runs without a recorder. Turn one on with {HOW}")
     known = {name.split(".")[1] for name in recordings_of()}
     some = (

@@ -18,7 +18,7 @@ from ..errors import EngineNotFound, SharedMemoryFull, TapError
 from ..wire import layout
 from ..wire.ledger import Ledger
 from .names import is_pattern, matches, parse_recording_name, prefix
-from .recording import Kept, Recording, lane_lives
+from .recording import Kept, Recording
 from .refusals import LaneRefused, may_live, refusal
 from .segment import Segment, is_own, names, unlink
 from .sweep import Removed
@@ -186,7 +186,7 @@ def remove_unfinished(
         try:
             Recording.attach(name, own=own, patience_s=0.0).close()
         except EngineNotFound:
-            if lane_lives(name, own=own):
+            if _lane_lives(name, own=own):
                 continue
             reason = "its engine has died before it was finished"
             removed += _remove(name, reason, dry_run=dry_run, own=own)
@@ -208,6 +208,20 @@ def limit_evidence(engine: str, kept: Kept) -> None:
 def make_room(engine: str) -> None:
     """Remove the evidence of an engine but for its newest lane's."""
     limit_evidence(engine, _NEWEST_ALONE)
+
+
+def _lane_lives(recording: str, *, own: bool) -> bool:
+    """Return whether the engine of a recording's lane lives, or this process cannot tell.
+
+    own: open nothing of another user's.
+    """
+    try:
+        with Segment.attach(recording.rpartition(".")[0], own=own) as registry:
+            return registry.is_locked(layout.LOCK_ENGINE)
+    except FileNotFoundError:
+        return False
+    except (TapError, OSError):
+        return True
 
 
 def _remove(name: str, reason: str, *, dry_run: bool = False, own: bool = False) -> list[Removed]:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ..errors import EngineNotFound, RingCorrupt, SharedMemoryFull, TapError
+from ..errors import EngineNotFound, RingCorrupt, SharedMemoryFull
 from ..thrown_in import is_of_a_handler
 from ..wire import layout
 from ..wire.geometry import Shape, check_geometry, consumer_words, producer_words
@@ -182,14 +182,8 @@ class Recording:
         return self.header.slots * self.header.slot_bytes
 
     def is_live(self) -> bool:
-        """Return whether its engine lives.
-
-        One that has found its recorder at fault goes on without, and has given up its lock.
-        """
-        if self.segment.is_locked(layout.LOCK_RECORDING):
-            return True
-        evicted = self._words[layout.ENDED] == Ended.EVICTED
-        return evicted and lane_lives(self.segment.name, own=self.segment.is_own())
+        """Return whether its engine lives."""
+        return self.segment.is_locked(layout.LOCK_RECORDING)
 
     def has_ended(self) -> bool:
         """Return whether its engine has closed it."""
@@ -255,20 +249,6 @@ class Recording:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def lane_lives(recording: str, *, own: bool) -> bool:
-    """Return whether the engine of a recording's lane lives, or this process cannot tell.
-
-    own: open nothing of another user's.
-    """
-    try:
-        with Segment.attach(recording.rpartition(".")[0], own=own) as registry:
-            return registry.is_locked(layout.LOCK_ENGINE)
-    except FileNotFoundError:
-        return False
-    except (TapError, OSError):
-        return True
 
 
 class _ReadWords:

@@ -93,7 +93,7 @@ class OverwritingWriter(Writer):
             self._barrier()
         self.overwritten = overwritten
         self._marks = marks
-        self.limit = oldest + self._slots
+        self.limit: int = oldest + self._slots
 
     def _write(self, payload: Payload, count: int, time_ns: int, sequence: int) -> None:
         """Write a frame that fits into the ring."""
