@@ -68,11 +68,11 @@ bench-quick: $(BENCH_VENV)/.bench  ## measure with fewer repetitions
 	$(BENCH_BIN)/python -m benchmarks $(FIGURES) --quick --json $(RESULTS)
 	$(BENCH_BIN)/python -m benchmarks.plots $(RESULTS) --to $(PLOTS)
 
-soak: $(VENV)/.test  ## kill, stop, fork, recycle and disturb for MINUTES, and check all counts; SEED=N repeats a run
+soak: $(VENV)/.test  ## kill, stop, fork, recycle and disturb for MINUTES, and check all counts and recordings; SEED=N repeats a run
 	$(BIN)/python -m tests.proofs.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 fuzz: $(VENV)/.test  ## fuzz the code that reads shared memory, and batches, RUNS times a target (two hours)
-	for target in reader writer attach registry batches hooks; do \
+	for target in reader writer attach recording registry batches hooks; do \
 		$(BIN)/python -m tests.proofs.fuzz $$target --runs $(RUNS) $(if $(SEED),--seed $(SEED)) || exit 1; \
 	done
 

@@ -31,9 +31,9 @@ from tests.proofs.fuzz.driving import LONGEST_INPUT, Tally, run_random
 SEED = 20_240_611
 # Eight times as many with --long.
 SAMPLE = {"reader": 1_000, "writer": 1_000, "registry": 400, "attach": 600}
-SAMPLE |= {"batches": 300, "hooks": 300}
+SAMPLE |= {"recording": 400, "batches": 300, "hooks": 300}
 GUIDED = {"reader": 400, "writer": 400, "registry": 150, "attach": 250}
-GUIDED |= {"batches": 100, "hooks": 100}
+GUIDED |= {"recording": 150, "batches": 100, "hooks": 100}
 ONE_INPUT = {
     target: importlib.import_module(f"tests.proofs.fuzz.{target}").one_input for target in TARGETS
 }

@@ -34,6 +34,9 @@ from tests.proofs.model.planted import (
     SaysItTooLate,
     SleepsAtOnce,
     TrustsAStaleHead,
+    copies_without_barrier,
+    looks_before_it_copies,
+    takes_a_lap_for_damage,
 )
 from tests.proofs.model.ring_scenarios import RingScenario
 from tests.proofs.model.table_scenarios import TableScenario
@@ -52,6 +55,11 @@ LONGER = {
     "doorbell: an exception comes",
     "doorbell: the sleeper dies",
     "oversize",
+    "past: a copy",
+    "past: a copy of frames of two slots",
+    "past: a copy that is lapped",
+    "past: a copy, and what came since",
+    "past: a copy, the writer dies",
     "past: laps",
     "snapshot swap",
     "snapshot swap, one batch",
@@ -91,6 +99,10 @@ def small_ring(**how: Any) -> RingScenario:
 
 def small_past(**how: Any) -> PastScenario:
     return PastScenario("planted", 2, LAPS, (2,), **how)
+
+
+def small_copy(frames: int = len(LAPS), **how: Any) -> PastScenario:
+    return PastScenario("planted", 2, LAPS[:1] * frames, copies=(1,), **how)
 
 
 def small_bell(**how: Any) -> BellScenario:
@@ -165,6 +177,34 @@ def test_a_reader_of_the_past_that_looks_before_it_copies_is_found(model: str) -
 def test_the_past_without_barriers_is_found_broken_where_the_machine_reorders() -> None:
     broken = "past_is_where_it_says"
     assert broken in explore(small_past(unfenced=True), WEAK, until=broken).traces
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("broken", ["nobody_is_evicted", "past_is_where_it_says"])
+def test_a_copy_that_looks_before_it_copies_what_is_gone_is_found(model: str, broken: str) -> None:
+    scenario = small_copy(copy=looks_before_it_copies)
+    assert broken in explore(scenario, model, until=broken).traces
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_copy_that_takes_a_lap_for_damage_is_found(model: str) -> None:
+    broken = "nobody_is_evicted"
+    scenario = small_copy(6, copy=takes_a_lap_for_damage)
+    assert broken in explore(scenario, model, until=broken).traces
+
+
+def test_a_copy_without_barriers_is_found_broken_where_the_machine_reorders() -> None:
+    broken = "past_is_where_it_says"
+    assert broken in explore(small_copy(unfenced=True), WEAK, until=broken).traces
+
+
+@pytest.mark.parametrize(
+    ("number", "frames"),
+    [pytest.param(0, 5, marks=[pytest.mark.long, pytest.mark.timeout(900)]), (1, 3), (2, 3)],
+)
+def test_each_barrier_of_a_copy_is_missed_alone(number: int, frames: int) -> None:
+    scenario = small_copy(frames, copy=copies_without_barrier(number))
+    assert "nobody_is_evicted" in explore(scenario, WEAK, until="nobody_is_evicted").traces
 
 
 @pytest.mark.parametrize(

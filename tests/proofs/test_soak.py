@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 import tapring
+from tapring.shm.info import StageInfo
 from tapring.shm.segment import Segment, names, unlink
 from tapring.shm.sweep import sweep
 from tests.conftest import ROOT
@@ -24,12 +25,14 @@ from tests.proofs.soak.plan import draw
 from tests.proofs.soak.players import Engine
 from tests.proofs.soak.recycling import Departure
 from tests.proofs.soak.refusals import ERRORS, POSSIBLE, Refusals, refuse
+from tests.proofs.soak.remains import Recorded, Remains
 from tests.proofs.soak.turnover import Recycled, Turnover, Witnessed
 from tests.proofs.soak.witness import HeldRing
+from tests.recorders import RecordedLane
 
 
 def test_a_short_soak_closes_every_ledger() -> None:
-    arguments = ["--seed", "3", "--minutes", "0.07", "--recyclings", "30"]
+    arguments = ["--seed", "3", "--minutes", "0.07", "--recyclings", "30", "--engine-kills", "1"]
     command = [sys.executable, "-m", "tests.proofs.soak", *arguments]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
@@ -43,6 +46,8 @@ def test_a_short_soak_closes_every_ledger() -> None:
         r"= ([\d,]+) delivered",
         r"(\d+) workers recycled",
         r"([\d,]+) events noted, 0 unaccounted",
+        r"recordings of ([\d,]+) dead lanes",
+        r"([\d,]+) dumps of engines at work",
     ):
         assert int(re.search(what, done.stdout)[1].replace(",", "")) > 0, done.stdout
     assert re.search(r"in the middle of offers: [1-9]", done.stdout), done.stdout
@@ -99,6 +104,16 @@ def forget(self):
     end(self)
 Worker.end = forget
 """
+SKIPS_A_FRAME = """
+from tapring.wire.overwrite import PastReader
+take, taken = PastReader.take, []
+def lose(self):
+    taken.append(None)
+    if len(taken) % 50 == 0:
+        take(self)
+    return take(self)
+PastReader.take = lose
+"""
 LEAVES_REQUESTS = """
 from tapring.shm import sweep
 sweep._sweep_request = lambda *_: []
@@ -112,9 +127,10 @@ sweep._sweep_request = lambda *_: []
         (LOSES_A_FRAME, 7, r"c\d was given \d+ events after 0, not"),
         (SENDS_TWICE, 7, r"c\d has \d+ events, not \d+ to \d+"),
         (NOTES_TOO_MUCH, 7, r"c\d has \d+ events, not \d+ to \d+"),
+        (SKIPS_A_FRAME, 7, r"raw: event \d+ after \d+ missed; \d+ was the last|add up|ends before"),
         (LEAVES_REQUESTS, 4, "left in /dev/shm after a sweep: .*~"),
     ],
-    ids=["overlooked", "lost", "twice", "noted", "left"],
+    ids=["overlooked", "lost", "twice", "noted", "skipped", "left"],
 )
 def test_a_fault_of_recycled_workers_is_found(fault, round_, found, tmp_path) -> None:
     arguments = ["--seed", "3", "--round", str(round_), "--host-shm"]
@@ -299,6 +315,71 @@ def test_recycled_workers_and_their_events_are_summed_up() -> None:
 def test_an_event_or_a_worker_that_is_unaccounted_for_is_found(planted, what) -> None:
     with pytest.raises(Difference, match=what):
         turnover(**planted)
+
+
+# What lanes have recorded
+
+
+@pytest.fixture
+def remains(name, recordings):
+    """A dead lane that recorded four batches of three, and what it noted; changed as planted."""
+
+    def check(
+        *, words=(12, 12), seqs=(0, 3, 6, 9), fails=0, ends="die", end=None, orders=(None, 4)
+    ) -> Recorded:
+        with RecordedLane(name, StageInfo("raw", "lines")) as recorded:
+            for seq in seqs:
+                batch = events.make("raw", int(recorded.lane, 16), 0, seq, [9] * 3, False)
+                recorded.offer(batch, stage="raw")
+            if fails:
+                recorded.writer("raw").fail(fails)
+            getattr(recorded, ends)()
+        noted = [0] * 512
+        for base, count in zip((witness.DONE, witness.BEGUN), words, strict=True):
+            noted[witness.progress(base, 0, 0)] = count
+        facts = {"threads": 1, "batch": 3, "descriptors": 0, "memory": 0, "handles": []}
+        facts |= {"ups": {}, "downs": {}, "vanished": False, "workers": {}, "words": noted}
+        lane = Lane(**facts, pid=os.getpid(), lane=recorded.lane, end=end)
+        asked = SimpleNamespace(recorder={"raw": 1}, budget=orders[0], recorder_keep=orders[1])
+        found = Remains(name, asked, poor=False)
+        found.check([lane])
+        return found.found
+
+    return check
+
+
+def test_what_a_killed_lane_recorded_is_summed_up(remains) -> None:
+    found = remains()
+    assert (found.lanes, found.killed, found.there, found.overwritten) == (1, 1, 12, 0)
+    assert remains(words=(9, 12)).there == remains(words=(12, 15)).there == 12
+    assert remains(ends="close", end={}).killed == 0
+    assert remains(fails=3, words=(15, 15)).there == 12
+    assert remains(words=(15, 15), orders=(0.1, 4)).there == 12, "skipped, and not counted yet"
+
+
+@pytest.mark.parametrize(
+    ("planted", "what"),
+    [
+        ({"words": (15, 15)}, "was offered 12 events, not 15 to 15"),
+        ({"words": (9, 9)}, "was offered 12 events, not 9 to 9"),
+        ({"seqs": (0, 3, 3, 9)}, "event 3 of thread 0 comes after 5"),
+        ({"seqs": (0, 3, 9, 6)}, "event 9 after 0 missed; 5 was the last"),
+        ({"seqs": (0, 6, 9, 12), "words": (15, 15)}, "event 6 after 0 missed; 2 was the last"),
+        ({"seqs": (3, 6, 9, 12)}, "ends before event 15 with 0 missing behind it"),
+        ({"end": {}}, "was closed, and does not say so"),
+    ],
+)
+def test_an_event_that_is_not_recorded_as_it_was_offered_is_found(remains, planted, what) -> None:
+    with pytest.raises(Difference, match=what):
+        remains(**planted)
+
+
+def test_a_recording_that_is_gone_is_found(name) -> None:
+    lane = SimpleNamespace(lane="0" * 8, blind=False)
+    asked = SimpleNamespace(recorder={"raw": 1}, budget=None, recorder_keep=4)
+    with pytest.raises(Difference, match="of 1 dead lanes, 0 have recordings"):
+        Remains(name, asked, poor=False).check([lane])
+    Remains(name, asked, poor=True).check([lane])
 
 
 # What happens to a besieged engine

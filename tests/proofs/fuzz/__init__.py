@@ -5,4 +5,4 @@ runs the real code against the bytes that they make, asserts what must hold, and
 in a few words. hypothesis, atheris and a seeded random stream all drive this same function.
 """
 
-TARGETS = ("reader", "writer", "attach", "registry", "batches", "hooks")
+TARGETS = ("reader", "writer", "attach", "recording", "registry", "batches", "hooks")

@@ -25,8 +25,10 @@ from tapring.wire import layout
 
 from .choices import Choices, mutate, store
 from .segments import (
+    COUNT_AT,
     HEADER_FIELDS,
     HEADER_WORDS,
+    LENGTH_AT,
     PAYLOADS,
     SHM,
     WORD,
@@ -159,8 +161,8 @@ def _odd_payload(choices: Choices, ring: bytearray) -> None:
     count = choices.word((1, 2, 3)) if choices.byte() & 1 else 1 + choices.byte() % 8
     first = layout.SLOTS + layout.FRAME_BYTES
     ring[first : first + len(payload)] = payload
-    store(ring, layout.SLOTS + 32, 4, len(payload))
-    store(ring, layout.SLOTS + 36, 4, count)
+    store(ring, layout.SLOTS + LENGTH_AT, 4, len(payload))
+    store(ring, layout.SLOTS + COUNT_AT, 4, count)
     store(ring, layout.TAIL * WORD, WORD, layout.slots_for(len(payload), SLOT_BYTES))
 
 

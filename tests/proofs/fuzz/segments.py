@@ -87,6 +87,7 @@ CONSUMER_WORDS = (
 
 _SIZES = [struct.calcsize(f"={each}") for each in layout.FRAME.format.removeprefix("=")]
 HEADER_FIELDS = tuple(zip(itertools.accumulate(_SIZES[:-1], initial=0), _SIZES, strict=True))
+LENGTH_AT, COUNT_AT = (HEADER_FIELDS[number][0] for number in (5, 6))
 PAYLOADS = (
     b"",
     b"[" * 1200,

@@ -1,7 +1,8 @@
 """A ring in overwrite mode: a producer that waits for nobody, and readers that it never notices.
 
 Readers store nothing, so any number of them is as good as one: the machine checks that. One
-scenario has two all the same.
+scenario has two all the same. Some take frame by frame out of the ring, and others copy the ring
+whole (``copy_past``), and read the copy when they have it.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from typing import Any, NamedTuple
 from tapring.errors import RingCorrupt
 from tapring.frame import Frame, Origin
 from tapring.wire import layout
-from tapring.wire.geometry import Buffers
-from tapring.wire.overwrite import OverwritingWriter, PastReader
+from tapring.wire.geometry import Buffers, producer_words
+from tapring.wire.ledger import COUNTER_WORDS
+from tapring.wire.overwrite import OverwritingWriter, PastReader, copy_past
 
 from .automaton import Broken, Program
 from .ends import LINES, Barrier, Batch, Frozen, broken, freeze, shape, stream, thaw
-from .machine import MODELS, SC, WEAK, Memory
+from .machine import MODELS, SC, TSO, WEAK, Memory
 from .producer import Produced, Producer
 from .properties import (
+    a_copy_leaves_nothing_out,
     nobody_is_evicted,
     overwritten_only_once_announced,
     past_is_where_it_says,
@@ -31,6 +34,7 @@ from .recording import Cell, Recorder, RingCells
 from .ring_scenarios import ONE, Sizes, _events
 
 TWO = (64,)  # two slots
+Copy = Callable[..., None]  # as ``copy_past``
 
 
 class PastProducer(Producer):
@@ -140,18 +144,104 @@ class Looker:
         return ghost, []
 
 
+class Copied(NamedTuple):
+    """The ghost of a reader that copies: where its last copy ended."""
+
+    position: int = 0
+    behind: int | None = None  # as of ``Seen``
+
+
+class Copier:
+    """A reader that copies the ring a few times, each time what came since the last copy."""
+
+    locks = ()
+    writes = frozenset[int]()
+
+    def __init__(
+        self,
+        name: str,
+        cells: RingCells,
+        copies: int,
+        offered: Sequence[bytes],
+        barrier: Barrier,
+        copy: Copy,
+    ) -> None:
+        self.name = name
+        copied = (*COUNTER_WORDS.values(), layout.TAIL, layout.OVERTAKE)
+        words = [cells.words[word] for word in copied]
+        self.reads = frozenset((*words, *range(cells.base, len(cells.names))))
+        self._cells = cells
+        self._copies = copies
+        self._offered = offered
+        self._barrier = barrier
+        self._copy = copy
+
+    def start(self) -> tuple[Any, Any]:
+        return 0, 0
+
+    def run(self, label: int, since: int, recorder: Recorder) -> tuple[Any, Any, Any]:
+        words, _, data = self._cells.buffers(recorder)
+        image = bytearray(len(data))
+
+        def read(offset: int, length: int) -> None:
+            image[offset : offset + length] = data[offset : offset + length]
+
+        cells = self._cells
+        self._copy(words, read, image, shape(cells), self._barrier(recorder), since=since)
+        after = None if label + 1 == self._copies else label + 1
+        return after, producer_words(image)[layout.TAIL], bytes(image)
+
+    def dies(self, label: Any) -> None:
+        return None
+
+    def interrupt(self, ghost: Copied) -> None:
+        return None
+
+    def ghost(self) -> Copied:
+        return Copied()
+
+    def observe(
+        self, ghost: Copied, label: Any, result: Any, others: Any
+    ) -> tuple[Copied, list[Broken]]:
+        if isinstance(result, Exception):
+            return ghost, broken(nobody_is_evicted, result)
+        buffers = Buffers.of(bytearray(result))
+        reader = PastReader(buffers, shape(self._cells))
+        oldest, tail = buffers.words[layout.OVERTAKE], buffers.words[layout.TAIL]
+        behind = ghost.behind if oldest <= ghost.position else None  # None: some are gone
+        last = ghost.behind
+        wrong: list[Broken] = []
+        try:
+            while (frame := reader.take()) is not None:
+                place = frame.sequence, last, self._offered
+                wrong += broken(past_is_where_it_says, frame.payload, frame.count, *place)
+                wrong += broken(a_copy_leaves_nothing_out, frame.sequence, behind)
+                behind = last = frame.sequence + frame.count
+        except RingCorrupt as error:
+            wrong += broken(nobody_is_evicted, error)
+        return Copied(tail, last), wrong
+
+    def issue(self, ghost: Copied, cell: int, value: int, view: Any) -> tuple[Copied, list[Broken]]:
+        return ghost, []
+
+
 @dataclass
 class PastScenario:
-    """A ring in overwrite mode, the batches that are offered, and how often each reader takes."""
+    """A ring in overwrite mode, the batches that are offered, and how often each reader takes.
+
+    copies: how often each of some more readers copies the ring.
+    """
 
     name: str
     slots: int
     sizes: Sizes
-    takes: tuple[int, ...]
+    takes: tuple[int, ...] = ()
+    copies: tuple[int, ...] = ()
     producer_dies: bool = False
     models: tuple[str, ...] = MODELS
     writer: type[OverwritingWriter] = OverwritingWriter
     reader: type[PastReader] = PastReader
+    copy: Copy = copy_past
     unfenced: bool = False
     ring: RingCells = field(init=False)
     batches: list[Batch] = field(init=False)
@@ -188,7 +278,11 @@ class PastScenario:
             Looker(f"reader {i}", self.ring, takes, self.offered, barrier, self.reader)
             for i, takes in enumerate(self.takes)
         ]
-        return [producer, *readers]
+        copiers = [
+            Copier(f"copier {i}", self.ring, copies, self.offered, barrier, self.copy)
+            for i, copies in enumerate(self.copies)
+        ]
+        return [producer, *readers, *copiers]
 
     def final(self, memory: Memory, ghosts: tuple[Any, ...]) -> Iterator[Broken]:
         """What is broken at rest: another reader finds all that was not announced as gone."""
@@ -216,9 +310,17 @@ SHORT = (
     PastScenario("past: laps", 2, (ONE, ONE, ONE, ONE), (2,)),
     PastScenario("past: frames of two slots", 3, (TWO, ONE, TWO), (2,)),
     PastScenario("past: the writer dies", 2, (ONE, ONE, ONE), (2,), producer_dies=True),
+    PastScenario("past: a copy", 2, (ONE, ONE, ONE, ONE), copies=(1,)),
+    PastScenario("past: a copy that is lapped", 2, (ONE,) * 6, copies=(1,), models=(SC, TSO)),
+    PastScenario("past: a copy, and what came since", 2, (ONE, ONE, ONE), copies=(2,)),
+    PastScenario("past: a copy of frames of two slots", 3, (TWO, ONE, TWO), copies=(1,)),
+    PastScenario("past: a copy, the writer dies", 2, (ONE,) * 3, copies=(1,), producer_dies=True),
 )
 LONG = (
     PastScenario("past: more laps", 2, (ONE, TWO, ONE, ONE, ONE), (3,)),
     PastScenario("past: an odd ring", 4, (TWO, ONE, TWO, TWO), (3,)),
+    PastScenario("past: a copy, more laps", 2, (ONE, TWO, ONE, ONE), copies=(2,), models=(SC, TSO)),
+    PastScenario("past: a copy of an odd ring", 4, (TWO, ONE, TWO, TWO), copies=(1,)),
+    PastScenario("past: a reader and a copier", 2, (ONE, ONE, ONE), (1,), (1,), models=(SC,)),
     PastScenario("past: two readers", 2, (ONE, ONE, ONE), (1, 1), models=(SC,)),
 )

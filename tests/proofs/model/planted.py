@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
+from typing import Any
 
 from tapring.consumer import waiting
 from tapring.consumer.attachment import Attachment
@@ -15,9 +17,9 @@ from tapring.events.kinds import Packed
 from tapring.shm.row import BellOf, Row
 from tapring.wire import layout
 from tapring.wire.frame import Payload
-from tapring.wire.geometry import Barrier
+from tapring.wire.geometry import Barrier, producer_words
 from tapring.wire.layout import MAX_WORD
-from tapring.wire.overwrite import OverwritingWriter, PastReader
+from tapring.wire.overwrite import OverwritingWriter, PastReader, copy_past
 from tapring.wire.reader import Reader
 from tapring.wire.writer import Writer
 
@@ -97,6 +99,31 @@ class LooksTooEarly(PastReader):
         if copied is None:
             raise RingCorrupt("impossible frame")
         return self._told(*copied)
+
+
+def looks_before_it_copies(words: Any, *how: Any, since: int = 0) -> None:
+    """Copies a ring, but looks which frames are gone before it copies them, and not after."""
+    oldest = words[layout.OVERTAKE]
+    copy_past(words, *how, since=since)
+    with producer_words(how[1]) as copied:
+        copied[layout.OVERTAKE] = max(oldest, since)
+
+
+def takes_a_lap_for_damage(words: Any, *how: Any, since: int = 0) -> None:
+    """Copies a ring, and leaves in the copy how far the producer is ahead of it by now."""
+    copy_past(words, *how, since=since)
+    with producer_words(how[1]) as copied:
+        copied[layout.OVERTAKE] = max(words[layout.OVERTAKE], since)
+
+
+def copies_without_barrier(number: int) -> Callable[..., None]:
+    """Copies a ring without one of the barriers: the first is 0."""
+
+    def copy(words: Any, read: Any, image: Any, shape: Any, barrier: Any, **how: Any) -> None:
+        calls = count()
+        copy_past(words, read, image, shape, lambda: next(calls) == number or barrier(), **how)
+
+    return copy
 
 
 class SleepsAtOnce(Doorbell):

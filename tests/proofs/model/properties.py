@@ -209,6 +209,16 @@ def past_is_where_it_says(
     return None
 
 
+def a_copy_leaves_nothing_out(sequence: int, behind: int | None) -> str | None:
+    """A copy has every frame that came since the last one, unless it says that some are gone.
+
+    ``behind``: what must come next; None if some are gone.
+    """
+    if behind is not None and sequence != behind:
+        return f"event {sequence} comes where event {behind} must"
+    return None
+
+
 def what_was_not_overwritten_is_there(there: int, counted: int, unsure: int) -> str | None:
     """At rest, a reader finds every event that was published and not announced as gone.
 

@@ -2,6 +2,8 @@
 
 ``python -m tests.proofs.soak --minutes 10`` starts them. After each round it checks the ledger of
 every session to the event, what is left in /dev/shm, and the memory and descriptors of the engines.
+Two engines of three also record: after each kill, and at the end, their recordings are compared
+with what they had noted, to the event.
 The plan of each round is drawn from a seed; how the kernel schedules it differs from run to run.
 In one round of three, a master recycles its workers while consumers follow them.
 
@@ -24,5 +26,6 @@ In one round of three, a master recycles its workers while consumers follow them
     evidence    reads back what the processes wrote
     accountant  compares the evidence with the ledger of a session
     turnover    compares what each recycled worker noted with what each consumer tells of it
+    remains     compares what dead lanes have recorded with what they noted
     inspection  all other checks: memory, descriptors, names, how processes ended
 """

@@ -127,7 +127,7 @@ def _summarize(field: Field, seconds: float) -> None:
     counts, totals = field.counts, field.totals
     met = ", ".join(f"{times:,} {each}" for each, times in sorted(counts.met.items()))
     kills = counts.consumer_kills + counts.engine_kills
-    recycled = counts.recycled
+    recycled, recorded = counts.recycled, counts.recorded
     ends = ", ".join(f"{times:,} {end}" for end, times in sorted(recycled.ends.items()))
     print(
         f"soak: {counts.rounds} rounds in {seconds:.1f} s, {kills / seconds:.1f} kills a second\n"
@@ -140,6 +140,11 @@ def _summarize(field: Field, seconds: float) -> None:
         f"soak: {recycled.workers:,} workers recycled ({ends}), of which {recycled.followed:,} had "
         f"a lane under --follow; {recycled.noted:,} events noted, 0 unaccounted, "
         f"{recycled.uncertain:,} more in batches that a kill cut short\n"
+        f"soak: recordings of {recorded.lanes:,} dead lanes, {recorded.killed:,} of them killed "
+        f"({recorded.at_once:,} read at once): "
+        f"{recorded.there:,} events there and {recorded.overwritten:,} overwritten = all that was "
+        f"captured; {recorded.dumps:,} dumps of engines at work, {recorded.dumped:,} events, "
+        f"{recorded.overtaken:,} overwritten meanwhile\n"
         f"soak: in the middle of offers: {met or 'nothing'}\n"
         f"soak: largest growth of an engine {counts.growth_bytes / 2**20:.1f} MiB\n"
         f"soak: all ledgers closed"

@@ -17,16 +17,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from threading import Thread
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 import tapring
 from tapring.engine.session import Live
 from tapring.engine.snapshot import Snapshot
-from tapring.wire.layout import NAME_PREFIX
+from tapring.wire.layout import NAME_PREFIX, RECORDING_PREFIX
 
 from . import events, processes, witness
+
+_KEEP_BYTES: Final = 1 << 40
 
 
 class EngineOrders(msgspec.Struct, frozen=True):
@@ -45,6 +47,8 @@ class EngineOrders(msgspec.Struct, frozen=True):
     junk: float  # chance that a batch has an event that cannot be serialized
     worker_batches: int  # a worker ends after so many ...
     worker_closes: bool  # ... with or without closing its tap
+    recorder: dict[str, int]  # the stages that are recorded, each in so many bytes
+    recorder_keep: int  # the dead lanes whose recordings stay
 
 
 def run(name: str, orders: EngineOrders, place: Path) -> int:
@@ -78,6 +82,9 @@ def prepare(
         max_sessions=orders.max_sessions,
         max_duration=orders.max_duration,
         budget=orders.budget,
+        recorder=orders.recorder or None,
+        recorder_keep=orders.recorder_keep,
+        recorder_keep_bytes=_KEEP_BYTES,
         **more,
     )
     return tap, witness.shared_words(witness.control_of(place))
@@ -221,7 +228,9 @@ class Lane:
         else:
             self._said = True
             # A consumer that waited for the engine may have a session already.
-            rings = processes.descriptors_of(f"{NAME_PREFIX}.{self._tap.name}.{self._tap.lane}.")
+            lane = f"{NAME_PREFIX}.{self._tap.name}.{self._tap.lane}."
+            rings = processes.descriptors_of(lane)
+            rings -= processes.descriptors_of(lane + RECORDING_PREFIX)
             self._log.say(
                 "ready",
                 pid=os.getpid(),
@@ -238,7 +247,8 @@ class Lane:
         lane = self._tap._lane
         watched = lane.schedule.watched if lane else {}
         stages = [each for each in watched.values() if each]
-        live = {each.row.id: each for stage in stages for each in stage.lives}
+        lives = [each for stage in stages for each in stage.lives if not each.records]
+        live = {each.row.id: each for each in lives}
         known = self._known
         if live.keys() != known.keys():
             for session, each in live.items():

@@ -21,6 +21,7 @@ from .players import Engine
 from .processes import Hung, wait_for, wait_for_end
 from .recycling_plan import is_recycling
 from .recycling_round import RecyclingRound
+from .remains import Remains, remove
 from .rounds import Counts, Round
 
 _ROUNDS_OF_A_VETERAN: Final = 20
@@ -70,6 +71,10 @@ class Field:
         old.control[witness.STOP] = 1
         wait_for_end(old.children[0], old.name)
         check_end(old.children[0], (0,), old.name)
+        remains = Remains(old.name, old.orders, poor=False)
+        remains.check(old.lanes())
+        self.counts.recorded.add(remains.found)
+        remove(old.name)
         left = [*names(f"tapring.{old.name}."), *names(f"sem.tapring.{old.name}.")]
         if left:
             raise Difference(f"{old.name} has closed and left {left}")

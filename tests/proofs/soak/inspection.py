@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import tapring
+from tapring.shm.names import parse_recording_name
 from tapring.shm.requests import request_names
 from tapring.shm.segment import DIRECTORY, names
 from tapring.shm.sweep import Removed, sweep
@@ -113,7 +114,7 @@ def _is_idle(engine: Engine, lane: evidence.Lane) -> bool:
             lane.words[witness.HEARD] == 1
             and lane.words[witness.ACTIVE] == 0
             and 0 <= processes.descriptors(lane.pid) - lane.descriptors <= engine.losses
-            and not names(f"tapring.{engine.name}.{lane.lane}.")
+            and not without_recordings(names(f"tapring.{engine.name}.{lane.lane}."))
         )
     except (FileNotFoundError, ProcessLookupError):
         return True  # a worker that has just ended
@@ -139,9 +140,15 @@ def ordeals_met(engine: Engine, lane: evidence.Lane) -> dict[str, int]:
 # ---- /dev/shm ---------------------------------------------------------------------------
 
 
+def without_recordings(found: Collection[str]) -> list[str]:
+    """These names without those of recordings, which outlive their lanes."""
+    return [name for name in found if parse_recording_name(name) is None]
+
+
 def check_nothing_is_left(engine: str, registries: Collection[str] = ()) -> None:
     """Check that after a sweep only these registries of ``engine`` are left, and no request."""
-    left = {*names(f"tapring.{engine}."), *names(f"sem.tapring.{engine}.")} - {*registries}
+    ours = without_recordings(names(f"tapring.{engine}."))
+    left = {*ours, *names(f"sem.tapring.{engine}.")} - {*registries}
     for request in request_names():
         with suppress(FileNotFoundError):
             if f'"{engine}"'.encode() in Path(DIRECTORY, request).read_bytes():

@@ -80,6 +80,7 @@ class _Drawing:
         for _ in range(self.random.randint(7, 13)):
             self._draw_consumer(self.random.choice(names))
         self._draw_want()
+        self._draw_dumps()
         self.steps.sort(key=lambda step: step.at_s)
         return Plan(self.engines, self.consumers, self.steps)
 
@@ -153,6 +154,13 @@ class _Drawing:
         if self._chance(0.15):
             left = self.random.choice((0, 4 << 10, 20 << 10))
             self._add(self._moment(), "fill", number=left, for_s=self.random.uniform(0.05, 0.3))
+
+    def _draw_dumps(self) -> None:
+        """When the recorders of an engine are read while it goes on."""
+        random = Random(f"{self.seed}/dumps")
+        for name in (*self.engines, VETERAN):
+            for _ in range(random.choice((0, 2, 5))):
+                self._add(random.uniform(0, self.length_s), "dump", name)
 
     # ---- consumers -----------------------------------------------------------------------
 
@@ -232,4 +240,13 @@ def _engine(random: Random, seed: str) -> EngineOrders:
         junk=random.choice((0.0, 0.05)),
         worker_batches=random.choice((20, 200, 100_000)),
         worker_closes=random.random() < 0.7,
+        recorder=recorder(seed, (16 << 10, 64 << 10, 256 << 10)),
+        recorder_keep=1000,
     )
+
+
+def recorder(seed: str, sizes: tuple[int, ...]) -> dict[str, int]:
+    """The stages that an engine records, and in how many bytes; two of three record some."""
+    random = Random(f"{seed}/recorder")
+    stages = random.sample(STAGES, random.choice((0, 1, 2)))
+    return {stage: random.choice(sizes) for stage in stages}

@@ -15,11 +15,12 @@ from tapring.consumer.waiting import DOORBELL, POLL
 
 from .consumer import ConsumerOrders
 from .events import STAGES
-from .plan import Reading
+from .plan import Reading, recorder
 from .recycling import ENDS, MasterOrders, WorkerOrders
 
 MASTER: Final = "master"
 _ROUNDS: Final = 3
+_KEEP: Final = 20
 _RECYCLINGS: Final = (30, 60, 120)
 _MANY: Final = 1000
 # All rings of a round are kept until its end, in a /dev/shm that may have 64 MiB.
@@ -98,6 +99,8 @@ class _Drawing:
             workers=tuple(self._draw_worker(number) for number in range(self._count)),
             places=random.choice((2, 4, 4, 6)),
             preloads=self._chance(0.5),
+            recorder=recorder(self._seed, (8 << 10, 16 << 10)),
+            recorder_keep=_KEEP,
         )
 
     def _draw_worker(self, number: int) -> WorkerOrders:

@@ -16,6 +16,7 @@ from .players import Consumer, Engine
 from .processes import Child, reap, wait_for, wait_for_end
 from .recycling import departures
 from .recycling_plan import MASTER, Change, RecyclingPlan
+from .remains import Remains, remove
 from .rounds import Counts, end_consumers
 from .turnover import Turnover, Witnessed
 
@@ -119,7 +120,7 @@ class RecyclingRound:
 
         def nothing_is_left() -> bool:
             self._removed.extend(sweep(name))
-            return not names(f"tapring.{name}.")
+            return not inspection.without_recordings(names(f"tapring.{name}."))
 
         wait_for(nothing_is_left, f"the consumers of {name} to read everything", _DRAIN_POLL_S)
 
@@ -135,6 +136,10 @@ class RecyclingRound:
             witness.held_rings(self._engine.name),
         )
         self._counts.recycled.add(turnover.check())
+        remains = Remains(self._engine.name, self._engine.orders, poor=self._engine.starved)
+        remains.check(self._engine.lanes())
+        remove(self._engine.name)
+        self._counts.recorded.add(remains.found)
         totals = found.check()
         self._counts.refused += found.refused()
         return totals

@@ -24,6 +24,7 @@ from .accountant import Totals
 from .plan import VETERAN, Plan, Reading, Step
 from .players import Consumer, Engine
 from .processes import Child, Hung, wait_for, wait_for_end
+from .remains import Recorded, Remains, remove
 from .turnover import Recycled
 
 # /dev/shm is really filled only if it is small (a container's or our own). Otherwise that would use
@@ -47,6 +48,7 @@ class Counts(msgspec.Struct):
     refused: int = 0
     growth_bytes: int = 0
     recycled: Recycled = msgspec.field(default_factory=Recycled)
+    recorded: Recorded = msgspec.field(default_factory=Recorded)
     met: dict[str, int] = {}  # how often each ordeal
 
 
@@ -92,6 +94,7 @@ class Round:
         self._check_quiet()
         self._end_engines()
         self._check_names()
+        self._check_recorded()
         return self._inspect()
 
     # ---- the plan ------------------------------------------------------------------------
@@ -124,6 +127,8 @@ class Round:
             case "fork":
                 self._engines[step.who].control[witness.FORKS] += 1
                 self._counts.forks += 1
+            case "dump":
+                self._dump(self._engines[step.who])
             case "register":
                 self._engines[step.who].control[witness.REGISTERS] += 1
             case fault:
@@ -148,6 +153,8 @@ class Round:
         if child is not None and child.signal(signal.SIGKILL):
             if who in self._engines:
                 self._counts.engine_kills += 1
+                wait_for_end(child, who)
+                self._check_at_once(self._engines[who], child.pid)
             else:
                 self._counts.consumer_kills += 1
 
@@ -227,6 +234,28 @@ class Round:
             return before and before.address
         made = before.evidence().made
         return f"{target.name}.{made[0][0]}:{made[0][1]}" if made else None
+
+    # ---- recordings ----------------------------------------------------------------------
+
+    def _dump(self, target: Engine) -> None:
+        """Read what an engine's recorders hold while it goes on."""
+        remains = Remains(target.name, target.orders, poor=target.starved)
+        remains.dump()
+        self._counts.recorded.add(remains.found)
+
+    def _check_at_once(self, target: Engine, pid: int) -> None:
+        """Check what a process has recorded that was killed just now."""
+        remains = Remains(target.name, target.orders, poor=target.starved)
+        remains.check([lane for lane in target.lanes() if lane.pid == pid])
+        self._counts.recorded.at_once += remains.found.lanes
+
+    def _check_recorded(self) -> None:
+        """Check what all dead lanes have recorded, then remove it."""
+        for each in self._mortals.values():
+            remains = Remains(each.name, each.orders, poor=each.starved)
+            remains.check(each.lanes())
+            remove(each.name)
+            self._counts.recorded.add(remains.found)
 
     # ---- the end -------------------------------------------------------------------------
 
