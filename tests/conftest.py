@@ -177,6 +177,7 @@ UNMEASURED = (
     "tests/promises/test_death.py",
     "tests/promises/test_doorbell.py",
     "tests/promises/test_hot_path.py",
+    "tests/promises/test_past.py",
     "tests/proofs/",
     "tests/cli/test_pipe.py",
     "tests/cli/test_replay.py::test_a_signal_ends",  # coverage holds a lock that its handler takes

@@ -131,6 +131,7 @@ def test_dead_lanes_are_a_remark_below_the_living_ones(lane) -> None:
     dead = DeadLanes([DeadLane("shop", "0a0b0c0d", 7, ("raw",), 17 << 20, 1.5, closed=False)])
     text = shown([lane], dead=dead, address="sh\x1bop")
     *_, last = lines_of(text)
-    assert last == "1 dead lane has left a recording (17 MiB): tapring ls --dead sh\\x1bop"
+    assert last == "1 dead lane has left a recording (17 MiB): tapring ls --dead 'sh\\x1bop'"
+    assert "tapring ls --dead 'web-*'" in shown([lane], dead=dead, address="web-*")
     assert shown([], dead=dead).endswith("tapring ls --dead\n")
     assert shown([], dead=dead, only_dead=True).startswith("LANE")

@@ -190,6 +190,8 @@ def test_an_engine_without_a_recorder_is_told_how_to_turn_one_on(name) -> None:
             with pytest.raises(NotRecorded, match=r'without a recorder.*recorder="decoded"') as no:
                 copy_recordings(name, lane)
             assert "TAPRING_RECORDER=decoded" in str(no.value)
+        with pytest.raises(NotRecorded, match=f"there is no recording of '{name}.00000000'"):
+            copy_recordings(name, "00000000")
 
 
 def test_an_unknown_engine_suggests_the_near_ones(name) -> None:

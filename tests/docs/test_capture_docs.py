@@ -1,5 +1,6 @@
 """docs/capture.md: each of its commands runs against a real engine, and so does its code."""
 
+import os
 import re
 import subprocess
 import sys
@@ -60,7 +61,7 @@ def run(command: str, shop: str, folder: Path) -> subprocess.CompletedProcess:
     command = command.replace("tapring ", "$PY -m tapring ", 1)
     return subprocess.run(
         ["bash", "-c", command], cwd=folder, capture_output=True, timeout=60, check=False,
-        env={"PY": sys.executable, "PATH": "/usr/bin:/bin"},
+        env={**os.environ, "PY": sys.executable, "PATH": "/usr/bin:/bin"},
     )  # fmt: skip
 
 

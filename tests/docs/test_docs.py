@@ -24,7 +24,7 @@ def examples() -> list:
 
 @pytest.mark.usefixtures("recordings")
 @pytest.mark.parametrize("block", examples())
-def test_an_example_runs(block, spawn, name) -> None:
+def test_an_example_runs(block, recordings, spawn, name) -> None:
     if 'capture("detector"' in block:  # it needs the engine of the example before it
         source = f"import tapring, time\nt = tapring.Tap({name!r})\nprint(1, flush=True)\n"
         loop = "while True:\n w = t.snapshot()\n if w: w.offer('decoded', [1])\n time.sleep(.01)"

@@ -24,54 +24,6 @@ from tapring.wire.layout import RowState
 # They check everything that a death left, which another test's sweep may hold at that moment.
 pytestmark = [pytest.mark.leftovers, pytest.mark.timeout(250)]
 
-PRELUDE = """
-import os, signal, sys, threading, warnings
-warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads
-import difflib  # an error message may import it
-import tapring
-from tapring.wire import layout
-from tapring.shm.sweep import sweep
-from tapring.shm.segment import names
-
-package = os.path.dirname(tapring.__file__)
-name, stride = sys.argv[1], int(sys.argv[2])
-
-def dies_at(step, work):
-    '''Fork a process that does ``work`` and kills itself at that step; return if it did.'''
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(60)
-        left = step
-        def at_line(frame, event, arg):
-            nonlocal left
-            if event == "line":
-                left -= 1
-                if left < 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-            return at_line
-        def at_call(frame, event, arg):
-            return at_line if frame.f_code.co_filename.startswith(package) else None
-        try:
-            work(lambda: sys.settrace(at_call))
-            os._exit(0)
-        except BaseException as error:
-            print("in the child:", repr(error), file=sys.stderr, flush=True)
-            os._exit(1)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert code in (0, -signal.SIGKILL), code
-    return code != 0
-
-def every_step(work, check):
-    steps = 0
-    while True:
-        died = dies_at(steps, work)
-        check()
-        if not died:
-            break
-        steps += stride
-    print(steps, flush=True)
-"""
-
 # The consumer that dies does ``work``; the engine lives in another process.
 CONSUMERS = {
     "captures": """
@@ -103,20 +55,6 @@ while not end.is_set():
     time.sleep(0.0002)
 print(tap.faults, tap.misuse, flush=True)
 """
-
-
-@pytest.fixture
-def script(spawn, name):
-    """Run a script of steps to its end; return how many steps there were."""
-
-    def run(source: str, stride: int) -> int:
-        process = spawn(PRELUDE + textwrap.dedent(source), name, str(stride), stdout=-1, stderr=-1)
-        out, err = process.communicate(timeout=200)
-        assert err.decode() == ""
-        assert process.returncode == 0
-        return int(out.split()[-1])
-
-    return run
 
 
 @pytest.mark.parametrize("what", CONSUMERS)

@@ -20,6 +20,7 @@ from tapring.shm.sweep import sweep
 from tapring.wire import layout
 from tests.helpers import offer
 from tests.shm.recorded_lane import recorded, stages_recorded
+from tests.wire.protocol import TEXT, rows
 
 pytestmark = pytest.mark.usefixtures("recordings")
 POINT = np.dtype([("t", "<f8"), ("x", "<i2")])
@@ -219,6 +220,8 @@ def test_a_trigger_is_one_event_a_call(tap, name) -> None:
         {"why": "too cold", "pre": 5.0, "post": 1},
     ]
     assert recorded(name) == []
+    stated = [cells[0] for _, cells in rows(TEXT, "trigger field", "type")]
+    assert all([*each] == stated for each in recorded(name, layout.TRIGGERS))
 
 
 def test_a_trigger_before_the_first_batch_of_a_forked_child_is_its_own(tap, name) -> None:

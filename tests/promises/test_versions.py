@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import tapring
+from tapring.shm.evidence import recordings_of
 from tapring.shm.names import segment_name
 from tapring.shm.registry import Registry
 from tapring.shm.segment import Segment
@@ -22,6 +23,7 @@ from tapring.wire.layout import Owner, Verdict
 from tests.conftest import SHM
 from tests.helpers import offer, put_word
 from tests.promises.recording import FOLDER, LANE, described, recorded
+from tests.shm.recorded_lane import recorded as events_recorded
 
 RECORDED = sorted(each.name for each in FOLDER.iterdir())
 LATER = layout.format_word(layout.MAJOR, layout.MINOR + 7)
@@ -50,14 +52,18 @@ def restore(name, recordings):
     sweep(name)
 
 
-def renamed(segment: bytes, name: str) -> bytes:
-    """The registry or recording as an engine called ``name`` would have made it."""
+def place_of_info(segment: bytes) -> tuple[int, int]:
+    """Where a registry or a recording describes its lane, and how long that is."""
     words = memoryview(segment)[: layout.PAGE].cast("Q")
     if words[layout.MAGIC] == layout.REGISTRY_MAGIC:
-        at, length = layout.info_offset(words[layout.ROWS]), words[layout.INFO_BYTES]
-    else:
-        at = layout.ring_bytes(words[layout.RING_SLOTS], words[layout.RING_SLOT_BYTES])
-        length = words[layout.RECORDED_INFO_BYTES]
+        return layout.info_offset(words[layout.ROWS]), words[layout.INFO_BYTES]
+    ring = layout.ring_bytes(words[layout.RING_SLOTS], words[layout.RING_SLOT_BYTES])
+    return ring, words[layout.RECORDED_INFO_BYTES]
+
+
+def renamed(segment: bytes, name: str) -> bytes:
+    """The registry or recording as an engine called ``name`` would have made it."""
+    at, length = place_of_info(segment)
     info = json.loads(segment[at : at + length])
     text = json.dumps(info | {"engine": name}, separators=(",", ":")).encode()
     assert len(text) <= length, "the recorded name is too short"
@@ -163,6 +169,31 @@ def test_a_session_is_opened_on_an_engine_of_a_later_minor_version(later, name, 
         assert session.read(1, timeout=30) == [7]
     for path in SHM.glob(f"{segments[0]}.*[!0-9]"):
         path.unlink()
+
+
+@pytest.mark.usefixtures("recordings")
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_recording_of_a_later_minor_version_is_read(name, lives) -> None:
+    with tapring.Tap(name, recorder="raw", recorder_bytes=8192) as tap:
+        offer(tap, "raw", [b"one", b"two"])
+        (recording, _) = recordings_of(name)
+        put_word(recording, layout.FORMAT, LATER)
+        for word in (layout.RING_ID, 14, 15, 17, 31, 34, 100, 511, 512 + 511):
+            put_word(recording, word, layout.MAX_WORD)
+        data = (SHM / recording).read_bytes()
+        at, length = place_of_info(data)
+        later = json.loads(data[at : at + length]) | {"cpu": [1], "stages": None}
+        later["stages"] = [{"name": "raw", "kind": "lines", "unit": "lines"}]
+        text = json.dumps(later).encode()
+        assert at + len(text) <= len(data)
+        with open(SHM / recording, "r+b") as file:
+            os.pwrite(file.fileno(), text, at)
+        put_word(recording, layout.RECORDED_INFO_BYTES, len(text))
+        with open(SHM / recording, "r+b") as file:
+            os.pwrite(file.fileno(), b"\xff" * 4, layout.SLOTS + layout.FRAME_BYTES - 4)
+        if not lives:
+            tap.close()
+        assert events_recorded(name) == [b"one", b"two"]
 
 
 def test_a_stage_of_a_kind_that_is_not_known_cannot_be_read_and_the_others_can(later, name) -> None:
