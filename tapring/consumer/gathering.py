@@ -46,15 +46,17 @@ class GatheredRing(PastRing):
             self.problem = error
             return
         for number, each in enumerate(more.frames()):
-            if more.overtaken and not number:
-                missed = each.frame.missed + more.overtaken
-                each = each._replace(frame=replace(each.frame, missed=missed))
+            if not number and self._gathered:
+                missed = each.behind.offered - each.frame.count - self._place.offered
+                each = each._replace(frame=replace(each.frame, missed=max(0, missed)))
             self._take(each)
         self.overtaken: int = self.overtaken + more.overtaken
         self.damage: RingCorrupt | None = self.damage or more.damage
         self.is_live: bool = more.is_live
         self.ended: bool = more.ended
         self.ledger: Ledger = more.ledger
+        is_behind = self._gathered and self._gathered[-1].at_ns > self.end_ns
+        self.missed_behind: int = 0 if is_behind else more.missed_behind
         self.copied_ns: int = more.copied_ns
 
     def frames(self) -> Iterator[PastFrame]:

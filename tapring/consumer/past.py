@@ -104,7 +104,7 @@ class Past:
         self._lay_windows()
         self._skip = 0
         if last_events is not None:
-            self._skip = max(0, sum(frame.count for _, frame in self._windows()) - last_events)
+            self._skip = max(0, self._events_inside() - last_events)
         self._skips = self._skip > 0
         self._frames = self._sifted()
 
@@ -206,6 +206,12 @@ class Past:
             return False
         return self._is_wanted is None or self._is_wanted(time_ns)
 
+    def _events_inside(self) -> int:
+        """How many events are in the window of times."""
+        if self._last_ns is None and self._is_wanted is None:
+            return sum([part.survey.events for part in self._parts])
+        return sum([frame.count for _, frame in self._windows()])
+
     def _windows(self) -> Iterator[tuple[_Part, Frame]]:
         """All frames in the window of times, merged by time; and what they are a part of."""
         for *_, part, frame in heapq.merge(*map(self._window, self._parts), key=_order):
@@ -236,8 +242,8 @@ class Past:
             part.read_ns = frame.timestamp
             left = self._left_of(frame, part)
             if left is not None:
-                yield replace(left, missed=part.missed)
-                part.missed = 0
+                missed, part.missed = part.missed, 0
+                yield replace(left, missed=missed)
             elif self.on_idle is not None and not turn % _FRAMES_BETWEEN_TURNS:
                 self.on_idle()
 
@@ -279,7 +285,7 @@ class _Part:
         whole: all frames were read.
         """
         missed, self.missed = self.missed, 0
-        if whole and self.ends_inside:
+        if whole and self.ends_inside and self.read_ns >= 0:
             missed += self.ring.missed_behind
             self.ends_inside = False
         if not missed:

@@ -29,13 +29,14 @@ HOW: Final = (
 
 
 class Place(NamedTuple):
-    """A place in a recording: a position, and the events that were captured before it."""
+    """A place in a recording: a position; the events captured before it, and those offered."""
 
     position: int
     captured: int
+    offered: int
 
 
-BEGINNING: Final = Place(0, 0)
+BEGINNING: Final = Place(0, 0, 0)
 
 
 class PastFrame(NamedTuple):
@@ -91,6 +92,7 @@ class PastRing:
         self.knows_clock: bool = clock.known
         self.copied_ns: int = clock.now_ns()  # the engine's clock
         self._copy: Copy = recording.copy(self._shape, since.position)
+        self._since = since
         self._known = since.captured if since.position else self._copy.overwritten
         self.ended: bool = recording.has_ended()
         self.damage: RingCorrupt | None = None
@@ -110,7 +112,8 @@ class PastRing:
             while (frame := reader.take()) is not None:
                 at_ns = frame.timestamp - self.ahead_ns
                 frame = replace(frame, timestamp=times.at(frame.timestamp))
-                yield PastFrame(at_ns, frame, Place(reader.position, reader.captured))
+                behind = Place(reader.position, reader.captured, reader.offered)
+                yield PastFrame(at_ns, frame, behind)
         except RingCorrupt as error:
             self.damage = error
         self._read = reader
@@ -152,9 +155,10 @@ class PastRing:
     def missed_behind(self) -> int:
         """The events behind the last frame that were too large or could not be serialized."""
         reader = self._whole
-        if reader.captured < 0:  # it cannot be told from what is missing before
+        last: PastReader | Place = reader if reader.captured >= 0 else self._since
+        if not last.position:  # it cannot be told from what is missing before
             return 0
-        return max(0, self.ledger.lost - (reader.offered - reader.captured))
+        return max(0, self.ledger.lost - (last.offered - last.captured))
 
     def close(self) -> None:
         """Close the recording. The copy stays."""
@@ -226,11 +230,15 @@ def copy_recordings(
 
 def _refuse_unlike(found: PastRings) -> None:
     """Keep one kind of each stage, that of the newest lane: files and tables are of one kind."""
-    by_age = sorted(found.rings, key=lambda each: (each.is_live, each.survey().newest_ns))
+    kinds: dict[str, set[str]] = {}
+    for ring in found.rings:
+        kinds.setdefault(ring.stage, set()).add(_in_words(ring.kind))
+    differing = [each for each in found.rings if len(kinds[each.stage]) > 1]
+    by_age = sorted(differing, key=lambda each: (each.is_live, each.survey().newest_ns))
     newest = {each.stage: each for each in by_age}
-    for ring in tuple(found.rings):
+    for ring in differing:
         first = newest[ring.stage]
-        here, there = (f"{each.kind.name} {each.kind.describe()}".strip() for each in (ring, first))
+        here, there = _in_words(ring.kind), _in_words(first.kind)
         if here != there:
             found.rings.remove(ring)
             text = (
@@ -239,6 +247,10 @@ def _refuse_unlike(found: PastRings) -> None:
                 f"ENGINE.LANE"
             )
             found.refused.append(LaneRefused(ring.engine, ring.lane, "stage", text, ring.stage))
+
+
+def _in_words(kind: Kind) -> str:
+    return f"{kind.name} {kind.describe()}".strip()
 
 
 def _without(

@@ -163,8 +163,11 @@ def copy_past(
             left = max(words[layout.OVERTAKE], since)  # OVERTAKE
             if 2 * (tail - left) >= tail - oldest:
                 break
-        # All of it is gone? The producer is ahead by now; if it is not, a PastReader finds out.
-        copied[layout.TAIL] = tail if left <= tail else min(left, words[layout.TAIL])
+        if left > tail:  # all of it is gone, and the producer is ahead by now
+            if barrier is not None:
+                barrier()  # else the TAIL of before could be loaded, as above
+            tail = min(left, words[layout.TAIL])  # PUBLISH. A PastReader finds out if it is damage
+        copied[layout.TAIL] = tail
         copied[layout.OVERTAKE] = left
         copied[layout.OVERWRITTEN] = words[layout.OVERWRITTEN]
 
