@@ -215,7 +215,7 @@ def _copy(choices: Choices, opened: Recording) -> str:
         ring = gathered = GatheredRing(opened, choices.word() - (1 << 62), choices.word())
         gathered.add()
     else:
-        ring = PastRing(opened, Place(choices.word(), choices.word()))
+        ring = PastRing(opened, Place(choices.word(), choices.word(), choices.word()))
     events = 0
     for _, frame, _ in ring.frames():
         frame.events()

@@ -39,6 +39,7 @@ class Lane(msgspec.Struct):
     words: list[int]
     began_ns: int = 0  # from before a worker had a lane
     ready_ns: int = 0  # when it had one
+    looked_ns: int = 0  # when a worker had looked for sessions for its first batch
     unit: int = 1
     blind: bool = False  # whether it has closed its descriptors, so that it looks dead
     endured: dict[str, Any] | None = None  # how often it met each ordeal, and what went wrong
@@ -123,6 +124,7 @@ def _lane(path: Path) -> Lane | None:
             words=list(words),
             began_ns=said["began"][0]["at_ns"] if "began" in said else 0,
             ready_ns=ready["ns"],
+            looked_ns=said["looked"][0]["ns"] if "looked" in said else 0,
             unit=ready["unit"],
             blind="blind" in said,
             endured=said["endured"][0] if "endured" in said else None,

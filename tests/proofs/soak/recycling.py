@@ -155,10 +155,12 @@ class Worker(Lane):
         self._random = random = Random(orders.seed)
         self._log.say("began", at_ns=began_ns, end=orders.end)
         self.introduce()
-        for _ in range(orders.batches):
+        for number in range(orders.batches):
             watched = self._tap.snapshot()
             self.introduce()
             self._look()
+            if number == 0:
+                self._log.say("looked")
             for index, stage in enumerate(events.STAGES):
                 self._note_offer(watched, stage, index)
             time.sleep(random.uniform(0, orders.pause_s))

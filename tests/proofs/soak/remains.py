@@ -25,6 +25,7 @@ from tapring.shm.evidence import dead_lanes, recordings_of, remove_evidence, rem
 from . import events, evidence, witness
 from .accountant import Difference
 from .engine import EngineOrders
+from .processes import wait_for
 
 
 class Recorded(msgspec.Struct):
@@ -89,6 +90,8 @@ class Remains:
             return
         there = 0
         for lane in lanes:
+            # A child that it had just forked holds its locks until Python has run its fork hooks.
+            wait_for(lambda lane=lane: not self._lives(lane), f"the locks of {lane.lane} to go")
             stages = [self._check_stage(lane, stage) for stage in self._orders.recorder]
             there += any(stages)
             if any(stages):
@@ -100,6 +103,13 @@ class Remains:
                 f"{self._engine}: of {len(lanes)} dead lanes, {there} have recordings: "
                 f"{recordings_of(self._engine)}"
             )
+
+    def _lives(self, lane: evidence.Lane) -> bool:
+        try:
+            past = tapring.past(f"{self._engine}.{lane.lane}")
+        except NotRecorded:
+            return False
+        return any(each.alive for each in past.recordings)
 
     def _check_stage(self, lane: evidence.Lane, stage: str) -> bool:
         """Check one recording; say whether it is there."""

@@ -113,21 +113,23 @@ class Turnover:
             opened = self._opened.get(request, {})
             for lane in self._lanes.values():
                 if asked_ns < lane.began_ns and lane.ready_ns < until_ns:
-                    self._check_first(one, lane, opened.get(lane.lane))
+                    self._check_first(each, lane, opened.get(lane.lane))
                     seen.add(lane.lane)
         return seen
 
-    def _check_first(
-        self, one: evidence.Consumer, lane: evidence.Lane, session: int | None
-    ) -> None:
-        """Check that a worker offered its first event to the session of a consumer."""
+    def _check_first(self, each: Witnessed, lane: evidence.Lane, session: int | None) -> None:
+        """Check that a worker offered its first event to the session of a consumer.
+
+        That may have left between the worker's start and its first batch.
+        """
+        one = each.consumer
         done, begun = _noted(one, lane)
         if session is None:
             self._differ(
                 f"the worker {lane.lane} opened no session for {one.name}; it noted {done}"
             )
         up = lane.ups.get(session)
-        if up is None and begun:
+        if up is None and begun and lane.looked_ns < each.until_ns():
             self._differ(f"the worker {lane.lane} offered {begun} events and none to {one.name}")
         if up is not None and up["at"] != 0:
             self._differ(f"the worker {lane.lane} offered {up['at']} events before {one.name} came")
