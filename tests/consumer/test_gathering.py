@@ -13,6 +13,7 @@ from tapring.consumer.past import Past
 from tapring.shm.recording import Recording
 from tests.conftest import wait_until
 from tests.helpers import offer
+from tests.recorders import RecordedLane
 
 pytestmark = pytest.mark.usefixtures("recordings")
 NS = 1_000_000_000
@@ -104,3 +105,41 @@ def test_a_recording_that_is_cut_short_leaves_what_was_copied(tap, recording) ->
     assert found(gathering) == list(range(5))
     assert "truncated" in str(gathering.rings[0].problem)
     assert size > 4096
+
+
+def test_an_event_that_could_not_be_recorded_between_two_copies_is_a_gap_too(name) -> None:
+    with RecordedLane(name) as lane:
+        with closing(Recording.attach(lane.segment())) as recording:
+            now = monotonic_ns()
+            gathering = Gathering([recording], now - NS, now + 60 * NS)
+            lane.writer().fail(1)
+            for n in range(3):
+                lane.offer([{"n": n}])
+                gathering.rings[0].add()
+                lane.writer().fail(n + 2)
+            lane.offer([{"n": 3}])
+            gathering.poll(finish=True)
+            frames = list(Past(gathering.rings).frames())
+            assert [frame.missed for frame in frames] == [0, 2, 3, 4]
+            for behind in (5, 11):
+                lane.writer().fail(behind - gathering.rings[0].missed_behind)
+                gathering.poll(finish=True)
+                past = Past(gathering.rings)
+                assert [frame.missed for frame in past.frames()] == [0, 2, 3, 4]
+                past.close()
+                assert [gap.missed for gap in past.final_gaps] == [behind]
+
+
+def test_what_is_missing_behind_the_window_is_not_told(name) -> None:
+    with RecordedLane(name) as lane:
+        with closing(Recording.attach(lane.segment())) as recording:
+            lane.offer([{"n": 0}])
+            now = monotonic_ns()
+            gathering = Gathering([recording], now - NS, now)
+            lane.offer([{"n": 1}])
+            lane.writer().fail(3)
+            assert gathering.poll(finish=True)
+            past = Past(gathering.rings)
+            assert [frame.events() for frame in past.frames()] == [[{"n": 0}]]
+            past.close()
+            assert past.final_gaps == ()

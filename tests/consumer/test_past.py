@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 
 import tapring
 from tapring.errors import NotRecorded
+from tapring.shm.clocks import offset_word, own_offset_ns
 from tapring.shm.info import StageInfo
+from tapring.wire import layout
 from tests.conftest import unique_name
+from tests.helpers import put_word
 from tests.recorders import DECODED, NS, RAW, SLOT_BYTES, RecordedLane, damage, numbered
 
 pytestmark = pytest.mark.usefixtures("recordings")
@@ -41,6 +44,7 @@ def test_everything_comes_the_oldest_first(lane, name) -> None:
     for n in range(5):
         lane.offer(numbered([2 * n, 2 * n + 1]), age_s=5 - n)
     past = tapring.past(name)
+    assert (past.read, past.outside, past.ended_by) == (0, 0, None)
     assert read(past) == list(range(10))
     assert (past.read, past.outside, past.ended_by) == (10, 0, "end")
     (recording,) = past.recordings
@@ -76,6 +80,21 @@ def test_the_last_seconds_of_a_dead_lane_end_with_its_last_event(name, ends) -> 
         ]
         assert [round(each.had_s) for each in past.recordings] == [0, 60]
         assert numbers(name, stages=["decoded"], last=15) == [2, 3]
+
+
+def test_the_last_seconds_end_now_whatever_clock_the_engine_has(name) -> None:
+    own = own_offset_ns()
+    if own is None:
+        pytest.skip("this needs a /proc that tells the time namespace")
+    with RecordedLane(name) as lane:
+        # Its time namespace is 300 s ahead, and so are its times.
+        put_word(lane.segment(), layout.RECORDED_OFFSET_NS, offset_word(own + 300 * NS))
+        for n, age_s in enumerate([50, 10]):
+            lane.offer(numbered([n]), age_s=age_s - 300)
+        past = tapring.past(name, last=30)
+        assert read(past) == [1]
+        (recording,) = past.recordings
+        assert 50 <= recording.had_s < 60
 
 
 def test_each_lane_has_its_own_end(name) -> None:
@@ -118,6 +137,16 @@ def test_the_last_events_are_cut_exactly(lane, name) -> None:
         assert frames[0].missed == 0
         assert (past.read, past.outside) == (count, 20 - count)
     assert numbers(name, last_events=100) == list(range(20))
+    assert numbers(name, last_events=3, last=1e6) == [17, 18, 19]
+
+
+def test_the_last_events_of_the_last_seconds_are_in_both(lane, name) -> None:
+    for n in range(6):
+        lane.offer(numbered([n]), age_s=60 - 10 * n)
+    past = tapring.past(name, last=35, last_events=2)
+    assert read(past) == [4, 5]
+    assert past.outside == 4
+    assert numbers(name, last=35, last_events=10) == [3, 4, 5]
 
 
 def test_the_last_events_are_short_only_if_there_were_more(name) -> None:
@@ -396,10 +425,17 @@ def test_events_that_were_lost_behind_the_last_frame_are_told_at_the_end(lane, n
         assert read(past) == []
         past.close()
         assert past.final_gaps == ()
-    past = tapring.past(name)
-    read(past, limit=1)
-    past.close()
-    assert past.final_gaps == (), "nothing is known of what was not read"
+    for limit in (1, 2):
+        past = tapring.past(name)
+        assert sum(frame.missed for frame in past.frames(limit=limit)) == 2 * (limit - 1)
+        past.close()
+        assert past.final_gaps == (), "told already, or not known, because it was not read"
+    with RecordedLane(name) as other:
+        other.offer(numbered([2]))
+        past = tapring.past(name, last_events=1)
+        assert read(past) == [2]
+        past.close()
+        assert past.final_gaps == (), "the other lane has nothing in the window"
 
 
 def test_a_recording_that_is_damaged_ends_there_and_the_others_go_on(name) -> None:

@@ -114,7 +114,7 @@ def test_what_is_there_and_what_was_overwritten_are_what_was_recorded(name) -> N
 def test_frames_before_a_position_are_left_out(lane) -> None:
     lane.offer(numbered([0]))
     with Recording.attach(lane.segment()) as opened:
-        since = Place(opened.tail, 1)
+        since = Place(opened.tail, 1, 1)
         lane.offer(numbered([1]))
         assert events_of(PastRing(opened, since)) == numbered([1])
 
