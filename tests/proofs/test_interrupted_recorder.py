@@ -86,7 +86,12 @@ def test_a_batch_is_recorded_once_or_counted(name, throw, size) -> None:
         assert writer.offered == writer.captured + writer.dropped
         assert len(left) == writer.captured - writer.overwritten
         assert step > 100
-        ways = [Watched.commit, OverwritingWriter.publish, OverwritingWriter._write, Writer.publish]
+        ways = [
+            Watched.commit,
+            OverwritingWriter.publish,
+            OverwritingWriter._make_room,
+            Writer.publish,
+        ]
         assert min(throw.bytecodes(*ways)) > 10
         assert throw.bytecodes(OverwritingWriter._overtake)[0] > 20
         assert tap.faults == 0

@@ -78,7 +78,7 @@ class AnnouncesTooLate(OverwritingWriter):
 
     __slots__ = ()
 
-    def _write(self, payload: Payload, count: int, time_ns: int, sequence: int) -> None:
+    def publish(self, payload: Payload, count: int, time_ns: int, sequence: int) -> None:
         limit, self.limit = self.limit, MAX_WORD
         Writer.publish(self, payload, count, time_ns, sequence)
         self.limit = limit
