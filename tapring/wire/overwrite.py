@@ -160,9 +160,7 @@ def copy_past(
         behind = since  # what was copied
         for _ in range(_PASSES):
             oldest = max(words[layout.OVERTAKE], since)
-            if barrier is not None:
-                barrier()  # an announcement that was seen is not ahead of what was published
-            tail = words[layout.TAIL]  # PUBLISH
+            tail = words[layout.TAIL]  # PUBLISH. If it is older than ``oldest``, all of it is gone
             if barrier is not None:
                 barrier()
             for offset, length in _spans(max(oldest, behind), tail, shape):
@@ -175,7 +173,7 @@ def copy_past(
                 break
         if left > tail:  # all of it is gone, and the producer is ahead by now
             if barrier is not None:
-                barrier()  # else the TAIL of before could be loaded, as above
+                barrier()  # the announcement is known, but what was published may not be yet
             tail = min(left, words[layout.TAIL])  # PUBLISH. A PastReader finds out if it is damage
         copied[layout.TAIL] = tail
         copied[layout.OVERTAKE] = left
