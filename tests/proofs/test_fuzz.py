@@ -125,6 +125,8 @@ def offer(tap, i: int) -> None:
     watched = tap.snapshot()
     if watched:
         watched.offer("raw", [b"batch %d" % i, b"x" * (i % 300)])
+    if not i % 2:
+        time.sleep(1e-4)  # the scribbler's turn, where it has no core of its own
 
 
 def test_positions_scribbled_over_end_that_session_alone(engine, scribble) -> None:
