@@ -39,7 +39,7 @@ from tests.shm.recorded_lane import events_in
 SIZE = 8192  # 128 slots
 # Thrown between the opening of a file and its ``with``, an exception leaves it to Python to close.
 pytestmark = [
-    pytest.mark.usefixtures("recordings"),
+    pytest.mark.usefixtures("recordings", "quick_collections"),
     pytest.mark.filterwarnings(
         "ignore:Exception ignored in. <_io.FileIO name='/proc/self/timens_offsets'"
         ":pytest.PytestUnraisableExceptionWarning"

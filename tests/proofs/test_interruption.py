@@ -48,10 +48,13 @@ def time_limit() -> None:
 
 
 # Thrown between the opening of a file and its ``with``, an exception leaves it to Python to close.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <_io.FileIO name='/proc/self/timens_offsets'"
-    ":pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = [
+    pytest.mark.usefixtures("quick_collections"),
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. <_io.FileIO name='/proc/self/timens_offsets'"
+        ":pytest.PytestUnraisableExceptionWarning"
+    ),
+]
 THROWS = [(ctrl_c, False), (time_limit, False), (time_limit, True)]
 
 
@@ -67,15 +70,6 @@ def throw(request, monkeypatch) -> Iterator[Thrower]:
     with closing(Thrower(throws, KeyboardInterrupt, TimeoutError)) as throw:
         yield throw
     signal.signal(signal.SIGUSR1, before)
-
-
-@pytest.fixture(autouse=True)
-def quick_collections() -> Iterator[None]:
-    """Let a collection look at what the test makes: 1 ms, not 60 to 300, for each of its steps."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 class Account:
