@@ -14,6 +14,7 @@
     +-- RingCorrupt          shared memory holds impossible values
     +-- VersionMismatch      a segment uses another version of the protocol
     +-- NotPermitted         a segment belongs to another user
+    +-- RemoteAccessOff      the engine allows no program that hands its events on
     +-- NotRecorded          the engine has no recorder, or none of that stage
     +-- RecordingError       a file cannot be read as a recording
 
@@ -73,6 +74,10 @@ class VersionMismatch(TapError):
 
 class NotPermitted(TapError):
     """A segment belongs to another user, or may not be opened by this one."""
+
+
+class RemoteAccessOff(TapError):
+    """The engine was made with ``remote=False``: its events may not be handed on to others."""
 
 
 class NotRecorded(TapError):

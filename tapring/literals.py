@@ -40,6 +40,7 @@ RefusalReason = Literal[
     "damaged",
     "version",
     "not-permitted",
+    "remote-off",
 ]
 """Why a lane cannot be read: see ``LaneRefused``."""
 

@@ -17,6 +17,16 @@ _BYTES: Final = (
     | {letter + end: 1024**power for power, letter in _POWERS.items() for end in ("", "ib")}
     | {letter + "b": 1000**power for power, letter in _POWERS.items()}
 )
+_UNITS_S: Final = {
+    "ns": 1e-9,
+    "us": 1e-6,
+    "ms": 1e-3,
+    "s": 1,
+    "m": 60,
+    "min": 60,
+    "h": 3600,
+    "d": 86400,
+}
 # Spaces of other widths than " ", which text in many languages has: no-break, thin, ideographic.
 _SPACES: Final = frozenset(
     "\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
@@ -79,6 +89,21 @@ def size_from(text: str) -> int:
     if not 0 < size < math.inf:
         raise ValueError(f"Invalid size {text!r}. Try 16MiB, 64k or 1048576.")
     return round(size)
+
+
+def seconds_from(text: str) -> float:
+    """The seconds of ``30s``, ``1m30s``, ``500ms`` or ``2h``; a plain number is seconds.
+
+    Raises ValueError for anything else.
+    """
+    short = text.strip().lower()
+    if re.fullmatch(r"\d+(\.\d+)?", short, re.ASCII):
+        short += "s"
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ns|us|ms|s|min|m|h|d)", short, re.ASCII)
+    seconds = sum(float(number) * _UNITS_S[unit] for number, unit in parts)
+    if not parts or "".join(map("".join, parts)) != short or seconds == math.inf:
+        raise ValueError(f"Invalid duration {text!r}. Try 30s, 1m30s, 500ms or 2h.")
+    return seconds
 
 
 def age_in_words(seconds: float) -> str:

@@ -20,6 +20,7 @@ _MODULES: Final = {
     "stats": ".stats",
     "dump": ".dump",
     "record": ".record",
+    "serve": ".serve",
     "cat": ".cat",
     "open": ".open",
     "close": ".close",

@@ -20,19 +20,8 @@ from ..shm.limits import LONGEST_S, check_name
 from ..shm.names import named_alike, split_address
 from ..shm.requests import ALL_STAGES
 from ..wire import layout
-from ..words import size_from
+from ..words import seconds_from, size_from
 from .generic import Choice, ParamType
-
-_UNITS_S: Final = {
-    "ns": 1e-9,
-    "us": 1e-6,
-    "ms": 1e-3,
-    "s": 1,
-    "m": 60,
-    "min": 60,
-    "h": 3600,
-    "d": 86400,
-}
 
 
 def split_stages(text: str) -> tuple[str, ...]:
@@ -56,13 +45,12 @@ class Duration(ParamType[float]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Seconds."""
-        text = value.strip().lower()
-        if re.fullmatch(r"\d+(\.\d+)?", text):
-            text += "s"
-        parts = re.findall(r"(\d+(?:\.\d+)?)(ns|us|ms|s|min|m|h|d)", text)
-        seconds = sum(float(number) * _UNITS_S[unit] for number, unit in parts)
-        if not parts or "".join(map("".join, parts)) != text or seconds >= LONGEST_S:
-            self.fail(f"Invalid duration {value!r}. Try 30s, 1m30s, 500ms or 2h.", param, ctx)
+        try:
+            seconds = seconds_from(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if seconds >= LONGEST_S:
+            self.fail(f"Duration {value!r} is too long. Try 30s, 1m30s, 500ms or 2h.", param, ctx)
         return seconds
 
 

@@ -24,12 +24,13 @@ from ..errors import TapError
 from ..files.meta import CaptureMeta
 from ..files.writing import Look, Output, Sink, check_output, open_sink
 from ..frame import Frame
+from ..shm.offered import recorded_at, stages_of, usual_stages
 from . import summary
 from .arguments import ADDRESS
 from .attach_options import Options, options
 from .beginning import begin, run
 from .command import Command
-from .elsewhere import Elsewhere, Opened, recorded_at, stages_of, usual_stages
+from .elsewhere import Elsewhere, Opened
 from .messages import fail, note, say
 from .opening import say_when_it_ends
 from .progress import Progress, place_of

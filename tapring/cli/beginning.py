@@ -11,8 +11,9 @@ from ..consumer.opening import capture
 from ..errors import StageNotFound
 from ..events.selection import Select
 from ..shm.names import split_address
+from ..shm.offered import stages_of, usual_stages
 from .attach_options import Asking
-from .elsewhere import Elsewhere, Opened, stages_of, usual_stages
+from .elsewhere import Elsewhere, Opened
 from .messages import note
 from .opening import open_session
 from .silence import Waiting

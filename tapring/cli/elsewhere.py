@@ -7,7 +7,6 @@ stage is opened, and closed as soon as it is known where the events go.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from time import monotonic_ns
 from typing import Final, NamedTuple
 
@@ -16,13 +15,8 @@ from ..ended_by import EndedBy
 from ..errors import TapError
 from ..events.redaction import Redactor
 from ..events.selection import Select
-from ..shm.discovery import EngineInfo, engines
-from ..shm.evidence import recordings_of
-from ..shm.names import parse_recording_name, split_address
-from ..shm.requests import ALL_STAGES
-from ..wire import layout
+from ..shm.offered import stages_of
 
-USUAL: Final = "decoded"
 _NS: Final = 1_000_000_000
 _PATIENCE_NS: Final = 500_000_000
 # An engine may offer the lines of a batch long before it offers what it decodes of them.
@@ -37,35 +31,6 @@ class Opened(NamedTuple):
     session: Session
     select: Select
     redact: Redactor | None
-
-
-def stages_of(address: str) -> tuple[str, ...]:
-    """The names of the stages that the lanes at ``address`` offer, each once; () if none runs."""
-    with suppress(TapError, OSError):
-        engine, lane, _ = split_address(address)
-        running: list[EngineInfo] = engines(engine, sweep=False)
-        if not running and engine.isdigit():
-            running = [each for each in engines(sweep=False) if each.pid == int(engine)]
-        lanes = [each for each in running if lane in (None, each.lane)]
-        return tuple(dict.fromkeys(name for each in lanes for name in each.stages))
-    return ()
-
-
-def recorded_at(address: str) -> tuple[str, ...]:
-    """The names of the stages that the lanes at ``address`` record, each once."""
-    with suppress(TapError, OSError):
-        engine, lane, _ = split_address(address)
-        names = recordings_of(engine, lane)
-        stages = [parsed[2] for name in names if (parsed := parse_recording_name(name))]
-        return tuple(dict.fromkeys(each for each in stages if each != layout.TRIGGERS))
-    return ()
-
-
-def usual_stages(stages: tuple[str, ...]) -> str:
-    """The stage to read of an engine with these ``stages``, if its operator named none."""
-    if USUAL in stages or not stages:
-        return USUAL
-    return stages[0] if len(stages) == 1 else ALL_STAGES
 
 
 class Elsewhere:

@@ -15,11 +15,11 @@ from ..consumer.past_ring import HOW
 from ..errors import NotRecorded, TapError, suggest_of
 from ..shm.discovery import NOTHING_RUNS, not_found
 from ..shm.evidence import dead_lanes
+from ..shm.listed import listed, listed_dead
+from ..shm.looks import Looked, Looking
 from ..shm.refusals import error_for
 from .arguments import Duration, offers
 from .command import Command
-from .listed import listed, listed_dead
-from .looks import Looked, Looking
 from .messages import fail, note, print_json
 from .signals import Interrupts
 from .streams import silence_stdout

@@ -17,11 +17,11 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ..shm.discovery import EngineInfo, SessionInfo
+from ..shm.listed import stage_rates
+from ..shm.looks import Looked, lost
 from ..shm.refusals import LaneRefused, alike, in_words
 from ..words import age_in_words, counted, duration_in_words, size_in_words, visible
 from . import dead_table
-from .listed import stage_rates
-from .looks import Looked, lost
 
 if TYPE_CHECKING:
     from rich.console import Console, JustifyMethod, RenderableType

@@ -22,12 +22,12 @@ from ..delivery.statistics import Statistics
 from ..files.envelope import Enveloped
 from ..files.meta import Meta
 from ..shm.discovery import EngineInfo
+from ..shm.listed import ListedDeadLane, ListedLane, RefusedLane
 from .arguments import OneOf
 from .cat_report import CatLine
 from .command import Command
 from .dump_report import DumpLine
 from .gc import RemovedSegment
-from .listed import ListedDeadLane, ListedLane, RefusedLane
 from .messages import print_json
 from .record import RecordLine
 from .replay_report import ReplayLine

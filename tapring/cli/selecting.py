@@ -102,20 +102,19 @@ SELECT: Final = group(
 FIELDS: Final = click.option(
     "--fields", type=PATHS, help="Keep only these fields: user.name,src_ip"
 )
-HIDE: Final = (
-    click.option(
-        "--redact",
-        type=PATHS,
-        multiple=True,
-        help="Replace the values of these fields by tokens: src_ip,ips.0,users.*.email. "
-        "Equal values get equal tokens, within this capture only.",
-    ),
-    click.option(
-        "--redact-regex",
-        type=REGEX,
-        help="Replace what this matches (or only its groups) by tokens, in lines and in all "
-        "strings.",
-    ),
+REDACT_PATHS: Final = click.option(
+    "--redact",
+    type=PATHS,
+    multiple=True,
+    help="Replace the values of these fields by tokens: src_ip,ips.0,users.*.email. "
+    "Equal values get equal tokens, within this capture only.",
+)
+REDACT_REGEX: Final = click.option(
+    "--redact-regex",
+    type=REGEX,
+    help="Replace what this matches (or only its groups) by tokens, in lines and in all strings.",
+)
+REDACT_STRICTER: Final = (
     click.option(
         "--redact-ignore-case",
         is_flag=True,
@@ -126,6 +125,11 @@ HIDE: Final = (
         is_flag=True,
         help="With --redact: a field may be in JSON inside a string.",
     ),
+)
+HIDE: Final = (
+    REDACT_PATHS,
+    REDACT_REGEX,
+    *REDACT_STRICTER,
     click.option(
         "--redact-pass-text",
         is_flag=True,

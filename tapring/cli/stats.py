@@ -21,12 +21,13 @@ from ..delivery.statistics import Account, Statistics, account_of, account_of_fi
 from ..delivery.transfer import Transfer
 from ..ended_by import EndedBy
 from ..errors import TapError
+from ..shm.offered import stages_of, usual_stages
 from . import cat_report, summary
 from .arguments import offers
 from .attach import EXIT_ENGINE_DIED
 from .beginning import begin, run
 from .command import Command
-from .elsewhere import Elsewhere, Opened, stages_of, usual_stages
+from .elsewhere import Elsewhere, Opened
 from .inputs import open_recorded
 from .messages import fail, note, say
 from .opening import say_when_it_ends

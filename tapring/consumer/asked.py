@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from ..errors import EngineNotFound, SessionNotFound, StageNotFound, TapError
+from ..errors import EngineNotFound, RemoteAccessOff, SessionNotFound, StageNotFound, TapError
 from ..events.kinds import Kind
 from ..events.sieve import Sieves
 from ..shm.limits import duration_in_ns, kept_duration_in_ns, slots_in, stage_index
@@ -33,7 +33,7 @@ class Asked(msgspec.Struct, frozen=True):
     does not fit into ``share`` bytes; without a ``share``, into what is free of shared memory.
     optional: a lane that has no such stage is none that cannot be read. among: it is one of several
     stages. since_ns: begin with what each lane has recorded from then on (CLOCK_MONOTONIC). sieves:
-    what its events pass.
+    what its events pass. remote: its events are handed on, which a lane may forbid.
     """
 
     stage: str
@@ -46,6 +46,7 @@ class Asked(msgspec.Struct, frozen=True):
     among: bool = False
     since_ns: int | None = None
     sieves: Sieves | None = None
+    remote: bool = False
 
     def refusal(self, engine: str, lane: str, error: TapError) -> LaneRefused:
         """Return what ``error``, with which a lane refused this, says of it."""
@@ -152,8 +153,10 @@ def open_session(
     try:
         stage = stage_index(address, asked.stage, stages)
         row = None if requests is None else requests.row_in(registry, stage)
+        if asked.remote:
+            info.check_remote()
         _check_readable(registry, stage, asked, first)
-    except (StageNotFound, ValueError) as error:
+    except (RemoteAccessOff, StageNotFound, ValueError) as error:
         if row is not None:
             registry.table.free(row, CLOSE_TIMEOUT_S)
         elif requests is not None:  # else the lane would stay for this consumer as it ends

@@ -383,6 +383,7 @@ class Intake:
         sifted = sieve.sift(frame.payload, frame.count, attachment.time_ns(frame))
         self._interrupted = None
         attachment.missed += frame.missed
+        attachment.behind = frame.sequence + frame.count
         if self.away.failures:
             self.away.place(frame.lane, frame.timestamp)
         if sifted.count:

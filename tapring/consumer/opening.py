@@ -52,12 +52,14 @@ def capture(
     wake: Wake = ...,
     select: Select | None = ...,
     redact: Redactor | None = ...,
+    guard: Redactor | None = ...,
     type: type[Decoded],
     on_decode_error: OnDecodeError | None = ...,
     follow: bool = ...,
     linger: float = ...,
     merge_lag: float = ...,
     last: float | None = ...,
+    remote: bool = ...,
     on_wait: OnWait | None = ...,
 ) -> Session[Decoded]: ...
 @overload
@@ -75,12 +77,14 @@ def capture(
     wake: Wake = ...,
     select: Select | None = ...,
     redact: Redactor | None = ...,
+    guard: Redactor | None = ...,
     type: Any = ...,
     on_decode_error: OnDecodeError | None = ...,
     follow: bool = ...,
     linger: float = ...,
     merge_lag: float = ...,
     last: float | None = ...,
+    remote: bool = ...,
     on_wait: OnWait | None = ...,
 ) -> Session[Any]: ...
 def capture(
@@ -97,12 +101,14 @@ def capture(
     wake: Wake = POLL,
     select: Select | None = None,
     redact: Redactor | None = None,
+    guard: Redactor | None = None,
     type: Any = None,  # noqa: A002
     on_decode_error: OnDecodeError | None = None,
     follow: bool = False,
     linger: float = LINGER_S,
     merge_lag: float = LAG_NS / _NS,
     last: float | None = None,
+    remote: bool = False,
     on_wait: OnWait | None = None,
 ) -> Session[Any]:
     """Open a session of ``stage`` on every lane of an engine, or on one lane, and read them as one.
@@ -142,6 +148,8 @@ def capture(
     (15 to 90 us); each wake-up costs the engine a system call (5 to 45 us). ``"spin"`` looks all
     the time: about 7 us, and it occupies a whole core.
     select, redact: what to keep and what to hide, before any event is handed out.
+    guard: what to hide before that, so that ``select`` does not see it: for a program that hands
+    events on to people who choose their own filters.
     type: decode the events of a ``json`` or ``lines`` stage into this type (a msgspec.Struct, for
     example). An event that does not fit is counted in ``stats.decode_errors`` and passed, with the
     error, to ``on_decode_error``.
@@ -154,14 +162,16 @@ def capture(
     last: begin so many seconds in the past, with what the engine's recorders hold of it
     (``Tap(recorder=...)``). No event comes twice, and none is left out that is still there.
     ``stats.pasts`` says what was found, and ``stats.recorded`` counts it.
+    remote: the events are handed on to other machines or users. Lanes that forbid it
+    (``Tap(remote=False)``) are refused.
     on_wait: called about every 50 ms while ``wait`` waits for the engine. What it raises ends the
     call.
 
     Raises EngineNotFound, StageNotFound, SessionLimit, SessionBusy, DurationLimit, BufferLimit,
-    SharedMemoryFull, RingCorrupt, VersionMismatch, NotPermitted; NotRecorded if ``last`` is asked
-    of lanes of which none records the stage; SessionNotFound if the session is over before this
-    process could open it; and ValueError for an invalid argument, or for a filter that cannot apply
-    to this kind of stage.
+    SharedMemoryFull, RingCorrupt, VersionMismatch, NotPermitted, RemoteAccessOff; NotRecorded if
+    ``last`` is asked of lanes of which none records the stage; SessionNotFound if the session is
+    over before this process could open it; and ValueError for an invalid argument, or for a filter
+    that cannot apply to this kind of stage.
     """
     engine, lane, session = split_address(address)
     if session is not None:
@@ -200,7 +210,8 @@ def capture(
         sample,
         among=len(names) > 1 or names[0] == ALL_STAGES,
         since_ns=None if last is None else monotonic_ns() - round(last * _NS),
-        sieves=Sieves(select, redact, type, on_decode_error),
+        sieves=Sieves(select, redact, type, on_decode_error, guard),
+        remote=remote,
     )
     beginning = Beginning(engine, lane, names, asked, joins=lane is None and not keep)
     try:

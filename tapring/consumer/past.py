@@ -302,6 +302,8 @@ def past(
     is_wanted: Callable[[int], bool] | None = None,
     select: Select | None = None,
     redact: Redactor | None = None,
+    guard: Redactor | None = None,
+    remote: bool = False,
 ) -> Past:
     """Read what the recorders of an engine hold, whether it runs, is stopped, or has died.
 
@@ -314,7 +316,9 @@ def past(
     last: only the last so many seconds: before this call, or of a dead lane, before its last event.
     last_events: only the last so many events, over all lanes and stages.
     is_wanted: takes a batch's time (ns since the epoch), and says whether it is wanted.
-    select, redact: what to keep and what to hide, before any event is handed out.
+    select, redact: what to keep and what to hide, before any event is handed out. guard: what to
+    hide before that, so that ``select`` does not see it.
+    remote: the events are handed on to other machines or users; leave out lanes that forbid it.
 
     Raises NotRecorded, NotPermitted, RingCorrupt, VersionMismatch, SharedMemoryFull; and ValueError
     for an invalid argument, or for a filter that cannot apply to this kind of stage.
@@ -329,10 +333,10 @@ def past(
     names = None if stages is None else tuple(dict.fromkeys(stages))
     if isinstance(stages, str) or names == ():
         raise ValueError(f"stages must be a list of names, not {stages!r}")
-    rings, refused = copy_recordings(engine, lane, names)
+    rings, refused = copy_recordings(engine, lane, names, remote=remote)
     return Past(
         rings,
-        Sieves(select, redact),
+        Sieves(select, redact, guard=guard),
         last_s=last,
         last_events=last_events,
         is_wanted=is_wanted,

@@ -187,11 +187,16 @@ class PastRings(NamedTuple):
 
 
 def copy_recordings(
-    engine: str, lane: str | None = None, stages: tuple[str, ...] | None = None
+    engine: str,
+    lane: str | None = None,
+    stages: tuple[str, ...] | None = None,
+    *,
+    remote: bool = False,
 ) -> PastRings:
     """Copy the recordings of all lanes of an engine, living and dead, or of one lane.
 
     ``engine`` may also be a pattern, or the pid of a process. stages: only these; None is all.
+    remote: leave out lanes whose events may not be handed on.
     A lane that does not record a stage as others do is among those that could not be read.
     Raises NotRecorded, EngineNotFound, and the errors of ``Recording.attach`` if none can be read.
     """
@@ -210,6 +215,8 @@ def copy_recordings(
         try:
             with Recording.attach(name) as recording:
                 there[stage] = None
+                if remote:
+                    recording.info.check_remote()
                 found.rings.append(PastRing(recording))
         except EngineNotFound:
             continue

@@ -239,6 +239,15 @@ class Session(SessionLanes, Generic[Event]):
             if turn.callers:
                 turn.call_next()
 
+    def next_frame(self, timeout: float | None = None, limit: int | None = None) -> Frame | None:
+        """The next frame, or ``limit`` events of it, waiting at most ``timeout`` seconds for it.
+
+        None if none came in time or if the session has ended (``ended_by`` tells which).
+        """
+        until = _until(timeout)
+        frame: Frame | None = self._turn.do(partial(self._intake.whole, until, limit), until)
+        return frame
+
     async def __aiter__(self) -> AsyncIterator[Event]:
         """Iterate; other tasks run while no frame is there, and between frames."""
         events = partial(self._intake.events, 0)
@@ -272,6 +281,13 @@ class Session(SessionLanes, Generic[Event]):
             late = until is not None and monotonic_ns() >= until
             if events or n <= 0 or late or self.ended_by is not None:
                 return events
+
+    async def ready(self, timeout: float | None = None) -> None:
+        """Let other tasks run until there is a frame or an end, or for ``timeout`` seconds.
+
+        ``next_frame(0)`` then returns it at once.
+        """
+        await self._ready(_until(timeout))
 
     async def _ready(self, until: int | None = None) -> None:
         """Let other tasks run, then wait until there is a frame or an end, or until ``until``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..frame import Frame
 from ..shm.refusals import LaneRefused
 from .lanes import LaneEnded, LaneJoined
 from .merge import Merge
@@ -61,6 +62,16 @@ class SessionLanes:
     def addresses(self) -> tuple[str, ...]:
         """``ENGINE.LANE:ID`` for each lane: the addresses that ``attach_session`` takes."""
         return tuple(each.address for each in self.lanes_joined)
+
+    def sifted_up_to(self, frame: Frame) -> int:
+        """The number behind the last event of this frame's lane and stage that was looked at.
+
+        See ``Frame.sequence``. 0 without a filter, or if the lane is not read any more.
+        """
+        for each in self._merge.rings.attachments:
+            if each.origin == frame.origin:
+                return each.behind
+        return 0
 
     @property
     def lanes_refused(self) -> tuple[LaneRefused, ...]:

@@ -31,6 +31,7 @@ class Facts:
     _slot_bytes: int
     _stages: Mapping[str, Kind]
     budget: float | None
+    remote: bool
     buffer_bytes: int
     max_buffer_bytes: int
     max_duration: float
@@ -126,4 +127,5 @@ class Facts:
             buffer_bytes=self.buffer_bytes,
             max_buffer_bytes=self.max_buffer_bytes,
             slot_bytes=self._slot_bytes,
+            remote=self.remote,
         )

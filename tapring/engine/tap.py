@@ -98,6 +98,7 @@ class Tap(Facts):
         newest always are. They go when a new lane starts.
     recorder_keep_bytes: how much they may take in all. None: a quarter of shared memory, at most
         256 MiB.
+    remote: whether programs such as ``tapring serve`` may hand events on to other machines.
     strict: raise an error instead of counting it. For an engine's own tests.
 
     Raises ValueError and TypeError for wrong arguments. Without shared memory or Linux, or with
@@ -128,6 +129,7 @@ class Tap(Facts):
         "max_sessions",
         "name",
         "reason",
+        "remote",
     )
 
     def __init__(
@@ -147,6 +149,7 @@ class Tap(Facts):
         recorder_bytes: int | None = None,
         recorder_keep: int = KEEP_LANES,
         recorder_keep_bytes: int | None = None,
+        remote: bool = True,
         strict: bool = False,
     ) -> None:
         check_name(name)
@@ -158,6 +161,7 @@ class Tap(Facts):
         self.buffer_bytes: int = buffer_bytes
         self.max_buffer_bytes: int = max_buffer_bytes
         self.budget: float | None = budget
+        self.remote: bool = remote
         self.reason = cannot_be_tapped()
         made = make_stages(stages or {}, enc_hook)
         self._plan = Plan(tuple(made), recorder, recorder_bytes, recorder_keep, recorder_keep_bytes)

@@ -4,6 +4,9 @@ There is one sieve for each kind of stage. The order of the steps is fixed: grep
 rate, redaction, fields, and, if the consumer named a type, decoding into it. An event that must
 be decoded but cannot be is left out, too. It counts as ``redaction`` if redaction was asked for,
 so that nothing raw passes unread, otherwise as ``decoding``.
+
+A guard is a redactor that comes before all of these, for a program that hands events on to others:
+what it hides, nobody can find out with a filter.
 """
 
 from __future__ import annotations
@@ -62,10 +65,59 @@ def make_sieve(
     return TextSieve(kind, select, redact, typed)
 
 
+class Guarded:
+    """A sieve behind another one that redacts everything first."""
+
+    def __init__(self, guard: Sieve, behind: Sieve) -> None:
+        self._guard = guard
+        self._behind = behind
+
+    @property
+    def away(self) -> KeptAway:
+        """What both have left out."""
+        return self._behind.away
+
+    @away.setter
+    def away(self, away: KeptAway) -> None:
+        self._guard.away = self._behind.away = away
+
+    @property
+    def seen_keys(self) -> dict[str, None]:
+        """The paths that were seen behind the guard."""
+        return self._behind.seen_keys
+
+    @seen_keys.setter
+    def seen_keys(self, seen: dict[str, None]) -> None:
+        self._guard.seen_keys = self._behind.seen_keys = seen
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of what is left."""
+        return self._behind.kind
+
+    def sift(self, payload: bytes, count: int, time_ns: int) -> Sifted:
+        """What both leave of a frame's payload. An exception leaves none of it counted."""
+        before = self.away.counts()
+        try:
+            guarded = self._guard.sift(payload, count, time_ns)
+            if not guarded.count:
+                return guarded
+            sifted = self._behind.sift(guarded.payload, guarded.count, time_ns)
+        except BaseException:
+            self.away.go_back(before)
+            raise
+        sifted.split += guarded.split
+        if guarded.places is not None:
+            places = range(guarded.count) if sifted.places is None else sifted.places
+            sifted.places = [guarded.places[i] for i in places]
+        return sifted
+
+
 class Sieves:
     """The sieves of one session: one for each kind of stage that it reads.
 
-    The arguments are those of ``make_sieve``. ``away`` and ``seen_keys`` are of all of them.
+    The arguments are those of ``make_sieve``, and a guard. ``away`` and ``seen_keys`` are of all
+    of them.
     ``empty``: whether every event of every stage passes unchanged.
     """
 
@@ -75,11 +127,14 @@ class Sieves:
         redact: Redactor | None = None,
         type_: Any = None,
         on_decode_error: OnDecodeError | None = None,
+        guard: Redactor | None = None,
     ) -> None:
         self.away: KeptAway = KeptAway()
         self.seen_keys: dict[str, None] = {}
-        self.empty: bool = (select is None or select.empty) and redact is None and type_ is None
+        passes = (select is None or select.empty) and redact is None and type_ is None
+        self.empty: bool = passes and guard is None
         self._asked = select, redact, type_, on_decode_error
+        self._guard = guard
         self._made: dict[tuple[str, str], Sieve | None] = {}
 
     def of(self, kind: Kind) -> Sieve | None:
@@ -87,6 +142,9 @@ class Sieves:
         key = kind.name, kind.describe()
         if key not in self._made:
             sieve = make_sieve(kind, *self._asked)
+            if self._guard is not None:
+                guard = make_sieve(kind, redact=self._guard)
+                sieve = Guarded(guard, sieve) if guard and sieve else guard
             if sieve is not None:
                 sieve.away, sieve.seen_keys = self.away, self.seen_keys
             self._made[key] = sieve

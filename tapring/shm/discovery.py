@@ -96,6 +96,7 @@ class EngineInfo(msgspec.Struct, frozen=True):
     share: the share of the engine's time that the offers take, 0.0 to 1.0.
     budget: what that share may be at most; null (None) if there is no limit.
     recorders: the stages that it records, each with the size of its recorder's ring in bytes.
+    remote: whether programs may hand its events on to other machines and users.
     """
 
     name: str
@@ -114,6 +115,7 @@ class EngineInfo(msgspec.Struct, frozen=True):
     share: float
     budget: float | None
     recorders: dict[str, int]
+    remote: bool
 
 
 class EngineList(list[EngineInfo]):
@@ -285,6 +287,7 @@ def _engine_info(registry: Registry, recordings: Iterable[str]) -> EngineInfo:
         share=registry.cost_share,
         budget=registry.budget,
         recorders=dict(_recorders(f"{info.segment_name()}.", recordings)),
+        remote=info.remote,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from ..errors import EngineNotFound, RingCorrupt
+from ..errors import EngineNotFound, RemoteAccessOff, RingCorrupt
 from ..wire import layout
 from ..wire.layout import EngineState
 from ..wire.ordering import publish_barrier
@@ -49,7 +49,10 @@ class StageInfo(msgspec.Struct, frozen=True):
 
 
 class LaneInfo(msgspec.Struct, frozen=True):
-    """A lane's name, its stages and its limits, as it was created with them."""
+    """A lane's name, its stages and its limits, as it was created with them.
+
+    remote: whether a consumer may hand its events on, to other machines and users.
+    """
 
     engine: _Name
     lane: _Lane
@@ -59,6 +62,15 @@ class LaneInfo(msgspec.Struct, frozen=True):
     buffer_bytes: _Bytes
     max_buffer_bytes: _Bytes
     slot_bytes: _SlotBytes
+    remote: bool = True
+
+    def check_remote(self) -> None:
+        """Raise RemoteAccessOff if no consumer may hand this lane's events on."""
+        if not self.remote:
+            raise RemoteAccessOff(
+                f"the engine {self.address} allows no remote access (it was made with "
+                f"Tap(remote=False)). Read it on its own machine: tapring attach {self.engine}"
+            )
 
     @property
     def address(self) -> str:

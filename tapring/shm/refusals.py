@@ -13,6 +13,7 @@ from ..errors import (
     BufferLimit,
     DurationLimit,
     NotPermitted,
+    RemoteAccessOff,
     RingCorrupt,
     SessionBusy,
     SessionLimit,
@@ -40,6 +41,7 @@ _REASONS: Final[dict[type[TapError], RefusalReason]] = {
     RingCorrupt: "damaged",
     VersionMismatch: "version",
     NotPermitted: "not-permitted",
+    RemoteAccessOff: "remote-off",
 }
 _ERRORS: Final = {reason: error for error, reason in _REASONS.items()}
 _NAMED: Final = 8  # a crowd of lanes fits on one line
@@ -61,7 +63,8 @@ class LaneRefused(msgspec.Struct, frozen=True):
     memory, or this process, has no room for the ring. ``ended``: its session ended before it could
     be opened. ``damaged``: its registry or ring holds impossible values. ``version``: it uses
     another version of the protocol. ``not-permitted``: it belongs to another user, or may not be
-    opened; whether its engine still lives cannot be seen then.
+    opened; whether its engine still lives cannot be seen then. ``remote-off``: its engine lets no
+    program hand its events on.
     """
 
     engine: str

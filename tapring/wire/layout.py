@@ -100,7 +100,7 @@ from struct import Struct
 from typing import Final
 
 MAJOR: Final = 5  # another one: nothing but MAGIC and FORMAT keeps its place
-MINOR: Final = 2  # a later one only adds
+MINOR: Final = 3  # a later one only adds
 FEATURES_KNOWN: Final = 0  # bits of FEATURES that are defined
 PAGE: Final = 4096
 WORD: Final = 8

@@ -174,7 +174,7 @@ def test_a_lane_that_lives_is_not_dead(recorded, name) -> None:
 
 
 def test_without_any_recording_it_says_in_one_line_what_a_recorder_is(name, monkeypatch) -> None:
-    monkeypatch.setattr("tapring.cli.looks.dead_lanes", lambda *_: DeadLanes())
+    monkeypatch.setattr("tapring.shm.looks.dead_lanes", lambda *_: DeadLanes())
     result = ls("--dead")
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (0, "", 1)
     assert "a recorder keeps an engine's newest events, also after it has died" in result.stderr
@@ -227,7 +227,7 @@ def test_ls_ends_with_the_dead_lanes_that_have_left_recordings(died, name) -> No
 
 
 def test_while_nothing_runs_ls_still_tells_of_them(died, monkeypatch) -> None:
-    monkeypatch.setattr("tapring.cli.looks.engines", lambda *_, **__: EngineList())
+    monkeypatch.setattr("tapring.shm.looks.engines", lambda *_, **__: EngineList())
     shown = ls()
     assert "tapring ls --dead\n" in shown.stdout
     assert "no engine of this user runs" in shown.stderr

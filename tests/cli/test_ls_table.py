@@ -7,10 +7,10 @@ from msgspec.structs import replace
 from rich.console import Console
 
 import tapring
-from tapring.cli.looks import Looked
 from tapring.cli.ls_table import as_table
 from tapring.shm.discovery import EngineInfo, EngineList
 from tapring.shm.evidence import DeadLane, DeadLanes
+from tapring.shm.looks import Looked
 from tapring.shm.refusals import LaneRefused
 
 

@@ -3,9 +3,9 @@
 import msgspec
 
 import tapring
-from tapring.cli.listed import ListedLane, RefusedLane, listed, listed_dead
 from tapring.shm.discovery import EngineInfo, EngineList
 from tapring.shm.evidence import DeadLane, DeadLanes
+from tapring.shm.listed import ListedLane, RefusedLane, listed, listed_dead
 from tapring.shm.refusals import LaneRefused
 
 

@@ -3,7 +3,7 @@
 import os
 
 import tapring
-from tapring.cli.looks import Looking, lost
+from tapring.shm.looks import Looking, lost
 from tests.helpers import offer
 
 

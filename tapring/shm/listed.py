@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from ..literals import RefusalReason
-from ..shm.discovery import EngineInfo, EngineList, SessionInfo
-from ..shm.evidence import DeadLanes
-from ..shm.refusals import LaneRefused
+from .discovery import EngineInfo, EngineList, SessionInfo
+from .evidence import DeadLanes
+from .refusals import LaneRefused
 
 Rates = Mapping[tuple[str, int], float | None]
 """Events per second of each session, by its lane and id; None if that was not measured."""
@@ -65,6 +65,7 @@ class ListedLane(msgspec.Struct, frozen=True, kw_only=True):
     share: float
     budget: float | None
     recorders: dict[str, int]
+    remote: bool
     forked_children: int
     refused: None = None
 

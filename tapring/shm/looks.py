@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ..shm.children import forked_children
-from ..shm.discovery import EngineInfo, EngineList, SessionInfo, engines
-from ..shm.evidence import DeadLanes, dead_lanes
+from .children import forked_children
+from .discovery import EngineInfo, EngineList, SessionInfo, engines
+from .evidence import DeadLanes, dead_lanes
 
 
 @dataclass(frozen=True, slots=True)

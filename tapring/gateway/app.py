@@ -1,0 +1,446 @@
+"""The routes: what is at which URL, who may ask for it, and what is noted of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.responses import Response as Answer
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from .._version import __version__
+from ..consumer.opening import capture
+from ..consumer.past import past
+from ..consumer.session import Session
+from ..delivery.past_report import PastReport
+from ..delivery.report import Report
+from ..errors import NotRecorded, TapError
+from ..shm.discovery import engines
+from ..shm.listed import listed
+from ..shm.looks import Looking
+from ..shm.names import split_address
+from ..shm.offered import recorded_at, stages_of, usual_stages
+from ..shm.requests import ALL_STAGES
+from ..words import counted, duration_in_words
+from . import query
+from .access import Access, Grant, Role
+from .audit import Audit
+from .connections import CONNECTION
+from .dumped import Dumped
+from .encoding import Encoding, encoding_of
+from .files import INDEX, page_files
+from .guard import Guard
+from .places import Places
+from .positions import Positions
+from .problem import Problem, malformed, not_found, problem_of
+from .response import Response
+from .sent import Sent
+from .settings import Settings
+from .stream import Stream
+
+_DUMPS: Final = 2
+_Result = TypeVar("_Result")
+_encode: Final = msgspec.json.encode
+
+
+class WhoAmI(msgspec.Struct, frozen=True):
+    """What a token allows.
+
+    name: the token's name. role: its role. redacted: what this server hides from its owner.
+    version: of tapring, on the server.
+    """
+
+    name: str
+    role: str
+    redacted: tuple[str, ...]
+    version: str
+
+
+class Gateway:
+    """Answers the requests of one server.
+
+    ``app`` is the ASGI application. ``streams`` are those that run.
+    """
+
+    def __init__(self, access: Access, audit: Audit, settings: Settings) -> None:
+        self.access = access
+        self.audit = audit
+        self.settings = settings
+        self.streams: set[Response] = set()
+        self._places = Places(settings.streams, settings.streams_each)
+        self._dumps = Places(_DUMPS, _DUMPS)
+        self._looking = Looking(None)
+        self._look = asyncio.Lock()
+        self._page = page_files()
+        self._begun = time.monotonic()
+        routes = [
+            Route("/", self.page, methods=["GET"]),
+            Route("/page/{name}", self.page, methods=["GET"]),
+            Route("/healthz", self.health, methods=["GET"]),
+            Route("/api/v1/whoami", self.whoami, methods=["GET"]),
+            Route("/api/v1/check", self.check, methods=["GET"]),
+            Route("/api/v1/engines", self.engines, methods=["GET"]),
+            Route("/api/v1/engines/{name}", self.engine, methods=["GET"]),
+            Route("/api/v1/tap/{address}", _Raw(self.tap), methods=["GET"]),
+            Route("/api/v1/dump/{address}", _Raw(self.dump), methods=["POST"]),
+        ]
+        inner = Starlette(routes=routes, exception_handlers=_HANDLERS)
+        self.app: ASGIApp = Guard(inner, settings.hosts)
+
+    def stop(self) -> None:
+        """Make all streams end soon."""
+        for stream in tuple(self.streams):
+            stream.stop()
+
+    # ---- small answers -----------------------------------------------------------------
+
+    async def page(self, request: Request) -> Answer:
+        """A file of the page. It asks its reader for the token, so it needs none itself."""
+        _no_parameters(request)
+        file = self._page.get(request.path_params.get("name", INDEX))
+        if file is None:
+            return await _no_route(request, KeyError())
+        return Answer(file.body, media_type=file.media_type)
+
+    async def whoami(self, request: Request) -> Answer:
+        """What the request's token allows, and what is hidden from its owner."""
+        grant = self.grant(request, Role.LS)
+        _no_parameters(request)
+        redacted = self.settings.hidden.described(grant.role)
+        return _json(WhoAmI(grant.name, grant.role.word, redacted, __version__))
+
+    async def check(self, request: Request) -> Answer:
+        """Whether these are valid parameters of a stream, while somebody types them."""
+        self.grant(request, Role.LS)
+        asked = query.live(request.query_params.multi_items())
+        asked.select()
+        asked.redactor()
+        return _json({})
+
+    async def health(self, request: Request) -> Answer:
+        """Whether the server works: for load balancers, without a token."""
+        return PlainTextResponse("ok\n")
+
+    async def engines(self, request: Request) -> Answer:
+        """All engines, as ``tapring ls --json`` lists them."""
+        self.grant(request, Role.LS)
+        _no_parameters(request)
+        return _json(await self._listed())
+
+    async def engine(self, request: Request) -> Answer:
+        """The lanes of one engine."""
+        self.grant(request, Role.LS)
+        _no_parameters(request)
+        name = request.path_params["name"]
+        lanes = [each for each in await self._listed() if each.name == name]
+        if not lanes:
+            raise not_found(name)
+        return _json(lanes)
+
+    async def _listed(self) -> list[Any]:
+        """What can be read here. Rates are those since the last request for them."""
+        async with self._look:
+            looked = await asyncio.to_thread(self._looking.look, lambda: time.sleep(0.2))
+        every = listed(looked.lanes, looked.rates, looked.children)
+        return [each for each in every if self.settings.allows(each.name)]
+
+    # ---- events ------------------------------------------------------------------------
+
+    async def tap(self, request: Request, receive: Receive, send: Send) -> None:
+        """Live events of an engine."""
+        grant = self.grant(request, Role.READ)
+        address = self._address(request)
+        asked = query.live(request.query_params.multi_items())
+        if asked.duration is not None and asked.duration > self.settings.longest_s:
+            longest = duration_in_words(self.settings.longest_s)
+            raise malformed(
+                f"a stream lasts at most {longest} here", f"Ask for duration={longest} or less."
+            )
+        if not asked.stages:
+            there = recorded_at(address) if asked.last else ()
+            usual = usual_stages(there or stages_of(address))
+            asked = msgspec.structs.replace(asked, stages=(usual,))
+        several = len(asked.stages) > 1 or ALL_STAGES in asked.stages
+        encoding = self._encoding(request, asked, several=several)
+        positions = Positions()
+        if encoding.resumes and (last_id := request.headers.get("last-event-id")):
+            positions = Positions.parse(last_id)
+        with self._places.one(grant.name), self._audited(request, grant, address, asked) as sent:
+            session, report = await _in_thread(
+                partial(self._open, address, asked, grant, sent, positions), _close
+            )
+            asked_s = asked.duration or self.settings.longest_s
+            stream = Stream(
+                session,
+                encoding,
+                sent,
+                report,
+                deadline_s=asked_s,
+                still_allowed=partial(self.grant, request, Role.READ),
+                limit=asked.limit,
+                positions=positions,
+            )
+            await self._respond(stream, request, receive, send, _kinds_of(session))
+
+    def _open(
+        self, address: str, asked: query.Live, grant: Grant, sent: Sent, positions: Positions
+    ) -> tuple[Session[Any], Report]:
+        """Open the session. Raises Problem."""
+        select, redact = asked.select(), asked.redactor()
+        last = asked.last
+        if positions.time_ns:
+            last = max(last or 0.0, positions.seconds_back())
+        open_ = partial(
+            capture,
+            address,
+            stages=asked.stages,
+            duration=asked.duration or self.settings.longest_s,
+            buffer_bytes=self.settings.ring_bytes,
+            select=select,
+            redact=redact,
+            guard=self.settings.hidden.redactor(grant.role),
+            remote=True,
+        )
+        try:
+            try:
+                session = open_(last=last)
+            except NotRecorded:
+                if asked.last is not None:
+                    raise
+                session = open_()  # the gap is told then
+        except TapError as error:
+            raise problem_of(error, address) from None
+        except ValueError as error:
+            raise malformed(str(error), "Correct the parameters, or name another stage.") from None
+        except (OSError, MemoryError) as error:
+            raise Problem(507, f"this server lacks something: {error}", "Try again.") from None
+        return session, Report(session, select, redact, sent)
+
+    async def dump(self, request: Request, receive: Receive, send: Send) -> None:
+        """What the recorders of an engine hold, also after it has died."""
+        grant = self.grant(request, Role.READ)
+        address = self._address(request)
+        asked = query.dump(request.query_params.multi_items())
+        with self._dumps.one(grant.name), self._audited(request, grant, address, asked) as sent:
+            found, report = await _in_thread(
+                partial(self._copy, address, asked, grant, sent), lambda copied: copied[0].close()
+            )
+            encoding = self._encoding(request, asked, several=len(found.kinds) > 1)
+            dumped = Dumped(found, encoding, sent, report, limit=asked.limit)
+            kinds = {stage: kind.name for stage, kind in found.kinds.items()}
+            await self._respond(dumped, request, receive, send, kinds)
+
+    def _copy(self, address: str, asked: query.Dump, grant: Grant, sent: Sent) -> Any:
+        """Copy the recordings. Raises Problem."""
+        select, redact = asked.select(), asked.redactor()
+        window = None
+        if asked.last is not None:
+            window = duration_in_words(asked.last)
+        elif asked.last_events is not None:
+            window = counted(asked.last_events, "event")
+        try:
+            found = past(
+                address,
+                stages=asked.stages or None,
+                last=asked.last,
+                last_events=asked.last_events,
+                select=select,
+                redact=redact,
+                guard=self.settings.hidden.redactor(grant.role),
+                remote=True,
+            )
+        except TapError as error:
+            raise problem_of(error, address) from None
+        except ValueError as error:
+            raise malformed(str(error), "Correct the parameters, or name another stage.") from None
+        except (OSError, MemoryError) as error:
+            raise Problem(507, f"this server lacks something: {error}", "Try again.") from None
+        return found, PastReport(found, select, redact, sent, window)
+
+    # ---- what they share ---------------------------------------------------------------
+
+    def grant(self, request: Request, role: Role) -> Grant:
+        """Return what the request's token allows. Raises Problem unless that is ``role``."""
+        try:
+            grant = self.access.grant(_token(request))
+            if grant.role < role:
+                raise Problem(
+                    403,
+                    f"the token of {grant.name} has the role {grant.role.word}, and this needs "
+                    f"{role.word}",
+                    "Ask the owner of this server for a token with that role.",
+                )
+        except Problem as problem:
+            self.audit.write("refused", **_of(request), status=problem.status, error=str(problem))
+            raise
+        return grant
+
+    def _address(self, request: Request) -> str:
+        """Return what is to be read. Raises Problem unless it may be."""
+        address: str = request.path_params["address"]
+        query.check_address(address)
+        engine, lane, _ = split_address(address)
+        running = engines(sweep=False) if engine.isdigit() else []
+        if running and not any(each.name == engine for each in running):
+            process = [each for each in running if each.pid == int(engine)]
+            if process and lane is None:
+                engine, lane = process[0].name, process[0].lane
+                address = f"{engine}.{lane}"
+        if not self.settings.allows(engine):
+            raise not_found(address)
+        return address
+
+    def _encoding(self, request: Request, asked: query.Selecting, *, several: bool) -> Encoding:
+        name = asked.format
+        if name is None:
+            accepts = request.headers.get("accept", "")
+            name = "sse" if "text/event-stream" in accepts.lower() else "ndjson"
+        return encoding_of(name, envelope=asked.envelope or several)
+
+    @contextmanager
+    def _audited(
+        self, request: Request, grant: Grant, address: str, asked: query.Selecting
+    ) -> Iterator[Sent]:
+        """Note that a read begins, and how it ended."""
+        facts: dict[str, Any] = {
+            "id": self.audit.next_id(),
+            **_of(request),
+            "who": grant.name,
+            "role": grant.role.word,
+            "address": address,
+            "stages": asked.stages,
+            "redacted": self.settings.hidden.described(grant.role),
+        }
+        given = asked.described()
+        given.pop("stages", None)
+        self.audit.write("began", **facts, asked=given)
+        begun, sent, failed = time.monotonic(), Sent(asked.format or "ndjson"), None
+        try:
+            yield sent
+        except Problem as problem:
+            failed = problem
+            raise
+        finally:
+            self.audit.write(
+                "ended",
+                **facts,
+                events=sent.events,
+                bytes=sent.bytes,
+                seconds=round(time.monotonic() - begun, 3),
+                ended_by=sent.ended_by,
+                status=0 if failed is None else failed.status,
+                error="" if failed is None else str(failed),
+            )
+
+    async def _respond(
+        self,
+        response: Response,
+        request: Request,
+        receive: Receive,
+        send: Send,
+        kinds: dict[str, str],
+    ) -> None:
+        """Send a response to its end, and cut off a client that does not take it."""
+        self.streams.add(response)
+        headers = {
+            "content-type": response.encoding.media_type,
+            "tapring-stages": ",".join(f"{stage}={kind}" for stage, kind in kinds.items()),
+            "x-accel-buffering": "no",  # nginx would hold events back
+        }
+        raw = [(name.encode(), each.encode()) for name, each in headers.items()]
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": raw})
+            in_time = await response.run(receive, send)
+        finally:
+            self.streams.discard(response)
+            await response.close()
+            response.sent.ended_by = response.ended_by
+        if not in_time:
+            connection = request.scope["state"].get(CONNECTION)
+            if connection is not None:
+                connection.abort()
+
+
+class _Raw:
+    """A route that sends by itself."""
+
+    def __init__(self, route: Callable[[Request, Receive, Send], Awaitable[None]]) -> None:
+        self._route = route
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["method"] == "HEAD":
+            raise Problem(405, "this has no head without its body", "Use GET.", {"Allow": "GET"})
+        await self._route(Request(scope, receive), receive, send)
+
+
+def _token(request: Request) -> str | None:
+    """The bearer token of a request (RFC 6750, 2.1); None if it has none."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+
+
+def _of(request: Request) -> dict[str, str]:
+    """Where a request came from and what it asked, without its query, which may hold values."""
+    client = request.client
+    return {
+        "source": f"{client.host}:{client.port}" if client else "unix",
+        "method": request.method,
+        "path": request.url.path,
+    }
+
+
+def _kinds_of(session: Session[Any]) -> dict[str, str]:
+    return {each.stage: each.kind for each in session.lanes_joined}
+
+
+async def _in_thread(work: Callable[[], _Result], undo: Callable[[_Result], object]) -> _Result:
+    """Do ``work`` in a thread; if this is cancelled meanwhile, undo it once it is done."""
+    task = asyncio.create_task(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        undo(await task)
+        raise
+
+
+def _close(opened: tuple[Session[Any], Report]) -> None:
+    opened[0].close()
+
+
+def _json(value: Any) -> Answer:
+    return Answer(_encode(value) + b"\n", media_type="application/json")
+
+
+def _no_parameters(request: Request) -> None:
+    if request.query_params:
+        raise malformed("this takes no parameters", "Leave the query out.")
+
+
+async def _told(request: Request, error: Exception) -> Answer:
+    assert isinstance(error, Problem)
+    body = b"" if request.method == "HEAD" else _encode(error.told) + b"\n"
+    return Answer(body, error.status, error.headers, "application/json")
+
+
+async def _no_route(request: Request, error: Exception) -> Answer:
+    nothing = Problem(404, "there is nothing at this URL", "See /api/v1/openapi.json.")
+    return await _told(request, nothing)
+
+
+async def _no_method(request: Request, error: Exception) -> Answer:
+    allowed = (getattr(error, "headers", None) or {}).get("Allow", "GET")
+    refused = Problem(405, "this method is not allowed here", f"Use {allowed}.", {"Allow": allowed})
+    return await _told(request, refused)
+
+
+_HANDLERS: Final = {Problem: _told, 404: _no_route, 405: _no_method}

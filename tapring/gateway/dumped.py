@@ -1,0 +1,73 @@
+"""The past: what recorders hold, to one client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Final
+
+from ..consumer.past import Past
+from ..delivery.past_report import PastReport
+from ..ended_by import EndedBy
+from ..frame import Frame
+from .encoding import Encoding
+from .response import CHUNK, Response, Send
+from .sent import Sent
+
+LONGEST_S: Final = 600.0
+"""How many seconds a client may take for it."""
+
+
+class Dumped(Response):
+    """Sends the frames of a past. report: its facts are the last record."""
+
+    def __init__(
+        self,
+        past: Past,
+        encoding: Encoding,
+        sent: Sent,
+        report: PastReport,
+        *,
+        limit: int | None = None,
+    ) -> None:
+        super().__init__(encoding, sent, LONGEST_S)
+        self._past = past
+        self._report = report
+        self._frames: Iterator[Frame] = past.frames(limit=limit)
+        self._closed = False
+
+    def stop(self, reason: EndedBy = EndedBy.INTERRUPT) -> None:
+        """As a Response does."""
+        self._past.end(reason)
+
+    @property
+    def ended_by(self) -> str | None:
+        """As of a Response."""
+        return self._past.ended_by
+
+    async def close(self) -> None:
+        """As a Response does."""
+        if not self._closed:
+            self._closed = True
+            self._past.close()
+
+    def last_records(self) -> bytes:
+        """As of a Response: the gaps behind the last events, and the summary."""
+        gaps = [self.encoding.frame(gap, "") for gap in self._past.final_gaps]
+        return b"".join([*gaps, self.encoding.last("summary", self._report.facts())])
+
+    async def carry(self, send: Send) -> None:
+        """As a Response does. Sifting goes on in a thread, since it may take long."""
+        while chunk := await asyncio.to_thread(self._gather):
+            await self.send(send, chunk)
+
+    def _gather(self) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        for frame in self._frames:
+            self.sent.write(frame)
+            parts.append(self.encoding.frame(frame, ""))
+            size += len(parts[-1])
+            if size >= CHUNK:
+                break
+        return b"".join(parts)

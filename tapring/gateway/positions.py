@@ -1,0 +1,94 @@
+"""Where a reader is in its stream: the id of a server-sent event, from which a stream resumes.
+
+An id is ``TIME;LANE.STAGE=NUMBER,...``: when the last batch was offered (ns since the epoch), and
+for each lane and stage the number of the next event. It says all that it takes to resume, so the
+server keeps nothing of a reader that has left.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Final
+
+from msgspec.structs import replace
+
+from ..frame import Frame
+from ..wire import layout
+from .problem import malformed
+
+_LONGEST: Final = 64 * 1024
+_NS: Final = 1_000_000_000
+# Frames of other lanes may be older than the last one by so much (``merge_lag``), and more.
+_SLACK_NS: Final = 5 * _NS
+_PLACE: Final = re.compile(
+    rf"({layout.LANE_PATTERN})\.({layout.ENGINE_PATTERN})=(\d{{1,20}})", re.ASCII
+)
+_ID: Final = re.compile(r"(\d{1,20});(.*)", re.ASCII)
+
+
+class Positions:
+    """Where a reader is in each lane's stage.
+
+    ``time_ns``: when the last batch was offered, in ns since the epoch; 0 at the beginning.
+    """
+
+    def __init__(self) -> None:
+        self.time_ns: int = 0
+        self._next: dict[tuple[str, str], int] = {}
+        self._resumed: dict[tuple[str, str], int] = {}
+
+    @classmethod
+    def parse(cls, text: str) -> Positions:
+        """Return what an id says. Raises Problem, status 400, if it is none of ours."""
+        match = _ID.fullmatch(text) if len(text) <= _LONGEST else None
+        places = match[2].split(",") if match and match[2] else []
+        parsed = [_PLACE.fullmatch(place) for place in places]
+        if match is None or None in parsed:
+            raise malformed(
+                "Last-Event-ID is not an id that this server gave",
+                "Leave it out to begin a new stream.",
+            )
+        positions = cls()
+        positions.time_ns = int(match[1])
+        positions._next = {(each[1], each[2]): int(each[3]) for each in parsed if each}
+        positions._resumed = dict(positions._next)
+        return positions
+
+    def seconds_back(self) -> float:
+        """How long ago the last batch was offered, and a little more."""
+        return max(0, time.time_ns() - self.time_ns + _SLACK_NS) / _NS
+
+    def rest_of(self, frame: Frame) -> Frame | None:
+        """Return a frame without what the reader has already; None if that is all of it.
+
+        The first frame of each lane after a reader has resumed tells how many events it has missed.
+        """
+        place = frame.lane, frame.stage
+        known = self._resumed.get(place)
+        if known is None:
+            return frame
+        if frame.count and frame.sequence < known:
+            return None
+        if frame.count:
+            del self._resumed[place]
+            return replace(frame, missed=max(frame.missed, frame.sequence - known))
+        return frame
+
+    def pass_on(self, frame: Frame, up_to: int = 0) -> None:
+        """Note that the reader is sent this frame, and that all before ``up_to`` was looked at."""
+        behind = max(frame.sequence + frame.count, up_to)
+        place = frame.lane, frame.stage
+        self._next[place] = max(self._next.get(place, 0), behind)
+        self.time_ns = max(self.time_ns, frame.timestamp)
+
+    def leave(self, lanes: frozenset[str]) -> None:
+        """Forget the lanes that have ended: nothing more comes of them."""
+        if lanes:
+            self._next = {
+                place: each for place, each in self._next.items() if place[0] not in lanes
+            }
+
+    def __str__(self) -> str:
+        places = (f"{lane}.{stage}={number}" for (lane, stage), number in self._next.items())
+        return f"{self.time_ns};{','.join(places)}"

@@ -1,0 +1,155 @@
+"""The server: its socket, TLS, signals, and an end within a second, with any number of streams."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import ssl
+import stat
+import sys
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+import uvicorn
+
+from .app import Gateway
+from .connections import Connection
+
+_GRACE_S: Final = 0.5
+_BACKLOG: Final = 512
+_SPARE: Final = 400
+"""Connections beside those of streams: short requests, and some that only sit there."""
+
+
+class Tls(NamedTuple):
+    """The files of TLS: certificate, key, and who signs the certificates of clients, if anyone."""
+
+    certificate: str
+    key: str | None = None
+    client_ca: str | None = None
+
+
+class Where(NamedTuple):
+    """Where a server listens: a host and a port, or the path of a Unix socket."""
+
+    host: str = "127.0.0.1"
+    port: int = 8700
+    path: str | None = None
+
+
+class Server(uvicorn.Server):
+    """Serves a Gateway. ``port`` is the real one, if it was asked for any.
+
+    Raises OSError if it cannot listen, or cannot use the files of TLS.
+    """
+
+    def __init__(self, gateway: Gateway, where: Where, tls: Tls | None = None) -> None:
+        config = uvicorn.Config(
+            gateway.app,
+            http=_bounded(gateway.settings.streams + _SPARE),
+            ws="none",
+            lifespan="off",
+            loop="asyncio",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=_BACKLOG,
+            timeout_graceful_shutdown=1,
+        )
+        super().__init__(config)
+        self._gateway = gateway
+        self._where = where
+        self._tls = tls
+        self._context = None if tls is None else _context(tls)
+        self._socket = _listen(where)
+        self.port: int = 0 if where.path else self._socket.getsockname()[1]
+
+    def serve_until_told(self) -> None:
+        """Serve until SIGINT or SIGTERM. SIGHUP reads certificates again, and opens the audit."""
+        try:
+            asyncio.run(self._serve_here())
+        finally:
+            self._socket.close()
+            if self._where.path is not None:
+                with suppress(FileNotFoundError):
+                    os.unlink(self._where.path)
+
+    async def _serve_here(self) -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
+        self.config.load()
+        self.config.ssl = self._context
+        await self.serve([self._socket])
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End all streams with their last record; cut off those whose client does not take it."""
+        self._gateway.stop()
+        asyncio.get_running_loop().call_later(_GRACE_S, self._cut_off)
+        await super().shutdown(sockets)
+        self._captured_signals.clear()  # uvicorn would raise them again: this is a good end
+
+    def _cut_off(self) -> None:
+        for connection in tuple(self.server_state.connections):
+            connection.transport.abort()
+
+    def _reload(self) -> None:
+        """Read again what may have been replaced. What is wrong is said, and changes nothing."""
+        try:
+            self._gateway.audit.reopen()
+            if self._context is not None and self._tls is not None:
+                _context(self._tls)  # a pair that does not match must not replace the one in use
+                self._context.load_cert_chain(self._tls.certificate, self._tls.key)
+        except OSError as error:  # also an ssl.SSLError
+            print(f"tapring: error: nothing was reloaded: {error}", file=sys.stderr)
+
+
+def _bounded(most: int) -> type[Connection]:
+    return type("Bounded", (Connection,), {"most": most})
+
+
+def _context(tls: Tls) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tls.client_ca)
+    context.load_cert_chain(tls.certificate, tls.key)
+    if tls.client_ca is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _listen(where: Where) -> socket.socket:
+    if where.path is not None:
+        return _listen_at(where.path)
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        where.host, where.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    made = socket.socket(family, kind, protocol)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _listen_at(path: str) -> socket.socket:
+    """A Unix socket that its owner alone may connect to. One that nobody listens at is replaced."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        with suppress(FileNotFoundError):
+            if stat.S_ISSOCK(os.lstat(path).st_mode):
+                with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+                    try:
+                        other.connect(path)
+                    except ConnectionRefusedError:
+                        os.unlink(path)
+        made.bind(path)
+    except BaseException:
+        made.close()
+        raise
+    finally:
+        os.umask(mask)
+    return made

@@ -1,0 +1,155 @@
+"""Live events: the frames of a session to one client.
+
+Theory of operation. Frames are taken as fast as the client takes what is sent: while it does not,
+they wait in the session's ring, and the engine drops and counts what does not fit. So a client that
+stalls costs the server one chunk, and the engine nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from ..consumer.session import Session
+from ..consumer.stats import Totals
+from ..delivery.report import Report
+from ..ended_by import EndedBy
+from ..errors import TapError
+from ..frame import Frame
+from .encoding import Encoding
+from .positions import Positions
+from .problem import Problem, problem_of
+from .response import CHUNK, Response, Send
+from .sent import Sent
+
+BEAT_S: Final = 15.0
+_LOOK_S: Final = 1.0
+_FRAMES: Final = 256
+
+
+class Stream(Response):
+    """Sends a session's frames, and closes it.
+
+    report: its facts are the last record. limit: how many events to send. still_allowed: raises
+    Problem once the reader may not read any more; called about once a second. positions: where the
+    reader is.
+    """
+
+    def __init__(
+        self,
+        session: Session[Any],
+        encoding: Encoding,
+        sent: Sent,
+        report: Report,
+        *,
+        deadline_s: float,
+        still_allowed: Callable[[], object],
+        limit: int | None = None,
+        positions: Positions | None = None,
+    ) -> None:
+        super().__init__(encoding, sent, deadline_s)
+        self._session = session
+        self._report = report
+        self._left = limit
+        self._still_allowed = still_allowed
+        self._told: dict[str, Any] = {}
+        self._positions = positions or Positions()
+
+    def stop(self, reason: EndedBy = EndedBy.INTERRUPT) -> None:
+        """As a Response does."""
+        self._session.end(reason)
+
+    @property
+    def ended_by(self) -> str | None:
+        """As of a Response."""
+        return self._session.ended_by
+
+    async def close(self) -> None:
+        """As a Response does."""
+        await self._session.aclose()
+
+    def last_records(self) -> bytes:
+        """As of a Response: the gaps behind the last events, and the summary."""
+        gaps = [self.encoding.frame(gap, str(self._positions)) for gap in self._session.final_gaps]
+        return b"".join([*gaps, self.encoding.last("summary", self._report.facts())])
+
+    async def carry(self, send: Send) -> None:
+        """As a Response does."""
+        try:
+            await self._carry(send)
+        except TapError as error:
+            self.failure = problem_of(error, self._session.engine)
+        except Problem as problem:
+            self.failure = problem
+            self.stop(EndedBy.CLOSED)
+
+    async def _carry(self, send: Send) -> None:
+        loop = asyncio.get_running_loop()
+        sent_at = looked_at = loop.time()
+        while True:
+            now = loop.time()
+            if now - looked_at >= _LOOK_S:
+                looked_at = now
+                self._look()
+                await self.send(send, self._account())
+            chunk = self._gather()
+            if chunk:
+                await self.send(send, chunk)
+                sent_at = loop.time()
+                await asyncio.sleep(0)
+            elif self._left == 0 or self._session.ended_by is not None:
+                return
+            elif now - sent_at >= BEAT_S:
+                await self.send(send, self.encoding.beat())
+                sent_at = now
+            else:
+                await self._session.ready(_LOOK_S)
+
+    def _look(self) -> None:
+        self._still_allowed()
+        self._positions.leave(frozenset(each.lane for each in self._session.lanes_ended))
+
+    def _account(self) -> bytes:
+        """What was counted so far, if something was since the last time."""
+        if not self.encoding.resumes:
+            return b""
+        stats = self._session.stats
+        account = {name: getattr(stats, name) for name in Totals.__struct_fields__}
+        account |= {"written": self.sent.events, "lanes": len(stats.lanes_joined)}
+        if account == self._told:
+            return b""
+        self._told = account
+        return self.encoding.account(account)
+
+    def _gather(self) -> bytes:
+        """The records of the frames that are there, up to a chunk."""
+        parts: list[bytes] = []
+        size = 0
+        for _ in range(_FRAMES):
+            if size >= CHUNK or self._left == 0:
+                break
+            frame = self._session.next_frame(0, self._left)
+            if frame is None:
+                break
+            record = self._record(frame)
+            parts.append(record)
+            size += len(record)
+        if self._left == 0:
+            self.stop(EndedBy.LIMIT)
+        return b"".join(parts)
+
+    def _record(self, frame: Frame) -> bytes:
+        """The record of what is new to the reader in a frame."""
+        position = ""
+        if self.encoding.resumes:
+            rest = self._positions.rest_of(frame)
+            if rest is None:
+                return b""
+            frame = rest
+            self._positions.pass_on(frame, self._session.sifted_up_to(frame))
+            position = str(self._positions)
+        self.sent.write(frame)
+        if self._left is not None:
+            self._left -= frame.count
+        return self.encoding.frame(frame, position)
