@@ -85,8 +85,8 @@ class Ndjson:
 class Events:
     """Server-sent events (WHATWG HTML, 9.2), one for each frame. Its id resumes the stream.
 
-    A gap is an event ``gap``, the end an event ``summary`` or ``error``, and what was counted so far
-    an event ``account``; all others are messages.
+    A gap is an event ``gap``, what was counted so far an event ``account``, and the end an event
+    ``summary``, or ``error`` and ``summary``; all others are messages.
     """
 
     media_type = "text/event-stream"
