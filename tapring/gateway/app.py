@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -18,19 +18,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .._version import __version__
-from ..consumer.opening import capture
-from ..consumer.past import past
 from ..consumer.session import Session
-from ..delivery.past_report import PastReport
-from ..delivery.report import Report
-from ..errors import NotRecorded, TapError
-from ..shm.discovery import engines
 from ..shm.listed import listed
 from ..shm.looks import Looking
 from ..shm.names import split_address
 from ..shm.offered import recorded_at, stages_of, usual_stages
 from ..shm.requests import ALL_STAGES
-from ..words import counted, duration_in_words
+from ..words import duration_in_words
 from . import query
 from .access import Access, Grant, Role
 from .audit import Audit
@@ -39,9 +33,10 @@ from .dumped import Dumped
 from .encoding import Encoding, encoding_of
 from .files import INDEX, page_files
 from .guard import Guard
+from .opening import open_live, open_past
 from .places import Places
 from .positions import Positions
-from .problem import Problem, malformed, not_found, problem_of
+from .problem import Problem, malformed, not_found
 from .response import Response
 from .sent import Sent
 from .settings import Settings
@@ -176,7 +171,8 @@ class Gateway:
             positions = Positions.parse(last_id)
         with self._places.one(grant.name), self._audited(request, grant, address, asked) as sent:
             session, report = await _in_thread(
-                partial(self._open, address, asked, grant, sent, positions), _close
+                partial(open_live, self.settings, address, asked, grant.role, sent, positions),
+                lambda opened: opened[0].close(),
             )
             asked_s = asked.duration or self.settings.longest_s
             stream = Stream(
@@ -191,40 +187,6 @@ class Gateway:
             )
             await self._respond(stream, request, receive, send, _kinds_of(session))
 
-    def _open(
-        self, address: str, asked: query.Live, grant: Grant, sent: Sent, positions: Positions
-    ) -> tuple[Session[Any], Report]:
-        """Open the session. Raises Problem."""
-        select, redact = asked.select(), asked.redactor()
-        last = asked.last
-        if positions.time_ns:
-            last = max(last or 0.0, positions.seconds_back())
-        open_ = partial(
-            capture,
-            address,
-            stages=asked.stages,
-            duration=asked.duration or self.settings.longest_s,
-            buffer_bytes=self.settings.ring_bytes,
-            select=select,
-            redact=redact,
-            guard=self.settings.hidden.redactor(grant.role),
-            remote=True,
-        )
-        try:
-            try:
-                session = open_(last=last)
-            except NotRecorded:
-                if asked.last is not None:
-                    raise
-                session = open_()  # the gap is told then
-        except TapError as error:
-            raise problem_of(error, address) from None
-        except ValueError as error:
-            raise malformed(str(error), "Correct the parameters, or name another stage.") from None
-        except (OSError, MemoryError) as error:
-            raise Problem(507, f"this server lacks something: {error}", "Try again.") from None
-        return session, Report(session, select, redact, sent)
-
     async def dump(self, request: Request, receive: Receive, send: Send) -> None:
         """What the recorders of an engine hold, also after it has died."""
         grant = self.grant(request, Role.READ)
@@ -232,39 +194,13 @@ class Gateway:
         asked = query.dump(request.query_params.multi_items())
         with self._dumps.one(grant.name), self._audited(request, grant, address, asked) as sent:
             found, report = await _in_thread(
-                partial(self._copy, address, asked, grant, sent), lambda copied: copied[0].close()
+                partial(open_past, self.settings, address, asked, grant.role, sent),
+                lambda opened: opened[0].close(),
             )
             encoding = self._encoding(request, asked, several=len(found.kinds) > 1)
             dumped = Dumped(found, encoding, sent, report, limit=asked.limit)
             kinds = {stage: kind.name for stage, kind in found.kinds.items()}
             await self._respond(dumped, request, receive, send, kinds)
-
-    def _copy(self, address: str, asked: query.Dump, grant: Grant, sent: Sent) -> Any:
-        """Copy the recordings. Raises Problem."""
-        select, redact = asked.select(), asked.redactor()
-        window = None
-        if asked.last is not None:
-            window = duration_in_words(asked.last)
-        elif asked.last_events is not None:
-            window = counted(asked.last_events, "event")
-        try:
-            found = past(
-                address,
-                stages=asked.stages or None,
-                last=asked.last,
-                last_events=asked.last_events,
-                select=select,
-                redact=redact,
-                guard=self.settings.hidden.redactor(grant.role),
-                remote=True,
-            )
-        except TapError as error:
-            raise problem_of(error, address) from None
-        except ValueError as error:
-            raise malformed(str(error), "Correct the parameters, or name another stage.") from None
-        except (OSError, MemoryError) as error:
-            raise Problem(507, f"this server lacks something: {error}", "Try again.") from None
-        return found, PastReport(found, select, redact, sent, window)
 
     # ---- what they share ---------------------------------------------------------------
 
@@ -286,17 +222,10 @@ class Gateway:
 
     def _address(self, request: Request) -> str:
         """Return what is to be read. Raises Problem unless it may be."""
-        address: str = request.path_params["address"]
-        query.check_address(address)
-        engine, lane, _ = split_address(address)
-        running = engines(sweep=False) if engine.isdigit() else []
-        if running and not any(each.name == engine for each in running):
-            process = [each for each in running if each.pid == int(engine)]
-            if process and lane is None:
-                engine, lane = process[0].name, process[0].lane
-                address = f"{engine}.{lane}"
-        if not self.settings.allows(engine):
-            raise not_found(address)
+        asked: str = request.path_params["address"]
+        address = query.address(asked)
+        if not self.settings.allows(split_address(address).engine):
+            raise not_found(asked)  # of a process, not even its engine's name is told
         return address
 
     def _encoding(self, request: Request, asked: query.Selecting, *, several: bool) -> Encoding:
@@ -347,7 +276,7 @@ class Gateway:
         request: Request,
         receive: Receive,
         send: Send,
-        kinds: dict[str, str],
+        kinds: Mapping[str, str],
     ) -> None:
         """Send a response to its end, and cut off a client that does not take it."""
         self.streams.add(response)
@@ -399,7 +328,7 @@ def _of(request: Request) -> dict[str, str]:
     }
 
 
-def _kinds_of(session: Session[Any]) -> dict[str, str]:
+def _kinds_of(session: Session[Any]) -> Mapping[str, str]:
     return {each.stage: each.kind for each in session.lanes_joined}
 
 
@@ -411,10 +340,6 @@ async def _in_thread(work: Callable[[], _Result], undo: Callable[[_Result], obje
     except asyncio.CancelledError:
         undo(await task)
         raise
-
-
-def _close(opened: tuple[Session[Any], Report]) -> None:
-    opened[0].close()
 
 
 def _json(value: Any) -> Answer:

@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 
@@ -97,6 +98,13 @@ class Guard:
             raise malformed(
                 "no request to this server has a body", "Send parameters in the query of the URL."
             )
+        for part in (scope.get("raw_path") or b"", scope["query_string"]):
+            try:
+                unquote_to_bytes(part).decode()
+            except UnicodeDecodeError:
+                raise malformed(
+                    "the URL is not UTF-8", "Encode it as UTF-8, then as %XX."
+                ) from None
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > _LONGEST_TARGET:
             raise Problem(414, "the URL is too long", f"Use at most {_LONGEST_TARGET:,} bytes.")
 

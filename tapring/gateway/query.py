@@ -11,12 +11,13 @@ import msgspec
 from ..errors import suggest
 from ..events.redaction import Redactor
 from ..events.selection import Select
+from ..shm.discovery import engines
 from ..shm.limits import LONGEST_S
 from ..shm.names import split_address
 from ..shm.requests import ALL_STAGES
 from ..wire import layout
 from ..words import seconds_from
-from .problem import Problem, malformed
+from .problem import malformed
 
 _LONGEST: Final = 4096  # characters of a value
 _YES: Final = ("", "1", "true", "yes")
@@ -104,17 +105,23 @@ def dump(parameters: Iterable[tuple[str, str]]) -> Dump:
     return _made(Dump, _DUMP, parameters)
 
 
-def check_address(address: str) -> None:
-    """Raise Problem unless ``address`` names an engine, a pattern, a lane or a process."""
+def address(text: str) -> str:
+    """Return what an address names, the lane if it is a process. Raises Problem, status 400."""
     try:
-        _, _, session = split_address(address)
+        engine, _, session = split_address(text)
     except ValueError as error:
         raise malformed(str(error), "Ask for /ENGINE, /ENGINE.LANE or /web-*.") from None
     if session is not None:
         raise malformed(
-            f"{address!r} names a session, which is read on its own machine only",
+            f"{text!r} names a session, which is read on its own machine only",
             "Leave the session's id out: a new session is opened for each request.",
         )
+    if text.isdigit():
+        running = engines(sweep=False)
+        process = [each for each in running if each.pid == int(text)]
+        if process and not any(each.name == engine for each in running):
+            return f"{process[0].name}.{process[0].lane}"
+    return text
 
 
 def _made(
@@ -235,5 +242,3 @@ _SELECTING: Final[dict[str, Callable[[str], dict[str, Any]]]] = {
 }
 _LIVE: Final = _SELECTING | {"duration": _seconds("duration"), "last": _seconds("last")}
 _DUMP: Final = _SELECTING | {"last": _last}
-
-__all__ = ["FORMATS", "Dump", "Live", "Problem", "Selecting", "check_address", "dump", "live"]

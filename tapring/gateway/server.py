@@ -128,6 +128,7 @@ def _listen(where: Where) -> socket.socket:
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(address)
+        made.listen(_BACKLOG)  # clients may connect as soon as the address is shown
     except BaseException:
         made.close()
         raise
@@ -147,6 +148,7 @@ def _listen_at(path: str) -> socket.socket:
                     except ConnectionRefusedError:
                         os.unlink(path)
         made.bind(path)
+        made.listen(_BACKLOG)
     except BaseException:
         made.close()
         raise

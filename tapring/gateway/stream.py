@@ -86,12 +86,14 @@ class Stream(Response):
 
     async def _carry(self, send: Send) -> None:
         loop = asyncio.get_running_loop()
-        sent_at = looked_at = loop.time()
+        sent_at = looked_at = began = loop.time()
         while True:
             now = loop.time()
             if now - looked_at >= _LOOK_S:
                 looked_at = now
                 self._look()
+                if now - began >= self.deadline_s:
+                    self.stop(EndedBy.DURATION)
                 await self.send(send, self._account())
             chunk = self._gather()
             if chunk:

@@ -5,35 +5,11 @@ from types import SimpleNamespace
 import pytest
 
 import tapring
-from tapring.cli.elsewhere import Elsewhere, Opened, stages_of, usual_stages
+from tapring.cli.elsewhere import Elsewhere, Opened
 from tapring.consumer.opening import capture
 from tapring.ended_by import EndedBy
 from tapring.events.selection import Select
 from tests.conftest import wait_until
-
-
-@pytest.mark.parametrize(
-    ("stages", "usual"),
-    [
-        ((), "decoded"),
-        (("raw", "decoded"), "decoded"),
-        (("raw",), "raw"),
-        (("audit",), "audit"),
-        (("audit", "metrics"), "*"),
-    ],
-)
-def test_the_usual_stage_is_decoded_or_all_that_there_is(stages, usual) -> None:
-    assert usual_stages(stages) == usual
-
-
-def test_the_stages_of_an_engine_are_those_of_its_lanes(name) -> None:
-    with tapring.Tap(name), tapring.Tap(name, stages={"audit": "json"}) as other:
-        lane = other.lane
-        assert set(stages_of(name)) == {"raw", "decoded", "audit"}
-        assert "audit" in stages_of(f"{name}.{lane}")
-        assert stages_of(f"{name}.{lane}:7") == stages_of(f"{name}.{lane}")
-        assert set(stages_of(f"{name}*")) == {"raw", "decoded", "audit"}
-    assert stages_of(name) == ()
 
 
 @pytest.fixture

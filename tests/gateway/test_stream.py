@@ -1,0 +1,264 @@
+"""Live events over HTTP: each comes once or is counted, and a client costs what it takes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import time
+
+import psutil
+import pytest
+
+import tapring
+from tests.conftest import unique_name, wait_until
+
+from .conftest import sessions
+from .serving import messages
+
+MIB = 1 << 20
+
+
+def numbers(events: list[dict]) -> list[int]:
+    return [each["n"] for each in events]
+
+
+def test_events_come_in_order_and_the_last_record_is_the_account(serve, engine, name) -> None:
+    engine(name)
+    answer = serve().get(f"/api/v1/tap/{name}?limit=500")
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/x-ndjson")
+    found = numbers(answer.events)
+    assert found == list(range(found[0], found[0] + 500))
+    summary = answer.summary
+    assert summary["written"] == 500
+    assert summary["ended_by"] == "limit"
+    assert summary["offered"] == summary["delivered"] + summary["unread"]
+    wait_until(lambda: sessions(name) == 0)
+
+
+def test_a_stream_selects_and_redacts(serve, engine, name) -> None:
+    engine(name)
+    query = "limit=20&where=level%3D%3D'error'&fields=n,user&redact=user.email&sample=2"
+    answer = serve().get(f"/api/v1/tap/{name}?{query}")
+    assert all(set(each) == {"n", "user"} for each in answer.events)
+    assert all(each["n"] % 5 == 0 for each in answer.events)
+    assert b"example.org" not in answer.body
+    assert all("tapring:redacted:" in each["user"]["email"] for each in answer.events)
+    assert answer.summary["filtered_by"]["where"] > 0
+
+
+def test_several_stages_come_in_envelopes_in_the_order_of_each_batch(serve, engine, name) -> None:
+    process = engine(name)
+    answer = serve().get(f"/api/v1/tap/{name}?stage=*&limit=60")
+    assert answer.headers["tapring-stages"] == "raw=lines,decoded=json"
+    records = answer.records[:-1]
+    assert {each["stage"] for each in records} == {"raw", "decoded"}
+    assert {each["lane"] for each in records} == {process.lane}
+    assert all(set(each) == set(records[0]) for each in records)
+
+
+def test_server_sent_events_hold_a_batch_each_and_the_account_so_far(serve, engine, name) -> None:
+    engine(name)
+    headers = {"Accept": "text/event-stream"}
+    with serve().open(f"/api/v1/tap/{name}?duration=3s", headers) as response:
+        assert response.getheader("content-type").startswith("text/event-stream")
+        found = list(messages(response))
+    batches = [each for each in found if each.name == "message"]
+    assert all(len(each.data) == 10 and each.id for each in batches)
+    events = [event["n"] for each in batches for event in each.records]
+    assert events == list(range(events[0], events[0] + len(events)))
+    accounts = [each for each in found if each.name == "account"]
+    assert 0 < accounts[0].records[0]["tapring_account"]["written"] <= len(events)
+    assert found[-1].name == "summary"
+    assert found[-1].records[0]["tapring_summary"]["ended_by"] == "duration"
+
+
+@pytest.mark.usefixtures("recordings")
+def test_a_stream_that_broke_resumes_behind_its_last_batch_if_the_engine_records(
+    serve, engine, name
+) -> None:
+    engine(name, recorder="decoded")
+    server = serve()
+    found: list[int] = []
+    last_id = ""
+    for _ in range(4):
+        headers = {"Last-Event-ID": last_id} if last_id else {}
+        with server.open(f"/api/v1/tap/{name}?format=sse", headers) as response:
+            for message in messages(response):
+                if message.name == "message":
+                    found += numbers(message.records)
+                    last_id = message.id
+                    if len(found) % 400 == 0:
+                        break
+                else:
+                    assert message.name == "account"
+        wait_until(lambda: sessions(name) == 0)
+    assert found == list(range(found[0], found[0] + len(found)))
+    assert len(found) == 1600
+
+
+@pytest.mark.usefixtures("recordings")
+def test_a_filtered_stream_resumes_without_a_gap_that_the_filter_made(serve, engine, name) -> None:
+    engine(name, recorder="decoded")
+    server = serve()
+    found: list[int] = []
+    last_id = ""
+    for _ in range(3):
+        headers = {"Last-Event-ID": last_id} if last_id else {}
+        path = f"/api/v1/tap/{name}?format=sse&where=level%3D%3D'error'"
+        with server.open(path, headers) as response:
+            for message in messages(response):
+                assert message.name in ("message", "account")
+                if message.name == "message":
+                    found += numbers(message.records)
+                    last_id = message.id
+                    if len(found) % 40 == 0:
+                        break
+    assert found == list(range(found[0], found[0] + 5 * len(found), 5))
+
+
+def test_without_a_recorder_a_resumed_stream_says_how_many_events_it_missed(serve, name) -> None:
+    with tapring.Tap(name) as tap:
+        server = serve()
+
+        def offer(first: int) -> None:
+            tap.snapshot().offer("decoded", [{"n": first}, {"n": first + 1}])
+
+        def one_message(last_id: str, first: int) -> list:
+            headers = {"Last-Event-ID": last_id} if last_id else {}
+            with server.open(f"/api/v1/tap/{name}?format=sse", headers) as response:
+                wait_until(tap.snapshot)
+                offer(first)
+                found = []
+                for message in messages(response):
+                    found.append(message)
+                    if message.name == "message":
+                        return found
+                raise AssertionError(found)
+
+        (first,) = one_message("", 0)
+        assert numbers(first.records) == [0, 1]
+        with tapring.capture(name):  # somebody else watches meanwhile
+            wait_until(tap.snapshot)
+            for n in range(2, 42, 2):
+                offer(n)
+        gap, message = one_message(first.id, 42)
+        assert numbers(message.records) == [42, 43]
+        assert gap.name == "gap"
+        assert gap.records[0]["tapring_gap"]["missed"] == 40
+
+
+def test_lost_events_are_a_record_where_they_are_missing(serve, name) -> None:
+    with tapring.Tap(name, slot_bytes=64) as tap:
+        server = serve("--buffer", "64KiB")
+        with server.open(f"/api/v1/tap/{name}?duration=3s") as response:
+            wait_until(tap.snapshot)
+            for n in range(1_000):  # faster than any reader
+                tap.snapshot().offer(
+                    "decoded", [{"n": 100 * n + i, "x": "." * 99} for i in range(100)]
+                )
+            records = [json.loads(line) for line in response]
+    summary = records.pop()["tapring_summary"]
+    missed = expected = 0
+    for each in records:
+        if "tapring_gap" in each:
+            missed += each["tapring_gap"]["missed"]
+            expected += each["tapring_gap"]["missed"]
+        else:
+            assert each["n"] == expected
+            expected += 1
+    assert missed == summary["dropped"] > 0
+    assert summary["written"] + missed == summary["offered"]
+
+
+def test_a_client_that_leaves_frees_its_session_at_once(serve, engine, name) -> None:
+    engine(name)
+    server = serve()
+    for leave in ("close", "reset"):
+        with server.open(f"/api/v1/tap/{name}") as response:
+            assert response.readline()
+            assert sessions(name) == 1
+            if leave == "reset":
+                linger = b"\1\0\0\0\0\0\0\0"
+                response.fp.raw._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        wait_until(lambda: sessions(name) == 0)
+    wait_until(lambda: len(server.audit("ended")) == 2)
+    assert {each["ended_by"] for each in server.audit("ended")} == {"output-closed"}
+
+
+def test_a_client_that_stalls_costs_little_and_is_cut_off_a_second_after_its_deadline(
+    serve, engine, name
+) -> None:
+    engine(name)
+    server = serve()
+    server.get(f"/api/v1/tap/{name}?limit=10")
+    before = psutil.Process(server.process.pid).memory_info().rss
+    stalled = []
+    for _ in range(8):
+        connection = server.connection()
+        connection.connect()
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        headers = {"Authorization": f"Bearer {server.token}"}
+        connection.request("GET", f"/api/v1/tap/{name}?duration=2s", headers=headers)
+        stalled.append(connection)
+    try:
+        wait_until(lambda: sessions(name) == 8)
+        grown = 0
+        while sessions(name):
+            grown = max(grown, psutil.Process(server.process.pid).memory_info().rss - before)
+            time.sleep(0.05)
+        assert grown < 8 * MIB
+        wait_until(lambda: len(server.audit("ended")) == 9)
+        assert all(each["seconds"] < 15 for each in server.audit("ended"))
+        wait_until(lambda: not _established(server.process.pid))
+    finally:
+        for connection in stalled:
+            connection.close()
+
+
+def _established(pid: int) -> list:
+    return [
+        each
+        for each in psutil.Process(pid).net_connections("tcp")
+        if each.status == psutil.CONN_ESTABLISHED
+    ]
+
+
+def test_when_the_engine_dies_the_summary_says_so(serve, engine, name) -> None:
+    process = engine(name)
+    with serve().open(f"/api/v1/tap/{name}") as response:
+        assert response.readline()
+        process.kill()
+        last = response.read().splitlines()[-1]
+    assert json.loads(last)["tapring_summary"]["ended_by"] == "engine-death"
+
+
+def test_a_hundred_streams_end_within_a_second_of_a_signal_each_with_its_summary(
+    serve, engine
+) -> None:
+    names = [unique_name() for _ in range(2)]
+    for each in names:
+        engine(each, pause_s=0.2)
+    server = serve("--max-streams-per-token", "100")
+    opened = []
+    try:
+        for i in range(100):
+            connection = server.connection()
+            headers = {"Authorization": f"Bearer {server.token}"}
+            path = f"/api/v1/tap/{names[i % 2]}"
+            connection.request("GET", path, headers=headers)
+            opened.append((connection, connection.getresponse()))
+        assert server.get(f"/api/v1/tap/{names[0]}").status == 409
+        began = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        reasons = set()
+        for _, response in opened:
+            last = response.read().splitlines()[-1]
+            reasons.add(json.loads(last)["tapring_summary"]["ended_by"])
+        assert reasons == {"interrupt"}
+        assert server.process.wait(timeout=30) == 0
+        took = time.monotonic() - began
+    finally:
+        for connection, _ in opened:
+            connection.close()
+    assert took < 10  # a second on a quiet machine; the bound is for a busy one
