@@ -17,8 +17,8 @@ from ..wire import layout
 from ..wire.layout import Owner, RowState
 from ..wire.ledger import Counters, within_a_word
 from .evidence import recordings_of
-from .info import StageInfo
-from .names import is_pattern
+from .info import READY_TIMEOUT_S, StageInfo
+from .names import is_pattern, recording_name
 from .recording import Recording
 from .refusals import LaneRefused, error_for, may_live, refusal
 from .registry import Registry
@@ -58,6 +58,8 @@ class _Identity(Counters, frozen=True):
 class SessionInfo(_Identity, frozen=True, kw_only=True):
     """A session as any process may see it.
 
+    released: events that consumers have taken out of the ring. It never falls: if a consumer stops
+    in the middle of a batch, the rest of that batch counts as well.
     sample: one batch in this many is offered to it; the events of the others are ``sampled_out``.
     served: the share of these batches that it is offered now, 0.0 to 1.0. The events of the others
     are ``shed``, because the engine has a budget.
@@ -67,12 +69,24 @@ class SessionInfo(_Identity, frozen=True, kw_only=True):
     age_s: how long ago it was opened, in seconds.
     """
 
+    released: int
     sample: int
     served: float
     cost_ns: int
     fill: float
     buffer_bytes: int
     age_s: float
+
+
+class RecorderInfo(Counters, frozen=True, kw_only=True):
+    """The recorder of one stage of a lane. Its counters begin with the lane.
+
+    stage: the stage that it records.
+    buffer_bytes: the size of its ring, in bytes.
+    """
+
+    stage: str
+    buffer_bytes: int
 
 
 class EngineInfo(msgspec.Struct, frozen=True):
@@ -199,13 +213,15 @@ def _find(
     raise error_for(refused) if refused else not_found(engine, lanes[0] if lanes else None)
 
 
-def engines(name: str | None = None, *, sweep: bool = True) -> EngineList:
+def engines(
+    name: str | None = None, *, sweep: bool = True, patience_s: float = READY_TIMEOUT_S
+) -> EngineList:
     """List what can be tapped on this machine, one entry a lane, and who is tapping it.
 
     name: of one engine, or of those that match a pattern; None for all. sweep: also remove what
     dead processes left behind, in the lanes that are looked at. With ``sweep=False`` nothing is
     removed, which suits a program that calls this every second; dead lanes are not listed either
-    way.
+    way. patience_s: how long to wait for a lane that is still being made.
 
     Lanes that cannot be read (of other users, or of another version of the protocol) are in the
     list's ``refused``. Raises SharedMemoryFull if this process cannot look at any lane because it
@@ -218,7 +234,7 @@ def engines(name: str | None = None, *, sweep: bool = True) -> EngineList:
     recordings = recordings_of(name)
     for engine, lane in lanes_of(name):
         try:
-            with Registry.attach(engine, lane, to_look=True) as registry:
+            with Registry.attach(engine, lane, patience_s=patience_s, to_look=True) as registry:
                 if registry.engine_is_alive():
                     seen.append(_engine_info(registry, recordings))
         except EngineNotFound:
@@ -231,6 +247,22 @@ def engines(name: str | None = None, *, sweep: bool = True) -> EngineList:
     if lack is not None and not seen:
         raise lack
     return EngineList(seen, refused)
+
+
+def recorders_of(lane: EngineInfo) -> list[RecorderInfo]:
+    """Return the recorders of a lane, in the order of its ``recorders``.
+
+    Only their counts are read, and not their events. A recorder that cannot be read (any more) is
+    left out.
+    """
+    found = []
+    for stage in lane.recorders:
+        name = recording_name(lane.name, lane.lane, stage)
+        with suppress(OSError, TapError), Recording.attach(name, patience_s=0.0) as recording:
+            counters = recording.ledger().counters()
+            size = recording.buffer_bytes
+            found.append(RecorderInfo(stage=stage, buffer_bytes=size, **counters))
+    return found
 
 
 def _runs(registry: Registry) -> bool:
@@ -310,6 +342,7 @@ def _session_info(registry: Registry, row: Row) -> SessionInfo:
         stage=info.stages[row.stage].name,
         owner=_OWNERS.get(row.owner, "?"),
         read=registry.table.is_read(row),
+        released=account.released(),
         sample=row.sample,
         served=account.served(),
         cost_ns=account.cost_ns(),

@@ -121,6 +121,10 @@ class Account:
             **counted,
         )
 
+    def released(self) -> int:
+        """Return how many events consumers have taken out of the ring. It never goes back."""
+        return self._page[layout.RELEASED]
+
     def fill(self, slots: int) -> float:
         """Return how much of a ring of ``slots`` slots is used, 0.0 to 1.0."""
         used = self._words[layout.TAIL] - self._page[layout.HEAD]

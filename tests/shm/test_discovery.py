@@ -1,17 +1,21 @@
 """Listing engines: what any process may see of a lane and its sessions."""
 
 import os
+import time
+from contextlib import ExitStack
 
 import msgspec
 import pytest
 
 import tapring
-from tapring.shm.discovery import engines
-from tapring.shm.names import segment_name
+from tapring.shm.discovery import engines, recorders_of
+from tapring.shm.info import READY_TIMEOUT_S
+from tapring.shm.names import recording_name, segment_name
 from tapring.shm.segment import DIRECTORY, Segment, names
 from tapring.wire import layout
 from tapring.wire.ledger import COUNTER_WORDS, Ledger
-from tests.helpers import offer
+from tests.conftest import SHM
+from tests.helpers import offer, put_word
 
 
 @pytest.fixture
@@ -64,6 +68,43 @@ def test_a_session_shows_every_counter_of_the_ledger() -> None:
     assert set(Ledger.__struct_fields__) - set(tapring.SessionInfo.__struct_fields__) == {
         "delivered"
     }
+
+
+def test_what_consumers_have_taken_never_falls(tap, name) -> None:
+    kept = tap.register("raw", buffer_bytes=4096)
+    offer(tap, "raw", [b"a", b"b", b"c"])
+    assert tapring.engines(name)[0].sessions[0].released == 0
+    with tapring.attach_session(name, kept.id) as session:
+        assert next(iter(session)) == b"a"  # and stops in the middle of the batch
+    assert session.stats.delivered == 1
+    assert tapring.engines(name)[0].sessions[0].released == 3
+
+
+def test_a_list_without_patience_leaves_out_lanes_that_are_still_being_made(tap, name) -> None:
+    """An engine may be stopped just then, for as long as somebody likes."""
+    with ExitStack() as taps:
+        stopped = [taps.enter_context(tapring.Tap(name)) for _ in range(20)]
+        for each in stopped:
+            put_word(segment_name(name, each.lane), layout.MAGIC, 0)
+        before = time.monotonic()
+        listing = tapring.engines(name, sweep=False, patience_s=0.0)
+        assert time.monotonic() - before < len(stopped) * READY_TIMEOUT_S
+        assert ([info.lane for info in listing], listing.refused) == ([tap.lane], ())
+
+
+@pytest.mark.usefixtures("recordings")
+def test_the_account_of_each_recorder_is_read_without_its_events(name) -> None:
+    with tapring.Tap(name, recorder={"raw": 8192, "decoded": 65536}, strict=True) as tap:
+        for number in range(100):
+            offer(tap, "raw", [b"x" * 100] * 4)
+            offer(tap, "decoded", [number])
+        (info,) = tapring.engines(name)
+        raw, decoded = sorted(recorders_of(info), key=lambda each: each.buffer_bytes)
+        assert (raw.stage, raw.buffer_bytes, raw.captured) == ("raw", 8192, 400)
+        assert 300 < raw.overwritten < 400
+        assert (decoded.stage, decoded.captured, decoded.overwritten) == ("decoded", 100, 0)
+        (SHM / recording_name(name, tap.lane, "raw")).unlink()
+        assert recorders_of(info) == [decoded]
 
 
 @pytest.mark.parametrize("value", [(1 << 64) - 1, 1 << 63], ids=["full", "half"])

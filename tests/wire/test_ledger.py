@@ -34,6 +34,7 @@ def test_each_counter_is_read_from_its_own_word(buffers, account) -> None:
         delivered=7,
     )
     assert account.ledger().lost == 11100
+    assert account.released() == 9
 
 
 def test_every_counter_has_a_word() -> None:
