@@ -154,7 +154,7 @@ def command(**given: Any) -> None:
     It listens on this machine only, unless told otherwise.
     """
     try:
-        for module in ("starlette", "uvicorn"):
+        for module in ("starlette", "uvicorn", "prometheus_client"):
             need(module, "serve", "tapring serve")
     except ValueError as error:
         raise click.UsageError(str(error)) from None

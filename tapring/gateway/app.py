@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .._version import __version__
 from ..consumer.session import Session
+from ..errors import TapError
 from ..shm.listed import listed
 from ..shm.looks import Looking
 from ..shm.names import split_address
@@ -33,10 +34,11 @@ from .dumped import Dumped
 from .encoding import Encoding, encoding_of
 from .files import INDEX, page_files
 from .guard import Guard
+from .metrics import registry, text
 from .opening import open_live, open_past
 from .places import Places
 from .positions import Positions
-from .problem import Problem, malformed, not_found
+from .problem import Problem, malformed, not_found, problem_of
 from .response import Response
 from .sent import Sent
 from .settings import Settings
@@ -80,6 +82,7 @@ class Gateway:
         routes = [
             Route("/", self.page, methods=["GET"]),
             Route("/page/{name}", self.page, methods=["GET"]),
+            Route("/metrics", self.metrics, methods=["GET"]),
             Route("/healthz", self.health, methods=["GET"]),
             Route("/api/v1/whoami", self.whoami, methods=["GET"]),
             Route("/api/v1/check", self.check, methods=["GET"]),
@@ -124,6 +127,16 @@ class Gateway:
     async def health(self, request: Request) -> Answer:
         """Whether the server works: for load balancers, without a token."""
         return PlainTextResponse("ok\n")
+
+    async def metrics(self, request: Request) -> Answer:
+        """Metrics for Prometheus, of the engines that can be read here."""
+        self.grant(request, Role.LS)
+        accept = request.headers.get("accept", "")
+        try:
+            body, kind = await asyncio.to_thread(text, registry(self.settings.allows), accept)
+        except TapError as error:
+            raise problem_of(error, "") from None
+        return Answer(body, headers={"content-type": kind})
 
     async def engines(self, request: Request) -> Answer:
         """All engines, as ``tapring ls --json`` lists them."""

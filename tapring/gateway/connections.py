@@ -12,7 +12,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 CONNECTION: Final = "tapring.connection"
-HEADERS_S: Final = 10.0
+HEADERS_S: Final = 5.0
 """How many seconds the headers of a request may take to come."""
 
 

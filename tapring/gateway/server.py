@@ -111,6 +111,9 @@ def _bounded(most: int) -> type[Connection]:
 
 
 def _context(tls: Tls) -> ssl.SSLContext:
+    for path in filter(None, tls):  # ssl does not say which file it lacks
+        with open(path, "rb"):
+            pass
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tls.client_ca)
     context.load_cert_chain(tls.certificate, tls.key)
     if tls.client_ca is not None:

@@ -5,6 +5,9 @@ import subprocess
 import pytest
 
 from tests.cli.running import ENGINE, RECORDED
+from tests.gateway.conftest import serve
+
+__all__ = ["serve"]
 
 
 @pytest.fixture
