@@ -1,5 +1,6 @@
 """Opening a session: what is refused, and what its error says."""
 
+import asyncio
 import gc
 import os
 import time
@@ -14,6 +15,7 @@ from tapring.shm.registry import Registry
 from tapring.shm.requests import Request, StandingRequest
 from tapring.shm.segment import Segment
 from tapring.wire import layout
+from tests.conftest import wait_until
 from tests.helpers import offer
 
 
@@ -276,3 +278,48 @@ def test_a_session_that_a_lane_has_opened_for_a_consumer_is_for_no_other_one(nam
             assert tap.lane
     finally:
         request.withdraw()
+
+
+def test_lanes_that_allow_no_remote_access_are_refused_to_those_who_hand_events_on(name) -> None:
+    with tapring.Tap(name, remote=False) as home:
+        assert home.remote is False
+        with pytest.raises(tapring.RemoteAccessOff, match="remote=False"):
+            tapring.capture(name, remote=True)
+        assert not home.active_sessions
+        with tapring.Tap(name) as away, tapring.capture(name, remote=True) as session:
+            assert session.lanes == (away.lane,)
+            (refused,) = session.lanes_refused
+            assert (refused.lane, refused.reason) == (home.lane, "remote-off")
+            with tapring.Tap(
+                name, remote=False
+            ) as late:  # it opens a session by itself as it starts
+                wait_until(lambda: session.read(1, timeout=0.05) or len(session.lanes_refused) == 2)
+                assert late.lane in {each.lane for each in session.lanes_refused}
+                assert session.lanes == (away.lane,)
+                wait_until(lambda: not late.snapshot() and not late.active_sessions)
+        with tapring.capture(name) as session:
+            assert session.lanes == (home.lane,)
+        assert [each.remote for each in tapring.engines(name)] == [False]
+
+
+@pytest.mark.usefixtures("recordings")
+def test_nor_is_their_past_handed_on(name) -> None:
+    with tapring.Tap(name, recorder="raw", remote=False) as tap:
+        tap.emit("raw", b"x")
+        with pytest.raises(tapring.RemoteAccessOff):
+            tapring.past(name, remote=True)
+    with pytest.raises(tapring.RemoteAccessOff):  # also after it has ended
+        tapring.past(name, remote=True)
+    assert tapring.past(name).read == 0
+
+
+def test_frames_can_be_taken_one_by_one(name) -> None:
+    with tapring.Tap(name) as tap, tapring.capture(name, stage="raw") as session:
+        assert session.next_frame(0) is None
+        tap.snapshot().offer("raw", [b"a", b"b", b"c"])
+        assert session.next_frame(5, limit=4).lines() == [b"a", b"b", b"c"]
+        assert session.ended_by is None
+        asyncio.run(session.ready(0))
+        tap.snapshot().offer("raw", [b"d", b"e"])
+        assert session.next_frame(5, limit=1).lines() == [b"d"]
+        assert session.ended_by == "limit"

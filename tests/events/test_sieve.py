@@ -3,13 +3,14 @@
 import re
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tapring import Redactor, Select
 from tapring.events.kinds import Array, Blobs, Json, Kind, Lines
 from tapring.events.paths import Path
-from tapring.events.sieve import make_sieve
+from tapring.events.sieve import Sieves, make_sieve
 
 POINT = np.dtype([("t", "i8"), ("x", "f8"), ("name", "S4")])
 TOKEN = re.compile(r"tapring:redacted:[0-9a-f]{16}")
@@ -75,3 +76,47 @@ def test_what_a_redacted_path_leads_to_is_a_token_in_every_event(events, paths) 
 def test_nothing_asked_for_costs_nothing() -> None:
     assert all(make_sieve(kind) is None for kind in KINDS.values())
     assert make_sieve(Json(), Select(), None, None) is None
+
+
+people = st.lists(
+    st.fixed_dictionaries({"n": st.integers(0, 9), "user": st.sampled_from(USERS)}), max_size=9
+)
+
+
+@given(people, st.sampled_from(["user=='root'", "n>`3`", "user!='root' && n<`5`"]), st.booleans())
+def test_behind_a_guard_no_filter_sees_what_it_hides(events, where, redacts) -> None:
+    """What passes is what would pass if the events had been redacted when they were offered."""
+    guard = Redactor("user")
+    redact = Redactor("n") if redacts else None
+    sieve = Sieves(Select(where=where), redact, guard=guard).of(Json())
+    expected = Sieves(Select(where=where), redact).of(Json())
+    hidden = [each | {"user": guard.token(each["user"])} for each in events]
+    left, wanted = (
+        each.sift(bytes(Json().pack(batch)[0]), len(batch), 0)
+        for each, batch in ((sieve, events), (expected, hidden))
+    )
+    assert (left.payload, left.count) == (wanted.payload, wanted.count)
+    assert sieve.away.where == expected.away.where
+    assert list(left.places or range(left.count)) == list(wanted.places or range(wanted.count))
+    assert not any(name in left.payload for name in map(str.encode, USERS))
+
+
+def test_a_guard_alone_redacts_and_withholds_what_it_cannot_read() -> None:
+    sieves = Sieves(guard=Redactor("user"))
+    assert not sieves.empty
+    sieve = sieves.of(Lines())
+    sifted = sieve.sift(b'user=root\n{"user":"root"}\n', 2, 0)
+    assert (sifted.count, sieves.away.redaction) == (1, 1)
+    assert b"root" not in sifted.payload
+    assert list(sifted.places) == [1]
+    with pytest.raises(ValueError, match="bytes"):
+        sieves.of(Blobs())
+
+
+def test_behind_a_guard_an_interrupted_frame_is_counted_by_neither(monkeypatch) -> None:
+    sieves = Sieves(Select(grep="a"), guard=Redactor("user"))
+    sieve = sieves.of(Lines())
+    monkeypatch.setattr(sieve._behind, "sift", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        sieve.sift(b"no json\n{}\n", 2, 0)
+    assert sieves.away.counts() == (0, 0, 0, 0, 0, 0)
