@@ -204,8 +204,26 @@ class Checked(ParamType[str]):
         return str(value)
 
 
+def is_url(address: str) -> bool:
+    """Whether an address is of an engine on another machine: ``http://HOST:PORT/ENGINE``."""
+    return address.lower().startswith(("http://", "https://"))
+
+
+def _check_anywhere(address: str) -> object:
+    """Raise ValueError unless this is an address, here or on another machine."""
+    if not is_url(address):
+        return split_address(address)
+    from ..gateway.client import parse_url
+
+    engine = parse_url(address).address
+    if not engine:
+        raise ValueError(f"{address} names no engine. Try {address.rstrip('/')}/shop")
+    return split_address(engine)
+
+
+ANYWHERE: Final = Checked("address", _check_anywhere, offers("addresses"))
+RECORDED_ANYWHERE: Final = Checked("address", _check_anywhere, offers("recorded"))
 ADDRESS: Final = Checked("address", split_address, offers("addresses"))  # ENGINE[.LANE][:ID]
-RECORDED: Final = Checked("address", split_address, offers("recorded"))  # by living or dead lanes
 REGEX: Final = Checked("regex", compile_regex)
 EXPRESSION: Final = Checked("jmespath", Where)
 RATE: Final = Checked("rate", Rate)

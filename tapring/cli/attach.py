@@ -26,7 +26,7 @@ from ..files.writing import Look, Output, Sink, check_output, open_sink
 from ..frame import Frame
 from ..shm.offered import recorded_at, stages_of, usual_stages
 from . import summary
-from .arguments import ADDRESS
+from .arguments import ANYWHERE, is_url
 from .attach_options import Options, options
 from .beginning import begin, run
 from .command import Command
@@ -67,17 +67,23 @@ Exit codes:
 
 
 @click.command("attach", cls=Command, examples=_EXAMPLES, epilog=_EPILOG)
-@click.argument("address", type=ADDRESS)
+@click.argument("address", type=ANYWHERE)
 @options
 def command(address: str, **given: Any) -> None:
     """Show the events of the engine at ADDRESS, live.
 
     ADDRESS is ENGINE (all its processes), a pattern of engines ('web-*'), ENGINE.LANE or a pid (one
     process), or ENGINE:ID for a session that exists already: one that the engine registered, or
-    that tapring open made. Processes that start during the capture are part of it, from their first
-    event. The capture ends when no process has been left for a second.
+    that tapring open made. http://HOST:PORT/ENGINE is an engine on another machine, where tapring
+    serve runs; TAPRING_TOKEN has the token. Processes that start during the capture are part of it,
+    from their first event. The capture ends when no process has been left for a second.
     """
     asked = Options(**given)
+    if is_url(address):
+        from . import remote
+
+        asked.check_elsewhere()
+        sys.exit(remote.attach(address, asked))
     asked.check(address)
     chooses = asked.chooses(address)
     if chooses and asked.last is not None:  # what is recorded was chosen by the engine's owner

@@ -162,6 +162,11 @@ class Options(Asking, Writing):
             )
         return Written(name, self.envelope or (several and name not in (None, "pretty")))
 
+    def check_elsewhere(self) -> None:
+        """Raise click.UsageError if options contradict each other, of an engine elsewhere."""
+        self.check_selection()
+        self.check_writing()
+
     def check(self, address: str) -> None:
         """Raise click.UsageError if options contradict each other, or the address."""
         self.check_watching(address)

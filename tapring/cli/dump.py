@@ -25,7 +25,15 @@ from ..files.meta import CaptureMeta
 from ..files.writing import STDOUT, Look, Output, Sink, check_output, open_sink
 from ..words import counted, duration_in_words
 from . import dump_report
-from .arguments import RECORDED, RECORDED_STAGES, Count, Last, LastOf, split_stages
+from .arguments import (
+    RECORDED_ANYWHERE,
+    RECORDED_STAGES,
+    Count,
+    Last,
+    LastOf,
+    is_url,
+    split_stages,
+)
 from .attach_options import SHOW, WRITE, Writing
 from .clock import Between, Clock
 from .command import Command, group
@@ -119,7 +127,7 @@ class Options(Selecting, Writing):
 
 
 @click.command("dump", cls=Command, examples=_EXAMPLES, epilog=_EPILOG)
-@click.argument("address", type=RECORDED)
+@click.argument("address", type=RECORDED_ANYWHERE)
 @group(
     "What to read",
     click.option(
@@ -146,11 +154,16 @@ def command(address: str, **given: Any) -> None:
     """Show what an engine recorded, also after it has died.
 
     ADDRESS is ENGINE (all its processes, living and dead), a pattern of engines ('web-*'),
-    ENGINE.LANE or a pid. The engine does not notice. Events of several processes are merged by
-    time.
+    ENGINE.LANE or a pid; or http://HOST:PORT/ENGINE, through the tapring serve of another machine
+    (TAPRING_TOKEN has the token). The engine does not notice. Events of several processes are
+    merged by time.
     """
     asked = Options(**given)
     asked.check()
+    if is_url(address):
+        from . import remote
+
+        sys.exit(remote.dump(address, asked))
     select, redact = asked.select(), asked.redactor()
     try:
         found = asked.open(address, select, redact)

@@ -6,8 +6,9 @@ import os
 import select
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import click
 
@@ -18,7 +19,7 @@ from ..shm.evidence import dead_lanes
 from ..shm.listed import listed, listed_dead
 from ..shm.looks import Looked, Looking
 from ..shm.refusals import error_for
-from .arguments import Duration, offers
+from .arguments import Duration, is_url, offers
 from .command import Command
 from .messages import fail, note, print_json
 from .signals import Interrupts
@@ -35,6 +36,13 @@ _EXAMPLES: Final = (
 _A_RECORDER: Final = (
     f"a recorder keeps an engine's newest events, also after it has died. Turn one on with {HOW}"
 )
+
+
+class Looks(Protocol):
+    """What sees lanes, here or through a server."""
+
+    def look(self, wait: Callable[[], object]) -> Looked:
+        """Look, and ``wait`` if rates have to be measured."""
 
 
 @click.command("ls", cls=Command, examples=_EXAMPLES)
@@ -73,6 +81,9 @@ def command(
     stand below the process (lane) that they are of. LOST counts events that were dropped, larger
     than the ring, or not serializable.
 
+    http://HOST:PORT shows the engines of another machine, through its tapring serve. TAPRING_TOKEN
+    has the token.
+
     A process that an engine has forked is listed once it has offered a batch; until then its
     parent's line counts it. Lanes that cannot be read (of other users, or of another version of the
     protocol) come last, with the reason.
@@ -84,7 +95,11 @@ def command(
         raise click.UsageError("--dead shows each lane; leave out --lanes.")
     if dead and interval is not None and not watch:
         raise click.UsageError("--interval with --dead needs --watch: no rates are measured.")
-    looking = Looking(name, only_dead=dead)
+    looking: Looks
+    if name is not None and is_url(name):
+        looking = _there(name, dead=dead)
+    else:
+        looking = Looking(name, only_dead=dead)
     if watch:
         seconds = _WATCH_S if interval is None else max(interval, 0.1)
         _watch(looking, as_json, each_lane, seconds, _nothing(name, dead))
@@ -100,13 +115,21 @@ def command(
         _print(looked, each_lane)
     if dead:
         if not looked.dead and not looked.dead.refused:
-            _nothing_is_left(looking.engine, name)
+            _nothing_is_left(name)
     elif not looked.lanes:
         refused = looked.lanes.refused
-        if looking.engine is not None:
+        if isinstance(looking, Looking) and looking.engine is not None:
             fail(error_for(refused) if refused else not_found(looking.engine, looking.lane))
         if not refused:
             note(NOTHING_RUNS)
+
+
+def _there(url: str, *, dead: bool) -> Looks:
+    from .remote_looks import LookingThere
+
+    if dead:
+        raise click.UsageError(f"--dead looks at this machine only. Try tapring dump {url}/ENGINE")
+    return LookingThere(url)
 
 
 def _print(looked: Looked, each_lane: bool) -> None:
@@ -130,18 +153,18 @@ def _nothing(name: str | None, dead: bool) -> str:
     return f"no engine runs here{f' as {name}' if name else ''}"
 
 
-def _nothing_is_left(engine: str | None, name: str | None) -> None:
+def _nothing_is_left(name: str | None) -> None:
     """Say that there are no recordings, and what a recorder is; an error if some were asked for."""
-    if name is None or engine is None:
+    if name is None:
         note(f"no dead lane of this user has left a recording; {_A_RECORDER}")
         return
     known = sorted({each.engine for each in dead_lanes()})
     some = f"there are recordings of {', '.join(known)}"
-    near = suggest_of(engine, known, some) if known else ""
+    near = suggest_of(name.partition(".")[0], known, some) if known else ""
     fail(NotRecorded(f"no dead lane of {name!r} has left a recording{near}; {_A_RECORDER}"))
 
 
-def _watch(looking: Looking, as_json: bool, each_lane: bool, seconds: float, nothing: str) -> None:
+def _watch(looking: Looks, as_json: bool, each_lane: bool, seconds: float, nothing: str) -> None:
     """Look again and again until a signal comes, or until the reader has left."""
     if not as_json and not sys.stdout.isatty():
         raise click.UsageError("--watch needs a terminal. For programs, try --json --watch")
@@ -153,7 +176,7 @@ def _watch(looking: Looking, as_json: bool, each_lane: bool, seconds: float, not
 
 def _look_until(
     ending: _Ending,
-    looking: Looking,
+    looking: Looks,
     as_json: bool,
     each_lane: bool,
     seconds: float,

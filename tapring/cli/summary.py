@@ -61,7 +61,7 @@ def _lines(report: Report) -> Iterator[str]:
     took = duration_in_words(round(report.seconds, 1))
     yield (
         f"{counted(sink.events, 'event')} of {session.engine}/{session.stage} "
-        f"in {took}, ended by {session.ended_by}; {_losses(stats)}"
+        f"in {took}, ended by {session.ended_by}; {losses(stats)}"
     )
     yield from _of_the_past(stats)
     yield from lanes_refused(stats.lanes_refused)
@@ -184,7 +184,7 @@ def _incomplete(joined: Sequence[LaneJoined]) -> list[LaneJoined]:
     return each_lane_once(each for each in joined if not each.initial and not each.from_start)
 
 
-def _losses(stats: Stats) -> str:
+def losses(stats: Stats | Summary) -> str:
     """The events that were lost in the lanes that were read, and how many lanes were not read."""
     refused = len({(each.engine, each.lane) for each in stats.lanes_refused})
     incomplete = len(_incomplete(stats.lanes_joined))
@@ -201,7 +201,7 @@ def _losses(stats: Stats) -> str:
     return f"{_losses_in_lanes(stats, of)}{besides}"
 
 
-def _losses_in_lanes(stats: Stats, of: str) -> str:
+def _losses_in_lanes(stats: Stats | Summary, of: str) -> str:
     parts = [
         (stats.dropped, "dropped"),
         (stats.oversize, "larger than the ring"),

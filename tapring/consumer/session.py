@@ -242,8 +242,9 @@ class Session(SessionLanes, Generic[Event]):
     def next_frame(self, timeout: float | None = None, limit: int | None = None) -> Frame | None:
         """The next frame, waiting at most ``timeout`` seconds for it.
 
-        limit: at most so many events of it. If it had more, or as many, the session has ended, as
-        by the ``limit`` of ``frames``. None if none came in time or if the session has ended (``ended_by`` tells which).
+        limit: at most so many events of it; if it has as many, the session has ended, as by the
+        ``limit`` of ``frames``. None if none came in time or if the session has ended (``ended_by``
+        tells which).
         """
         until = _until(timeout)
         frame: Frame | None = self._turn.do(partial(self._intake.whole, until, limit), until)

@@ -1,0 +1,240 @@
+"""``tapring attach`` and ``tapring dump`` of engines on another machine, through its server."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import click
+import msgspec
+from msgspec import UNSET
+
+from ..delivery.past_report import PastSummary
+from ..delivery.report import Summary
+from ..delivery.transfer import Transfer
+from ..ended_by import EndedBy
+from ..errors import TapError
+from ..files.formats import format_by_suffix
+from ..files.meta import CaptureMeta
+from ..files.writing import STDOUT, Look, Output, Sink, check_output, open_sink
+from ..gateway.client import Client, Place, Remote, parse_url
+from ..words import counted, duration_in_words
+from .attach_options import Options, Writing
+from .messages import fail, note, print_json, say
+from .selecting import Selecting
+from .signals import Interrupts
+from .streams import silence_stdout
+from .summary import STEPS, files_written, losses, raised, withheld
+
+TOKEN: Final = "TAPRING_TOKEN"  # noqa: S105 - a name
+_HERE_ONLY: Final = {
+    "sample_batches": "--sample-batches",
+    "buffer": "--buffer",
+    "wait": "--wait",
+    "follow": "--follow",
+    "session_id": "--session",
+    "redact_pass_text": "--redact-pass-text",
+}
+EXIT_ENGINE_DIED: Final = 4
+
+
+def client_for(place: Place) -> Client:
+    """Return a client with the token of the environment."""
+    return Client(place, os.environ.get(TOKEN, ""))
+
+
+def attach(url: str, asked: Options) -> int:
+    """Read live events to their end, and return the exit code."""
+    for name, option in _HERE_ONLY.items():
+        if getattr(asked, name) not in (None, False):
+            raise click.UsageError(
+                f"{option} works only on the machine of the engine. Leave it out for {url}"
+            )
+    parameters = _selection(asked)
+    if asked.stage is not None:
+        parameters["stage"] = ",".join(asked.stages)
+    for name in ("duration", "last"):
+        if getattr(asked, name) is not None:
+            parameters[name] = f"{getattr(asked, name):.9f}"
+    if asked.limit is not None:
+        parameters["limit"] = str(asked.limit)
+    return _run(url, asked, parameters, past=False)
+
+
+def dump(url: str, asked: Any) -> int:
+    """Read what recorders hold, and return the exit code.
+
+    asked: the options of ``tapring dump``.
+    """
+    if asked.since is not None or asked.until is not None:
+        raise click.UsageError(f"--since and --until do not work for {url}. Try --last 5m")
+    parameters = _selection(asked)
+    if asked.stage is not None:
+        parameters["stage"] = asked.stage
+    if asked.last is not None:
+        seconds, events = asked.last
+        parameters["last"] = str(events) if events is not None else f"{seconds:.9f}s"
+    if asked.limit is not None:
+        parameters["limit"] = str(asked.limit)
+    return _run(url, asked, parameters, past=True)
+
+
+def _selection(asked: Selecting) -> dict[str, str]:
+    """The parameters of a request that select and redact."""
+    given = {
+        "grep": asked.grep,
+        "where": asked.where,
+        "sample": str(asked.sample) if asked.sample != 1 else None,
+        "by": asked.sample_by,
+        "rate": asked.rate,
+        "fields": asked.fields,
+        "redact": ",".join(asked.redact) or None,
+        "redact_regex": asked.redact_regex,
+        "redact_ignore_case": "1" if asked.redact_ignore_case else None,
+        "redact_in_strings": "1" if asked.redact_in_strings else None,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _run(url: str, asked: Any, parameters: Mapping[str, str], *, past: bool) -> int:
+    place = parse_url(url)
+    started = time.monotonic()
+    try:
+        output = _check_output(asked)
+        remote = Remote(client_for(place), parameters, past=past)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    except (TapError, OSError, MemoryError) as error:
+        fail(error)
+    except KeyboardInterrupt:
+        fail("interrupted before any event came")
+    with Interrupts(lambda: remote.end(EndedBy.INTERRUPT)):
+        sink = _open_sink(remote, asked, output)
+        transfer = Transfer(remote, sink)
+        transfer.run()
+    if remote.ended_by == EndedBy.OUTPUT_CLOSED:
+        silence_stdout()
+    if transfer.failure is not None:
+        say(transfer.failure)
+    _show(remote, place.address, asked.summary, sink, time.monotonic() - started, past=past)
+    if transfer.failure is not None:
+        return TapError.exit_code
+    return EXIT_ENGINE_DIED if remote.ended_by == EndedBy.ENGINE_DEATH else 0
+
+
+def _format(asked: Writing, stages: int) -> tuple[str | None, bool]:
+    """The format that events are written in, and whether in envelopes."""
+    name = asked.wanted_format or format_by_suffix(asked.output)
+    terminal = asked.output == STDOUT and sys.stdout.isatty()
+    if name is None and (asked.envelope or (stages > 1 and not terminal)):
+        name = "ndjson"
+    if stages > 1 and name in ("raw", "npy"):
+        raise click.UsageError(
+            f"--format {name} cannot say which stage an event is from. Name one stage, or try "
+            f"--format ndjson."
+        )
+    return name, asked.envelope or (stages > 1 and name not in (None, "pretty"))
+
+
+def _check_output(asked: Writing) -> Output | None:
+    name, envelope = _format(asked, 1)
+    return check_output(asked.output, name, asked.rotation, envelope=envelope, force=asked.force)
+
+
+def _open_sink(remote: Remote, asked: Any, output: Output | None) -> Sink:
+    kinds = remote.kinds
+    kind = next(iter(kinds.values())).name if kinds else "json"
+    try:
+        name, envelope = _format(asked, len(kinds))
+        return open_sink(
+            asked.output,
+            name,
+            envelope=envelope,
+            kind=kind,
+            look=Look(asked.color, asked.expand, origin=_differing(kinds), utc=asked.utc),
+            rotation=asked.rotation,
+            describe=lambda: _meta(remote),
+            force=asked.force,
+            output=output,
+            fields=asked.columns,
+        )
+    except (ValueError, OSError, click.UsageError) as error:
+        remote.close()
+        if isinstance(error, ValueError):
+            raise click.UsageError(str(error)) from None
+        if isinstance(error, click.UsageError):
+            raise
+        fail(error)
+
+
+def _differing(kinds: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset({"lane"} | ({"stage"} if len(kinds) > 1 else set()))
+
+
+def _meta(remote: Remote) -> CaptureMeta:
+    facts = remote.summary or remote.account
+    return CaptureMeta(
+        engine=str(facts.get("engine", "")),
+        stage=",".join(remote.kinds),
+        summary=dict(facts),
+    )
+
+
+def _show(
+    remote: Remote, address: str, style: str, sink: Sink, seconds: float, *, past: bool
+) -> None:
+    """Print the server's account, with what was written here."""
+    facts = dict(remote.summary or remote.account)
+    facts |= {"written": sink.events, "bytes_written": sink.bytes, "ended_by": remote.ended_by}
+    if sink.files:
+        facts["files"] = list(sink.files)
+    if sink.unfinished:
+        facts["unfinished"] = sink.unfinished
+    if remote.resumed:
+        facts |= {"resumed": remote.resumed, "missed": remote.missed}
+    if style == "json":
+        print_json({"tapring_dump" if past else "tapring_summary": facts}, err=True)
+    elif style == "text":
+        for line in _lines(remote, address, facts, sink, seconds, past=past):
+            note(line)
+
+
+def _lines(
+    remote: Remote,
+    address: str,
+    facts: dict[str, Any],
+    sink: Sink,
+    seconds: float,
+    *,
+    past: bool,
+) -> Iterator[str]:
+    took = duration_in_words(round(seconds, 1))
+    where = f"{facts.get('engine', address)}/{','.join(remote.kinds)}"
+    first = f"{counted(sink.events, 'event')} of {where} in {took}, ended by {remote.ended_by}"
+    if remote.resumed:
+        told = f"at most {counted(remote.missed, 'event')} were missed"
+        yield f"{first}; the connection broke {counted(remote.resumed, 'time')}; {told}"
+    elif remote.summary is None:
+        yield f"{first}; {_so_far(remote.account)}"
+    elif past:
+        summary = msgspec.convert(remote.summary, PastSummary)
+        yield f"{first}; {counted(summary.overwritten, 'older event')} had been overwritten"
+    else:
+        summary_ = msgspec.convert(remote.summary, Summary)
+        yield f"{first}; {losses(summary_)}"
+        for step, count in summary_.filtered_by.items():
+            yield f"{counted(count, 'event')} {STEPS[step]}"
+        yield from withheld(summary_.redaction_dropped, summary_.decode_errors)
+        yield from raised({} if summary_.failures is UNSET else summary_.failures)
+    yield from files_written(sink)
+
+
+def _so_far(account: Mapping[str, Any]) -> str:
+    """What the server had lost as it last told of that: within a second of the end."""
+    if not account:
+        return "the server has not told of any loss yet"
+    lost = sum(int(account.get(name, 0)) for name in ("dropped", "oversize", "errors"))
+    return f"up to the server's last account, {lost or 'no'} events were lost"

@@ -1,0 +1,394 @@
+"""The client of a server on another machine: its events as frames, its account, its errors.
+
+It reads server-sent events with the envelope, each of which holds a batch. If the connection
+breaks, it asks again with the id of the last one, so that no event comes twice, and what is
+missing is told. It needs nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from itertools import groupby
+from queue import Empty, Queue
+from time import sleep
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote, urlencode, urlsplit
+
+from ..ended_by import EndedBy
+from ..errors import EngineNotFound, NotPermitted, TapError
+from ..events.kinds import Blobs, Json, Kind, Lines
+from ..files import ndjson
+from ..files.decoding import Unreadable
+from ..files.envelope import Record, record_of_text
+from ..frame import UNKNOWN_NS, Frame, Origin
+
+_TIMEOUT_S: Final = 30.0  # a server says something every 15 s
+_LOOK_S: Final = 0.2
+_TRIES: Final = 6
+_AHEAD: Final = 64  # messages that are read ahead of what is written
+_LONGEST_LINE: Final = 64 << 20
+_KINDS: Final[dict[str, type[Lines | Json | Blobs]]] = {
+    "lines": Lines,
+    "json": Json,
+    "bytes": Blobs,
+    "array": Json,  # its records are objects here
+}
+
+
+class ServerError(TapError):
+    """The server cannot be reached, or has refused what was asked."""
+
+
+class Place(NamedTuple):
+    """Where something is: the server, and what of it.
+
+    base: the path before ``/api``, of a server behind a proxy. address: of an engine; "" for none.
+    """
+
+    scheme: str
+    host: str
+    port: int | None
+    base: str
+    address: str
+
+
+class Message(NamedTuple):
+    """A server-sent event."""
+
+    name: str
+    lines: list[bytes]
+    identity: str
+
+
+def parse_url(url: str) -> Place:
+    """Return where ``http://HOST:PORT/ENGINE`` is. Raises ValueError."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"Invalid URL {url!r}: {error}. Try http://127.0.0.1:8700/shop") from None
+    if not host or parts.query or parts.fragment or parts.username or parts.password:
+        raise ValueError(
+            f"Invalid URL {url.partition('#')[0]!r}. Try http://127.0.0.1:8700/shop, and put the "
+            f"token into TAPRING_TOKEN"
+        )
+    base, _, address = parts.path.rpartition("/")
+    return Place(parts.scheme.lower(), host, port, base, address)
+
+
+class Answer(NamedTuple):
+    """A response that is being read."""
+
+    connection: http.client.HTTPConnection
+    sock: socket.socket
+    response: http.client.HTTPResponse
+
+    def cut(self) -> None:
+        """End a read of another thread."""
+        with suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.response.close()
+        self.connection.close()
+
+
+class Client:
+    """Asks one server. token: "" for none."""
+
+    def __init__(self, place: Place, token: str) -> None:
+        self.place = place
+        self._token = token
+
+    def get(self, path: str) -> Any:
+        """Return the JSON at ``path``. Raises ServerError and the errors that a server tells of."""
+        answer = self.open("GET", path, {}, "application/json")
+        try:
+            return json.loads(answer.response.read())
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise self.unreachable(error) from None
+        finally:
+            answer.close()
+
+    def open(
+        self, method: str, path: str, parameters: Mapping[str, str], accept: str, last_id: str = ""
+    ) -> Answer:
+        """Ask for ``path``, and return the answer, which is a success.
+
+        Raises ServerError, and the errors that a server tells of.
+        """
+        query = f"?{urlencode(parameters)}" if parameters else ""
+        headers = {"Accept": accept, "User-Agent": "tapring"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        if last_id:
+            headers["Last-Event-ID"] = last_id
+        connection = self._connection()
+        answer = None
+        try:
+            connection.request(method, f"{self.place.base}{path}{query}", headers=headers)
+            sock = connection.sock  # getresponse may give it away
+            answer = Answer(connection, sock, connection.getresponse())
+            if answer.response.status != 200:
+                raise _told(answer.response)
+        except BaseException as error:
+            (answer or connection).close()
+            if isinstance(error, (OSError, http.client.HTTPException)):
+                raise self.unreachable(error) from None
+            raise
+        return answer
+
+    def _connection(self) -> http.client.HTTPConnection:
+        place = self.place
+        if place.scheme == "https":
+            context = ssl.create_default_context()
+            return http.client.HTTPSConnection(
+                place.host, place.port, timeout=_TIMEOUT_S, context=context
+            )
+        return http.client.HTTPConnection(place.host, place.port, timeout=_TIMEOUT_S)
+
+    def unreachable(self, error: Exception) -> ServerError:
+        """Return what is said of an error of the connection."""
+        where = f"{self.place.scheme}://{self.place.host}:{self.place.port or ''}".rstrip(":")
+        why = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+        return ServerError(
+            f"the server at {where} cannot be read: {why}. Does tapring serve run there, and is "
+            f"this its address?"
+        )
+
+
+class Remote:
+    """The events of an engine on another machine, as ``delivery.Transfer`` takes them.
+
+    ``kinds``: the kind of each stage, as far as is known. ``account``: the last one that the server
+    has told of; ``summary`` is the final one, None before. Both are of the last connection.
+    ``resumed``: how often it broke and was resumed. ``missed``: the events that gaps told of.
+    ``ended_by``, ``on_idle``, ``final_gaps``: as those of a Session.
+
+    parameters: of the request. past: what recorders hold is read, and not live events. Opening
+    raises ServerError and the errors that a server tells of.
+    """
+
+    def __init__(
+        self, client: Client, parameters: Mapping[str, str], *, past: bool = False
+    ) -> None:
+        self.ended_by: str | None = None
+        self.on_idle: Callable[[], object] | None = None
+        self.final_gaps: tuple[Frame, ...] = ()
+        self.account: dict[str, Any] = {}
+        self.summary: dict[str, Any] | None = None
+        self.error: ServerError | None = None
+        self._client = client
+        self._parameters = {**parameters, "envelope": "1", "format": "sse"}
+        self._method = "POST" if past else "GET"
+        self._path = f"/api/v1/{'dump' if past else 'tap'}/{quote(client.place.address)}"
+        self._past = past
+        self._left = int(parameters["limit"]) if "limit" in parameters else None
+        self._closed = False
+        self.resumed: int = 0
+        self.missed: int = 0
+        self._answer = self._ask("")
+        stages = self._answer.response.getheader("tapring-stages", "")
+        self.kinds: dict[str, Kind] = {}
+        for each in filter(None, stages.split(",")):
+            stage, _, kind = each.partition("=")
+            self._kind_of(stage, kind)
+        self._messages: Queue[Message | Exception | None] = Queue(_AHEAD)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def end(self, reason: str) -> None:
+        """Make reading end soon, with this ``ended_by``. A signal handler may call it."""
+        self.ended_by = self.ended_by or reason
+
+    def frames(self, *, limit: int | None = None) -> Iterator[Frame]:
+        """Frames until the end. Raises ServerError if the connection broke for good."""
+        while self.ended_by is None:
+            try:
+                message = self._messages.get(timeout=_LOOK_S)
+            except Empty:
+                self._idle()
+                continue
+            if message is None:
+                self.ended_by = self.ended_by or EndedBy.ERROR
+                raise ServerError("the server has ended the stream without its account")
+            if isinstance(message, Exception):
+                self.ended_by = EndedBy.ERROR
+                raise message
+            try:
+                frames = list(self._frames_of(message))
+            except (KeyError, TypeError, ValueError, AttributeError, Unreadable) as error:
+                self.ended_by = EndedBy.ERROR
+                raise ServerError(
+                    f"the server has sent what tapring serve would not: {error}"
+                ) from None
+            yield from frames
+            if message.name != "message":
+                self._idle()
+
+    def close(self, *, handled: bool = True) -> None:
+        """Stop reading, and leave the server."""
+        self._closed = True
+        self.ended_by = self.ended_by or EndedBy.CLOSED
+        while self._reader.is_alive():
+            self._answer.cut()
+            with suppress(Empty):
+                self._messages.get_nowait()
+            self._reader.join(0.01)
+        self._answer.close()
+
+    def _idle(self) -> None:
+        if self.on_idle is not None:
+            self.on_idle()
+
+    def _note(self, message: Message) -> None:
+        facts = json.loads(message.lines[0])
+        if message.name == "account":
+            self.account = facts["tapring_account"]
+        elif message.name == "error":
+            told = facts["tapring_error"]
+            self.error = ServerError(_sentences(told["error"], told["hint"]))
+        elif message.name == "summary":
+            self.summary = facts["tapring_summary"]
+            self.ended_by = self.ended_by or self.summary["ended_by"]
+            if self.error is not None:
+                raise self.error
+
+    # ---- from records to frames ----------------------------------------------------------
+
+    def _frames_of(self, message: Message) -> Iterator[Frame]:
+        """The frames of a message: a batch, and the gap before it. None, of an account."""
+        if message.name != "message":
+            self._note(message)
+            return
+        records = [record_of_text(line) for line in message.lines]
+        missed: dict[Origin, int] = {}
+        for origin, run in groupby(records, key=lambda each: each.origin or Origin()):
+            events = []
+            time_ns = UNKNOWN_NS
+            for each in run:
+                time_ns = UNKNOWN_NS if each.time_ns is None else each.time_ns
+                if each.is_gap:
+                    missed[origin] = missed.get(origin, 0) + each.missed
+                else:
+                    events.append(each)
+            if events or origin in missed:
+                frame = self._frame(origin, events, time_ns, missed.pop(origin, 0))
+                self.missed += frame.missed
+                if self._left is not None:  # a stream that was resumed begins to count anew
+                    frame = frame.take(self._left)
+                    self._left -= frame.count
+                yield frame
+                if self._left == 0 and self.resumed:
+                    self.ended_by = self.ended_by or EndedBy.LIMIT
+
+    def _frame(self, origin: Origin, events: list[Record], time_ns: int, missed: int) -> Frame:
+        kind = self._kind_of(origin.stage, "json")
+        decode = ndjson.DECODERS[kind.name]
+        packed: list[Any] = []
+        for each in events:
+            try:
+                packed.append(decode(bytes(each.event if each.event is not None else b"null")))
+            except Unreadable as error:
+                raise ServerError(f"the server has sent what is no event: {error}") from None
+        payload, count, _ = kind.pack(packed)
+        return Frame(bytes(payload), count, time_ns, missed, origin, kind)
+
+    def _kind_of(self, stage: str, name: str) -> Kind:
+        if stage not in self.kinds:
+            self.kinds[stage] = _KINDS.get(name, Json)()
+        return self.kinds[stage]
+
+    # ---- the thread that reads ------------------------------------------------------------
+
+    def _ask(self, last_id: str) -> Answer:
+        parameters = dict(self._parameters)
+        if last_id:
+            parameters.pop("last", None)
+        return self._client.open(self._method, self._path, parameters, "text/event-stream", last_id)
+
+    def _read(self) -> None:
+        """Read messages, and ask again if the connection breaks, until the summary has come."""
+        last_id = ""
+        while not self._closed:
+            failure: TapError = ServerError("the connection to the server has ended early")
+            try:
+                for message in messages(self._answer.response):
+                    last_id = message.identity or last_id
+                    self._messages.put(message)
+                    if message.name == "summary" or self._closed:
+                        return
+            except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
+                failure = self._client.unreachable(error)
+            if self._past or not last_id or not self._ask_again(last_id):
+                self._messages.put(failure)
+                return
+
+    def _ask_again(self, last_id: str) -> bool:
+        """Ask for what follows ``last_id``; False if the server does not answer for a while."""
+        self._answer.close()
+        for tries in range(_TRIES):
+            sleep(min(5.0, 0.1 * 2**tries))
+            if self._closed:
+                return False
+            try:
+                self._answer = self._ask(last_id)
+            except ServerError:
+                continue
+            except TapError:  # the engine has ended, or the token has
+                return False
+            self.resumed += 1
+            return True
+        return False
+
+
+def messages(response: http.client.HTTPResponse) -> Iterator[Message]:
+    """The server-sent events of a response. Raises ValueError for one that is too large."""
+    lines: list[bytes] = []
+    name, identity, size = "message", "", 0
+    while line := response.readline(_LONGEST_LINE + 1):
+        size += len(line)
+        if size > _LONGEST_LINE:
+            raise ValueError("the server has sent a message of more than 64 MiB")
+        field, _, value = line.rstrip(b"\n").partition(b": ")
+        if line == b"\n":
+            if lines:
+                yield Message(name, lines, identity)
+            name, lines, identity, size = "message", [], "", 0
+        elif field == b"data":
+            lines.append(value)
+        elif field == b"event":
+            name = value.decode()
+        elif field == b"id":
+            identity = value.decode()
+
+
+def _told(response: http.client.HTTPResponse) -> TapError:
+    """What a server says of a request that it has refused."""
+    try:
+        told = json.loads(response.read(1 << 20))
+        error, hint = str(told["error"]), str(told["hint"])
+    except (ValueError, KeyError, TypeError, OSError, http.client.HTTPException):
+        return ServerError(
+            f"the server has answered {response.status} {response.reason}, and nothing that "
+            f"tapring serve would. Is this its address?"
+        )
+    kind = {401: NotPermitted, 403: NotPermitted, 404: EngineNotFound}.get(
+        response.status, ServerError
+    )
+    if response.status == 404:
+        hint = "tapring ls with the server's URL lists what can be read there"
+    if response.status == 401:
+        hint = "Put the token that tapring serve has shown into TAPRING_TOKEN"
+    return kind(_sentences(error, hint))
+
+
+def _sentences(error: str, hint: str) -> str:
+    return f"{error}. {hint}".rstrip(".")

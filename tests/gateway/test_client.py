@@ -1,0 +1,238 @@
+"""The client: each event once, over broken connections; and every error in words."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+import tapring
+from tapring.gateway.client import Client, Place, Remote, ServerError, parse_url
+from tests.conftest import wait_until
+
+from .conftest import sessions
+
+
+class Cutter:
+    """A proxy in between, which cuts every connection after so many bytes."""
+
+    def __init__(self, port: int, after: int) -> None:
+        self._to = port
+        self._after = after
+        self.cuts = 0
+        self._listens = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listens.getsockname()[1]
+        self._open: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def close(self) -> None:
+        self._listens.shutdown(socket.SHUT_RDWR)
+        self._listens.close()
+        for each in self._open:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(10)
+        for each in self._open:
+            each.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listens.accept()
+                server = socket.create_connection(("127.0.0.1", self._to))
+                self._open += [client, server]
+                pairs = ((client, server, 1 << 40), (server, client, self._after))
+                for pair in pairs:
+                    thread = threading.Thread(target=self._pump, args=pair, daemon=True)
+                    self._threads.append(thread)
+                    thread.start()
+
+    def _pump(self, source: socket.socket, target: socket.socket, left: int) -> None:
+        with suppress(OSError):
+            while left > 0 and (data := source.recv(min(left, 4096))):
+                target.sendall(data)
+                left -= len(data)
+            if left <= 0:
+                self.cuts += 1
+        for each in (source, target):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def cutter(port: int, after: int) -> Iterator[Cutter]:
+    made = Cutter(port, after)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def place(port: int, address: str = "") -> Place:
+    return parse_url(f"http://127.0.0.1:{port}/{address}")
+
+
+def read(remote: Remote) -> list[int]:
+    numbers = []
+    try:
+        for frame in remote.frames():
+            numbers += [event["n"] for event in frame.events()]
+    finally:
+        remote.close()
+    return numbers
+
+
+@pytest.mark.usefixtures("recordings")
+def test_over_connections_that_break_each_event_comes_once(serve, engine, name) -> None:
+    engine(name, recorder="decoded")
+    server = serve()
+    with cutter(server.port, 60_000) as between:
+        client = Client(place(between.port, name), server.token)
+        remote = Remote(client, {"limit": "3000", "stage": "decoded"})
+        numbers = read(remote)
+        assert between.cuts >= 2
+    assert numbers == list(range(numbers[0], numbers[0] + 3000))
+    assert remote.resumed >= 2
+    assert remote.missed == 0
+
+
+def test_without_a_recorder_what_was_missed_is_told(serve, engine, name) -> None:
+    engine(name)
+    server = serve()
+    with tapring.capture(name) as beside, cutter(server.port, 60_000) as between:
+        client = Client(place(between.port, name), server.token)
+        remote = Remote(client, {"limit": "2000", "stage": "decoded"})
+        numbers = read(remote)
+        assert beside.ended_by is None
+    assert len(numbers) == 2000
+    assert remote.resumed
+    assert numbers[-1] - numbers[0] + 1 == len(numbers) + remote.missed
+
+
+def test_frames_are_those_of_the_engine_with_their_stage_lane_and_time(serve, engine, name) -> None:
+    process = engine(name)
+    server = serve()
+    remote = Remote(Client(place(server.port, name), server.token), {"limit": "60", "stage": "*"})
+    frames = list(remote.frames())
+    remote.close()
+    assert remote.ended_by == "limit"
+    assert {each.stage for each in frames} == {"raw", "decoded"}
+    assert {each.lane for each in frames} == {process.lane}
+    assert all(each.timestamp > 0 for each in frames)
+    raw = next(each for each in frames if each.stage == "raw")
+    assert raw.lines()[0].startswith(b"line ")
+    assert remote.summary is not None
+    assert remote.summary["written"] == 60
+
+
+def test_leaving_frees_the_session(serve, engine, name) -> None:
+    engine(name)
+    server = serve()
+    remote = Remote(Client(place(server.port, name), server.token), {})
+    assert next(remote.frames()).count
+    remote.close()
+    wait_until(lambda: sessions(name) == 0)
+
+
+@pytest.mark.parametrize(
+    ("address", "token", "error"),
+    [
+        ("none-here", None, tapring.EngineNotFound),
+        ("NAME", "x" * 32, tapring.NotPermitted),
+        ("NAME", "", tapring.NotPermitted),
+    ],
+)
+def test_what_the_server_refuses_is_an_error_of_the_same_kind(
+    serve, engine, name, address, token, error
+) -> None:
+    engine(name)
+    server = serve()
+    token = server.token if token is None else token
+    with pytest.raises(error):
+        Remote(Client(place(server.port, address.replace("NAME", name)), token), {})
+
+
+def answering(body: bytes, status: int = 200, kind: str = "text/event-stream") -> HTTPServer:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return HTTPServer(("127.0.0.1", 0), Handler)
+
+
+RECORD = json.dumps(
+    {
+        "time": "2026-11-26T23:59:23.123456789Z",
+        "engine": "shop",
+        "lane": "0a0a0a0a",
+        "pid": 1,
+        "stage": "decoded",
+        "missed": 0,
+        "event": {"n": 1},
+    }
+).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"<html>", 200),
+        (b"data: {}\n\n", 200),
+        (b"data: " + RECORD[:-9] + b"\n\n", 200),
+        (b"data: " + RECORD + b"\n\n", 200),
+        (b"event: summary\ndata: []\n\n", 200),
+        (b"event: summary\ndata: {}\n\n", 200),
+        (b"event: account\ndata: x\n\n", 200),
+        (b"event: \xff\ndata: x\n\n", 200),
+        (b"", 200),
+        (b"no json", 500),
+        (b'{"error": 1}', 404),
+    ],
+)
+def test_whatever_a_server_says_ends_in_an_error_in_words(body, status) -> None:
+    with answering(body, status) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            with pytest.raises(tapring.TapError) as caught:
+                read(Remote(Client(place(server.server_port, "shop"), ""), {}))
+            assert "\n" not in str(caught.value)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_server_that_is_not_there_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(ServerError, match=f"http://127.0.0.1:{port}"):
+        Client(place(port), "").get("/api/v1/engines")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://", "http://a:b/c", "http://u:p@h/c", "http://h/c?x=1", "http://h/c#token=SECRET"],
+)
+def test_a_url_that_is_none_is_refused_and_no_token_in_it_is_repeated(url) -> None:
+    with pytest.raises(ValueError, match="Invalid URL") as caught:
+        parse_url(url)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_a_url_may_have_a_path_before_the_engine() -> None:
+    assert parse_url("https://h/taps/shop") == Place("https", "h", None, "/taps", "shop")
+    assert parse_url("http://[::1]:8700/web-*").address == "web-*"
+    assert parse_url("http://h:1").address == ""
