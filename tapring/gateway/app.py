@@ -35,6 +35,7 @@ from .encoding import Encoding, encoding_of
 from .files import INDEX, page_files
 from .guard import Guard
 from .metrics import registry, text
+from .openapi import document
 from .opening import open_live, open_past
 from .places import Places
 from .positions import Positions
@@ -84,6 +85,7 @@ class Gateway:
             Route("/page/{name}", self.page, methods=["GET"]),
             Route("/metrics", self.metrics, methods=["GET"]),
             Route("/healthz", self.health, methods=["GET"]),
+            Route("/api/v1/openapi.json", self.openapi, methods=["GET"]),
             Route("/api/v1/whoami", self.whoami, methods=["GET"]),
             Route("/api/v1/check", self.check, methods=["GET"]),
             Route("/api/v1/engines", self.engines, methods=["GET"]),
@@ -108,6 +110,11 @@ class Gateway:
         if file is None:
             return await _no_route(request, KeyError())
         return Answer(file.body, media_type=file.media_type)
+
+    async def openapi(self, request: Request) -> Answer:
+        """What there is to ask for, for programs. It tells nothing of what runs here."""
+        _no_parameters(request)
+        return _json(document())
 
     async def whoami(self, request: Request) -> Answer:
         """What the request's token allows, and what is hidden from its owner."""
