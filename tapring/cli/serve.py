@@ -25,9 +25,8 @@ from .selecting import REDACT_PATHS, REDACT_REGEX, REDACT_STRICTER
 _EXAMPLES: Final = (
     "tapring serve                                    # for you, on this machine",
     "tapring serve --redact user.email --tokens tokens.txt --uds /run/tapring.sock",
-    "tapring serve --listen 0.0.0.0:8700 --tls cert.pem --tls-key key.pem \\",
-    "              --tokens tokens.txt --host-name taps.example.org --allow 'web-*'",
-    'curl -H "Authorization: Bearer $TAPRING_TOKEN" localhost:8700/api/v1/tap/shop',
+    "tapring serve --listen 0.0.0.0:8700 --tls cert.pem --tls-key key.pem --tokens t.txt",
+    "tapring serve --host-name taps.example.org --allow 'web-*'   # behind a proxy",
 )
 _EPILOG: Final = """\
 Everybody needs a token. Without --tokens, the command makes one and shows it once, as a URL. A file
@@ -149,9 +148,9 @@ class Address(ParamType[Listen]):
     ),
 )
 def command(**given: Any) -> None:
-    """Let others see the engines here: a page, a stream, metrics, over HTTP.
+    """Let others see the engines here, over HTTP.
 
-    It listens on this machine only, unless told otherwise.
+    There is a page for browsers, an API for programs, and metrics for Prometheus. It listens on this machine only, unless told otherwise.
     """
     try:
         for module in ("starlette", "uvicorn", "prometheus_client"):
