@@ -25,7 +25,7 @@ from .selecting import REDACT_PATHS, REDACT_REGEX, REDACT_STRICTER
 _EXAMPLES: Final = (
     "tapring serve                                    # for you, on this machine",
     "tapring serve --redact user.email --tokens tokens.txt --uds /run/tapring.sock",
-    "tapring serve --listen 0.0.0.0:8700 --tls cert.pem --tls-key key.pem --tokens t.txt",
+    "tapring serve --listen 0.0.0.0:8700 --tls cert.pem --tls-key key.pem",
     "tapring serve --host-name taps.example.org --allow 'web-*'   # behind a proxy",
 )
 _EPILOG: Final = """\
@@ -150,7 +150,8 @@ class Address(ParamType[Listen]):
 def command(**given: Any) -> None:
     """Let others see the engines here, over HTTP.
 
-    There is a page for browsers, an API for programs, and metrics for Prometheus. It listens on this machine only, unless told otherwise.
+    There is a page for browsers, an API for programs, and metrics for Prometheus. It listens on
+    this machine only, unless told otherwise.
     """
     try:
         for module in ("starlette", "uvicorn", "prometheus_client"):
