@@ -15,6 +15,7 @@ from . import (
     end_to_end,
     engine,
     full,
+    gateway,
     idle,
     imports,
     instructions,
@@ -50,6 +51,7 @@ USUAL: dict[str, Measure] = {
     "pipe": pipe.measure,
     "memory": memory.measure,
     "recorder": recorder.measure,
+    "gateway": gateway.measure,
 }
 OTHERS: dict[str, Measure] = {
     "sampled": sampled.measure,

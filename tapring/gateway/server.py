@@ -48,6 +48,7 @@ class Server(uvicorn.Server):
     def __init__(self, gateway: Gateway, where: Where, tls: Tls | None = None) -> None:
         config = uvicorn.Config(
             gateway.app,
+            interface="asgi3",
             http=_bounded(gateway.settings.streams + _SPARE),
             ws="none",
             lifespan="off",
