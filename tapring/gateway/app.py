@@ -44,6 +44,7 @@ from .response import Response
 from .sent import Sent
 from .settings import Settings
 from .stream import Stream
+from .tally import Tally
 
 _DUMPS: Final = 2
 _Result = TypeVar("_Result")
@@ -74,6 +75,7 @@ class Gateway:
         self.audit = audit
         self.settings = settings
         self.streams: set[Response] = set()
+        self._tally = Tally()
         self._places = Places(settings.streams, settings.streams_each)
         self._dumps = Places(_DUMPS, _DUMPS)
         self._looking = Looking(None)
@@ -140,7 +142,9 @@ class Gateway:
         self.grant(request, Role.LS)
         accept = request.headers.get("accept", "")
         try:
-            body, kind = await asyncio.to_thread(text, registry(self.settings.allows), accept)
+            body, kind = await asyncio.to_thread(
+                text, registry(self.settings.allows, self._tally), accept
+            )
         except TapError as error:
             raise problem_of(error, "") from None
         return Answer(body, headers={"content-type": kind})
@@ -299,20 +303,21 @@ class Gateway:
         kinds: Mapping[str, str],
     ) -> None:
         """Send a response to its end, and cut off a client that does not take it."""
-        self.streams.add(response)
         headers = {
             "content-type": response.encoding.media_type,
             "tapring-stages": ",".join(f"{stage}={kind}" for stage, kind in kinds.items()),
             "x-accel-buffering": "no",  # nginx would hold events back
         }
         raw = [(name.encode(), each.encode()) for name, each in headers.items()]
-        try:
-            await send({"type": "http.response.start", "status": 200, "headers": raw})
-            in_time = await response.run(receive, send)
-        finally:
-            self.streams.discard(response)
-            await response.close()
-            response.sent.ended_by = response.ended_by
+        self.streams.add(response)
+        with self._tally.one(response):
+            try:
+                await send({"type": "http.response.start", "status": 200, "headers": raw})
+                in_time = await response.run(receive, send)
+            finally:
+                self.streams.discard(response)
+                await response.close()
+                response.sent.ended_by = response.ended_by
         if not in_time:
             connection = request.scope["state"].get(CONNECTION)
             if connection is not None:

@@ -41,6 +41,11 @@ class Dumped(Response):
         self._past.end(reason)
 
     @property
+    def lost(self) -> int:
+        """As of a Response."""
+        return self._past.away.redaction
+
+    @property
     def ended_by(self) -> str | None:
         """As of a Response."""
         return self._past.ended_by

@@ -30,6 +30,7 @@ from ..literals import RefusalReason
 from ..shm.discovery import EngineInfo, RecorderInfo, SessionInfo, engines, recorders_of
 from ..shm.evidence import DeadLane, dead_lanes
 from ..shm.refusals import LaneRefused
+from .tally import Tally, TallyCollector
 
 Family = CounterMetricFamily | GaugeMetricFamily
 Of = TypeVar("Of")
@@ -254,10 +255,17 @@ class EngineCollector:
         return self._allows is None or self._allows(engine)
 
 
-def registry(allows: Callable[[str], bool] | None = None) -> CollectorRegistry:
-    """Return a registry that has an EngineCollector, and nothing of prometheus_client's own."""
+def registry(
+    allows: Callable[[str], bool] | None = None, tally: Tally | None = None
+) -> CollectorRegistry:
+    """Return a registry that has an EngineCollector, and nothing of prometheus_client's own.
+
+    tally: of the server whose metrics these are.
+    """
     made = CollectorRegistry()
     made.register(EngineCollector(allows))
+    if tally is not None:
+        made.register(TallyCollector(tally))
     return made
 
 

@@ -44,6 +44,16 @@ class Response:
         """Make it end soon, with its last record. Any task may call it."""
 
     @property
+    def events(self) -> int:
+        """The events that were sent."""
+        return self.sent.events
+
+    @property
+    @abstractmethod
+    def lost(self) -> int:
+        """The events that were lost, or withheld."""
+
+    @property
     @abstractmethod
     def ended_by(self) -> str | None:
         """Why it ended; None before."""

@@ -64,6 +64,12 @@ class Stream(Response):
         self._session.end(reason)
 
     @property
+    def lost(self) -> int:
+        """As of a Response."""
+        stats = self._session.stats
+        return stats.dropped + stats.oversize + stats.errors + stats.redaction_dropped
+
+    @property
     def ended_by(self) -> str | None:
         """As of a Response."""
         return self._session.ended_by

@@ -9,6 +9,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as plain
 
 from tapring.gateway.metrics import registry, text
+from tapring.gateway.tally import Tally
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -47,7 +48,7 @@ class Scrape:
 
 def scrape(engine: str, accept: str = "") -> Scrape:
     """Scrape the engines whose names begin so; other tests have theirs."""
-    exposed, content_type = text(registry(lambda name: name.startswith(engine)), accept)
+    exposed, content_type = text(registry(lambda name: name.startswith(engine), Tally()), accept)
     parse = openmetrics if content_type.startswith("application/openmetrics-text") else plain
     return Scrape(exposed.decode(), parse)
 

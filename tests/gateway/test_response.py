@@ -31,6 +31,10 @@ class Counting(Response):
     def ended_by(self) -> str | None:
         return self.reason
 
+    @property
+    def lost(self) -> int:
+        return 0
+
     async def carry(self, send) -> None:
         for part in self.parts:
             await self.send(send, part)
