@@ -16,6 +16,7 @@ from ..errors import EngineNotFound, SharedMemoryFull, TapError, suggest_of
 from ..wire import layout
 from ..wire.layout import Owner, RowState
 from ..wire.ledger import Counters, within_a_word
+from .clocks import EngineClock
 from .evidence import recordings_of
 from .info import READY_TIMEOUT_S, StageInfo
 from .names import is_pattern, recording_name
@@ -230,13 +231,14 @@ def engines(
     if sweep:
         sweep_all(name)
     seen, refused = [], []
+    clocks: dict[int, EngineClock] = {}
     lack: SharedMemoryFull | None = None
     recordings = recordings_of(name)
     for engine, lane in lanes_of(name):
         try:
             with Registry.attach(engine, lane, patience_s=patience_s, to_look=True) as registry:
                 if registry.engine_is_alive():
-                    seen.append(_engine_info(registry, recordings))
+                    seen.append(_engine_info(registry, recordings, clocks))
         except EngineNotFound:
             continue
         except TapError as error:
@@ -295,18 +297,23 @@ def not_found(engine: str, lane: str | None = None) -> EngineNotFound:
     return EngineNotFound(f"no engine {called} runs{near}")
 
 
-def _engine_info(registry: Registry, recordings: Iterable[str]) -> EngineInfo:
+def _engine_info(
+    registry: Registry, recordings: Iterable[str], clocks: dict[int, EngineClock]
+) -> EngineInfo:
     info = registry.info
+    # Reads files, so it is asked for once for all lanes of a time namespace.
+    namespace = registry.clock_offset_word
+    clock = clocks[namespace] = clocks.get(namespace) or registry.clock
     sessions = []
     for row in registry.table.rows():
         if row.state == RowState.OPEN and row.stage < len(info.stages):
             with suppress(OSError, TapError):
-                sessions.append(_session_info(registry, row))
+                sessions.append(_session_info(registry, row, clock))
     return EngineInfo(
         name=info.engine,
         lane=info.lane,
         pid=registry.pid,
-        uptime_s=registry.clock.age_s(registry.created_ns),
+        uptime_s=clock.age_s(registry.created_ns),
         stages={stage.name: stage for stage in info.stages},
         sessions=tuple(sessions),
         max_sessions=info.max_sessions,
@@ -332,7 +339,7 @@ def _recorders(lane: str, recordings: Iterable[str]) -> Iterator[tuple[str, int]
                     yield recording.stage.name, recording.buffer_bytes
 
 
-def _session_info(registry: Registry, row: Row) -> SessionInfo:
+def _session_info(registry: Registry, row: Row, clock: EngineClock) -> SessionInfo:
     info = registry.info
     with Segment.attach(info.segment_name(row.id)) as segment:
         account = account_of(segment)
@@ -348,6 +355,6 @@ def _session_info(registry: Registry, row: Row) -> SessionInfo:
         cost_ns=account.cost_ns(),
         fill=fill,
         buffer_bytes=within_a_word(row.slots * row.slot_bytes),
-        age_s=registry.clock.age_s(row.opened_ns),
+        age_s=clock.age_s(row.opened_ns),
         **ledger.counters(),
     )

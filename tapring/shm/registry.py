@@ -100,8 +100,8 @@ class Registry:
     ) -> Registry:
         """Open the registry of a lane; wait ``patience_s`` for one that is still being made.
 
-        own: only if it belongs to this very user. to_look: change nothing in it; another user's is
-        copied and not mapped, since that user could truncate it meanwhile.
+        own: only if it belongs to this very user. to_look: change nothing in it; it is copied and
+        not mapped, which costs less, and another user could truncate it meanwhile.
         Raises EngineNotFound, NotPermitted, RingCorrupt, VersionMismatch, SharedMemoryFull.
         """
         name = segment_name(engine, lane)
@@ -111,7 +111,7 @@ class Registry:
             raise EngineNotFound(f"the engine {engine} has no lane {lane} (any more)") from None
         try:
             info = read_info(segment, engine, lane, patience_s)
-            if not to_look or segment.is_own():
+            if not to_look:
                 return cls(segment, info, *_mapped(segment, info, writable=False))
             copy = memoryview(segment.read(0, segment.size)).cast("Q")
             return cls(segment, info, copy, copy[layout.TABLE :])
@@ -284,8 +284,13 @@ class Registry:
         """How to read the engine's times, as of when this was first asked for."""
         # Not a cached_property: up to CPython 3.11 it takes a lock, which a fork may leave held.
         if self._clock is None:
-            self._clock = engine_clock(self.clock_pair, self._words[layout.CLOCK_OFFSET_NS])
+            self._clock = engine_clock(self.clock_pair, self.clock_offset_word)
         return self._clock
+
+    @property
+    def clock_offset_word(self) -> int:
+        """What the engine says of its time namespace: lanes with the same word have one clock."""
+        return self._words[layout.CLOCK_OFFSET_NS]
 
     @property
     def faults(self) -> int:
