@@ -3,7 +3,10 @@
 import os
 
 import tapring
+from tapring.shm.evidence import DeadLanes
 from tapring.shm.looks import Looking, lost
+from tapring.shm.names import segment_name
+from tests.conftest import SHM
 from tests.helpers import offer
 
 
@@ -40,3 +43,25 @@ def test_a_session_that_was_opened_between_two_looks_has_no_rate_yet(name) -> No
             offer(tap, "raw", ["x" * 10_000_000])
             looked = looking.look(lambda: 1 / 0)
             assert lost(looked.lanes[0].sessions[0]) == 1
+
+
+def test_what_the_dead_have_left_stays_if_it_is_asked_not_to_sweep(dead_lane, name) -> None:
+    registry = SHM / segment_name(name, dead_lane)
+    assert Looking(name, sweeps=False).look(lambda: 1 / 0).lanes == []
+    assert registry.exists()
+    Looking(name).look(lambda: 1 / 0)
+    assert not registry.exists()
+
+
+def test_children_and_dead_lanes_are_looked_for_only_now_and_then(name, monkeypatch) -> None:
+    calls = []
+    monkeypatch.setattr("tapring.shm.looks.dead_lanes", lambda *_: calls.append(1) or DeadLanes())
+    often, seldom = Looking(name), Looking(name, aside_s=1000.0)
+    for looking, expected in ((often, 3), (seldom, 1)):
+        calls.clear()
+        for _ in range(3):
+            looked = looking.look(lambda: None)
+        assert len(calls) == expected
+        assert looked.children == {}
+    with tapring.Tap(name):
+        assert seldom.look(lambda: None).children == {os.getpid(): 0}
