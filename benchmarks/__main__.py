@@ -29,6 +29,7 @@ from . import (
     sessions,
     sizes,
     stall,
+    top,
 )
 from .harness import Measure, parser, report
 
@@ -46,6 +47,7 @@ USUAL: dict[str, Measure] = {
     "engine": engine.measure,
     "latency": latency.measure,
     "lanes": lanes.measure,
+    "top": top.measure,
     "stall": stall.measure,
     "imports": imports.measure,
     "pipe": pipe.measure,

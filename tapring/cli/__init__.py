@@ -16,6 +16,7 @@ from .messages import fail
 # In the order in which --help lists them: what an operator needs first comes first.
 _MODULES: Final = {
     "ls": ".ls",
+    "top": ".top",
     "attach": ".attach",
     "stats": ".stats",
     "dump": ".dump",
@@ -32,6 +33,7 @@ _MODULES: Final = {
 }
 _EXAMPLES: Final = (
     "tapring ls                          # which engines run here",
+    "tapring top                         # the same, full screen and live",
     "tapring attach shop                 # the events of engine shop, until Ctrl-C",
     "tapring attach shop -o shop.ndjson  # write them to a file",
     "tapring dump shop --last 30s        # what it recorded before it died",

@@ -110,18 +110,14 @@ def command(
     except TapError as error:
         fail(error)
     if as_json:
-        print_json(_listed(looked), indent=2)
+        print_json(listed_for_programs(looked), indent=2)
     elif looked.lanes or name is None or dead:
         _print(looked, each_lane)
     if dead:
         if not looked.dead and not looked.dead.refused:
             _nothing_is_left(name)
-    elif not looked.lanes:
-        refused = looked.lanes.refused
-        if isinstance(looking, Looking) and looking.engine is not None:
-            fail(error_for(refused) if refused else not_found(looking.engine, looking.lane))
-        if not refused:
-            note(NOTHING_RUNS)
+    elif isinstance(looking, Looking):
+        tell_of_nothing(looking, looked)
 
 
 def _there(url: str, *, dead: bool) -> Looks:
@@ -140,7 +136,19 @@ def _print(looked: Looked, each_lane: bool) -> None:
         console.print(each)
 
 
-def _listed(looked: Looked) -> list[Any]:
+def tell_of_nothing(looking: Looking, looked: Looked) -> None:
+    """Say so if no lane was seen; if one was asked for, as the error that ends the command."""
+    if looked.lanes:
+        return
+    refused = looked.lanes.refused
+    if looking.engine is not None:
+        fail(error_for(refused) if refused else not_found(looking.engine, looking.lane))
+    if not refused:
+        note(NOTHING_RUNS)
+
+
+def listed_for_programs(looked: Looked) -> list[Any]:
+    """What was seen, in the shapes that are printed as JSON."""
     if looked.only_dead:
         return [*listed_dead(looked.dead)]
     return [*listed(looked.lanes, looked.rates, looked.children)]
@@ -221,4 +229,4 @@ class _Ending:
 
 
 def _print_line(looked: Looked) -> None:
-    print_json(_listed(looked))
+    print_json(listed_for_programs(looked))

@@ -63,7 +63,7 @@ SHAPES: Final = {
         also=(Summary, RecordedSummary, PastSummary),
     ),
     "ls": Shape(
-        "What tapring ls --json prints, and with --watch each of its lines",
+        "What tapring ls --json, ls --json --watch (each line) and top --once --json print",
         (ListedLane, RefusedLane),
         array=True,
     ),

@@ -68,9 +68,14 @@ def on_a_terminal(*command: str, columns: int = 160) -> str:
 
 
 class Terminal:
-    """A command that runs on a pseudo terminal. A context manager, which ends the command."""
+    """A command that runs on a pseudo terminal. A context manager, which ends the command.
 
-    def __init__(self, *command: str, columns: int = 160, lines: int = 50) -> None:
+    source: Python that runs instead of ``tapring``, with the command as its arguments.
+    """
+
+    def __init__(
+        self, *command: str, columns: int = 160, lines: int = 50, source: str | None = None
+    ) -> None:
         self._ours, theirs = pty.openpty()
         self._shown = b""
         self.resize(columns, lines)
@@ -78,7 +83,7 @@ class Terminal:
         for variable in ("COLUMNS", "LINES", "NO_COLOR"):
             environment.pop(variable, None)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tapring", *command],
+            [sys.executable, *(["-m", "tapring"] if source is None else ["-c", source]), *command],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,

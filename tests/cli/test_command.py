@@ -76,7 +76,7 @@ def test_a_group_keeps_the_order_of_its_options() -> None:
     ("arguments", "said"),
     [
         (["atach"], "no such command 'atach'; did you mean 'attach'?"),
-        (["xyz"], "no such command 'xyz'; there are ls, attach"),
+        (["xyz"], "no such command 'xyz'; there are ls, top, attach"),
         (["attach"], "missing ADDRESS. See tapring attach --help"),
         (["attach", "shop", "--were", "x"], "no such option --were; did you mean '--where'"),
         (["attach", "shop", "--xyzzy"], "no such option --xyzzy. See tapring attach --help"),

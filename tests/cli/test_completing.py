@@ -84,10 +84,13 @@ def test_names_of_engines_formats_and_files_are_offered_where_they_belong(name) 
     with tapring.Tap(name):
         assert name in offered("tapring ls ")
         assert name in offered("tapring gc ")
+        assert name in offered("tapring top ")
     assert "parquet" in offered("tapring attach x --format ")
     assert [each.split("\t")[0] for each in lines(main, "tapring attach x -o ")] == ["file"]
     assert [each.split("\t")[0] for each in lines(main, "tapring replay a b")] == ["file"]
-    assert "schema" in offered("tapring ")
+    assert {"budget", "lost", "rate"} <= {*offered("tapring top --sort ")}
+    assert "--once" in offered("tapring top --")
+    assert {"schema", "top"} <= {*offered("tapring ")}
     assert "--line" not in offered("tapring completion bash --")
 
 
@@ -125,12 +128,12 @@ def test_completing_loads_nothing_heavy() -> None:
 import sys
 from tapring.cli import main
 from tapring.cli.completing import lines
-for typed in ("attach ", "attach x --stage ", "attach x --", "cat ", "ls "):
+for typed in ("attach ", "attach x --stage ", "attach x --", "cat ", "ls ", "top --sort "):
     lines(main, f"tapring {typed}")
 print(*sys.modules)
 """
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
-    heavy = {b"rich", b"numpy", b"pyarrow", b"zstandard", b"asyncio"}
+    heavy = {b"rich", b"numpy", b"pyarrow", b"zstandard", b"asyncio", b"textual"}
     assert not heavy & set(loaded.split())
 
 
