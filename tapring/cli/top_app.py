@@ -40,7 +40,7 @@ the lane take; BUDGET is what it may be at most. AGE is the session's, or
 else the lane's.
 
 The table opens no session. Enter opens one of that lane's stage, and
-Escape closes it. Dead lanes have left recordings: tapring ls --dead
+Escape closes it. Dead lanes have left recordings: tapring ls --dead.
 """
 
 
@@ -56,7 +56,7 @@ class Top(App[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "quit"),
-        Binding("ctrl+c", "quit", priority=True, system=True),
+        Binding("ctrl+c", "quit", priority=True),
         Binding("ctrl+z", "suspend_process", priority=True),
         Binding("question_mark", "keys"),
     ]

@@ -32,8 +32,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     batches that the session is offered. batch_ns: the engine's time for each of them. share: the
     share of the engine's time that all sessions of the lane take. budget: what it may be at most.
     age_s: of the session; without one, of the lane. What is known only of a session is None without
-    one. refused: why the lanes cannot be read; "" if they can. about: what else is known of the
-    lane, for a line of its own.
+    one. refused: why the lanes cannot be read; "" if they can. lanes: how many those are. about:
+    what else is known of the lane, for a line of its own.
     """
 
     key: Key
@@ -53,6 +53,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     budget: float | None = None
     age_s: float | None = None
     refused: str = ""
+    lanes: int = 1
     about: str = ""
 
     @property
@@ -64,7 +65,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Totals(NamedTuple):
-    """What some rows come to. rate: events per second."""
+    """What some rows come to. refused: lanes that cannot be read. rate: events per second."""
 
     engines: int
     lanes: int
@@ -107,7 +108,7 @@ def totals(rows: Sequence[Row]) -> Totals:
         engines=len({row.key.engine for row in rows}),
         lanes=len({row.key[:2] for row in read}),
         sessions=sum(row.key.session > 0 for row in read),
-        refused=len(rows) - len(read),
+        refused=sum(row.lanes for row in rows if row.refused),
         rate=sum(row.rate or 0.0 for row in read),
         lost=sum(row.lost or 0 for row in read),
     )
@@ -159,7 +160,7 @@ def _refused_row(group: Sequence[LaneRefused]) -> Row:
     """One row for lanes of one engine that are refused for one reason, as ``tapring ls`` has it."""
     first = group[0]
     lane = first.lane if len(group) == 1 else f"({len(group)} lanes)"
-    return Row(key=Key(first.engine, lane, "", 0), refused=in_words(group))
+    return Row(key=Key(first.engine, lane, "", 0), refused=in_words(group), lanes=len(group))
 
 
 def _about(lane: EngineInfo, children: int) -> str:

@@ -79,7 +79,7 @@ class Tail:
         """What has come, and what was lost on the way."""
         stats, session = self.stats, self._session
         lost = stats.dropped + stats.oversize + stats.errors
-        parts = [counted(self.total, "event"), f"{stats.unread:,} to be read"]
+        parts = [counted(self.total, "event"), f"{stats.unread:,} unread"]
         fill = 0.0 if session is None or self._is_over else session.fill
         parts.append(f"ring {fill:.0%} full")
         pieces = [(", ".join(parts), ""), (f", {lost:,} lost{_which(stats)}", "red" * (lost > 0))]

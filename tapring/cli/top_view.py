@@ -101,12 +101,14 @@ class View:
             f"{of.rate:,.0f} events/s",
         ]
         pieces = [(", ".join(parts), ""), (f", {of.lost:,} lost", "red" if of.lost else "")]
+        if of.refused:
+            pieces.append((f", {of.refused:,} unreadable", "yellow"))
+        if self._dead:
+            pieces.append((f", {self._dead}", "dim"))
         if self.pattern:
             hidden = len(self._all) - len(self.rows)
             more = f"; {visible(self.pattern)} hides {counted(hidden, 'row')}"
             pieces.append((more, "yellow" if hidden else "dim"))
-        if self._dead:
-            pieces.append((f"; {self._dead}", "dim"))
         return tuple(pieces)
 
     def about(self, row: Row | None) -> Line:
@@ -130,7 +132,7 @@ class View:
 
     def _show(self, looked: Looked) -> None:
         self._all = rows_of(looked)
-        self._dead = counted(len(looked.dead), "dead lane") if looked.dead else ""
+        self._dead = f"{len(looked.dead):,} dead" if looked.dead else ""
         self._arrange()
 
     def _arrange(self) -> None:

@@ -42,7 +42,8 @@ def test_a_lane_that_cannot_be_read_has_the_reason_and_lanes_alike_have_one_row(
     refused = [
         LaneRefused("old", each, "version", f"{each} uses version 99") for each in ("0a", "0b")
     ]
-    (row,) = rows_of(Looked(EngineList([], refused), {}, {}))
+    (row,) = rows = rows_of(Looked(EngineList([], refused), {}, {}))
+    assert totals(rows).refused == 2
     assert (row.address, row.refused) == ("old.(2 lanes)", "0a uses version 99; likewise 0b")
 
 

@@ -79,8 +79,8 @@ def test_the_account_says_what_a_filter_hides() -> None:
 def test_the_account_tells_of_dead_lanes_and_of_what_was_lost() -> None:
     said = text_of(view().account())
     assert said.startswith("3 engines, 3 lanes, 3 sessions, ")
-    assert "256 lost" in said
-    assert said.endswith("; 1 dead lane")
+    assert "256 lost, 1 unreadable" in said
+    assert said.endswith(", 1 dead")
 
 
 def test_a_row_is_followed_by_its_key() -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from textual._context import visible_screen_stack
 from textual.pilot import Pilot
 
 from tapring.cli.top_app import Top
@@ -130,6 +131,7 @@ async def shows(pilot: Pilot, text: str, timeout: float = 30) -> None:
 
 def lines_of(app: Top) -> list[str]:
     """What is on the screen, without styles."""
+    visible_screen_stack.set(app._background_screens)  # as textual does before it draws
     strips = app.screen._compositor.render_strips()
     return ["".join(segment.text for segment in strip).rstrip() for strip in strips]
 
