@@ -37,6 +37,7 @@ def session(number: int, stage: str, **facts: object) -> SessionInfo:
     usual |= dict.fromkeys(("sampled_out", "overwritten"), 0)
     known = {name: value for name, value in usual.items() if name in SessionInfo.__struct_fields__}
     shape = {"sample": 1, "served": 1.0, "cost_ns": 0, "fill": 0.0, "buffer_bytes": 1 << 20}
+    shape["released"] = 0
     given = {"id": number, "stage": stage, "owner": "consumer", "read": True, "age_s": 5.0}
     return SessionInfo(**(known | shape | given | facts))
 
@@ -51,7 +52,7 @@ def lane(name: str, number: str, *sessions: SessionInfo, **facts: object) -> Eng
         "max_duration_s": 86400.0,
     }
     usual |= {"max_buffer_bytes": 1 << 26, "faults": 0, "misuse": 0, "idle_ns": 50, "batch_ns": 0}
-    usual |= {"share": 0.0, "budget": None, "recorders": {}}
+    usual |= {"share": 0.0, "budget": None, "recorders": {}, "remote": True}
     return EngineInfo(name=name, lane=number, stages=stages, sessions=sessions, **(usual | facts))
 
 
