@@ -21,7 +21,7 @@ from ..files.formats import format_by_suffix
 from ..files.meta import CaptureMeta
 from ..files.writing import STDOUT, Look, Output, Sink, check_output, open_sink
 from ..gateway.client import Client, Place, Remote, parse_url
-from ..words import counted, duration_in_words
+from ..words import counted, duration_in_words, were
 from .attach_options import Options, Writing
 from .messages import fail, note, print_json, say
 from .selecting import Selecting
@@ -195,6 +195,7 @@ def _show(
         facts["unfinished"] = sink.unfinished
     if remote.resumed:
         facts |= {"resumed": remote.resumed, "missed": remote.missed}
+        facts["uncounted"] = remote.uncounted
     if style == "json":
         print_json({"tapring_dump" if past else "tapring_summary": facts}, err=True)
     elif style == "text":
@@ -215,7 +216,12 @@ def _lines(
     where = f"{facts.get('engine', address)}/{','.join(remote.kinds)}"
     first = f"{counted(sink.events, 'event')} of {where} in {took}, ended by {remote.ended_by}"
     if remote.resumed:
-        told = f"at most {counted(remote.missed, 'event')} were missed"
+        told = f"{counted(remote.missed, 'event')} {were(remote.missed)} missed"
+        if remote.uncounted:
+            told += (
+                ", and more, which nobody has counted: an engine that records (recorder="
+                "'decoded') has them still"
+            )
         yield f"{first}; the connection broke {counted(remote.resumed, 'time')}; {told}"
     elif remote.summary is None:
         yield f"{first}; {_so_far(remote.account)}"

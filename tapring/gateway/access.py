@@ -105,7 +105,7 @@ class Access:
         try:
             with open(path, "rb") as file:
                 status = os.fstat(file.fileno())
-                seen = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+                seen = status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns
                 if seen == self._seen:
                     return
                 self._seen = None

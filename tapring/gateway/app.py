@@ -129,8 +129,7 @@ class Gateway:
         """Whether these are valid parameters of a stream, while somebody types them."""
         self.grant(request, Role.LS)
         asked = query.live(request.query_params.multi_items())
-        asked.select()
-        asked.redactor()
+        await asyncio.to_thread(lambda: (asked.select(), asked.redactor()))
         return _json({})
 
     async def health(self, request: Request) -> Answer:
@@ -205,7 +204,7 @@ class Gateway:
                 sent,
                 report,
                 deadline_s=asked_s,
-                still_allowed=partial(self.grant, request, Role.READ),
+                still_allowed=partial(self._still_allowed, request, grant),
                 limit=asked.limit,
                 positions=positions,
             )
@@ -222,7 +221,14 @@ class Gateway:
                 lambda opened: opened[0].close(),
             )
             encoding = self._encoding(request, asked, several=len(found.kinds) > 1)
-            dumped = Dumped(found, encoding, sent, report, limit=asked.limit)
+            dumped = Dumped(
+                found,
+                encoding,
+                sent,
+                report,
+                still_allowed=partial(self._still_allowed, request, grant),
+                limit=asked.limit,
+            )
             kinds = {stage: kind.name for stage, kind in found.kinds.items()}
             await self._respond(dumped, request, receive, send, kinds)
 
@@ -243,6 +249,11 @@ class Gateway:
             self.audit.write("refused", **_of(request), status=problem.status, error=str(problem))
             raise
         return grant
+
+    def _still_allowed(self, request: Request, before: Grant) -> None:
+        """Raise Problem unless the request's token allows what it did as a stream began."""
+        if self.grant(request, Role.READ).role != before.role:
+            raise Problem(403, "this token has another role by now", "Begin a new stream.")
 
     def _address(self, request: Request) -> str:
         """Return what is to be read. Raises Problem unless it may be."""

@@ -170,6 +170,7 @@ class Remote:
     ``kinds``: the kind of each stage, as far as is known. ``account``: the last one that the server
     has told of; ``summary`` is the final one, None before. Both are of the last connection.
     ``resumed``: how often it broke and was resumed. ``missed``: the events that gaps told of.
+    ``uncounted``: whether more are missing, which nobody has counted.
     ``ended_by``, ``on_idle``, ``final_gaps``: as those of a Session.
 
     parameters: of the request. past: what recorders hold is read, and not live events. Opening
@@ -194,6 +195,7 @@ class Remote:
         self._closed = False
         self.resumed: int = 0
         self.missed: int = 0
+        self.uncounted: bool = False
         self._answer = self._ask("")
         stages = self._answer.response.getheader("tapring-stages", "")
         self.kinds: dict[str, Kind] = {}
@@ -250,7 +252,9 @@ class Remote:
 
     def _note(self, message: Message) -> None:
         facts = json.loads(message.lines[0])
-        if message.name == "account":
+        if message.name == "gap":
+            self.uncounted = self.uncounted or bool(facts["tapring_gap"]["uncounted"])
+        elif message.name == "account":
             self.account = facts["tapring_account"]
         elif message.name == "error":
             told = facts["tapring_error"]

@@ -42,6 +42,11 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what has come; from the first byte of a request, its headers have to follow."""
+        cycle = self.cycle
+        if cycle and not cycle.response_complete and self.conn.their_state is h11.DONE:
+            # uvicorn would read no more until then, and so not notice that the client leaves.
+            self.abort()
+            return
         super().data_received(data)
         if self.conn.their_state is not h11.IDLE:
             self._stop_expecting()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from ..consumer.past import Past
@@ -11,6 +11,7 @@ from ..delivery.past_report import PastReport
 from ..ended_by import EndedBy
 from ..frame import Frame
 from .encoding import Encoding
+from .problem import Problem
 from .response import CHUNK, Response, Send
 from .sent import Sent
 
@@ -19,7 +20,10 @@ LONGEST_S: Final = 600.0
 
 
 class Dumped(Response):
-    """Sends the frames of a past. report: its facts are the last record."""
+    """Sends the frames of a past. report: its facts are the last record.
+
+    still_allowed: raises Problem once the reader may not read any more.
+    """
 
     def __init__(
         self,
@@ -28,12 +32,14 @@ class Dumped(Response):
         sent: Sent,
         report: PastReport,
         *,
+        still_allowed: Callable[[], object],
         limit: int | None = None,
     ) -> None:
         super().__init__(encoding, sent, LONGEST_S)
         self._past = past
         self._report = report
         self._frames: Iterator[Frame] = past.frames(limit=limit)
+        self._still_allowed = still_allowed
         self._closed = False
 
     def stop(self, reason: EndedBy = EndedBy.INTERRUPT) -> None:
@@ -63,8 +69,13 @@ class Dumped(Response):
 
     async def carry(self, send: Send) -> None:
         """As a Response does. Sifting goes on in a thread, since it may take long."""
-        while chunk := await asyncio.to_thread(self._gather):
-            await self.send(send, chunk)
+        try:
+            while chunk := await asyncio.to_thread(self._gather):
+                self._still_allowed()
+                await self.send(send, chunk)
+        except Problem as problem:
+            self.failure = problem
+            self.stop(EndedBy.CLOSED)
 
     def _gather(self) -> bytes:
         parts: list[bytes] = []

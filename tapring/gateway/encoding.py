@@ -9,13 +9,14 @@ records of one frame, a line each.
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import time_ns
 from typing import Any, Final, Protocol
 
 import msgspec
 
 from ..files import ndjson
 from ..files.rfc3339 import text_of
-from ..frame import Frame
+from ..frame import Frame, Origin
 
 _encode: Final = msgspec.json.encode
 _BEAT: Final = b": still here\n\n"
@@ -27,6 +28,8 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
     missed: how many events; after a reader has resumed, at most so many.
     time: when the next event after them was offered (RFC 3339).
     engine, lane, stage: where they are from.
+    uncounted: whether more are missing: nobody has counted them, because nothing watched or
+    recorded the stage while the reader was away, or its lane has ended since.
     """
 
     missed: int
@@ -34,6 +37,7 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
     engine: str
     lane: str
     stage: str
+    uncounted: bool = False
 
 
 class Encoding(Protocol):
@@ -48,6 +52,9 @@ class Encoding(Protocol):
 
     def last(self, name: str, facts: Any) -> bytes:
         """The last record: ``{"tapring_NAME": facts}``."""
+
+    def uncounted(self, origin: Origin) -> bytes:
+        """That events are missing which nobody has counted; b"" if the format does not resume."""
 
     def account(self, account: Any) -> bytes:
         """The account so far; b"" if the format has no place for it."""
@@ -72,6 +79,10 @@ class Ndjson:
     def last(self, name: str, facts: Any) -> bytes:
         """As an Encoding does."""
         return _encode({f"tapring_{name}": facts}) + b"\n"
+
+    def uncounted(self, origin: Origin) -> bytes:
+        """NDJSON does not resume."""
+        return b""
 
     def account(self, account: Any) -> bytes:
         """NDJSON has it at the end only."""
@@ -108,6 +119,18 @@ class Events:
     def last(self, name: str, facts: Any) -> bytes:
         """As an Encoding does."""
         return _event(_encode({f"tapring_{name}": facts}) + b"\n", name=name)
+
+    def uncounted(self, origin: Origin) -> bytes:
+        """An event ``gap``, with the envelope, too."""
+        gap = Gap(
+            missed=0,
+            time=text_of(time_ns()),
+            engine=origin.engine,
+            lane=origin.lane,
+            stage=origin.stage,
+            uncounted=True,
+        )
+        return _event(_encode({"tapring_gap": gap}) + b"\n", name="gap")
 
     def account(self, account: Any) -> bytes:
         """An event ``account``."""

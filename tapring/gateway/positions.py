@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec.structs import replace
 
-from ..frame import Frame
+from ..consumer.lanes import LaneJoined
+from ..consumer.past_first import LanePast
+from ..frame import Frame, Origin
 from ..wire import layout
 from .problem import malformed
 
@@ -81,6 +84,26 @@ class Positions:
         place = frame.lane, frame.stage
         self._next[place] = max(self._next.get(place, 0), behind)
         self.time_ns = max(self.time_ns, frame.timestamp)
+
+    def uncounted(self, pasts: Iterable[LanePast], joined: Iterable[LaneJoined]) -> list[Origin]:
+        """Return where events are missing that nobody has counted, for a reader that resumes.
+
+        An engine numbers what it offers to somebody, or records. So what a reader has missed is
+        known of the lanes whose recordings go on from there. pasts: those that were found. joined:
+        the lanes that are read now.
+        """
+        if not self.time_ns:
+            return []
+        known = {(each.lane, each.stage) for each in pasts if not each.problem}
+        there = {(each.lane, each.stage): each for each in joined}
+        missing = [
+            Origin(each.engine, lane, each.pid, stage)
+            for (lane, stage), each in there.items()
+            if (lane, stage) not in known
+        ]
+        engine = next((each.engine for each in there.values()), "")
+        ended = [place for place in self._resumed if place not in there]
+        return missing + [Origin(engine, lane, 0, stage) for lane, stage in ended]
 
     def leave(self, lanes: frozenset[str]) -> None:
         """Forget the lanes that have ended: nothing more comes of them."""

@@ -96,6 +96,9 @@ class Stream(Response):
     async def _carry(self, send: Send) -> None:
         loop = asyncio.get_running_loop()
         sent_at = looked_at = began = loop.time()
+        stats = self._session.stats
+        for origin in self._positions.uncounted(stats.pasts, stats.lanes_joined):
+            await self.send(send, self.encoding.uncounted(origin))
         while True:
             now = loop.time()
             if now - looked_at >= _LOOK_S:

@@ -188,6 +188,19 @@ def test_a_token_that_is_taken_away_ends_its_streams(serve, engine, name, tokens
     assert summary["tapring_summary"]["ended_by"] == "closed"
 
 
+def test_a_token_whose_role_changes_ends_its_streams(serve, engine, name, tokens) -> None:
+    engine(name)
+    server = serve("--tokens", str(tokens), "--redact", "user.email")
+    with server.open(f"/api/v1/tap/{name}", token=RAW) as response:
+        assert b"example.org" in response.readline()
+        new = tokens.with_suffix(".new")
+        new.write_text(f"owner read {RAW}\n")
+        new.chmod(0o600)
+        os.replace(new, tokens)
+        error = json.loads(response.read().splitlines()[-2])
+    assert "role" in error["tapring_error"]["error"]
+
+
 def test_there_are_so_many_streams_and_so_many_of_each_token(serve, engine, name, tokens) -> None:
     engine(name, pause_s=0.1)
     server = serve("--tokens", str(tokens), "--max-streams", "3", "--max-streams-per-token", "2")
@@ -248,6 +261,7 @@ def test_an_engine_that_is_full_or_not_there_is_an_error_with_its_status(serve, 
         "stge=raw",
         "where=" + "x" * 5000,
         "grep=%ff",
+        "limit=%C2%B2",
     ],
 )
 def test_a_malformed_parameter_is_refused_with_a_hint(serve_once, engine_once, query) -> None:
@@ -260,8 +274,41 @@ def test_a_malformed_parameter_is_refused_with_a_hint(serve_once, engine_once, q
 
 
 @pytest.mark.parametrize(
+    "query",
+    [
+        "where=" + "a.a" * 300,
+        "where=" + "a|" * 500 + "a",
+        "grep=" + "(" * 500 + ")" * 500,
+        "grep=" + "(%3F:" * 190 + "a" + ")%2B" * 190,
+        "grep=a{99999999999}",
+        "fields=" + "a." * 500 + "a",
+        "redact=" + "*." * 500 + "a",
+        "rate=" + "9" * 900,
+        "rate=1e308/s",
+        "sample=" + "0" * 900 + "1",
+    ],
+)
+def test_parameters_that_are_deep_or_large_are_taken_or_refused(serve_once, query) -> None:
+    answer = serve_once.get(f"/api/v1/check?{query}")
+    assert answer.status in (200, 400), answer.body
+
+
+@pytest.mark.parametrize(
     "address",
-    ["", "a%2Fb", "..", "%00", "A", "é", "shop:7", "shop.zz", "x" * 99, "%2e%2e%2fx", "*:1"],
+    [
+        "",
+        "a%2Fb",
+        "..",
+        "%00",
+        "A",
+        "é",
+        "shop:7",
+        "shop.zz",
+        "x" * 99,
+        "%2e%2e%2fx",
+        "*:1",
+        "%C2%B2",
+    ],
 )
 def test_an_address_that_is_none_is_refused(serve_once, address) -> None:
     answer = serve_once.get(f"/api/v1/tap/{quote(address, safe='%')}")

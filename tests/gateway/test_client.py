@@ -113,6 +113,7 @@ def test_without_a_recorder_what_was_missed_is_told(serve, engine, name) -> None
         assert beside.ended_by is None
     assert len(numbers) == 2000
     assert remote.resumed
+    assert remote.uncounted
     assert numbers[-1] - numbers[0] + 1 == len(numbers) + remote.missed
 
 

@@ -21,7 +21,14 @@ def dumped(name: str, limit: int | None = None) -> Dumped:
     found = tapring.past(name)
     sent = Sent("ndjson")
     report = PastReport(found, Select(), None, sent)
-    return Dumped(found, encoding_of("ndjson", envelope=False), sent, report, limit=limit)
+    return Dumped(
+        found,
+        encoding_of("ndjson", envelope=False),
+        sent,
+        report,
+        still_allowed=lambda: None,
+        limit=limit,
+    )
 
 
 def run(response: Dumped, leave_after: int | None = None) -> tuple[bool, bytes]:

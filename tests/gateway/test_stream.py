@@ -142,10 +142,37 @@ def test_without_a_recorder_a_resumed_stream_says_how_many_events_it_missed(serv
             wait_until(tap.snapshot)
             for n in range(2, 42, 2):
                 offer(n)
-        gap, message = one_message(first.id, 42)
+        uncounted, gap, message = one_message(first.id, 42)
         assert numbers(message.records) == [42, 43]
-        assert gap.name == "gap"
+        assert uncounted.name == gap.name == "gap"
+        assert uncounted.records[0]["tapring_gap"]["uncounted"]
         assert gap.records[0]["tapring_gap"]["missed"] == 40
+
+
+@pytest.mark.usefixtures("recordings")
+def test_a_lane_that_has_ended_meanwhile_is_told_when_a_stream_resumes(serve, engine, name) -> None:
+    first = engine(name, recorder="decoded")
+    server = serve()
+    path = f"/api/v1/tap/{name}?format=sse"
+    with server.open(path) as response:
+        message = next(messages(response))
+    first.kill()
+    first.wait()
+    engine(name, recorder="decoded")
+    with server.open(path, {"Last-Event-ID": message.id}) as response:
+        gap = next(each for each in messages(response) if each.name != "account")
+    told = gap.records[0]["tapring_gap"]
+    assert (gap.name, told["lane"], told["uncounted"]) == ("gap", first.lane, True)
+
+
+def test_a_client_that_has_said_more_than_its_request_is_let_go(serve, engine, name) -> None:
+    """uvicorn would not notice that it has left."""
+    engine(name)
+    server = serve()
+    with server.open(f"/api/v1/tap/{name}?grep=nothing") as response:
+        wait_until(lambda: sessions(name) == 1)
+        response.fp.raw._sock.sendall(b"x")
+    wait_until(lambda: sessions(name) == 0)
 
 
 def test_lost_events_are_a_record_where_they_are_missing(serve, name) -> None:
