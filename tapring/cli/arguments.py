@@ -50,7 +50,7 @@ class Duration(ParamType[float]):
         except ValueError as error:
             self.fail(str(error), param, ctx)
         if seconds >= LONGEST_S:
-            self.fail(f"Duration {value!r} is too long. Try 30s, 1m30s, 500ms or 2h.", param, ctx)
+            self.fail(f"Invalid duration {value!r}. Try 30s, 1m30s, 500ms or 2h.", param, ctx)
         return seconds
 
 

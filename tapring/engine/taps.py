@@ -34,6 +34,7 @@ class TapOptions(TypedDict, total=False):
     recorder_bytes: int | None
     recorder_keep: int
     recorder_keep_bytes: int | None
+    remote: bool
     strict: bool
 
 

@@ -14,6 +14,7 @@ from .problem import Problem
 
 _encode: Final = msgspec.json.encode
 _FILE_MODE: Final = 0o600
+_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -50,16 +51,15 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Audit:
     """Writes entries to a file, or to standard error. Each is written at once, by one ``write``.
 
-    path: a file, which is appended to and made for its owner alone; None is standard error.
-    Raises OSError if it cannot be opened.
+    path: a file, which is appended to and made for its owner alone; None is standard error. A
+    write never waits: of a pipe that nobody empties, it fails. Raises OSError if it cannot be
+    opened.
     """
 
     def __init__(self, path: str | None = None) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._path = path
-        self._fd = sys.__stderr__.fileno() if path is None and sys.__stderr__ else -1
-        if path is not None:
-            self._fd = os.open(path, flags, _FILE_MODE)
+        self._fd = _stderr() if path is None else os.open(path, _FLAGS | os.O_CREAT, _FILE_MODE)
+        self._torn = False
         self._next_id = 0
 
     def next_id(self) -> int:
@@ -70,26 +70,39 @@ class Audit:
     def write(self, what: str, **facts: Any) -> None:
         """Write an entry. Raises Problem, status 503, if it cannot be written."""
         line = _encode(Entry(time=text_of(time.time_ns()), what=what, **facts)) + b"\n"
+        if self._torn:  # the last line has no end
+            line = b"\n" + line
         try:
             written = os.write(self._fd, line)
         except OSError as error:
             raise _cannot_write(error.strerror or type(error).__name__) from None
-        if written != len(line):
+        self._torn = written != len(line)
+        if self._torn:
             raise _cannot_write("it is full")
 
     def reopen(self) -> None:
         """Open the file again: another program may have renamed it. Raises OSError."""
         if self._path is not None:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-            fd = os.open(self._path, flags, _FILE_MODE)
+            fd = os.open(self._path, _FLAGS | os.O_CREAT, _FILE_MODE)
             os.close(self._fd)
-            self._fd = fd
+            self._fd, self._torn = fd, False
 
     def close(self) -> None:
         """Close the file."""
-        if self._path is not None and self._fd >= 0:
+        if self._fd > 2:
             os.close(self._fd)
-            self._fd = -1
+        self._fd = -1
+
+
+def _stderr() -> int:
+    """Standard error, opened anew so that it can be written to without waiting."""
+    if sys.__stderr__ is None:
+        return -1
+    fd = sys.__stderr__.fileno()
+    try:
+        return os.open(f"/proc/self/fd/{fd}", _FLAGS)
+    except OSError:  # a socket, or no /proc
+        return fd
 
 
 def _cannot_write(reason: str) -> Problem:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from itertools import groupby
 from queue import Empty, Queue
-from time import sleep
+from time import monotonic, sleep
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -193,6 +193,7 @@ class Remote:
         self._past = past
         self._left = int(parameters["limit"]) if "limit" in parameters else None
         self._closed = False
+        self._began = monotonic()
         self.resumed: int = 0
         self.missed: int = 0
         self.uncounted: bool = False
@@ -316,6 +317,9 @@ class Remote:
         parameters = dict(self._parameters)
         if last_id:
             parameters.pop("last", None)
+            if "duration" in parameters:
+                left = float(parameters["duration"]) - (monotonic() - self._began)
+                parameters["duration"] = f"{max(left, 0.001):.9f}"
         return self._client.open(self._method, self._path, parameters, "text/event-stream", last_id)
 
     def _read(self) -> None:
