@@ -213,7 +213,7 @@ def _check_anywhere(address: str) -> object:
     """Raise ValueError unless this is an address, here or on another machine."""
     if not is_url(address):
         return split_address(address)
-    from ..gateway.client import parse_url
+    from ..gateway.asking import parse_url
 
     engine = parse_url(address).address
     if not engine:

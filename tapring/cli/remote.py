@@ -20,7 +20,8 @@ from ..errors import TapError
 from ..files.formats import format_by_suffix
 from ..files.meta import CaptureMeta
 from ..files.writing import STDOUT, Look, Output, Sink, check_output, open_sink
-from ..gateway.client import Client, Place, Remote, parse_url
+from ..gateway.asking import Client, Place, parse_url
+from ..gateway.client import Remote
 from ..words import counted, duration_in_words, were
 from .attach_options import Options, Writing
 from .messages import fail, note, print_json, say
@@ -225,22 +226,32 @@ def _lines(
         yield f"{first}; the connection broke {counted(remote.resumed, 'time')}; {told}"
     elif remote.summary is None:
         yield f"{first}; {_so_far(remote.account)}"
-    elif past:
-        summary = msgspec.convert(remote.summary, PastSummary)
-        yield f"{first}; {counted(summary.overwritten, 'older event')} had been overwritten"
     else:
-        summary_ = msgspec.convert(remote.summary, Summary)
-        yield f"{first}; {losses(summary_)}"
-        for step, count in summary_.filtered_by.items():
-            yield f"{counted(count, 'event')} {STEPS[step]}"
-        yield from withheld(summary_.redaction_dropped, summary_.decode_errors)
-        yield from raised({} if summary_.failures is UNSET else summary_.failures)
+        try:
+            yield from _in_words(first, remote.summary, past=past)
+        except (msgspec.ValidationError, KeyError):
+            yield f"{first}; the server's account is not one that this version can read"
     yield from files_written(sink)
+
+
+def _in_words(first: str, told: Mapping[str, Any], *, past: bool) -> Iterator[str]:
+    """A server's final account. Raises msgspec.ValidationError and KeyError for another one."""
+    if past:
+        of_past = msgspec.convert(told, PastSummary)
+        yield f"{first}; {counted(of_past.overwritten, 'older event')} had been overwritten"
+        return
+    summary = msgspec.convert(told, Summary)
+    steps = [f"{counted(n, 'event')} {STEPS[step]}" for step, n in summary.filtered_by.items()]
+    yield f"{first}; {losses(summary)}"
+    yield from steps
+    yield from withheld(summary.redaction_dropped, summary.decode_errors)
+    yield from raised({} if summary.failures is UNSET else summary.failures)
 
 
 def _so_far(account: Mapping[str, Any]) -> str:
     """What the server had lost as it last told of that: within a second of the end."""
     if not account:
         return "the server has not told of any loss yet"
-    lost = sum(int(account.get(name, 0)) for name in ("dropped", "oversize", "errors"))
+    counts = [account.get(name) for name in ("dropped", "oversize", "errors")]
+    lost = sum(each for each in counts if isinstance(each, int))
     return f"up to the server's last account, {lost or 'no'} events were lost"

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import msgspec
 
-from ..gateway.client import ServerError, parse_url
+from ..gateway.asking import ServerError, parse_url
 from ..shm.discovery import EngineInfo, EngineList, SessionInfo
 from ..shm.info import StageInfo
 from ..shm.listed import ListedLane, RefusedLane

@@ -154,7 +154,7 @@ def command(**given: Any) -> None:
     this machine only, unless told otherwise.
     """
     try:
-        for module in ("starlette", "uvicorn", "prometheus_client"):
+        for module in ("starlette", "uvicorn", "prometheus_client", "re2"):
             need(module, "serve", "tapring serve")
     except ValueError as error:
         raise click.UsageError(str(error)) from None

@@ -49,7 +49,8 @@ class Intake:
 
     ``keep``: delivery is at least once. ``cursor``: the position in the frame whose events are
     being handed out; None if there is none. ``failure``: an error that the next ``take`` raises.
-    ``final_gaps``: see ``Session.final_gaps``.
+    ``final_gaps``: see ``Session.final_gaps``. ``enough_ns``: when (CLOCK_MONOTONIC) to stop
+    filtering frames away, if ever.
     """
 
     __slots__ = (
@@ -63,6 +64,7 @@ class Intake:
         "_unreleased",
         "away",
         "cursor",
+        "enough_ns",
         "failure",
         "final_gaps",
         "handed_out",
@@ -80,6 +82,7 @@ class Intake:
         self.away: KeptAway = sieves.away
         self.handed_out: HandedOut = HandedOut()
         self.cursor: Cursor | None = None
+        self.enough_ns: int | None = None
         self.failure: TapError | None = None
         self._unreleased: Attachment | None = None  # the last frame of its ring is not released
         self._interrupted: tuple[Attachment, Frame] | None = None  # a frame in the sieve
@@ -200,11 +203,8 @@ class Intake:
                 self.cursor = cursor
                 self.handed_out.bytes += len(cursor.frame.payload)
                 return cursor
-            if (
-                until is not None
-                and not attachment.reader.has_more_seen
-                and monotonic_ns() >= until
-            ):
+            bound = self.enough_ns if attachment.reader.has_more_seen else until
+            if bound is not None and monotonic_ns() >= bound:
                 return None  # all that was there is filtered; more might come for ever
 
     def rest_or_next(self, until: int | None, keep: bool) -> Cursor | None:

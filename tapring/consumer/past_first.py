@@ -76,6 +76,7 @@ class PastFirst(Reader):
     __slots__ = (
         "_due_ns",
         "_filling",
+        "_first_ns",
         "_opened_ns",
         "_past",
         "_recording",
@@ -109,6 +110,7 @@ class PastFirst(Reader):
         # Replaced as a whole, so that an interrupt neither loses a frame nor doubles one.
         self._past = _Past(deque(), BEGINNING, 0)
         self._filling = True
+        self._first_ns: int | None = None  # when the first batch began that is in the ring
         self.found: LanePast | None = None
         self.recorded: int = 0
         self.past_missed: int = 0
@@ -125,6 +127,8 @@ class PastFirst(Reader):
             if numbers is None:
                 return None
             time_ns, sequence, count = numbers
+            if self._first_ns is None:
+                self._first_ns = time_ns
             begins = self._past.next
             if sequence > begins and self._fill(sequence):
                 continue
@@ -258,7 +262,8 @@ class PastFirst(Reader):
 
         before: the number of the next event in the ring. Says whether there were some.
         """
-        taken_up_ns = self._opened_ns + layout.TAKE_UP_NS
+        # The engine may have taken the session up later, if its batches are far apart.
+        taken_up_ns = max(self._opened_ns + layout.TAKE_UP_NS, self._first_ns or 0)
         ahead_ns = self._ahead_ns()
         _, problem = self._look(lambda at_ns, frame: at_ns + ahead_ns < taken_up_ns, before)
         if problem and self.found is not None:

@@ -239,15 +239,30 @@ class Session(SessionLanes, Generic[Event]):
             if turn.callers:
                 turn.call_next()
 
-    def next_frame(self, timeout: float | None = None, limit: int | None = None) -> Frame | None:
+    def next_frame(
+        self,
+        timeout: float | None = None,
+        limit: int | None = None,
+        *,
+        enough: float | None = None,
+    ) -> Frame | None:
         """The next frame, waiting at most ``timeout`` seconds for it.
 
         limit: at most so many events of it; if it has as many, the session has ended, as by the
-        ``limit`` of ``frames``. None if none came in time or if the session has ended (``ended_by``
-        tells which).
+        ``limit`` of ``frames``. enough: after so many seconds, filter no more frames. None if
+        none came in time or if the session has ended (``ended_by`` tells which).
         """
         until = _until(timeout)
-        frame: Frame | None = self._turn.do(partial(self._intake.whole, until, limit), until)
+        intake, enough_ns = self._intake, _until(enough)
+
+        def take() -> Frame | None:
+            intake.enough_ns = enough_ns
+            try:
+                return intake.whole(until, limit)
+            finally:
+                intake.enough_ns = None
+
+        frame: Frame | None = self._turn.do(take, until)
         return frame
 
     async def __aiter__(self) -> AsyncIterator[Event]:

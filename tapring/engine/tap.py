@@ -249,7 +249,7 @@ class Tap(Facts):
         slots = slots_in(self.name, size, self._slot_bytes, self.max_buffer_bytes)
         check_sample(sample)
         if self._seen == _NEW_LANE:
-            self._gate.do(self._follow)
+            self._gate.do(partial(self._follow, monotonic_ns()))
         if (lane := self._lane) is None:
             return None
         epoch = new_epoch()
@@ -337,26 +337,27 @@ class Tap(Facts):
 
     def _refresh(self) -> Snapshot | None:
         """Follow the session table, as far as one batch does; the next batch goes on."""
-        ours = self._gate.attempt(self._follow)
+        now = monotonic_ns()  # its sessions are those of its time: a consumer goes by that
+        ours = self._gate.attempt(partial(self._follow, now))
         if (lane := self._lane) is None:
             return None
         if not ours:
             return lane.schedule.pending(self._watched)
-        return self._do_due(monotonic_ns())
+        return self._do_due(now)
 
-    def _follow(self) -> None:
+    def _follow(self, now: int) -> None:
         if self._seen == _NEW_LANE:
             self._seen = 0
             self._open_lane(forked=True)
         if (lane := self._lane) is not None:
-            seen = lane.follow(monotonic_ns())
+            seen = lane.follow(now)
             self._adopt(lane)
             self._seen = seen  # stored last: after an exception the next batch does all this again
 
     def _watched(self, stage: str) -> Watched | None:
         """The sessions of ``stage``, once they are up to date. Only inside the gate."""
         if self._generation[0] != self._seen:
-            self._follow()
+            self._follow(monotonic_ns())
         lane = self._lane
         return lane.schedule.watched.get(stage) if lane else None
 

@@ -27,6 +27,7 @@ _canonical: Final = msgspec.json.Encoder(order="sorted").encode
 # A token takes 600 ns to make and 60 ns to look up. Values repeat; long ones seldom do.
 _REMEMBERED: Final = 1 << 14
 _LONGEST_REMEMBERED: Final = 128  # characters, so that all of them stay below 10 MB
+_MADE: Final = 1 << 16  # more than one event can need; one that was forgotten is replaced anew
 _EXACT: Final = 1 << 53  # up to here, a whole float is exactly one integer
 
 
@@ -35,8 +36,9 @@ class Redactor:
 
     paths: ``"src_ip,user.email"``, or several such texts. regex: each match in a line, or in any
     string of a JSON event, becomes a token; if the regex has groups, only the groups do. Paths are
-    followed first, and what lies within a token stays. Use one Redactor for each capture: its key
-    keeps the tokens of two captures apart.
+    followed first, and what lies within a token of this Redactor stays. Text that only looks like a
+    token, as in the replay of a redacted capture, becomes one. Use one Redactor for each capture:
+    its key keeps the tokens of two captures apart.
 
     Lines in which ``paths`` cannot be found, because they are not JSON, are withheld and counted.
     pass_text: let them through instead, as far as ``regex`` redacts them. ignore_case: a path also
@@ -66,6 +68,7 @@ class Redactor:
 
         self._keyed = blake2b(key=os.urandom(32), digest_size=8)
         self._tokens: dict[str, str] = {}
+        self._made: dict[str, None] = {}  # the newest tokens, as an ordered set
 
     def __repr__(self) -> str:
         regex = None if self.regex is None else self.regex.pattern
@@ -92,7 +95,11 @@ class Redactor:
             value = str(value)  # its canonical JSON
         if type(value) is str:
             token = self._tokens.get(value)
-            return self._remember(value) if token is None else token
+            if token is None:
+                return self._remember(value)
+            if self.regex is not None:
+                self._note_made(token)
+            return token
         return self._hash(_canonical(plain(value)))
 
     def redact(self, event: Any) -> Any:
@@ -105,10 +112,17 @@ class Redactor:
         """``text`` with tokens in place of the regex's matches."""
         if self.regex is None:
             return text
+        if PREFIX in text:  # what only looks like a token may hide a value from the regex
+            text = _TOKEN.sub(self._own_token, text)
         tokens = [token.span() for token in _TOKEN.finditer(text)] if PREFIX in text else []
         redacted = self.regex.sub(partial(self._replaced, tokens), text)
         self._regex_found = self._regex_found or redacted != text
         return redacted
+
+    def _own_token(self, match: re.Match[str]) -> str:
+        """The token if this made it; otherwise, a token for it."""
+        text = match[0]
+        return text if text in self._made else self.token(text)
 
     def _remember(self, value: str) -> str:
         token = self._hash(value.encode("utf-8", "surrogatepass"))
@@ -121,7 +135,17 @@ class Redactor:
     def _hash(self, canonical: bytes) -> str:
         hashed = self._keyed.copy()
         hashed.update(canonical)
-        return PREFIX + hashed.hexdigest()
+        token = PREFIX + hashed.hexdigest()
+        if self.regex is not None:
+            self._note_made(token)
+        return token
+
+    def _note_made(self, token: str) -> None:
+        made = self._made
+        if token not in made and len(made) >= _MADE:
+            for old in list(made)[: _MADE // 2]:
+                del made[old]
+        made[token] = None
 
     def _strings(self, value: Any) -> Any:
         if type(value) is str:
@@ -150,7 +174,12 @@ class Redactor:
 
 
 def compile_regex(regex: str | re.Pattern[str]) -> re.Pattern[str]:
-    """``regex``, compiled. Raises ValueError that says where it is wrong, with an example."""
+    """``regex``, compiled. Raises ValueError that says where it is wrong, with an example.
+
+    What another engine has compiled (RE2) is taken as it is.
+    """
+    if not isinstance(regex, str | bytes | re.Pattern):
+        return regex
     try:
         with warnings.catch_warnings():  # about sets that a later Python may read as nested
             warnings.simplefilter("ignore", FutureWarning)

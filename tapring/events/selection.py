@@ -226,7 +226,7 @@ def _literal_in(pattern: re.Pattern[str]) -> bytes:
     or flags; in others, a character that a quantifier follows is left out.
     """
     text = pattern.pattern
-    if set(text) & set("|()[]\\{") or pattern.flags & ~re.UNICODE:
+    if set(text) & set("|()[]\\{") or getattr(pattern, "flags", 0) & ~re.UNICODE:
         return b""
     runs = re.split(r".[*?][?+]?|\+[?+]?|[.^$]", text, flags=re.DOTALL)
     longest = max(runs, key=len)

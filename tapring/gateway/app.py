@@ -28,6 +28,7 @@ from ..shm.requests import ALL_STAGES
 from ..words import duration_in_words
 from . import query
 from .access import Access, Grant, Role
+from .answers import HANDLERS, json_answer, no_route
 from .audit import Audit
 from .connections import CONNECTION
 from .dumped import Dumped
@@ -47,8 +48,8 @@ from .stream import Stream
 from .tally import Tally
 
 _DUMPS: Final = 2
+_SAID: Final = 300  # characters of a path or an error that are noted
 _Result = TypeVar("_Result")
-_encode: Final = msgspec.json.encode
 
 
 class WhoAmI(msgspec.Struct, frozen=True):
@@ -65,10 +66,7 @@ class WhoAmI(msgspec.Struct, frozen=True):
 
 
 class Gateway:
-    """Answers the requests of one server.
-
-    ``app`` is the ASGI application. ``streams`` are those that run.
-    """
+    """Answers the requests of one server. ``app`` is the ASGI application; ``streams`` run."""
 
     def __init__(self, access: Access, audit: Audit, settings: Settings) -> None:
         self.access = access
@@ -92,11 +90,12 @@ class Gateway:
             Route("/api/v1/check", self.check, methods=["GET"]),
             Route("/api/v1/engines", self.engines, methods=["GET"]),
             Route("/api/v1/engines/{name}", self.engine, methods=["GET"]),
-            Route("/api/v1/tap/{address}", _Raw(self.tap), methods=["GET"]),
-            Route("/api/v1/dump/{address}", _Raw(self.dump), methods=["POST"]),
+            Route("/api/v1/tap/{address}", _Raw(self.tap, self.note), methods=["GET"]),
+            Route("/api/v1/dump/{address}", _Raw(self.dump, self.note), methods=["POST"]),
         ]
-        inner = Starlette(routes=routes, exception_handlers=_HANDLERS)
-        self.app: ASGIApp = Guard(inner, settings.hosts)
+        inner = Starlette(routes=routes, exception_handlers=HANDLERS)
+        inner.router.redirect_slashes = False
+        self.app: ASGIApp = Guard(inner, settings.hosts, self.note)
 
     def stop(self) -> None:
         """Make all streams end soon."""
@@ -110,27 +109,27 @@ class Gateway:
         _no_parameters(request)
         file = self._page.get(request.path_params.get("name", INDEX))
         if file is None:
-            return await _no_route(request, KeyError())
+            return await no_route(request, KeyError())
         return Answer(file.body, media_type=file.media_type)
 
     async def openapi(self, request: Request) -> Answer:
         """What there is to ask for, for programs. It tells nothing of what runs here."""
         _no_parameters(request)
-        return _json(document())
+        return json_answer(document())
 
     async def whoami(self, request: Request) -> Answer:
         """What the request's token allows, and what is hidden from its owner."""
         grant = self.grant(request, Role.LS)
         _no_parameters(request)
         redacted = self.settings.hidden.described(grant.role)
-        return _json(WhoAmI(grant.name, grant.role.word, redacted, __version__))
+        return json_answer(WhoAmI(grant.name, grant.role.word, redacted, __version__))
 
     async def check(self, request: Request) -> Answer:
         """Whether these are valid parameters of a stream, while somebody types them."""
         self.grant(request, Role.LS)
         asked = query.live(request.query_params.multi_items())
         await asyncio.to_thread(lambda: (asked.select(), asked.redactor()))
-        return _json({})
+        return json_answer({})
 
     async def health(self, request: Request) -> Answer:
         """Whether the server works: for load balancers, without a token."""
@@ -152,7 +151,7 @@ class Gateway:
         """All engines, as ``tapring ls --json`` lists them."""
         self.grant(request, Role.LS)
         _no_parameters(request)
-        return _json(await self._listed())
+        return json_answer(await self._listed())
 
     async def engine(self, request: Request) -> Answer:
         """The lanes of one engine."""
@@ -162,7 +161,7 @@ class Gateway:
         lanes = [each for each in await self._listed() if each.name == name]
         if not lanes:
             raise not_found(name)
-        return _json(lanes)
+        return json_answer(lanes)
 
     async def _listed(self) -> list[Any]:
         """What can be read here. Rates are those since the last request for them."""
@@ -246,9 +245,16 @@ class Gateway:
                     "Ask the owner of this server for a token with that role.",
                 )
         except Problem as problem:
-            self.audit.write("refused", **_of(request), status=problem.status, error=str(problem))
+            self.note(request.scope, problem)
             raise
         return grant
+
+    def note(self, scope: Scope, problem: Problem) -> None:
+        """Note a refusal in the audit, once. Raises Problem if that cannot be written."""
+        if not problem.noted:
+            problem.noted = True
+            said = str(problem)[:_SAID]
+            self.audit.write("refused", **_of(Request(scope)), status=problem.status, error=said)
 
     def _still_allowed(self, request: Request, before: Grant) -> None:
         """Raise Problem unless the request's token allows what it did as a stream began."""
@@ -292,6 +298,7 @@ class Gateway:
             yield sent
         except Problem as problem:
             failed = problem
+            problem.noted = True
             raise
         finally:
             self.audit.write(
@@ -338,14 +345,23 @@ class Gateway:
 class _Raw:
     """A route that sends by itself."""
 
-    def __init__(self, route: Callable[[Request, Receive, Send], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        route: Callable[[Request, Receive, Send], Awaitable[None]],
+        note: Callable[[Scope, Problem], None],
+    ) -> None:
         self._route = route
+        self._note = note
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         if scope["method"] == "HEAD":
             raise Problem(405, "this has no head without its body", "Use GET.", {"Allow": "GET"})
-        await self._route(Request(scope, receive), receive, send)
+        try:
+            await self._route(Request(scope, receive), receive, send)
+        except Problem as problem:
+            self._note(scope, problem)
+            raise
 
 
 def _token(request: Request) -> str | None:
@@ -360,7 +376,7 @@ def _of(request: Request) -> dict[str, str]:
     return {
         "source": f"{client.host}:{client.port}" if client else "unix",
         "method": request.method,
-        "path": request.url.path,
+        "path": request.url.path[:_SAID],
     }
 
 
@@ -378,30 +394,6 @@ async def _in_thread(work: Callable[[], _Result], undo: Callable[[_Result], obje
         raise
 
 
-def _json(value: Any) -> Answer:
-    return Answer(_encode(value) + b"\n", media_type="application/json")
-
-
 def _no_parameters(request: Request) -> None:
     if request.query_params:
         raise malformed("this takes no parameters", "Leave the query out.")
-
-
-async def _told(request: Request, error: Exception) -> Answer:
-    assert isinstance(error, Problem)
-    body = b"" if request.method == "HEAD" else _encode(error.told) + b"\n"
-    return Answer(body, error.status, error.headers, "application/json")
-
-
-async def _no_route(request: Request, error: Exception) -> Answer:
-    nothing = Problem(404, "there is nothing at this URL", "See /api/v1/openapi.json.")
-    return await _told(request, nothing)
-
-
-async def _no_method(request: Request, error: Exception) -> Answer:
-    allowed = (getattr(error, "headers", None) or {}).get("Allow", "GET")
-    refused = Problem(405, "this method is not allowed here", f"Use {allowed}.", {"Allow": allowed})
-    return await _told(request, refused)
-
-
-_HANDLERS: Final = {Problem: _told, 404: _no_route, 405: _no_method}

@@ -2,15 +2,14 @@
 
 It reads server-sent events with the envelope, each of which holds a batch. If the connection
 breaks, it asks again with the id of the last one, so that no event comes twice, and what is
-missing is told. It needs nothing but the standard library.
+missing is told.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
-import socket
-import ssl
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -18,19 +17,21 @@ from itertools import groupby
 from queue import Empty, Queue
 from time import monotonic, sleep
 from typing import Any, Final, NamedTuple
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote
 
 from ..ended_by import EndedBy
-from ..errors import EngineNotFound, NotPermitted, TapError
+from ..errors import TapError
 from ..events.kinds import Blobs, Json, Kind, Lines
 from ..files import ndjson
 from ..files.decoding import Unreadable
 from ..files.envelope import Record, record_of_text
 from ..frame import UNKNOWN_NS, Frame, Origin
+from .asking import Answer, Client, ServerError, sentences
 
-_TIMEOUT_S: Final = 30.0  # a server says something every 15 s
 _LOOK_S: Final = 0.2
 _TRIES: Final = 6
+_UNREADABLE: Final = (Unreadable, RecursionError)
+_ID: Final = re.compile(r"[0-9a-z;,.=_-]{0,65536}", re.ASCII)
 _AHEAD: Final = 64  # messages that are read ahead of what is written
 _LONGEST_LINE: Final = 64 << 20
 _KINDS: Final[dict[str, type[Lines | Json | Blobs]]] = {
@@ -41,127 +42,12 @@ _KINDS: Final[dict[str, type[Lines | Json | Blobs]]] = {
 }
 
 
-class ServerError(TapError):
-    """The server cannot be reached, or has refused what was asked."""
-
-
-class Place(NamedTuple):
-    """Where something is: the server, and what of it.
-
-    base: the path before ``/api``, of a server behind a proxy. address: of an engine; "" for none.
-    """
-
-    scheme: str
-    host: str
-    port: int | None
-    base: str
-    address: str
-
-
 class Message(NamedTuple):
     """A server-sent event."""
 
     name: str
     lines: list[bytes]
     identity: str
-
-
-def parse_url(url: str) -> Place:
-    """Return where ``http://HOST:PORT/ENGINE`` is. Raises ValueError."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ValueError(f"Invalid URL {url!r}: {error}. Try http://127.0.0.1:8700/shop") from None
-    if not host or parts.query or parts.fragment or parts.username or parts.password:
-        raise ValueError(
-            f"Invalid URL {url.partition('#')[0]!r}. Try http://127.0.0.1:8700/shop, and put the "
-            f"token into TAPRING_TOKEN"
-        )
-    base, _, address = parts.path.rpartition("/")
-    return Place(parts.scheme.lower(), host, port, base, address)
-
-
-class Answer(NamedTuple):
-    """A response that is being read."""
-
-    connection: http.client.HTTPConnection
-    sock: socket.socket
-    response: http.client.HTTPResponse
-
-    def cut(self) -> None:
-        """End a read of another thread."""
-        with suppress(OSError):
-            self.sock.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        """Close the connection."""
-        self.response.close()
-        self.connection.close()
-
-
-class Client:
-    """Asks one server. token: "" for none."""
-
-    def __init__(self, place: Place, token: str) -> None:
-        self.place = place
-        self._token = token
-
-    def get(self, path: str) -> Any:
-        """Return the JSON at ``path``. Raises ServerError and the errors that a server tells of."""
-        answer = self.open("GET", path, {}, "application/json")
-        try:
-            return json.loads(answer.response.read())
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise self.unreachable(error) from None
-        finally:
-            answer.close()
-
-    def open(
-        self, method: str, path: str, parameters: Mapping[str, str], accept: str, last_id: str = ""
-    ) -> Answer:
-        """Ask for ``path``, and return the answer, which is a success.
-
-        Raises ServerError, and the errors that a server tells of.
-        """
-        query = f"?{urlencode(parameters)}" if parameters else ""
-        headers = {"Accept": accept, "User-Agent": "tapring"}
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
-        if last_id:
-            headers["Last-Event-ID"] = last_id
-        connection = self._connection()
-        answer = None
-        try:
-            connection.request(method, f"{self.place.base}{path}{query}", headers=headers)
-            sock = connection.sock  # getresponse may give it away
-            answer = Answer(connection, sock, connection.getresponse())
-            if answer.response.status != 200:
-                raise _told(answer.response)
-        except BaseException as error:
-            (answer or connection).close()
-            if isinstance(error, (OSError, http.client.HTTPException)):
-                raise self.unreachable(error) from None
-            raise
-        return answer
-
-    def _connection(self) -> http.client.HTTPConnection:
-        place = self.place
-        if place.scheme == "https":
-            context = ssl.create_default_context()
-            return http.client.HTTPSConnection(
-                place.host, place.port, timeout=_TIMEOUT_S, context=context
-            )
-        return http.client.HTTPConnection(place.host, place.port, timeout=_TIMEOUT_S)
-
-    def unreachable(self, error: Exception) -> ServerError:
-        """Return what is said of an error of the connection."""
-        where = f"{self.place.scheme}://{self.place.host}:{self.place.port or ''}".rstrip(":")
-        why = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-        return ServerError(
-            f"the server at {where} cannot be read: {why}. Does tapring serve run there, and is "
-            f"this its address?"
-        )
 
 
 class Remote:
@@ -227,7 +113,7 @@ class Remote:
                 raise message
             try:
                 frames = list(self._frames_of(message))
-            except (KeyError, TypeError, ValueError, AttributeError, Unreadable) as error:
+            except (LookupError, TypeError, ValueError, AttributeError, *_UNREADABLE) as error:
                 self.ended_by = EndedBy.ERROR
                 raise ServerError(
                     f"the server has sent what tapring serve would not: {error}"
@@ -254,15 +140,16 @@ class Remote:
     def _note(self, message: Message) -> None:
         facts = json.loads(message.lines[0])
         if message.name == "gap":
-            self.uncounted = self.uncounted or bool(facts["tapring_gap"]["uncounted"])
+            self.uncounted = self.uncounted or bool(facts["tapring_gap"].get("uncounted"))
         elif message.name == "account":
-            self.account = facts["tapring_account"]
+            self.account = dict(facts["tapring_account"])
         elif message.name == "error":
             told = facts["tapring_error"]
-            self.error = ServerError(_sentences(told["error"], told["hint"]))
+            self.error = ServerError(sentences(told["error"], told["hint"]))
         elif message.name == "summary":
-            self.summary = facts["tapring_summary"]
-            self.ended_by = self.ended_by or self.summary["ended_by"]
+            summary = dict(facts["tapring_summary"])
+            self.ended_by = self.ended_by or EndedBy(summary["ended_by"])
+            self.summary = summary
             if self.error is not None:
                 raise self.error
 
@@ -329,11 +216,14 @@ class Remote:
             failure: TapError = ServerError("the connection to the server has ended early")
             try:
                 for message in messages(self._answer.response):
+                    if not _ID.fullmatch(message.identity):
+                        last_id = ""
+                        raise ValueError("an id that tapring serve would not give")
                     last_id = message.identity or last_id
                     self._messages.put(message)
                     if message.name == "summary" or self._closed:
                         return
-            except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
+            except Exception as error:  # the other thread waits for what this one says
                 failure = self._client.unreachable(error)
             if self._past or not last_id or not self._ask_again(last_id):
                 self._messages.put(failure)
@@ -350,7 +240,7 @@ class Remote:
                 self._answer = self._ask(last_id)
             except ServerError:
                 continue
-            except TapError:  # the engine has ended, or the token has
+            except Exception:  # the engine has ended, or the token has
                 return False
             self.resumed += 1
             return True
@@ -376,27 +266,3 @@ def messages(response: http.client.HTTPResponse) -> Iterator[Message]:
             name = value.decode()
         elif field == b"id":
             identity = value.decode()
-
-
-def _told(response: http.client.HTTPResponse) -> TapError:
-    """What a server says of a request that it has refused."""
-    try:
-        told = json.loads(response.read(1 << 20))
-        error, hint = str(told["error"]), str(told["hint"])
-    except (ValueError, KeyError, TypeError, OSError, http.client.HTTPException):
-        return ServerError(
-            f"the server has answered {response.status} {response.reason}, and nothing that "
-            f"tapring serve would. Is this its address?"
-        )
-    kind = {401: NotPermitted, 403: NotPermitted, 404: EngineNotFound}.get(
-        response.status, ServerError
-    )
-    if response.status == 404:
-        hint = "tapring ls with the server's URL lists what can be read there"
-    if response.status == 401:
-        hint = "Put the token that tapring serve has shown into TAPRING_TOKEN"
-    return kind(_sentences(error, hint))
-
-
-def _sentences(error: str, hint: str) -> str:
-    return f"{error}. {hint}".rstrip(".")

@@ -11,7 +11,7 @@ import ipaddress
 import re
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -48,10 +48,14 @@ class Guard:
     """Lets requests through to ``app``.
 
     hosts: the names that this server goes by, besides those of loopback; as in a URL, no port.
+    note: is told of each refusal.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str] = ()) -> None:
+    def __init__(
+        self, app: ASGIApp, hosts: Iterable[str], note: Callable[[Scope, Problem], None]
+    ) -> None:
         self._app = app
+        self._note = note
         self._hosts = {*LOOPBACK, *map(str.lower, hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,12 +73,16 @@ class Guard:
             await send(message)
 
         try:
-            self._check(scope)
+            try:
+                self._check(scope)
+            except Problem as refused:
+                self._note(scope, refused)
+                raise
             await self._app(scope, receive, send_with_headers)
         except Exception as error:
             if started:
                 raise
-            problem = error if isinstance(error, Problem) else _unexpected(error)
+            problem = error if isinstance(error, Problem) else unexpected(error)
             await answer(problem, send_with_headers, head=scope["method"] == "HEAD")
 
     def _check(self, scope: Scope) -> None:
@@ -148,8 +156,8 @@ def _only(headers: dict[str, list[str]], name: str) -> str | None:
     return values[0] if values else None
 
 
-def _unexpected(error: Exception) -> Problem:
-    """A fault of this program: named on standard error, since a client cannot mend it."""
+def unexpected(error: Exception) -> Problem:
+    """Return what is said of a fault of this program. Its owner sees it on standard error."""
     traceback.print_exception(error, file=sys.stderr)
     return Problem(500, "this server has failed", "Its standard error says where.")
 

@@ -58,7 +58,10 @@ _OTHER: Final = _Kind(502, "Restart the engine, or use its version of tapring on
 
 
 class Problem(Exception):
-    """A request that is refused: its status, what happened, and what to do."""
+    """A request that is refused: its status, what happened, and what to do.
+
+    ``noted``: whether it is in the audit.
+    """
 
     def __init__(
         self, status: int, error: str, hint: str, headers: Mapping[str, str] | None = None
@@ -67,6 +70,7 @@ class Problem(Exception):
         self.status = status
         self.told = Told(error, hint)
         self.headers: dict[str, str] = dict(headers or {})
+        self.noted: bool = False
 
 
 def problem_of(error: TapError, address: str) -> Problem:
@@ -77,6 +81,8 @@ def problem_of(error: TapError, address: str) -> Problem:
     status, hint = _KINDS.get(type(error), _OTHER)
     if isinstance(error, EngineNotFound):
         return not_found(address)
+    if isinstance(error, NotRecorded):
+        return Problem(status, f"nothing that was asked for is recorded of {address!r}", hint)
     return Problem(status, str(error), hint)
 
 

@@ -18,6 +18,7 @@ from ..shm.requests import ALL_STAGES
 from ..wire import layout
 from ..words import seconds_from
 from .problem import malformed
+from .regexes import linear
 
 _LONGEST: Final = 1024  # characters of a value: to parse a JMESPath of 3,000 takes 20 s
 _YES: Final = ("", "1", "true", "yes")
@@ -52,7 +53,7 @@ class Selecting(msgspec.Struct, frozen=True, kw_only=True):
         """Which events to keep. Raises Problem."""
         return _checked(
             lambda: Select(
-                grep=self.grep,
+                grep=None if self.grep is None else linear(self.grep),
                 where=self.where,
                 sample=self.sample,
                 by=self.by,
@@ -68,7 +69,7 @@ class Selecting(msgspec.Struct, frozen=True, kw_only=True):
         return _checked(
             lambda: Redactor(
                 self.redact or (),
-                regex=self.redact_regex,
+                regex=None if self.redact_regex is None else linear(self.redact_regex),
                 ignore_case=self.redact_ignore_case,
                 in_strings=self.redact_in_strings,
             )

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import ssl
 import stat
 import sys
+import time
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import uvicorn
 
 from .app import Gateway
-from .connections import Connection
+from .connections import HEADERS_S, Connection
 
 _GRACE_S: Final = 0.5
 _BACKLOG: Final = 512
+_EVERY_S: Final = 60.0
 _SPARE: Final = 400
 """Connections beside those of streams: short requests, and some that only sit there."""
 
@@ -67,6 +70,8 @@ class Server(uvicorn.Server):
         self._tls = tls
         self._context = None if tls is None else _context(tls)
         self._socket = _listen(where)
+        self._complained = -_EVERY_S
+        _allow_many_files()
         self.port: int = 0 if where.path else self._socket.getsockname()[1]
 
     def serve_until_told(self) -> None:
@@ -81,9 +86,38 @@ class Server(uvicorn.Server):
 
     async def _serve_here(self) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
-        self.config.load()
-        self.config.ssl = self._context
         await self.serve([self._socket])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen. As uvicorn does, but a TLS handshake has a bound of a few seconds."""
+
+        def connection() -> Connection:
+            made: type[Connection] = self.config.http_protocol_class  # type: ignore[assignment]
+            return made(config=self.config, server_state=self.server_state, app_state={})
+
+        await self.lifespan.startup()
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._complain)
+        bound = None if self._context is None else HEADERS_S
+        self.servers = [
+            await loop.create_server(
+                connection,
+                sock=each,
+                ssl=self._context,
+                backlog=_BACKLOG,
+                ssl_handshake_timeout=bound,
+            )
+            for each in sockets or ()
+        ]
+        self.started = True
+
+    def _complain(self, _: object, context: dict[str, Any]) -> None:
+        """Say what asyncio cannot do, once a minute: it tries to accept many times a second."""
+        now = time.monotonic()
+        if now - self._complained >= _EVERY_S:
+            self._complained = now
+            error = context.get("exception") or context.get("message")
+            print(f"tapring: error: a connection has failed: {error}", file=sys.stderr)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End all streams with their last record; cut off those whose client does not take it."""
@@ -109,6 +143,13 @@ class Server(uvicorn.Server):
 
 def _bounded(most: int) -> type[Connection]:
     return type("Bounded", (Connection,), {"most": most})
+
+
+def _allow_many_files() -> None:
+    """A connection is a file, and so is each lane of a stream: allow as many as may be."""
+    with suppress(OSError, ValueError):
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _context(tls: Tls) -> ssl.SSLContext:

@@ -26,6 +26,7 @@ from .sent import Sent
 BEAT_S: Final = 15.0
 _LOOK_S: Final = 1.0
 _FRAMES: Final = 256
+_FILTERING_S: Final = 0.01  # others have their turn then
 # A session looks for frames 200 times a second: 50 quiet streams took 22 % of a core, and so 5 %.
 _QUIET_S: Final = 0.5
 _QUIET_PAUSE_S: Final = 0.02
@@ -117,7 +118,7 @@ class Stream(Response):
             elif now - sent_at >= BEAT_S:
                 await self.send(send, self.encoding.beat())
                 sent_at = now
-            elif now - sent_at >= _QUIET_S:
+            elif now - sent_at >= _QUIET_S and not self._session.fill:
                 await asyncio.sleep(_QUIET_PAUSE_S)
             else:
                 await self._session.ready(_QUIET_S)
@@ -145,7 +146,7 @@ class Stream(Response):
         for _ in range(_FRAMES):
             if size >= CHUNK or self._left == 0:
                 break
-            frame = self._session.next_frame(0, self._left)
+            frame = self._session.next_frame(0, self._left, enough=_FILTERING_S)
             if frame is None:
                 break
             record = self._record(frame)

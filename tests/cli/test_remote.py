@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import wait_until
 from tests.gateway.conftest import OFFERING
+from tests.gateway.test_client import answering
 
 
 @pytest.fixture
@@ -86,6 +88,25 @@ def test_what_is_wrong_is_said_on_one_line(there, shop, args, code, why) -> None
     assert why in result.stderr
     assert result.stderr.startswith(b"tapring: error:")
     assert result.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    "account", ['{"ended_by":"limit"}', '{"ended_by":"limit","dropped":"x"}', '{"ended_by":"end"}']
+)
+def test_an_account_that_cannot_be_read_costs_only_its_line(run_cli, tmp_path, account) -> None:
+    body = 'event: account\ndata: {"tapring_account":{"dropped":"x"}}\n\nevent: summary\n'
+    body += f'data: {{"tapring_summary":{account}}}\n\n'
+    with answering(body.encode(), kind="text/event-stream") as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/shop"
+        result = run_cli("attach", url, "-o", str(tmp_path / "events.ndjson"))
+        server.shutdown()
+        thread.join()
+    assert result.returncode == 0
+    assert b"account" in result.stderr
+    assert b"Traceback" not in result.stderr
+    assert (tmp_path / "events.ndjson").exists()
 
 
 def test_without_the_token_it_says_where_to_put_it(there, shop, monkeypatch) -> None:

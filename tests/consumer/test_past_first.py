@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from time import monotonic_ns
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 import tapring
 from tapring.consumer.past_first import PastFirst
+from tapring.engine.snapshot import Snapshot
 from tapring.shm.evidence import dead_lanes, remove_evidence
 from tapring.wire import layout
 from tests.conftest import unique_name
@@ -89,6 +91,16 @@ def test_such_a_batch_may_be_the_first_that_is_live(recorded) -> None:
         with tapring.capture(recorded, last=60) as session:
             assert session.read(1, timeout=0.01) == []
             early.offer("decoded", [{"n": 0}])
+            say(tap, 1)
+            assert numbers(session, 2) == [0, 1]
+
+
+def test_such_a_batch_may_begin_late_if_the_engine_takes_its_time(recorded) -> None:
+    """It takes the session up with its next batch, and batches may be far apart."""
+    with tapring.Tap(recorded, recorder="decoded", strict=True) as tap:
+        before = tap._watching
+        with tapring.capture(recorded, last=60) as session:
+            Snapshot(before, monotonic_ns()).offer("decoded", [{"n": 0}])
             say(tap, 1)
             assert numbers(session, 2) == [0, 1]
 

@@ -1,6 +1,7 @@
 """The engine's side: what it offers is captured, dropped or counted; its limits hold."""
 
 import gc
+import itertools
 import os
 import threading
 import time
@@ -12,7 +13,7 @@ import pytest
 import tapring
 from tapring.engine import tap as engine_tap
 from tapring.engine.complaints import Complaints
-from tapring.engine.lane import create_registry
+from tapring.engine.lane import Lane, create_registry
 from tapring.engine.roster import Roster
 from tapring.engine.schedule import Schedule
 from tapring.shm.names import segment_name
@@ -576,3 +577,20 @@ def test_a_fork_while_a_lane_opens_leaves_a_child_that_works(name, monkeypatch) 
             finally:
                 os._exit(not works)
         assert os.waitstatus_to_exitcode(os.waitpid(forked[0], 0)[1]) == 0
+
+
+def test_the_time_of_a_batch_is_the_one_by_which_its_sessions_were_chosen(
+    name, monkeypatch
+) -> None:
+    """Else a consumer would think that a batch was offered to a session that it did not know."""
+    clock = itertools.count(time.monotonic_ns(), 1_000_000)  # each look takes a millisecond
+    chosen, follow = [], Lane.follow
+    with tapring.Tap(name) as tap, tapring.capture(name, stage="raw") as session:
+        monkeypatch.setattr("tapring.engine.tap.monotonic_ns", lambda: next(clock))
+        monkeypatch.setattr(
+            Lane, "follow", lambda lane, now: chosen.append(now) or follow(lane, now)
+        )
+        tap.snapshot().offer("raw", [b"x"])
+        frame = session.next_frame(5)
+    to_wall_ns = time.time_ns() - time.monotonic_ns()
+    assert abs(frame.timestamp - to_wall_ns - chosen[-1]) < 500_000

@@ -165,6 +165,47 @@ def test_every_read_is_noted_as_it_begins_and_as_it_ends(serve, engine, name, tm
     assert os.stat(path).st_mode & 0o777 == 0o600
 
 
+def test_every_refusal_is_noted_once(serve, name) -> None:
+    server = serve("--allow", "web-*")
+    with tapring.Tap(name):
+        paths = [f"/api/v1/tap/{name}", "/api/v1/tap/web-1?stge=x", "/api/v1/tap/web-1?duration=9d"]
+        for path in paths:
+            assert server.get(path).status >= 400
+        server.get(f"/api/v1/dump/{name}", method="POST")
+        server.get("/healthz", {"Host": "evil.example"})
+        server.get("/healthz", {"Origin": "null"})
+        server.get("/api/v1/engines", token="")
+        server.get("/" + "%01" * 3000)
+    wait_until(lambda: len(server.audit("refused")) >= 7)
+    statuses = [each["status"] for each in server.audit("refused")]
+    assert statuses == [404, 400, 400, 404, 421, 403, 401]
+    assert max(map(len, server.log.read_text().splitlines())) < 2000
+
+
+@pytest.mark.usefixtures("recordings")
+def test_a_dump_tells_of_no_engine_that_is_not_allowed(serve, name) -> None:
+    with tapring.Tap(name, recorder="raw") as tap:
+        tap.emit("raw", b"x")
+    server = serve("--allow", "web-*")
+    for address in ("web-zzz", "web-1.00000000", "web-*"):
+        answer = server.get(f"/api/v1/dump/{quote(address)}", method="POST")
+        assert answer.status == 404
+        assert name not in answer.body.decode()
+
+
+def test_a_filter_that_takes_long_does_not_keep_others_waiting(serve, engine, name) -> None:
+    engine(name, pause_s=0.0005)
+    server = serve()
+    slow = quote(" || ".join(f"n==`-{i}`" for i in range(60)))
+    backtracks = quote("(a+)+$X|(l+)+z$")
+    paths = [f"/api/v1/tap/{name}?where={slow}", f"/api/v1/tap/{name}?stage=raw&grep={backtracks}"]
+    with server.open(paths[0]), server.open(paths[1]):
+        for _ in range(5):
+            assert server.get("/healthz").status == 200
+        server.process.terminate()
+        assert server.process.wait(timeout=30) == 0
+
+
 def test_if_it_cannot_be_noted_nothing_is_read(serve, engine, name) -> None:
     engine(name)
     server = serve("--audit", "/dev/full")
