@@ -1,0 +1,86 @@
+// The panel beside the list: the event that is selected, or what a gap means.
+
+import { byId, element, say } from "./dom.js";
+import { Tree } from "./tree.js";
+import { counted, visible } from "./text.js";
+
+/** Shows a row. `kindOf(stage)` is the kind of a stage; `filter(path, node, isLine)` filters. */
+export class Detail {
+  row = null;
+  #tree;
+  #kindOf;
+  #panel = byId("detail");
+
+  constructor(kindOf, filter) {
+    this.#kindOf = kindOf;
+    this.#tree = new Tree(byId("tree"), (path, node) => filter(path, node, this.#isLine(path)));
+    byId("copy").addEventListener("click", () => this.#copy());
+  }
+
+  get isOpen() {
+    return !this.#panel.hidden;
+  }
+
+  show(row) {
+    if (this.isOpen && this.row === row) return;
+    this.row = row;
+    this.#panel.hidden = false;
+    const { time, engine, lane, pid, stage } = row.from;
+    const facts = { time, lane: lane && `${engine}.${lane}`, pid: pid ? String(pid) : "", stage };
+    byId("detail-facts").replaceChildren(...Object.entries(facts).filter(([, value]) => value).map(
+      ([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, visible(value)))));
+    const isEvent = row.kind === "event";
+    say(byId("detail-title"), isEvent ? "Event" : "Gap");
+    byId("copy").hidden = !isEvent;
+    say(byId("copy"), "Copy");
+    if (isEvent) this.#tree.show(row.event, (path) => this.#canFilter(path));
+    else byId("tree").replaceChildren(element("p", {}, whyOf(row)));
+    byId("tree").scrollTop = 0;
+  }
+
+  close() {
+    this.#panel.hidden = true;
+    this.row = null;
+    byId("tree").replaceChildren();
+  }
+
+  #canFilter(path) {
+    const kind = this.#kindOf(this.row.from.stage);
+    return kind !== "bytes" && path.at(-1) !== "line_base64" && kind !== undefined;
+  }
+
+  /** Whether a value is a line of text, which only grep can find. */
+  #isLine(path) {
+    return this.#kindOf(this.row.from.stage) === "lines" && path.length === 1 && path[0] === "line";
+  }
+
+  async #copy() {
+    const copied = await copyText(this.row.event);
+    say(byId("copy"), copied ? "Copied" : "Not copied");
+    setTimeout(() => say(byId("copy"), "Copy"), 1500);
+  }
+}
+
+function whyOf(row) {
+  const events = counted(row.count, "event");
+  if (row.kind === "missed") {
+    return `${events} of this stage were offered before the next one here, and did not reach this ` +
+      "page: they did not fit into the ring, or the page was not connected.";
+  }
+  return `${events} arrived while the list was held and full. They were counted, and not kept.`;
+}
+
+/** Put a text on the clipboard. Browsers give the new way only to secure origins. */
+async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = element("textarea", { value: text, className: "unseen", readOnly: true });
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    return done;
+  }
+}
