@@ -32,7 +32,7 @@ export class Account {
   #before = zeros();
   #now = zeros();
   #tiles = new Map();
-  #spokenAt = 0;
+  #spokenAt = -Infinity;
   #spoken = "";
 
   constructor() {

@@ -67,6 +67,10 @@ function whyOf(row) {
     return `${events} of this stage were offered before the next one here, and did not reach this ` +
       "page: they did not fit into the ring, or the page was not connected.";
   }
+  if (row.kind === "broken") {
+    return "The page was not connected. What the engine offered meanwhile is not recorded, and " +
+      "nobody has counted it. An engine that records loses nothing here.";
+  }
   return `${events} arrived while the list was held and full. They were counted, and not kept.`;
 }
 

@@ -2,7 +2,7 @@
 
 import { Refused, engines } from "./api.js";
 import { byId, element, say } from "./dom.js";
-import { counted, rate, short, visible } from "./text.js";
+import { rate, short, visible } from "./text.js";
 
 const EVERY_MS = 2000;
 
@@ -50,6 +50,12 @@ export class Engines {
       (lane.name === address || `${lane.name}.${lane.lane}` === address));
   }
 
+  /** Whether all lanes of an address record a stage, as far as that is known. */
+  records(address, stage) {
+    const lanes = this.of(address);
+    return lanes.length > 0 && lanes.every(({ recorders }) => stage in recorders);
+  }
+
   async #ask(run) {
     if (document.hidden) return;
     try {
@@ -71,8 +77,7 @@ export class Engines {
   }
 
   #render() {
-    const byName = Map.groupBy
-      ? Map.groupBy(this.lanes, ({ name }) => name) : groupedByName(this.lanes);
+    const byName = groupedByName(this.lanes);
     const names = [...byName.keys()].sort();
     const list = byId("engines");
     for (const [name, item] of this.#items) {
@@ -112,7 +117,7 @@ export class Engines {
     const lost = lanes.flatMap(({ sessions }) => sessions)
       .reduce((sum, { dropped, oversize, errors }) => sum + dropped + oversize + errors, 0);
     say(item.loss, lost ? `${short(lost)} lost` : "");
-    const facts = [lanes.length === 1 ? `pid ${lanes[0].pid}` : counted(lanes.length, "process").replace("processs", "processes")];
+    const facts = [lanes.length === 1 ? `pid ${lanes[0].pid}` : processes(lanes.length)];
     if (lanes.some(({ recorders }) => Object.keys(recorders).length)) facts.push("records");
     if (lanes.some(({ remote }) => !remote)) facts.push("not to be read from here");
     if (refused.length) facts.push(`${refused.length} cannot be read`);
@@ -147,6 +152,8 @@ export class Engines {
     return element("li", {}, button);
   }
 }
+
+const processes = (count) => `${count} process${count === 1 ? "" : "es"}`;
 
 /** Events per second of a lane: of its busiest stage, because stages show the same events. */
 function rateOf(lane) {

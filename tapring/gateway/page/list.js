@@ -233,6 +233,7 @@ export class List {
 function textOf(row) {
   if (row.kind === "event") return visible(row.preview(PREVIEW));
   if (row.kind === "missed") return `${counted(row.count, "event")} missed here`;
+  if (row.kind === "broken") return "The connection was lost here; events meanwhile are missing";
   return `${counted(row.count, "event")} came here while the list was held, and were not kept`;
 }
 

@@ -10,7 +10,7 @@ import { bindKeys } from "./keys.js";
 import { Lanes } from "./lanes.js";
 import { List } from "./list.js";
 import { Plot } from "./plot.js";
-import { Records } from "./records.js";
+import { Records, brokenRow } from "./records.js";
 import { MOST_ROWS, Rows } from "./rows.js";
 import * as url from "./state.js";
 import { Stream } from "./stream.js";
@@ -104,8 +104,12 @@ function start() {
   const mine = new Stream(state.engine, url.streamParameters(state), {
     record: (text) => records.take(text),
     account: (facts) => account.take(facts),
-    open: (found) => {
+    open: (found, isResumed) => {
       account.connect();
+      if (isResumed && ![...found.keys()].every((stage) => engines.records(state.engine, stage))) {
+        rows.add(brokenRow());
+        isDirty = true;
+      }
       for (const [stage, kind] of found) kinds.set(stage, kind);
       served = [...found.keys()];
       filters.showStages(served);

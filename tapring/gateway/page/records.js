@@ -10,7 +10,8 @@ const LOOKED_AT = 4096;
 /**
  * A row of the list.
  *
- * kind: `event`; `missed`, a gap; `passed`, events that this page itself did not keep. record: the
+ * kind: `event`; `missed`, a gap; `passed`, events that this page itself did not keep; `broken`, where
+ * the connection was lost. record: the
  * text that was received, "" if another row has it. at: where the event begins in it. count: how
  * many events a row stands for.
  */
@@ -71,6 +72,11 @@ export class Records {
     this.#head = head.replace(`"missed":${missed}`, '"missed":0');
     this.#from = from;
   }
+}
+
+/** The row of a connection that was lost, and with it events that nobody has counted. */
+export function brokenRow() {
+  return new Row("broken", "", 0, { ...UNKNOWN, time: new Date().toISOString() }, 0);
 }
 
 const UNKNOWN = { time: "", engine: "", lane: "", pid: 0, stage: "" };

@@ -13,7 +13,7 @@ const LONGEST_WAIT_MS = 10_000;
 
 /**
  * Streams an address. `told` has what is to be called: record(text), account(facts),
- * open(kinds), state(name, seconds), refused(error), ended(summary, error).
+ * open(kinds, isResumed), state(name, seconds), refused(error), ended(summary, error).
  */
 export class Stream {
   lastId;
@@ -75,7 +75,9 @@ export class Stream {
     const response = await get(`tap/${encodeURIComponent(this.#address)}`, {
       parameters: this.#parameters, headers, signal: this.#connection.signal,
     });
-    this.#told.open(kindsOf(response.headers.get("tapring-stages") ?? ""));
+    const isResumed = Boolean(this.lastId);
+    this.lastId ||= beginningOf(response);
+    this.#told.open(kindsOf(response.headers.get("tapring-stages") ?? ""), isResumed);
     this.#told.state("live");
     return response;
   }
@@ -123,6 +125,12 @@ export class Stream {
       };
     });
   }
+}
+
+/** The id from which a stream resumes that breaks before its first event: a time, and no places. */
+function beginningOf(response) {
+  const seconds = Math.floor(Date.parse(response.headers.get("date") ?? "") / 1000);
+  return seconds > 0 ? `${seconds}000000000;` : "";
 }
 
 function kindsOf(header) {

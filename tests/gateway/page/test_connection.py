@@ -1,0 +1,248 @@
+"""What the page does when its connection, its token, the engine or the server ends."""
+
+import os
+import selectors
+import socket
+import threading
+
+import pytest
+
+import tapring
+from tests.conftest import wait_until
+
+
+class Proxy:
+    """Passes connections on to a port, until it is told to cut them. A context manager."""
+
+    def __init__(self, port):
+        self._to = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.base = f"http://127.0.0.1:{self.port}"
+        self.bytes = 0
+        self.lets_in = True
+        self._pairs = {}
+        self._wanted = threading.Event()
+        self._cut = threading.Event()
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def cut(self, *, lets_in=True):
+        """Cut all connections, in the middle of what is sent; then let new ones in or not."""
+        self.lets_in = lets_in
+        self._cut.clear()
+        self._wanted.set()
+        assert self._cut.wait(30)
+
+    def _run(self):
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._listener, selectors.EVENT_READ)
+            while not self._ends.is_set():
+                if self._wanted.is_set():
+                    self._wanted.clear()
+                    for each in [*self._pairs]:
+                        self._close(selector, each)
+                    self._cut.set()
+                for key, _ in selector.select(0.01):
+                    if key.fileobj is self._listener:
+                        self._accept(selector)
+                    elif key.fileobj in self._pairs:
+                        self._pass_on(selector, key.fileobj)
+            for each in [*self._pairs]:
+                self._close(selector, each)
+
+    def _accept(self, selector):
+        client, _ = self._listener.accept()
+        if not self.lets_in:
+            client.close()
+            return
+        server = socket.create_connection(("127.0.0.1", self._to))
+        for one, other in ((client, server), (server, client)):
+            self._pairs[one] = other
+            selector.register(one, selectors.EVENT_READ)
+
+    def _pass_on(self, selector, source):
+        try:
+            part = source.recv(997)  # so a cut is nearly always within a message
+            if part:
+                self._pairs[source].sendall(part)
+                self.bytes += len(part)
+                return
+        except OSError:
+            pass
+        self._close(selector, source)
+
+    def _close(self, selector, one):
+        other = self._pairs.pop(one, None)
+        if other is None:
+            return
+        self._pairs.pop(other)
+        for each in (one, other):
+            selector.unregister(each)
+            each.close()
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ends.set()
+        self._thread.join(30)
+        self._listener.close()
+
+
+@pytest.fixture
+def proxy(server):
+    """A proxy before the server, that cuts connections."""
+    with Proxy(server.port) as running:
+        yield running
+
+
+def test_a_dropped_connection_resumes_with_no_event_twice_and_none_missing(
+    reader, server, start_engine, name, recordings, proxy
+):
+    engine = start_engine(name, "decoded")
+    reader.watch(server, engine, base=proxy.base)
+    for cut in range(4):
+        engine.offer_numbers(cut * 2000, 1000, batch=50)
+        if cut % 2:
+            reader.wait_for_count("shown", cut * 2000 + 1000)
+        proxy.cut(lets_in=False)
+        reader.wait(
+            "document.getElementById('state').textContent.startsWith('Connection lost')", True
+        )
+        engine.offer_numbers(cut * 2000 + 1000, 1000, batch=50)
+        proxy.lets_in = True
+        reader.page.click("#state")  # do not wait longer
+        reader.wait_for_state("Live")
+    reader.wait_for_count("shown", 8000)
+    kept = reader.downloaded()
+    assert [each["event"]["n"] for each in kept] == list(range(8000))
+    assert reader.count("missed") == 0
+
+
+def test_a_row_says_where_events_are_missing_that_nobody_has_recorded(
+    reader, server, engine, proxy
+):
+    reader.watch(server, engine, base=proxy.base)
+    engine.offer_numbers(0, 2)
+    reader.wait_for_count("shown", 2)
+    proxy.cut(lets_in=False)
+    reader.wait("document.getElementById('state').dataset.state", "reconnecting")
+    proxy.lets_in = True
+    reader.wait_for_state("Live")
+    engine.offer_numbers(2, 2)
+    reader.wait_for_count("shown", 4)
+    lost = "The connection was lost here; events meanwhile are missing"
+    assert reader.shown == ['{"n":0}', '{"n":1}', lost, '{"n":2}', '{"n":3}']
+
+
+def test_a_token_that_expires_is_asked_for_again_and_what_is_shown_stays(
+    reader, serve, engine, tmp_path
+):
+    tokens = tmp_path / "tokens"
+    expiring, lasting = "expiring-token-0123456789", "lasting-token-0123456789a"
+
+    def write(until):
+        descriptor = os.open(tmp_path / "new", os.O_CREAT | os.O_WRONLY, 0o600)
+        with open(descriptor, "w") as file:
+            file.write(f"one read {expiring} {until}\nother read {lasting}\n")
+        (tmp_path / "new").rename(tokens)
+
+    write("2999-01-01")
+    server = serve("--tokens", str(tokens), "--buffer", "1MiB")
+    server.token = expiring
+    reader.watch(server, engine)
+    engine.offer_numbers(0, 20)
+    reader.wait_for_count("shown", 20)
+    write("2020-01-01")
+    reader.page.get_by_label("Token", exact=True).wait_for()
+    reader.page.locator("#token-error").get_by_text("this token has expired").wait_for()
+    assert reader.shown[-1] == '{"n":19}'
+    reader.page.get_by_label("Token", exact=True).fill("wrong-token-wrong-token")
+    reader.page.keyboard.press("Enter")
+    reader.page.locator("#token-error").get_by_text("not known").wait_for()
+    reader.page.get_by_label("Token", exact=True).fill(lasting)
+    reader.page.keyboard.press("Enter")
+    reader.wait_for_state("Live")
+    assert not reader.page.is_visible("#token-form")
+    engine.offer_numbers(20, 5)
+    reader.wait_for_count("shown", 25)
+    assert [each["event"]["n"] for each in reader.downloaded()] == list(range(25))
+
+
+def test_without_a_token_the_page_asks_for_it(reader, server, engine):
+    reader.page.goto(f"{server.base}/#engine={engine.name}")
+    field = reader.page.get_by_label("Token", exact=True)
+    field.wait_for()
+    assert reader.page.evaluate("document.activeElement.id") == "token"
+    field.fill(server.token)
+    reader.page.get_by_role("button", name="Continue").click()
+    reader.wait_for_state("Live")
+    assert server.token not in reader.page.url
+
+
+def test_the_end_of_an_engine_is_told_and_can_be_gone_on_from(
+    reader, server, start_engine, engine, name
+):
+    reader.watch(server, engine)
+    engine.offer_numbers(0, 5)
+    reader.wait_for_count("shown", 5)
+    engine.end()
+    reader.page.get_by_role("alert").get_by_text("The engine has exited.").wait_for()
+    assert reader.page.text_content("#state") == "Ended: engine-exit"
+    reader.page.get_by_role("button", name="Continue").click()
+    reader.page.get_by_role("alert").get_by_text("no engine that can be read here").wait_for()
+    again = start_engine(name)
+    reader.page.get_by_role("button", name="Try again").click()
+    reader.wait_for_state("Live")
+    again.offer('{"n":5}')
+    reader.wait_for_count("shown", 6)
+    assert reader.shown[-1] == '{"n":5}'
+
+
+def test_the_death_of_an_engine_is_told(reader, server, engine):
+    reader.watch(server, engine)
+    engine.process.kill()
+    engine.process.wait()
+    reader.page.get_by_role("alert").get_by_text("The engine has died.").wait_for()
+
+
+def test_the_end_of_the_server_is_told(reader, serve, engine):
+    server = serve()
+    reader.watch(server, engine)
+    server.stop()
+    reader.page.get_by_role("alert").get_by_text("The server was stopped.").wait_for()
+    reader.page.get_by_role("button", name="Continue").click()
+    reader.page.get_by_role("alert").get_by_text("The server cannot be reached.").wait_for()
+
+
+def test_what_the_server_refuses_is_shown_with_what_to_do(reader, serve, engine):
+    server = serve("--max-streams-per-token", "1")
+    reader.watch(server, engine)
+    other = reader.page.context.new_page()
+    other.goto(f"{server.base}/#token={server.token}&engine={engine.name}")
+    other.get_by_role("alert").get_by_text("Close one of them first.").wait_for()
+    other.close()
+
+
+def test_a_reader_who_may_only_list_is_told(reader, serve, engine, tmp_path):
+    tokens = tmp_path / "tokens"
+    tokens.write_text("lister ls only-lists-0123456789\n")
+    tokens.chmod(0o600)
+    server = serve("--tokens", str(tokens))
+    server.token = "only-lists-0123456789"
+    reader.open(server)
+    reader.page.get_by_role("button", name=engine.name).click()
+    reader.page.get_by_role("alert").get_by_text("has the role ls").wait_for()
+
+
+def test_the_connection_is_closed_with_the_page(reader, server, engine):
+    reader.watch(server, engine)
+    reader.page.goto("about:blank")
+
+    def sessions():
+        (lane,) = [each for each in tapring.engines() if each.name == engine.name]
+        return lane.sessions
+
+    wait_until(lambda: not sessions())
