@@ -16,12 +16,4 @@ export class Lanes {
     }
     return found;
   }
-
-  get count() {
-    return this.#seen.size;
-  }
-
-  clear() {
-    this.#seen.clear();
-  }
 }

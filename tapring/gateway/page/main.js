@@ -75,7 +75,6 @@ function show(next, isStep = true) {
   kinds = new Map();
   served = [];
   rows.clear();
-  lanes.clear();
   account.reset();
   plot.reset();
   list.reset();
@@ -346,7 +345,7 @@ function counts() {
   else if (rows.dropped) kept = `Showing the newest ${number(Math.min(rows.length, MOST_ROWS))}`;
   say(byId("kept"), kept);
   grid.toggleAttribute("data-stages", served.length > 1);
-  grid.toggleAttribute("data-lanes", lanes.count > 1);
+  grid.toggleAttribute("data-lanes", engines.of(state.engine ?? "").length !== 1);
   const empty = byId("empty");
   empty.hidden = rows.length > 0;
   say(empty, state.engine ? "Waiting for events…" : "Choose an engine.");
