@@ -68,11 +68,12 @@ def main(folder: Path) -> None:
         assert found, "the server has not said where it listens"
         playwright = stack.enter_context(sync_playwright())
         browser = playwright.chromium.launch(executable_path=path, args=list(CHROMIUM))
-        for name, scheme, size in (
+        shots: tuple[tuple[str, Any, Any], ...] = (
             ("page.png", "light", WIDE),
             ("page-dark.png", "dark", WIDE),
             ("page-phone.png", "light", PHONE),
-        ):
+        )
+        for name, scheme, size in shots:
             page = browser.new_page(color_scheme=scheme, viewport=size)
             page.goto(f"{found[0]}&engine=shop")
             page.get_by_text("Live").wait_for()

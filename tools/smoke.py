@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import tapring
+from tapring.gateway.files import page_files
 
 TIMEOUT_S = 60
 NAME = "smoke-test"
@@ -38,6 +39,8 @@ def main() -> None:
     """Run the steps."""
     print(f"smoke: tapring {tapring.__version__} from {Path(tapring.__file__).parent}")
     expect(run("--version"), 0, "--version", tapring.__version__)
+    pages = page_files().keys()
+    check({"index.html", "page.css", "main.js"} <= pages, f"{len(pages)} files of the page")
     expect(run("attach", NAME), 3, "attach without an engine")
     expect(run("attach"), 2, "attach without an address")
     engine = subprocess.Popen(

@@ -40,6 +40,10 @@ export class List {
     this.#measure();
   }
 
+  get element() {
+    return this.#grid;
+  }
+
   /** The number of the row behind the last one that is shown. */
   get end() {
     return this.#frozen ?? this.#rows.end;

@@ -43,7 +43,6 @@ let countsAt = 0;
 
 const changed = () => { isDirty = true; };
 const list = new List(grid, byId("space"), rows, lanes, changed);
-list.element = grid;
 const detail = new Detail((stage) => kinds.get(stage), filterBy);
 const filters = new Filters((values) => show({ engine: state.engine, ...values }));
 const plot = new Plot(() => (
@@ -126,6 +125,7 @@ function stop() {
   lastId = stream.lastId;
   stream.stop();
   stream = null;
+  byId("hurry").hidden = true;
 }
 
 function refused(error) {
@@ -149,6 +149,7 @@ async function ended(summary, error) {
 }
 
 function tellConnection(name, seconds) {
+  byId("hurry").hidden = name !== "waiting";
   if (name === "live") tellState(list.paused ? "paused" : "live", list.paused ? "Paused" : "Live");
   else if (name === "connecting") tellState("connecting", "Connecting…");
   else if (name === "reconnecting") tellState("reconnecting", "Reconnecting…");
@@ -191,9 +192,10 @@ async function enter() {
   try {
     const who = await whoami();
     byId("token-form").hidden = true;
-    const hidden = who.redacted.length ? ` The server hides ${who.redacted.join(", ")}.` : "";
-    say(byId("whoami"), visible(`You are ${who.name}, with the role ${who.role}.${hidden} ` +
+    say(byId("whoami"), visible(`You are ${who.name}, with the role ${who.role}. ` +
       `The server runs tapring ${who.version}.`));
+    const hidden = who.redacted.join(", ");
+    say(byId("hidden-told"), hidden && visible(`The server hides ${hidden}.`));
     engines.start();
     if (state.engine) start();
   } catch (error) {
@@ -216,7 +218,7 @@ byId("notice-again").addEventListener("click", () => {
   enter();
 });
 byId("notice-close").addEventListener("click", hideNotice);
-byId("state").addEventListener("click", () => stream?.hurry());
+byId("hurry").addEventListener("click", () => stream?.hurry());
 
 // ---- stages, filters, the event -------------------------------------------------------------
 

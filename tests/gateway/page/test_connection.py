@@ -1,5 +1,6 @@
 """What the page does when its connection, its token, the engine or the server ends."""
 
+import json
 import os
 import selectors
 import socket
@@ -113,7 +114,7 @@ def test_a_dropped_connection_resumes_with_no_event_twice_and_none_missing(
         )
         engine.offer_numbers(cut * 2000 + 1000, 1000, batch=50)
         proxy.lets_in = True
-        reader.page.click("#state")  # do not wait longer
+        reader.page.get_by_role("button", name="Reconnect now").click()
         reader.wait_for_state("Live")
     reader.wait_for_count("shown", 8000)
     kept = reader.downloaded()
@@ -235,6 +236,40 @@ def test_a_reader_who_may_only_list_is_told(reader, serve, engine, tmp_path):
     reader.open(server)
     reader.page.get_by_role("button", name=engine.name).click()
     reader.page.get_by_role("alert").get_by_text("has the role ls").wait_for()
+
+
+def test_what_the_server_hides_is_said(reader, serve, engine, tmp_path):
+    tokens = tmp_path / "tokens"
+    tokens.write_text("one read reads-redacted-0123456789\n")
+    tokens.chmod(0o600)
+    server = serve("--tokens", str(tokens), "--redact", "user.email", "--buffer", "1MiB")
+    server.token = "reads-redacted-0123456789"
+    reader.watch(server, engine)
+    reader.page.get_by_text("The server hides user.email.").wait_for()
+    engine.offer('{"user":{"email":"a@example.org"}}')
+    reader.wait_for_count("shown", 1)
+    assert "example.org" not in str(reader.downloaded())
+
+
+def test_messages_are_parsed_however_they_arrive(reader, server):
+    reader.open(server)
+    text = "event: account\ndata: {}\n\n: still here\n\n"
+    text += "data: {1}\ndata: {2}\nid: 5;a.b=1\n\ndata: half"
+    parsed = reader.page.evaluate(
+        """async (text) => {
+          const { Messages } = await import("/page/messages.js");
+          const parsed = (pieces) => {
+            const messages = new Messages();
+            return JSON.stringify(pieces.flatMap((piece) => messages.push(piece)));
+          };
+          const halves = [...text].map((_, at) => parsed([text.slice(0, at), text.slice(at)]));
+          return [parsed([text]), parsed([...text]), ...halves];
+        }""",
+        text,
+    )
+    account = {"event": "account", "id": None, "lines": ["{}"]}
+    message = {"event": "message", "id": "5;a.b=1", "lines": ["{1}", "{2}"]}
+    assert {*parsed} == {json.dumps([account, message], separators=(",", ":"))}
 
 
 def test_the_connection_is_closed_with_the_page(reader, server, engine):
