@@ -148,12 +148,12 @@ async function ended(summary, error) {
   }
 }
 
-function tellConnection(name, seconds) {
+function tellConnection(name, seconds, why) {
   byId("hurry").hidden = name !== "waiting";
   if (name === "live") tellState(list.paused ? "paused" : "live", list.paused ? "Paused" : "Live");
   else if (name === "connecting") tellState("connecting", "Connecting…");
   else if (name === "reconnecting") tellState("reconnecting", "Reconnecting…");
-  else tellState("reconnecting", `Connection lost. Reconnecting in ${Math.ceil(seconds)} s…`);
+  else tellState("reconnecting", `${why ? visible(why) : "Connection lost"}. Reconnecting in ${Math.ceil(seconds)} s…`);
 }
 
 function tellState(name, text) {

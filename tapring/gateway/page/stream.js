@@ -10,10 +10,12 @@ const BUDGET_MS = 7; // of the 16.7 ms of a frame: the rest is for showing what 
 const SILENCE_MS = 40_000; // the server says every 15 s that it is there
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 10_000;
+// The server may still count the connection that was lost, or be reading its file of tokens.
+const PASSING = [409, 503];
 
 /**
  * Streams an address. `told` has what is to be called: record(text), account(facts),
- * open(kinds, isResumed), state(name, seconds), refused(error), ended(summary, error).
+ * open(kinds, isResumed), state(name, seconds, why), refused(error), ended(summary, error).
  */
 export class Stream {
   lastId;
@@ -37,6 +39,7 @@ export class Stream {
     let wait = FIRST_WAIT_MS;
     let again = Boolean(this.lastId);
     while (!this.#stopped) {
+      let why = "";
       this.#told.state(again ? "reconnecting" : "connecting");
       try {
         const response = await this.#connect();
@@ -44,14 +47,15 @@ export class Stream {
         if (await this.#read(response)) return;
       } catch (error) {
         if (this.#stopped) return;
-        if (error instanceof Refused) {
+        why = error instanceof Refused ? error.message : "";
+        if (error instanceof Refused && !(again && PASSING.includes(error.status))) {
           this.#told.refused(error);
           return;
         }
       }
       if (this.#stopped) return;
       again = true;
-      this.#told.state("waiting", wait / 1000);
+      this.#told.state("waiting", wait / 1000, why);
       await this.#sleep(wait * (0.75 + Math.random() / 2));
       wait = Math.min(wait * 2, LONGEST_WAIT_MS);
     }

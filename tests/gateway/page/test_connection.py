@@ -5,6 +5,8 @@ import os
 import selectors
 import socket
 import threading
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 
 import pytest
 
@@ -136,6 +138,37 @@ def test_a_row_says_where_events_are_missing_that_nobody_has_recorded(
     reader.wait_for_count("shown", 4)
     lost = "The connection was lost here; events meanwhile are missing"
     assert reader.shown == ['{"n":0}', '{"n":1}', lost, '{"n":2}', '{"n":3}']
+
+
+def test_a_place_that_is_taken_for_a_while_is_waited_for(reader, serve, engine):
+    server = serve("--max-streams", "1", "--buffer", "1MiB")
+    with Proxy(server.port) as proxy:
+        reader.watch(server, engine, base=proxy.base)
+        proxy.cut(lets_in=False)
+        reader.wait("document.getElementById('state').dataset.state", "reconnecting")
+        with taken(server, engine):
+            proxy.lets_in = True
+            reader.page.get_by_role("button", name="Reconnect now").click()
+            told = reader.page.locator("#state")
+            told.get_by_text("which is its limit (--max-streams). Reconnecting in").wait_for()
+        reader.page.get_by_role("button", name="Reconnect now").click()
+        reader.wait_for_state("Live")
+        reader.wait("document.getElementById('hurry').hidden", True)
+
+
+@contextmanager
+def taken(server, engine):
+    """Hold the place of a stream."""
+    with closing(HTTPConnection("127.0.0.1", server.port, timeout=30)) as connection:
+        path, headers = f"/api/v1/tap/{engine.name}", {"Authorization": f"Bearer {server.token}"}
+
+        def is_mine():
+            connection.close()
+            connection.request("GET", path, headers=headers)
+            return connection.getresponse().status == 200
+
+        wait_until(is_mine)
+        yield
 
 
 def test_a_token_that_expires_is_asked_for_again_and_what_is_shown_stays(

@@ -124,6 +124,29 @@ def test_a_flood_stays_smooth_and_within_bounds(reader, server, spawn, name):
     assert frames[len(frames) // 2] < 50
 
 
+def test_a_flood_can_be_held_to_look_at_it(reader, server, spawn, name):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    engine = spawn(FLOOD, name, str(RATE), **pipes)
+    engine.stdout.readline()
+    reader.open(server, f"engine={name}")
+    shown = "+document.getElementById('count-shown').title.replaceAll(',', '')"
+    reader.wait(f"{shown} > {RATE}", True)
+    reader.page.hover("#list")
+    reader.page.mouse.wheel(0, -500)
+    reader.wait("document.getElementById('newest').hidden", False)
+    before, count = reader.shown, reader.count("shown")
+    reader.wait(f"{shown} > {count + 2 * MOST_ROWS}", True)
+    assert reader.shown == before
+    reader.page.locator(".event-row:not([hidden])").nth(4).click()
+    chosen, count = reader.selected, reader.count("shown")
+    reader.wait(f"{shown} > {count + RATE}", True)
+    assert reader.shown == before
+    assert reader.selected == chosen
+    reader.page.get_by_role("button", name="newer").click()
+    reader.wait("document.getElementById('newest').hidden", True)
+    assert reader.shown != before
+
+
 @pytest.mark.long
 def test_a_minute_of_a_flood_takes_no_more_memory_than_its_beginning(reader, server, spawn, name):
     flood(reader, server, spawn, name, seconds=60)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 
+from tests.gateway.page.conftest import reading
 from tests.recorders import numbered
 
 MOST = 10_000
@@ -159,6 +160,18 @@ def test_only_the_newest_10_000_are_kept_and_the_page_says_so(reader, server, en
     reader.page.get_by_text("Showing the newest 10,000").wait_for()
     kept = [each["event"]["n"] for each in reader.downloaded()]
     assert kept == list(range(500, MOST + 500))
+
+
+def test_an_event_is_copied_as_it_came(browser, server, engine):
+    with reading(browser, permissions=["clipboard-read", "clipboard-write"]) as reader:
+        reader.watch(server, engine)
+        text = '{"n":12345678901234567890,"n":1.10,"s":"\\u202e\u202e"}'
+        engine.offer(text)
+        reader.wait_for_count("shown", 1)
+        reader.page.locator(".event-row:not([hidden])").click()
+        reader.page.get_by_role("button", name="Copy").click()
+        reader.page.get_by_role("button", name="Copied").wait_for()
+        assert reader.page.evaluate("navigator.clipboard.readText()") == text
 
 
 def test_what_is_downloaded_can_be_read_again(reader, server, engine, tmp_path, run_cli):
