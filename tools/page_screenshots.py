@@ -93,10 +93,11 @@ def arrange(name: str, page: Any, shop: subprocess.Popen[bytes]) -> None:
         shop.stdin.flush()
         gap = ".event-row[data-kind=missed]:not([hidden])"
         page.locator("#count-missed:not([title='0'])").wait_for()
-        while not page.query_selector(gap):  # those who look for it scroll up
+        look = f"document.querySelector('{gap}')?.click() === undefined"
+        selected = "document.querySelector('[data-kind=missed][aria-selected=true]') !== null"
+        while not (page.evaluate(look) and page.evaluate(selected)):
             page.evaluate("document.getElementById('list').scrollTop -= 240")
-            page.wait_for_timeout(30)
-        page.evaluate(f"document.querySelector('{gap}').click()")
+            page.wait_for_timeout(50)
         for _ in range(3):
             page.keyboard.press("j")
         page.wait_for_timeout(4000)

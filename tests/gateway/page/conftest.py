@@ -205,6 +205,10 @@ class Reader:
         found = f"+(document.getElementById('count-{name}').title || '0').replaceAll(',', '')"
         self.wait(found, wanted)
 
+    def hurry(self) -> None:
+        """Press "Reconnect now", which is there between two attempts alone."""
+        self.page.evaluate("document.getElementById('hurry').click()")
+
     def wait_for_row(self, text: str) -> None:
         """Wait until a row with this text can be seen."""
         self.page.locator(".event-row:not([hidden]) .text").get_by_text(text, exact=True).wait_for()

@@ -116,7 +116,7 @@ def test_a_dropped_connection_resumes_with_no_event_twice_and_none_missing(
         )
         engine.offer_numbers(cut * 2000 + 1000, 1000, batch=50)
         proxy.lets_in = True
-        reader.page.get_by_role("button", name="Reconnect now").click()
+        reader.hurry()
         reader.wait_for_state("Live")
     reader.wait_for_count("shown", 8000)
     kept = reader.downloaded()
@@ -132,6 +132,7 @@ def test_a_row_says_where_events_are_missing_that_nobody_has_recorded(
     reader.wait_for_count("shown", 2)
     proxy.cut(lets_in=False)
     reader.wait("document.getElementById('state').dataset.state", "reconnecting")
+    reader.wait("document.getElementById('hurry').hidden", False)
     proxy.lets_in = True
     reader.wait_for_state("Live")
     engine.offer_numbers(2, 2)
@@ -148,10 +149,10 @@ def test_a_place_that_is_taken_for_a_while_is_waited_for(reader, serve, engine):
         reader.wait("document.getElementById('state').dataset.state", "reconnecting")
         with taken(server, engine):
             proxy.lets_in = True
-            reader.page.get_by_role("button", name="Reconnect now").click()
+            reader.hurry()
             told = reader.page.locator("#state")
             told.get_by_text("which is its limit (--max-streams). Reconnecting in").wait_for()
-        reader.page.get_by_role("button", name="Reconnect now").click()
+        reader.hurry()
         reader.wait_for_state("Live")
         reader.wait("document.getElementById('hurry').hidden", True)
 
