@@ -63,6 +63,7 @@ export class Engines {
       if (run !== this.#run) return;
       this.lanes = lanes;
       this.#render();
+      say(byId("engines-note"), lanes.length ? "" : "No engine is running that can be read here.");
       this.#news();
     } catch (error) {
       if (run !== this.#run) return;
@@ -91,7 +92,6 @@ export class Engines {
       if (list.children[index] !== item.root) list.insertBefore(item.root, list.children[index] ?? null);
       this.#fill(item, name, byName.get(name));
     });
-    say(byId("engines-note"), names.length ? "" : "No engine is running that can be read here.");
   }
 
   #newItem(name) {

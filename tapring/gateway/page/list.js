@@ -165,8 +165,9 @@ export class List {
     const top = this.#grid.scrollTop;
     if (top === before) return;
     this.#top = top;
-    const atEnd = top + this.#height >= this.#space.offsetHeight - SLACK;
-    if (atEnd && top > before) this.following = true;
+    // A list that has become higher is moved to its end by the browser: that is no leaving.
+    const atEnd = top + this.#grid.clientHeight >= this.#space.offsetHeight - SLACK;
+    if (atEnd) this.following ||= top > before;
     else if (top < before) this.following = false;
     this.#hold();
     this.#changed();

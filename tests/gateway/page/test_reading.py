@@ -151,6 +151,12 @@ def test_the_list_follows_the_newest_again_at_its_end(reader, server, engine):
     engine.offer_numbers(300, 100)
     reader.wait_for_count("shown", 400)
     reader.wait("document.querySelector('.event-row[aria-rowindex=\"400\"]') !== null", True)
+    for height in (900, 400, 700):  # a window of another height is no reason to leave it
+        reader.page.set_viewport_size({"width": 1200, "height": height})
+        reader.page.wait_for_timeout(100)
+        assert reader.page.is_hidden("#newest")
+    engine.offer_numbers(400, 1)
+    reader.wait_for_row('{"n":400}')
 
 
 def test_only_the_newest_10_000_are_kept_and_the_page_says_so(reader, server, engine):
