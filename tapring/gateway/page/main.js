@@ -65,7 +65,7 @@ const records = new Records((row) => {
 // ---- streams --------------------------------------------------------------------------------
 
 /** Show what a state asks for, in a new stream. */
-function show(next, isStep = true) {
+function show(next, isStep = true, starts = true) {
   state = next;
   url.write(state, isStep);
   filters.show(state);
@@ -84,7 +84,7 @@ function show(next, isStep = true) {
   say(byId("title"), state.engine ? visible(state.engine) : "");
   document.title = state.engine ? `${visible(state.engine)} – tapring` : "tapring";
   offerStages();
-  if (state.engine) start();
+  if (state.engine && starts) start();
   else tellState("idle", "Not connected");
 }
 
@@ -357,8 +357,8 @@ window.addEventListener("popstate", () => {
   const given = url.takeToken();
   if (given) token.set(given);
   const next = url.read();
-  if (given || JSON.stringify(next) !== JSON.stringify(state)) show(next, false);
-  if (given) enter();
+  if (given || JSON.stringify(next) !== JSON.stringify(state)) show(next, false, !given);
+  if (given) enter(); // which starts the stream, once
 });
 
 const given = url.takeToken();

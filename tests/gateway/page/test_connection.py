@@ -217,6 +217,17 @@ def test_without_a_token_the_page_asks_for_it(reader, server, engine):
     assert server.token not in reader.page.url
 
 
+def test_a_token_in_the_url_of_an_open_page_begins_one_stream(reader, server, engine):
+    reader.open(server)
+    asked = []
+    reader.page.on("request", lambda request: asked.append(request.url))
+    reader.watch(server, engine)
+    engine.offer_numbers(0, 2)
+    reader.wait_for_count("shown", 2)
+    assert len([url for url in asked if "/tap/" in url]) == 1
+    assert reader.shown == ['{"n":0}', '{"n":1}']
+
+
 def test_the_end_of_an_engine_is_told_and_can_be_gone_on_from(
     reader, server, start_engine, engine, name
 ):
