@@ -7,7 +7,7 @@ from tapring.events.where import Where
 WRONG = [
     ("Where", "level==", "Incomplete expression"),
     ("Where", "levle(x)", "no function levle()"),
-    ("Grep", "(", "unterminated subpattern"),
+    ("Grep", "(", "missing )"),
     ("Fields", "a..b", "empty name"),
     ("Sample: one in", "x", "whole number"),
     ("Rate", "fast", "Try 100/s"),

@@ -70,10 +70,11 @@ def test_a_gap_is_a_row_where_it_is(reader, serve, engine):
     reader.wait_for_count("shown", 3)
     for first in range(3, 4003, 400):
         engine.offer_numbers(first, 400, batch=400)
+    reader.wait_for_count("offered", 4003)
+    engine.offer_numbers(4003, 1)  # a gap is told by what comes after it
+    reader.wait_for_count("offered", 4004)
     wait = "document.getElementById('count-missed').title"
     reader.wait(f"{wait} !== '' && {wait} !== '0'", True)
-    engine.offer_numbers(4003, 1)
-    reader.wait_for_count("offered", 4004)
     kept = reader.downloaded()
     seen = 0
     for record in kept:
