@@ -82,6 +82,11 @@ class LaneInfo(msgspec.Struct, frozen=True):
         return segment_name(self.engine, self.lane, session)
 
 
+# Made as the module is imported, by one thread: msgspec 0.22 works out a type when it first decodes
+# it, and crashes if another thread decodes that type meanwhile.
+decode_info: Final = msgspec.json.Decoder(LaneInfo).decode
+
+
 def write_header(words: memoryview, size: int, info: LaneInfo, described: bytes) -> None:
     """Describe the lane in a new registry of ``size`` bytes; store the magic word last."""
     offset = layout.info_offset(info.max_sessions)
@@ -126,7 +131,7 @@ def read_info(segment: Segment, engine: str, lane: str, patience_s: float) -> La
             f"the registry {segment.name} is truncated or damaged; restart its engine"
         )
     try:
-        info = msgspec.json.decode(os.pread(segment.fd, length, offset), type=LaneInfo)
+        info = decode_info(os.pread(segment.fd, length, offset))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RingCorrupt(f"the registry {segment.name} is damaged: {error}") from None
     if (info.engine, info.lane, info.max_sessions) != (engine, lane, rows):

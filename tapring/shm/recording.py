@@ -26,7 +26,7 @@ from ..wire.ordering import publish_barrier
 from ..wire.overwrite import copy_past
 from ..words import size_in_words
 from .clocks import EngineClock, engine_clock, offset_word, own_offset_ns
-from .info import LaneInfo, StageInfo
+from .info import LaneInfo, StageInfo, decode_info
 from .names import new_epoch, recording_name
 from .protocol import check_protocol, say_protocol
 from .segment import Segment, unlink
@@ -323,7 +323,7 @@ def _read_info(segment: Segment, header: Header) -> LaneInfo:
     offset = layout.ring_bytes(header.slots, header.slot_bytes)
     described = segment.read(offset, header.info_bytes)
     try:
-        info = msgspec.json.decode(described, type=LaneInfo)
+        info = decode_info(described)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RingCorrupt(f"the recording {segment.name} is damaged: {error}") from None
     if header.stage > len(info.stages):

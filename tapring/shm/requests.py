@@ -55,6 +55,10 @@ class Request(msgspec.Struct, frozen=True):
         return stages if self.stage == ALL_STAGES else (self.stage,)
 
 
+# Made as the module is imported: see ``decode_info``.
+_decode: Final = msgspec.json.Decoder(Request).decode
+
+
 class StandingRequest:
     """A request that this process has published. ``withdraw`` ends it, as does this process's end.
 
@@ -162,6 +166,6 @@ def _read(segment: Segment, epoch: int) -> Request:
         if words[layout.EPOCH] != epoch or length > layout.MAX_REQUEST_BYTES:
             raise RingCorrupt(f"the request {segment.name} is damaged")
     try:
-        return msgspec.json.decode(segment.read(layout.PAGE, length), type=Request)
+        return _decode(segment.read(layout.PAGE, length))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RingCorrupt(f"the request {segment.name} is damaged: {error}") from None

@@ -1,6 +1,8 @@
 """A lane's description: what another process wrote is checked before any of it is used."""
 
 import os
+import subprocess
+import sys
 
 import msgspec
 import pytest
@@ -89,3 +91,22 @@ def test_where_stores_may_be_reordered_the_magic_follows_a_barrier(info, monkeyp
         write_header(words, len(view), info, msgspec.json.encode(info))
         assert words[layout.MAGIC] == layout.REGISTRY_MAGIC
     assert at_the_barrier == [(0, 1)]
+
+
+@pytest.mark.parametrize("shape", ["info.LaneInfo", "requests.Request"])
+def test_threads_that_decode_at_once_for_the_first_time_do_not_crash(shape) -> None:
+    """What a type consists of is worked out as its module is imported, and never while decoding."""
+    module_name, _, type_name = shape.partition(".")
+    source = f"""
+import sys, msgspec, msgspec._utils
+from tapring.shm.{module_name} import {type_name}
+called = []
+sys.setprofile(lambda frame, event, _: called.append(frame.f_code.co_filename))
+try:
+    msgspec.json.decode(b"[]", type={type_name})
+except msgspec.ValidationError:
+    pass
+sys.setprofile(None)
+assert msgspec._utils.__file__ not in called
+"""
+    subprocess.run([sys.executable, "-c", source], check=True, timeout=60)
