@@ -12,7 +12,7 @@ WRONG = [
     ("Sample: one in", "x", "whole number"),
     ("Rate", "fast", "Try 100/s"),
     ("Redact", "a..b", "empty name"),
-    ("Redact regex", "[", "unterminated character set"),
+    ("Redact regex", "[", "missing ]"),
 ]
 
 
