@@ -38,7 +38,9 @@ def test_every_route_is_in_it(serve) -> None:
             assert b"there is nothing at this URL" not in answer.body, path
 
 
-def test_what_schemathesis_makes_of_it_is_answered_as_it_says(serve, engine, name) -> None:
+def test_what_schemathesis_makes_of_it_is_answered_as_it_says(
+    serve, engine, name, tmp_path
+) -> None:
     pytest.importorskip("schemathesis")
     engine(name, pause_s=0.1)
     server = serve("--max-duration", "100ms")
@@ -48,5 +50,5 @@ def test_what_schemathesis_makes_of_it_is_answered_as_it_says(serve, engine, nam
     command += ["--phases", "examples,coverage,fuzzing", "--seed", "7", "--request-timeout", "20"]
     command += ["--checks", "not_a_server_error,status_code_conformance,content_type_conformance"]
     command += ["--checks", "response_schema_conformance,ignored_auth"]
-    result = subprocess.run(command, capture_output=True, timeout=110, check=False)
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=110, check=False)
     assert result.returncode == 0, result.stdout.decode()[-5000:]
