@@ -47,8 +47,8 @@ Escape closes it. Dead lanes have left recordings: tapring ls --dead.
 class Top(App[None]):
     """Looks every ``every_s`` seconds, whatever is on the screen."""
 
-    ENABLE_COMMAND_PALETTE = False
-    CSS = """
+    ENABLE_COMMAND_PALETTE: ClassVar[bool] = False
+    CSS: ClassVar[str] = """
     Screen { background: ansi_default; color: ansi_default; overflow: hidden; }
     #prompt { height: 1; display: none; }
     #prompt Bar { width: 9; }
@@ -65,7 +65,7 @@ class Top(App[None]):
         super().__init__(ansi_color=True)
         self._looking = looking
         self._every_s = every_s
-        self.overview = Overview(view)
+        self.overview: Overview = Overview(view)
         self._drilled: Drill | None = None
 
     def get_default_screen(self) -> Screen[None]:
@@ -112,7 +112,7 @@ class Top(App[None]):
 class Keys(ModalScreen[None]):
     """Says which keys there are. Any key closes it."""
 
-    CSS = "Keys { background: ansi_default; }"
+    CSS: ClassVar[str] = "Keys { background: ansi_default; }"
 
     def compose(self) -> ComposeResult:
         """The text, which fits 80 columns and 24 lines."""

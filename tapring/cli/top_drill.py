@@ -40,8 +40,8 @@ class Drill(Screen[None]):
 
     def __init__(self, row: Row) -> None:
         super().__init__()
-        self.tail = Tail(f"{row.key.engine}.{row.key.lane}", row.key.stage)
-        self.pause = Pause()
+        self.tail: Tail = Tail(f"{row.key.engine}.{row.key.lane}", row.key.stage)
+        self.pause: Pause = Pause()
         self._seen = 0
         self._what = f"{visible(self.tail.address)} {visible(row.key.stage)}"
         self._title = Bar(id="title")

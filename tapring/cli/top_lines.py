@@ -7,7 +7,7 @@ and of the names of styles.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from rich.segment import Segment
 from rich.style import Style
@@ -37,7 +37,7 @@ _WHEEL: Final = 3  # lines
 class Bar(Widget):
     """One line, or a few that a long one is folded into."""
 
-    DEFAULT_CSS = "Bar { height: 1; }"
+    DEFAULT_CSS: ClassVar[str] = "Bar { height: 1; }"
 
     class Clicked(Message):
         """Somebody clicked on it. x: the column, from 0."""
@@ -80,7 +80,7 @@ class Lines(Widget, can_focus=True):
     no others are asked for than those that are seen.
     """
 
-    DEFAULT_CSS = "Lines { height: 1fr; }"
+    DEFAULT_CSS: ClassVar[str] = "Lines { height: 1fr; }"
 
     class Chosen(Message):
         """Somebody clicked on the line with the cursor."""
@@ -90,9 +90,9 @@ class Lines(Widget, can_focus=True):
 
     def __init__(self, *, has_cursor: bool, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
-        self.top = 0
-        self.cursor = 0
-        self.shift = 0
+        self.top: int = 0
+        self.cursor: int = 0
+        self.shift: int = 0
         self._has_cursor = has_cursor
         self._lines: Sequence[Line] = ()
         self._drawn: list[tuple[Line, bool]] = []

@@ -34,7 +34,7 @@ class Newest:
     """
 
     def __init__(self, most: int = MOST_ROWS, most_bytes: int = MOST_BYTES) -> None:
-        self.total = 0
+        self.total: int = 0
         self._most = most
         self._most_bytes = most_bytes
         self._frames: deque[Frame] = deque()

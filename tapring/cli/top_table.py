@@ -190,7 +190,7 @@ class Layout:
         room = max(1, width - _taken(chosen, is_wide))
         if is_wide:
             room = min(room, max(_ROOMY, longest))
-        self.columns = [
+        self.columns: list[tuple[Column, int]] = [
             (each, room if not each.rank else each.wide if is_wide else each.width)
             for each in chosen
         ]

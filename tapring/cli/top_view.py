@@ -22,10 +22,10 @@ class View:
     """
 
     def __init__(self, pattern: str, sort: Sort, every_s: float) -> None:
-        self.pattern = pattern
-        self.sort = sort
-        self.failure = ""
-        self.pause = Pause()
+        self.pattern: str = pattern
+        self.sort: Sort = sort
+        self.failure: str = ""
+        self.pause: Pause = Pause()
         self._every_s = every_s
         self._newest: Looked | None = None
         self._all: list[Row] = []
@@ -143,8 +143,8 @@ class Pause:
     """Whether a screen stands still, since when, and how much has come meanwhile."""
 
     def __init__(self) -> None:
-        self.is_on = False
-        self.waiting = 0
+        self.is_on: bool = False
+        self.waiting: int = 0
         self._since_s = 0.0
 
     def toggle(self, now_s: float) -> bool:

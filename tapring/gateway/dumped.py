@@ -74,7 +74,7 @@ class Dumped(Response):
                 self._still_allowed()
                 await self.send(send, chunk)
         except Problem as problem:
-            self.failure = problem
+            self.fail(problem)
             self.stop(EndedBy.CLOSED)
 
     def _gather(self) -> bytes:

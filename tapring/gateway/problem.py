@@ -68,7 +68,7 @@ class Problem(Exception):
     ) -> None:
         super().__init__(error)
         self.status = status
-        self.told = Told(error, hint)
+        self.told: Told = Told(error, hint)
         self.headers: dict[str, str] = dict(headers or {})
         self.noted: bool = False
 

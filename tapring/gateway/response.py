@@ -43,6 +43,10 @@ class Response:
     def stop(self, reason: EndedBy = EndedBy.INTERRUPT) -> None:
         """Make it end soon, with its last record. Any task may call it."""
 
+    def fail(self, problem: Problem) -> None:
+        """Say, before the last record, what has ended it early."""
+        self.failure = problem
+
     @property
     def events(self) -> int:
         """The events that were sent."""

@@ -99,7 +99,7 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._complain)
         bound = None if self._context is None else HEADERS_S
-        self.servers = [
+        self.servers: list[asyncio.base_events.Server] = [
             await loop.create_server(
                 connection,
                 sock=each,

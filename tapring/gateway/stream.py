@@ -89,9 +89,9 @@ class Stream(Response):
         try:
             await self._carry(send)
         except TapError as error:
-            self.failure = problem_of(error, self._session.engine)
+            self.fail(problem_of(error, self._session.engine))
         except Problem as problem:
-            self.failure = problem
+            self.fail(problem)
             self.stop(EndedBy.CLOSED)
 
     async def _carry(self, send: Send) -> None:
