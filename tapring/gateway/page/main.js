@@ -197,7 +197,7 @@ async function enter() {
     const hidden = who.redacted.join(", ");
     say(byId("hidden-told"), hidden && visible(`The server hides ${hidden}.`));
     engines.start();
-    if (state.engine) start();
+    if (state.engine && !stream) start();
   } catch (error) {
     if (error instanceof Refused && error.status === 401) askForToken(error);
     else {
