@@ -20,6 +20,7 @@ from .app import Gateway
 from .connections import HEADERS_S, Connection
 
 _GRACE_S: Final = 0.5
+_LONGEST_END_S: Final = 5.0  # of a busy machine: 100 summaries take 0.2 s
 _BACKLOG: Final = 512
 _EVERY_S: Final = 60.0
 _SPARE: Final = 400
@@ -62,7 +63,7 @@ class Server(uvicorn.Server):
             server_header=False,
             proxy_headers=False,
             backlog=_BACKLOG,
-            timeout_graceful_shutdown=1,
+            timeout_graceful_shutdown=2 * round(_LONGEST_END_S),
         )
         super().__init__(config)
         self._gateway = gateway
@@ -122,13 +123,23 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End all streams with their last record; cut off those whose client does not take it."""
         self._gateway.stop()
-        asyncio.get_running_loop().call_later(_GRACE_S, self._cut_off)
+        cutting = asyncio.create_task(self._cut_off())
         await super().shutdown(sockets)
+        cutting.cancel()
         self._captured_signals.clear()  # uvicorn would raise them again: this is a good end
 
-    def _cut_off(self) -> None:
-        for connection in tuple(self.server_state.connections):
-            connection.transport.abort()
+    async def _cut_off(self) -> None:
+        """Cut off clients that take nothing; those that do get their last record."""
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + _LONGEST_END_S
+        await asyncio.sleep(_GRACE_S)
+        while connections := tuple(self.server_state.connections):
+            late = loop.time() >= ends_at
+            for connection in connections:
+                transport = connection.transport
+                if late or transport.get_write_buffer_size():
+                    transport.abort()
+            await asyncio.sleep(_GRACE_S)
 
     def _reload(self) -> None:
         """Read again what may have been replaced. What is wrong is said, and changes nothing."""

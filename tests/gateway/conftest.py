@@ -14,7 +14,6 @@ import tapring
 
 from .serving import Serve, Served, start
 
-
 # Without the extra serve, most modules of the gateway cannot be imported.
 collect_ignore_glob = [] if find_spec("re2") and find_spec("uvicorn") else ["test_*.py", "page/*"]
 
