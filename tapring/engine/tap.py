@@ -349,6 +349,7 @@ class Tap(Facts):
         if self._seen == _NEW_LANE:
             self._seen = 0
             self._open_lane(forked=True)
+            now = monotonic_ns()  # its first sessions are older than its first batch
         if (lane := self._lane) is not None:
             seen = lane.follow(now)
             self._adopt(lane)
