@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 RELATIVE_ERROR: Final = 0.01
@@ -104,7 +104,7 @@ class Histogram:
             else (0, 0)
             for number in numbers
         ]
-        mean = math.fsum([number / len(numbers) for number in numbers])
+        mean = _mean(numbers)
         self._weigh_in(mean, len(numbers))
         self._buckets.update(keys)
         self.min = min(self.min, min(numbers))
@@ -153,3 +153,12 @@ def _row_of(value: float, decades: int) -> tuple[float, float]:
 
 def _power_of_ten(power: int) -> float:
     return float(f"1e{power}") if power <= 308 else _LARGEST
+
+
+def _mean(numbers: Sequence[float]) -> float:
+    """The mean of numbers of any size: their sum may be larger than a float can be."""
+    try:
+        return math.fsum([number / len(numbers) for number in numbers])
+    except OverflowError:  # of the largest floats, by their rounding
+        halves = math.fsum([number / 2 / len(numbers) for number in numbers])
+        return max(-_LARGEST, min(_LARGEST, 2 * halves))

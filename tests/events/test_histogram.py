@@ -1,6 +1,7 @@
 """Quantiles are within the error that is said; a histogram counts all numbers."""
 
 import math
+import sys
 from itertools import pairwise
 
 import pytest
@@ -56,9 +57,17 @@ def test_two_that_are_merged_are_one_of_all(one, other) -> None:
     assert merged.count == both.count == len(one) + len(other)
     assert merged.rows() == both.rows()
     assert [merged.quantile(q) for q in (0, 0.5, 1)] == [both.quantile(q) for q in (0, 0.5, 1)]
-    true = math.fsum([each / both.count for each in [*one, *other]])
+    true = 2 * math.fsum([each / 2 / both.count for each in [*one, *other]])
     scale = max(map(abs, [*one, *other]))
     assert merged.mean == pytest.approx(true, rel=1e-6, abs=scale * 1e-9)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 7, 10])
+def test_the_mean_of_the_largest_numbers_is_one_of_them(count) -> None:
+    for value in (sys.float_info.max, -sys.float_info.max):
+        histogram = Histogram()
+        histogram.add([value] * count)
+        assert histogram.mean == pytest.approx(value)
 
 
 @pytest.mark.parametrize("value", [True, None, "7", [1], {}, math.nan, math.inf, 10**400])
