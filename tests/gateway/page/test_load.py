@@ -158,11 +158,13 @@ def test_a_flood_can_be_held_to_look_at_it(reader, server, spawn, name):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_a_minute_of_a_flood_takes_no_more_memory_than_its_beginning(reader, server, spawn, name):
     flood(reader, server, spawn, name, seconds=60)
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_a_thousand_events_a_second_are_smooth(reader, server, spawn, name):
     _, frames = flood(reader, server, spawn, name, seconds=10, rate=1000)
     assert frames[len(frames) // 2] < 50
