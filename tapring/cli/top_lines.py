@@ -40,7 +40,7 @@ class Bar(Widget):
     DEFAULT_CSS: ClassVar[str] = "Bar { height: 1; }"
 
     class Clicked(Message):
-        """Somebody clicked on it. x: the column, from 0."""
+        """The operator clicked on it. x: the column, from 0."""
 
         def __init__(self, bar: Bar, x: int) -> None:
             super().__init__()
@@ -69,7 +69,7 @@ class Bar(Widget):
         return strip.extend_cell_length(width)
 
     def on_click(self, event: events.Click) -> None:
-        """Say where somebody clicked."""
+        """Say where the operator clicked."""
         self.post_message(self.Clicked(self, event.x))
 
 
@@ -83,7 +83,7 @@ class Lines(Widget, can_focus=True):
     DEFAULT_CSS: ClassVar[str] = "Lines { height: 1fr; }"
 
     class Chosen(Message):
-        """Somebody clicked on the line with the cursor."""
+        """The operator clicked on the line with the cursor."""
 
     class Moved(Message):
         """The cursor, or what is seen of the lines, has moved."""
@@ -160,7 +160,7 @@ class Lines(Widget, can_focus=True):
         self.move(-_WHEEL)
 
     def on_click(self, event: events.Click) -> None:
-        """Put the cursor where somebody clicked; a click on the cursor chooses its line."""
+        """Put the cursor where the operator clicked; a click on the cursor chooses its line."""
         at = self.top + event.y
         if not self._has_cursor or at >= self.count:
             return

@@ -79,7 +79,6 @@ class Gateway:
         self._looking = Looking(None)
         self._look = asyncio.Lock()
         self._page = page_files()
-        self._begun = time.monotonic()
         routes = [
             Route("/", self.page, methods=["GET"]),
             Route("/page/{name}", self.page, methods=["GET"]),

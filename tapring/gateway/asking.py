@@ -63,8 +63,7 @@ class Answer(NamedTuple):
 
     def cut(self) -> None:
         """End a read of another thread."""
-        with suppress(OSError):
-            self.sock.shutdown(socket.SHUT_RDWR)
+        _cut(self.sock)
 
     def close(self) -> None:
         """Close the connection."""
@@ -159,15 +158,15 @@ def _told(response: http.client.HTTPResponse) -> TapError:
     return kind(sentences(error, hint))
 
 
+def _cut(sock: socket.socket) -> None:
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+
+
 @contextmanager
 def _cut_in_time(sock: socket.socket) -> Iterator[None]:
     """Cut the connection if the block lasts too long, whatever comes meanwhile, byte by byte."""
-
-    def cut() -> None:
-        with suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(2 * _TIMEOUT_S, cut)
+    timer = threading.Timer(2 * _TIMEOUT_S, _cut, [sock])
     timer.daemon = True
     timer.start()
     try:

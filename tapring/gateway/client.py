@@ -89,7 +89,7 @@ class Remote:
         for each in filter(None, stages.split(",")):
             stage, _, kind = each.partition("=")
             self._kind_of(stage, kind)
-        self._messages: Queue[Message | Exception | None] = Queue(_AHEAD)
+        self._messages: Queue[Message | TapError] = Queue(_AHEAD)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -105,10 +105,7 @@ class Remote:
             except Empty:
                 self._idle()
                 continue
-            if message is None:
-                self.ended_by = self.ended_by or EndedBy.ERROR
-                raise ServerError("the server has ended the stream without its account")
-            if isinstance(message, Exception):
+            if isinstance(message, TapError):
                 self.ended_by = EndedBy.ERROR
                 raise message
             try:

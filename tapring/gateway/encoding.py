@@ -122,15 +122,7 @@ class Events:
 
     def uncounted(self, origin: Origin) -> bytes:
         """An event ``gap``, with the envelope, too."""
-        gap = Gap(
-            missed=0,
-            time=text_of(time_ns()),
-            engine=origin.engine,
-            lane=origin.lane,
-            stage=origin.stage,
-            uncounted=True,
-        )
-        return _event(_encode({"tapring_gap": gap}) + b"\n", name="gap")
+        return _event(_gap(origin, time_ns(), 0, uncounted=True), name="gap")
 
     def account(self, account: Any) -> bytes:
         """An event ``account``."""
@@ -156,12 +148,17 @@ def plain(frame: Frame) -> bytes:
 
 def gap_of(frame: Frame) -> bytes:
     """The record of what is missing before a frame."""
+    return _gap(frame.origin, frame.timestamp, frame.missed)
+
+
+def _gap(origin: Origin, at_ns: int, missed: int, *, uncounted: bool = False) -> bytes:
     gap = Gap(
-        missed=frame.missed,
-        time=text_of(frame.timestamp),
-        engine=frame.origin.engine,
-        lane=frame.origin.lane,
-        stage=frame.origin.stage,
+        missed=missed,
+        time=text_of(at_ns),
+        engine=origin.engine,
+        lane=origin.lane,
+        stage=origin.stage,
+        uncounted=uncounted,
     )
     return _encode({"tapring_gap": gap}) + b"\n"
 

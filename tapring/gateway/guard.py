@@ -12,12 +12,12 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from .problem import Problem, Told, malformed
+from .problem import Problem, malformed
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -160,11 +160,3 @@ def unexpected(error: Exception) -> Problem:
     """Return what is said of a fault of this program. Its owner sees it on standard error."""
     traceback.print_exception(error, file=sys.stderr)
     return Problem(500, "this server has failed", "Its standard error says where.")
-
-
-def told(problem: Problem) -> dict[str, Any]:
-    """Return a problem as JSON has it."""
-    return msgspec.structs.asdict(problem.told)
-
-
-__all__ = ["LOOPBACK", "Guard", "Told", "answer", "host_of", "told"]

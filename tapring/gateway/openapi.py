@@ -12,10 +12,10 @@ from ..delivery.report import Summary
 from ..shm.listed import ListedLane, RefusedLane
 from .encoding import Gap
 from .problem import Told
-from .query import FORMATS
+from .query import FORMATS, LONGEST
 
 _DURATION: Final = {"type": "string", "minLength": 1, "example": "30s"}
-_TEXT: Final = {"type": "string", "minLength": 1, "maxLength": 4096}
+_TEXT: Final = {"type": "string", "minLength": 1, "maxLength": LONGEST}
 _COUNT: Final = {"type": "integer", "minimum": 1}
 _FLAG: Final = {"type": "boolean"}
 _SELECTING: Final[dict[str, tuple[dict[str, Any], str]]] = {
@@ -59,8 +59,7 @@ _NAMED: Final = (Told, Summary, PastSummary, Gap, ListedLane, RefusedLane)
 
 def document() -> dict[str, Any]:
     """Return the document, for OpenAPI 3.1."""
-    schemas, components = msgspec.json.schema_components(_NAMED, ref_template=_REF)
-    del schemas
+    _, components = msgspec.json.schema_components(_NAMED, ref_template=_REF)
     lanes = {"type": "array", "items": {"anyOf": [_named("ListedLane"), _named("RefusedLane")]}}
     who = {
         "type": "object",

@@ -20,7 +20,8 @@ from ..words import seconds_from
 from .problem import malformed
 from .regexes import linear
 
-_LONGEST: Final = 1024  # characters of a value: to parse a JMESPath of 3,000 takes 20 s
+LONGEST: Final = 1024  # to parse a JMESPath of 3,000 takes 20 s
+"""How many characters the value of a parameter may have."""
 _YES: Final = ("", "1", "true", "yes")
 _NO: Final = ("0", "false", "no")
 _Value = TypeVar("_Value")
@@ -143,10 +144,10 @@ def _made(
         if name in seen:
             raise malformed(f"the parameter {name} comes twice", "Send it once.")
         seen.add(name)
-        if len(value) > _LONGEST or not value.isprintable():
+        if len(value) > LONGEST or not value.isprintable():
             raise malformed(
                 f"the parameter {name} is too long, or has control characters",
-                f"Use at most {_LONGEST:,} printable characters.",
+                f"Use at most {LONGEST:,} printable characters.",
             )
         try:
             asked |= parse(value)
