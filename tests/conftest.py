@@ -48,6 +48,10 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", default))
 
 # Hundreds of processes import the package: compiling it in each takes a third of all the time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# What these say would show in the output that tests look at: they set what they need by themselves.
+for variable in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "PAGER", "TZ"):
+    os.environ.pop(variable, None)
+os.environ["TERM"] = "xterm"
 # Background jobs of a shell ignore Ctrl-C, and so do their children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

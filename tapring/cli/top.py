@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import textwrap
 import time
 from typing import Final
 
@@ -13,12 +14,13 @@ import click
 from ..errors import TapError
 from ..files.compression import need
 from ..shm.looks import Looked, Looking
+from ..words import visible
 from .arguments import Duration, OneOf, offers
 from .command import Command
 from .ls import listed_for_programs, tell_of_nothing
 from .messages import fail, print_json
 from .signals import Interrupts
-from .top_rows import rows_of
+from .top_rows import Row, rows_of
 from .top_table import NAMES, Layout, Sort, ordered, text_of
 from .top_view import View
 
@@ -105,8 +107,17 @@ def _print(looked: Looked, sort: Sort) -> None:
     known = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
     width = shutil.get_terminal_size().columns if known else _NOT_A_TERMINAL
     layout = Layout(width, max(len(row.address) for row in rows))
-    for line in (layout.heading(sort), *map(layout.line, rows)):
-        click.echo(text_of(line))
+    click.echo(text_of(layout.heading(sort)))
+    for row in rows:
+        # On the screen a reason may be cut: it stands whole below the table.
+        lines = _refusal(row, width) if row.refused else [text_of(layout.line(row))]
+        click.echo("\n".join(lines))
+
+
+def _refusal(row: Row, width: int) -> list[str]:
+    """Why a lane cannot be read, whole, in lines of at most ``width`` columns."""
+    said = f"{visible(row.address)} cannot be read: {visible(row.refused)}"
+    return textwrap.wrap(said, width, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _on_screen(view: View, every_s: float) -> int:

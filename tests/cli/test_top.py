@@ -69,12 +69,19 @@ def test_once_as_json_is_what_ls_prints(engine, name, run_cli) -> None:
     assert one["sessions"][0]["events_per_s"] > 0
 
 
-def test_once_names_lanes_that_cannot_be_read_with_the_reason(name) -> None:
+@pytest.mark.parametrize("columns", [None, 30, 80, 200])
+def test_once_names_lanes_that_cannot_be_read_with_the_whole_reason(
+    name, columns, monkeypatch
+) -> None:
+    if columns:
+        monkeypatch.setenv("COLUMNS", str(columns))
     with tapring.Tap(name), tapring.Tap(name) as other:
         put_word(segment_name(name, other.lane), layout.FORMAT, 99)
-        last = " ".join(top(name, "--once").stdout.splitlines()[-1].split())
-        assert last.startswith(f"{name}.{other.lane} cannot be read: ")
-        assert "uses version 99" in last
+        shown = top(name, "--once").stdout
+        assert max(map(len, shown.splitlines())) <= (columns or 200)
+        words = " ".join(shown.split())
+        assert f"{name}.{other.lane} cannot be read: " in words
+        assert words.endswith("use the tapring of the engine's environment")
 
 
 def test_once_without_an_engine_of_that_name_fails_as_ls_does(name) -> None:
