@@ -17,23 +17,10 @@ from ..events.selection import Rate
 from ..events.where import Where
 from ..files.writing import Rotation
 from ..shm.limits import LONGEST_S, check_name
-from ..shm.names import named_alike, split_address
-from ..shm.requests import ALL_STAGES
-from ..wire import layout
+from ..shm.names import split_address
+from ..shm.requests import split_stages
 from ..words import seconds_from, size_from
 from .generic import Choice, ParamType
-
-
-def split_stages(text: str) -> tuple[str, ...]:
-    """Return the names in ``raw,decoded``. Raises ValueError."""
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
-    for name in names:
-        if name != ALL_STAGES and not re.fullmatch(layout.ENGINE_PATTERN, name):
-            raise ValueError(
-                f"Invalid stage {name!r}{named_alike(name) or '.'} "
-                f"Try decoded, or raw,decoded, or '*' for all."
-            )
-    return names
 
 
 class Duration(ParamType[float]):

@@ -22,14 +22,14 @@ from ..delivery.transfer import Transfer
 from ..ended_by import EndedBy
 from ..errors import TapError
 from ..files.meta import CaptureMeta
-from ..files.writing import Look, Output, Sink, check_output, open_sink
+from ..files.writing import Output, Sink
 from ..frame import Frame
 from ..shm.offered import recorded_at, stages_of, usual_stages
 from . import summary
 from .arguments import ANYWHERE, is_url
 from .attach_options import Options, options
 from .beginning import begin, run
-from .command import Command
+from .command import ENGINE_DIED, Command
 from .elsewhere import Elsewhere, Opened
 from .messages import fail, note, say
 from .opening import say_when_it_ends
@@ -37,9 +37,7 @@ from .progress import Progress, place_of
 from .signals import Interrupts
 from .silence import elsewhere_in_words
 from .streams import silence_stdout
-
-EXIT_ENGINE_DIED: Final = 4
-
+from .writing import differing
 
 _EXAMPLES: Final = (
     "tapring attach shop                            # every event, until Ctrl-C",
@@ -92,14 +90,7 @@ def command(address: str, **given: Any) -> None:
     elif chooses:
         asked = replace(asked, stage=usual_stages(stages_of(address)))
     try:
-        written = asked.written
-        output = check_output(
-            asked.output,
-            written.format,
-            asked.rotation,
-            envelope=written.envelope,
-            force=asked.force,
-        )
+        output = asked.check_place(asked.written)
         opened, asked = begin(address, asked, chooses=chooses, shows=asked.progress)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
@@ -163,7 +154,7 @@ def _read(opened: Opened, asked: Options, elsewhere: Elsewhere, output: Output |
     )
     if transfer.failure is not None:
         return TapError.exit_code
-    return EXIT_ENGINE_DIED if session.ended_by == "engine-death" else 0
+    return ENGINE_DIED if session.ended_by == "engine-death" else 0
 
 
 def _begun(session: Session, frames: Iterator[Frame], progress: Progress) -> Iterator[Frame]:
@@ -184,16 +175,6 @@ def _raising(error: BaseException) -> Iterator[Frame]:
     raise error
 
 
-def _differing(session: Session) -> frozenset[str]:
-    """What the lanes that are read differ in: "engine", "lane", "stage"."""
-    joined = session.lanes_joined
-    return frozenset(
-        what
-        for what in ("engine", "lane", "stage")
-        if len({getattr(each, what) for each in joined}) > 1
-    )
-
-
 def _open_sink(
     session: Session,
     asked: Options,
@@ -201,18 +182,13 @@ def _open_sink(
     describe: Callable[[], CaptureMeta],
 ) -> Sink:
     try:
-        written = asked.written
-        return open_sink(
-            asked.output,
-            written.format,
-            envelope=written.envelope,
+        return asked.open_sink(
+            asked.written,
+            output,
             kind=session.kind,
             dtype=session.dtype,
-            look=Look(asked.color, asked.expand, origin=_differing(session), utc=asked.utc),
-            rotation=asked.rotation,
+            origin=differing(session.lanes_joined),
             describe=describe,
-            force=asked.force,
-            output=output,
             fields=asked.columns,
         )
     except (ValueError, OSError) as error:

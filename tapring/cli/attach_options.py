@@ -2,79 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 import click
 
 from ..consumer.intake import AT_MOST_ONCE, DELIVERIES
 from ..consumer.waiting import DOORBELL, POLL, WAKES
-from ..files.formats import check_suffix, format_by_suffix
-from ..files.writing import FORMATS, STDOUT, Rotation
 from ..literals import Delivery, Wake
 from ..shm.names import is_pattern, split_address
-from ..shm.requests import ALL_STAGES
-from .arguments import STAGES, Count, Duration, OneOf, split_stages
+from ..shm.requests import ALL_STAGES, split_stages
+from .arguments import STAGES, Count, Duration, OneOf
 from .command import group
-from .options import BUFFER, FORCE, KEEP, OUTPUT, ROTATE, SAMPLE_BATCHES, SUMMARY, WAIT
+from .options import BUFFER, SAMPLE_BATCHES, WAIT
 from .selecting import REDACT, SELECT, Selecting
+from .writing import SHOW, WRITE, Writing, Written
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _SET_AT_OPENING: Final = ("stage", "duration", "last", "buffer", "sample_batches", "follow")
-
-
-class Written(NamedTuple):
-    """How events are written: in which format, None for the usual one; whether in envelopes."""
-
-    format: str | None
-    envelope: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Writing:
-    """What was asked for with the options ``WRITE`` and ``SHOW``; each field is one of them."""
-
-    format_: str | None
-    envelope: bool
-    expand: bool
-    color: bool
-    utc: bool
-    output: str
-    force: bool
-    rotate: Rotation | None
-    keep: int | None
-    progress: bool
-    summary: str
-
-    @property
-    def wanted_format(self) -> str | None:
-        """The format, if an option names one."""
-        return "pretty" if self.expand else self.format_
-
-    @property
-    def rotation(self) -> Rotation | None:
-        """When a new file begins, and how many stay."""
-        return None if self.rotate is None else replace(self.rotate, keep=self.keep)
-
-    def check_writing(self) -> None:
-        """Raise click.UsageError for a file's name or a look that contradicts other options."""
-        if self.keep is not None and self.rotate is None:
-            raise click.UsageError(f"--keep needs --rotate. Try --rotate 100MiB --keep {self.keep}")
-        if self.force and self.output == STDOUT:
-            raise click.UsageError("--force needs -o FILE: standard output replaces no file")
-        if os.path.isfile(self.output) or not os.path.exists(self.output):
-            try:
-                check_suffix(self.output, self.wanted_format)
-            except ValueError as error:
-                raise click.UsageError(str(error)) from None
-        for name in ("expand", "utc"):
-            if getattr(self, name) and self.format_ not in (None, "pretty"):
-                raise click.UsageError(
-                    f"--{name} works only with --format pretty, not with --format {self.format_}."
-                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,17 +96,7 @@ class Options(Asking, Writing):
     @property
     def written(self) -> Written:
         """How events are written. Raises click.UsageError if that cannot say what was asked for."""
-        name = self.wanted_format or format_by_suffix(self.output)
-        several = self.is_of_several_stages
-        terminal = self.output == STDOUT and sys.stdout.isatty()
-        if name is None and (self.envelope or (several and not terminal)):
-            name = "ndjson"
-        if several and name in ("raw", "npy"):
-            raise click.UsageError(
-                f"--format {name} cannot say which stage an event is from. Name one stage, or "
-                f"try --format ndjson."
-            )
-        return Written(name, self.envelope or (several and name not in (None, "pretty")))
+        return self.written_of(several=self.is_of_several_stages)
 
     def check_elsewhere(self) -> None:
         """Raise click.UsageError if options contradict each other, of an engine elsewhere."""
@@ -212,45 +148,6 @@ WATCH: Final = group(
         help="Stay when the engine exits or dies, and go on when it starts again. Also wait for it "
         "to appear. By default, stay for one second.",
     ),
-)
-WRITE: Final = group(
-    "Where to, and how it is written",
-    OUTPUT,
-    FORCE,
-    click.option(
-        "--format",
-        "format_",
-        type=OneOf(FORMATS),
-        metavar="NAME",
-        default=None,
-        help=f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}. By default: what the suffix of -o "
-        f"means; on a terminal, pretty; otherwise raw for stages of lines and ndjson for all "
-        f"others.",
-    ),
-    click.option(
-        "--envelope",
-        is_flag=True,
-        help="Write for each event when and where it is from: time, engine, lane, pid, stage, "
-        "missed, event. Gaps are records of their own. With ndjson, csv, msgpack or parquet.",
-    ),
-    ROTATE,
-    KEEP,
-)
-SHOW: Final = group(
-    "On the terminal",
-    click.option("--expand", is_flag=True, help="Spread each event over several lines."),
-    click.option("--utc", is_flag=True, help="Show times in UTC, not local ones."),
-    click.option(
-        "--color/--no-color",
-        default=not os.environ.get("NO_COLOR"),
-        help="Use colours.  [default: yes, unless NO_COLOR is set]",
-    ),
-    click.option(
-        "--progress/--no-progress",
-        default=True,
-        help="Show progress on standard error, if that is a terminal and the events go elsewhere.",
-    ),
-    SUMMARY,
 )
 SESSION: Final = group(
     "The session in the engine",

@@ -27,10 +27,9 @@ from ..files.formats import ENVELOPED, format_by_suffix
 from ..files.meta import CaptureMeta
 from ..files.part import JOURNAL, PART
 from ..files.source import STDIN
-from ..files.writing import STDOUT, Look, Sink, check_output, open_sink
+from ..files.writing import STDOUT, Sink
 from . import cat_report
 from .arguments import Count, offers
-from .attach_options import SHOW, WRITE, Writing
 from .command import Command, group
 from .inputs import FORMAT_READ, TIMES, Inputs, open_recorded
 from .messages import fail, say
@@ -39,6 +38,7 @@ from .reading_progress import ReadingProgress
 from .selecting import REDACT, SELECT, Selecting
 from .signals import Interrupts
 from .streams import silence_stdout
+from .writing import SHOW, WRITE, Writing, Written
 
 _EXAMPLES: Final = (
     "tapring cat night.ndjson.gz --where \"level=='error'\"  # only the errors",
@@ -137,22 +137,15 @@ def _run(recorded: Recorded, asked: Options, select: Select, redact: Redactor | 
 def _open_sink(recorded: Recorded, asked: Options, describe: Callable[[], CaptureMeta]) -> Sink:
     try:
         _refuse_own_input(recorded, asked.output)
-        name, envelope = _written(recorded, asked)
-        output = check_output(
-            asked.output, name, asked.rotation, envelope=envelope, force=asked.force
-        )
+        written = _written(recorded, asked)
         kind = recorded.kinds[0][1]
-        return open_sink(
-            asked.output,
-            name,
-            envelope=envelope,
+        return asked.open_sink(
+            written,
+            asked.check_place(written),
             kind=kind.name,
             dtype=getattr(kind, "dtype", None),
-            look=Look(asked.color, asked.expand, origin=_differing(recorded), utc=asked.utc),
-            rotation=asked.rotation,
+            origin=_differing(recorded),
             describe=describe,
-            force=asked.force,
-            output=output,
             fields=asked.columns,
         )
     except ValueError as error:
@@ -180,7 +173,7 @@ def _refuse_own_input(recorded: Recorded, output: str) -> None:
             )
 
 
-def _written(recorded: Recorded, asked: Options) -> tuple[str | None, bool]:
+def _written(recorded: Recorded, asked: Options) -> Written:
     """The format, None for the usual one, and whether events are written in envelopes."""
     name = asked.wanted_format or format_by_suffix(asked.output)
     bare = [each.path for each in recorded.recordings if not each.is_enveloped]
@@ -189,7 +182,7 @@ def _written(recorded: Recorded, asked: Options) -> tuple[str | None, bool]:
             f"{bare[0]} was written without --envelope, so it does not say which lane its events "
             f"are from. Leave out --envelope"
         )
-    terminal = asked.output == STDOUT and sys.stdout.isatty()
+    terminal = asked.is_on_a_terminal
     kept = not bare and not asked.no_envelope
     if name is None and not terminal and (asked.envelope or kept):
         name = "ndjson"
@@ -205,7 +198,7 @@ def _written(recorded: Recorded, asked: Options) -> tuple[str | None, bool]:
         if name is None and not terminal:
             name = "ndjson"
         recorded.as_json = name not in (None, "pretty")
-    return name, envelope
+    return Written(name, envelope)
 
 
 def _differing(recorded: Recorded) -> frozenset[str]:

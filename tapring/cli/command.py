@@ -21,6 +21,8 @@ from .streams import escape_on_stdout, forgive_stderr, open_closed_streams, sile
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 INTERRUPTED: Final = 130
 """The exit code after Ctrl-C, of a command that does not end in good order by it."""
+ENGINE_DIED: Final = 4
+"""The exit code of a capture whose engine died while it ran."""
 _OTHERS: Final = "Other options"
 _GROUP: Final = "tapring_group"
 _HELP: Final = "NoArgsIsHelpError"  # of click 8.2 and later

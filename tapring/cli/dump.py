@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import click
 
@@ -20,9 +20,9 @@ from ..ended_by import EndedBy
 from ..errors import TapError
 from ..events.redaction import Redactor
 from ..events.selection import Select
-from ..files.formats import format_by_suffix
 from ..files.meta import CaptureMeta
-from ..files.writing import STDOUT, Look, Output, Sink, check_output, open_sink
+from ..files.writing import Output, Sink
+from ..shm.requests import split_stages
 from ..words import counted, duration_in_words
 from . import dump_report
 from .arguments import (
@@ -32,9 +32,7 @@ from .arguments import (
     Last,
     LastOf,
     is_url,
-    split_stages,
 )
-from .attach_options import SHOW, WRITE, Writing
 from .clock import Between, Clock
 from .command import Command, group
 from .inputs import TIMES
@@ -42,6 +40,7 @@ from .messages import fail, say
 from .selecting import REDACT, SELECT, Selecting
 from .signals import Interrupts
 from .streams import silence_stdout
+from .writing import SHOW, WRITE, Writing, Written, differing
 
 _EXAMPLES: Final = (
     "tapring dump shop                      # all that it recorded, the newest last",
@@ -61,13 +60,6 @@ Exit codes:
   2  wrong usage
   3  nothing was recorded, or it could not be read, or not be written
 """
-
-
-class _Asked(NamedTuple):
-    """How events are written: in which format, and whether in envelopes."""
-
-    format: str | None
-    envelope: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,19 +104,6 @@ class Options(Selecting, Writing):
             redact=redact,
         )
 
-    def written(self, stages: int) -> _Asked:
-        """How events of so many stages are written. Raises click.UsageError if it cannot be."""
-        name = self.wanted_format or format_by_suffix(self.output)
-        terminal = self.output == STDOUT and sys.stdout.isatty()
-        if name is None and (self.envelope or (stages > 1 and not terminal)):
-            name = "ndjson"
-        if stages > 1 and name in ("raw", "npy"):
-            raise click.UsageError(
-                f"--format {name} cannot say which stage an event is from. Try --format ndjson, "
-                f"or --stage for one of them."
-            )
-        return _Asked(name, self.envelope or (stages > 1 and name not in (None, "pretty")))
-
 
 @click.command("dump", cls=Command, examples=_EXAMPLES, epilog=_EPILOG)
 @click.argument("address", type=RECORDED_ANYWHERE)
@@ -167,14 +146,8 @@ def command(address: str, **given: Any) -> None:
     select, redact = asked.select(), asked.redactor()
     try:
         found = asked.open(address, select, redact)
-        written = asked.written(len(found.kinds))
-        output = check_output(
-            asked.output,
-            written.format,
-            asked.rotation,
-            envelope=written.envelope,
-            force=asked.force,
-        )
+        written = asked.written_of(several=len(found.kinds) > 1)
+        output = asked.check_place(written)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     except (TapError, OSError, MemoryError) as error:
@@ -188,7 +161,7 @@ def command(address: str, **given: Any) -> None:
 def _run(
     found: Past,
     asked: Options,
-    written: _Asked,
+    written: Written,
     output: Output | None,
     select: Select,
     redact: Redactor | None,
@@ -215,35 +188,22 @@ def _is_partial(found: Past) -> bool:
 def _open_sink(
     found: Past,
     asked: Options,
-    written: _Asked,
+    written: Written,
     output: Output | None,
     describe: Callable[[], CaptureMeta],
 ) -> Sink:
     kind = next(iter(found.kinds.values()))
     try:
-        return open_sink(
-            asked.output,
-            written.format,
-            envelope=written.envelope,
+        return asked.open_sink(
+            written,
+            output,
             kind=kind.name,
             dtype=getattr(kind, "dtype", None),
-            look=Look(asked.color, asked.expand, origin=_differing(found), utc=asked.utc),
-            rotation=asked.rotation,
+            origin=differing(found.recordings),
             describe=describe,
-            force=asked.force,
-            output=output,
             fields=asked.columns,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     except OSError as error:
         fail(error)
-
-
-def _differing(found: Past) -> frozenset[str]:
-    """What the recordings differ in: "engine", "lane", "stage"."""
-    return frozenset(
-        what
-        for what in ("engine", "lane", "stage")
-        if len({getattr(each, what) for each in found.recordings}) > 1
-    )

@@ -16,7 +16,8 @@ from ..events.redaction import Redactor
 from ..events.selection import Select
 from ..files.reading import FORMATS, STDIN, Recording, open_recording
 from ..files.sets import files_of_set, named_files
-from .arguments import STAGES, OneOf, split_stages
+from ..shm.requests import split_stages
+from .arguments import STAGES, OneOf
 from .clock import Between, Clock, ClockTime
 from .messages import fail, note
 from .signals import Interrupts

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -17,18 +16,19 @@ from ..delivery.report import Summary
 from ..delivery.transfer import Transfer
 from ..ended_by import EndedBy
 from ..errors import TapError
-from ..files.formats import format_by_suffix
 from ..files.meta import CaptureMeta
-from ..files.writing import STDOUT, Look, Output, Sink, check_output, open_sink
+from ..files.writing import Output, Sink
 from ..gateway.asking import Client, Place, parse_url
 from ..gateway.client import Remote
 from ..words import counted, duration_in_words, were
-from .attach_options import Options, Writing
+from .attach_options import Options
+from .command import ENGINE_DIED
 from .messages import fail, note, print_json, say
 from .selecting import Selecting
 from .signals import Interrupts
 from .streams import silence_stdout
 from .summary import STEPS, files_written, losses, raised, withheld
+from .writing import Writing
 
 TOKEN: Final = "TAPRING_TOKEN"  # noqa: S105 - a name
 _HERE_ONLY: Final = {
@@ -39,7 +39,6 @@ _HERE_ONLY: Final = {
     "session_id": "--session",
     "redact_pass_text": "--redact-pass-text",
 }
-EXIT_ENGINE_DIED: Final = 4
 
 
 def client_for(place: Place) -> Client:
@@ -104,7 +103,7 @@ def _run(url: str, asked: Any, parameters: Mapping[str, str], *, past: bool) -> 
     place = parse_url(url)
     started = time.monotonic()
     try:
-        output = _check_output(asked)
+        output = asked.check_place(asked.written_of(several=False))
         remote = Remote(client_for(place), parameters, past=past)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
@@ -113,7 +112,7 @@ def _run(url: str, asked: Any, parameters: Mapping[str, str], *, past: bool) -> 
     except KeyboardInterrupt:
         fail("interrupted before any event came")
     with Interrupts(lambda: remote.end(EndedBy.INTERRUPT)):
-        sink = _open_sink(remote, asked, output)
+        sink = _open_sink(remote, asked, asked.columns, output)
         transfer = Transfer(remote, sink)
         transfer.run()
     if remote.ended_by == EndedBy.OUTPUT_CLOSED:
@@ -123,44 +122,22 @@ def _run(url: str, asked: Any, parameters: Mapping[str, str], *, past: bool) -> 
     _show(remote, place.address, asked.summary, sink, time.monotonic() - started, past=past)
     if transfer.failure is not None:
         return TapError.exit_code
-    return EXIT_ENGINE_DIED if remote.ended_by == EndedBy.ENGINE_DEATH else 0
+    return ENGINE_DIED if remote.ended_by == EndedBy.ENGINE_DEATH else 0
 
 
-def _format(asked: Writing, stages: int) -> tuple[str | None, bool]:
-    """The format that events are written in, and whether in envelopes."""
-    name = asked.wanted_format or format_by_suffix(asked.output)
-    terminal = asked.output == STDOUT and sys.stdout.isatty()
-    if name is None and (asked.envelope or (stages > 1 and not terminal)):
-        name = "ndjson"
-    if stages > 1 and name in ("raw", "npy"):
-        raise click.UsageError(
-            f"--format {name} cannot say which stage an event is from. Name one stage, or try "
-            f"--format ndjson."
-        )
-    return name, asked.envelope or (stages > 1 and name not in (None, "pretty"))
-
-
-def _check_output(asked: Writing) -> Output | None:
-    name, envelope = _format(asked, 1)
-    return check_output(asked.output, name, asked.rotation, envelope=envelope, force=asked.force)
-
-
-def _open_sink(remote: Remote, asked: Any, output: Output | None) -> Sink:
+def _open_sink(
+    remote: Remote, asked: Writing, fields: tuple[str, ...], output: Output | None
+) -> Sink:
     kinds = remote.kinds
     kind = next(iter(kinds.values())).name if kinds else "json"
     try:
-        name, envelope = _format(asked, len(kinds))
-        return open_sink(
-            asked.output,
-            name,
-            envelope=envelope,
+        return asked.open_sink(
+            asked.written_of(several=len(kinds) > 1),
+            output,
             kind=kind,
-            look=Look(asked.color, asked.expand, origin=_differing(kinds), utc=asked.utc),
-            rotation=asked.rotation,
+            origin=("lane", "stage") if len(kinds) > 1 else ("lane",),
             describe=lambda: _meta(remote),
-            force=asked.force,
-            output=output,
-            fields=asked.columns,
+            fields=fields,
         )
     except (ValueError, OSError, click.UsageError) as error:
         remote.close()
@@ -169,10 +146,6 @@ def _open_sink(remote: Remote, asked: Any, output: Output | None) -> Sink:
         if isinstance(error, click.UsageError):
             raise
         fail(error)
-
-
-def _differing(kinds: Mapping[str, Any]) -> frozenset[str]:
-    return frozenset({"lane"} | ({"stage"} if len(kinds) > 1 else set()))
 
 
 def _meta(remote: Remote) -> CaptureMeta:

@@ -24,9 +24,8 @@ from ..errors import TapError
 from ..shm.offered import stages_of, usual_stages
 from . import cat_report, summary
 from .arguments import offers
-from .attach import EXIT_ENGINE_DIED
 from .beginning import begin, run
-from .command import Command
+from .command import ENGINE_DIED, Command
 from .elsewhere import Elsewhere, Opened
 from .inputs import open_recorded
 from .messages import fail, note, say
@@ -130,7 +129,7 @@ def _count(opened: Opened, asked: Options, elsewhere: Elsewhere) -> int:
     _remark(facts, counting, asked)
     if transfer.failure is not None:
         return TapError.exit_code
-    return EXIT_ENGINE_DIED if session.ended_by == "engine-death" else 0
+    return ENGINE_DIED if session.ended_by == "engine-death" else 0
 
 
 def _of_files(asked: Options) -> int:

@@ -16,7 +16,7 @@ import stat
 from datetime import UTC, datetime
 from enum import IntEnum
 from time import time
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple, cast
 
 from .problem import Problem
 
@@ -24,6 +24,9 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _TOKEN: Final = re.compile(r"[!-~]{20,256}")
 _LONGEST: Final = 512  # of what a request may bring as a token
 _FORM: Final = "Each line must be NAME ROLE TOKEN [UNTIL], as in: alice read 5Xn2... 2027-01-31"
+
+
+RoleWord = Literal["ls", "read", "read-raw"]
 
 
 class Role(IntEnum):
@@ -37,12 +40,12 @@ class Role(IntEnum):
     """Read events as the engine offers them, without the server's redaction."""
 
     @property
-    def word(self) -> str:
+    def word(self) -> RoleWord:
         """As it is written in a file of tokens."""
-        return self.name.lower().replace("_", "-")
+        return cast(RoleWord, self.name.lower().replace("_", "-"))
 
 
-ROLES: Final = {role.word: role for role in Role}
+ROLES: Final[dict[str, Role]] = {role.word: role for role in Role}
 
 
 class Grant(NamedTuple):

@@ -8,21 +8,33 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response as Answer
 
+from .access import RoleWord
 from .guard import unexpected
 from .problem import Problem
 
-_encode: Final = msgspec.json.encode
+
+class WhoAmI(msgspec.Struct, frozen=True):
+    """What a token allows.
+
+    name: the token's name. role: its role. redacted: what this server hides from its owner.
+    version: of tapring, on the server.
+    """
+
+    name: str
+    role: RoleWord
+    redacted: tuple[str, ...]
+    version: str
 
 
 def json_answer(value: Any) -> Answer:
     """Return ``value`` as JSON."""
-    return Answer(_encode(value) + b"\n", media_type="application/json")
+    return Answer(msgspec.json.encode(value) + b"\n", media_type="application/json")
 
 
 async def told(request: Request, error: Exception) -> Answer:
     """Return what is said of a Problem."""
     assert isinstance(error, Problem)
-    body = b"" if request.method == "HEAD" else _encode(error.told) + b"\n"
+    body = b"" if request.method == "HEAD" else error.body
     return Answer(body, error.status, error.headers, "application/json")
 
 

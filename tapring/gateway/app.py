@@ -28,7 +28,7 @@ from ..shm.requests import ALL_STAGES
 from ..words import duration_in_words
 from . import query
 from .access import Access, Grant, Role
-from .answers import HANDLERS, json_answer, no_route
+from .answers import HANDLERS, WhoAmI, json_answer, no_route
 from .audit import Audit
 from .connections import CONNECTION
 from .dumped import Dumped
@@ -50,19 +50,6 @@ from .tally import Tally
 _DUMPS: Final = 2
 _SAID: Final = 300  # characters of a path or an error that are noted
 _Result = TypeVar("_Result")
-
-
-class WhoAmI(msgspec.Struct, frozen=True):
-    """What a token allows.
-
-    name: the token's name. role: its role. redacted: what this server hides from its owner.
-    version: of tapring, on the server.
-    """
-
-    name: str
-    role: str
-    redacted: tuple[str, ...]
-    version: str
 
 
 class Gateway:

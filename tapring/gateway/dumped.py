@@ -8,10 +8,8 @@ from typing import Final
 
 from ..consumer.past import Past
 from ..delivery.past_report import PastReport
-from ..ended_by import EndedBy
 from ..frame import Frame
 from .encoding import Encoding
-from .problem import Problem
 from .response import CHUNK, Response, Send
 from .sent import Sent
 
@@ -20,7 +18,7 @@ LONGEST_S: Final = 600.0
 
 
 class Dumped(Response):
-    """Sends the frames of a past. report: its facts are the last record.
+    """Sends the frames of a past.
 
     still_allowed: raises Problem once the reader may not read any more.
     """
@@ -35,26 +33,16 @@ class Dumped(Response):
         still_allowed: Callable[[], object],
         limit: int | None = None,
     ) -> None:
-        super().__init__(encoding, sent, LONGEST_S)
+        super().__init__(past, report, encoding, sent, LONGEST_S)
         self._past = past
-        self._report = report
         self._frames: Iterator[Frame] = past.frames(limit=limit)
         self._still_allowed = still_allowed
         self._closed = False
-
-    def stop(self, reason: EndedBy = EndedBy.INTERRUPT) -> None:
-        """As a Response does."""
-        self._past.end(reason)
 
     @property
     def lost(self) -> int:
         """As of a Response."""
         return self._past.away.redaction
-
-    @property
-    def ended_by(self) -> str | None:
-        """As of a Response."""
-        return self._past.ended_by
 
     async def close(self) -> None:
         """As a Response does."""
@@ -62,20 +50,11 @@ class Dumped(Response):
             self._closed = True
             self._past.close()
 
-    def last_records(self) -> bytes:
-        """As of a Response: the gaps behind the last events, and the summary."""
-        gaps = [self.encoding.frame(gap, "") for gap in self._past.final_gaps]
-        return b"".join([*gaps, self.encoding.last("summary", self._report.facts())])
-
     async def carry(self, send: Send) -> None:
         """As a Response does. Sifting goes on in a thread, since it may take long."""
-        try:
-            while chunk := await asyncio.to_thread(self._gather):
-                self._still_allowed()
-                await self.send(send, chunk)
-        except Problem as problem:
-            self.fail(problem)
-            self.stop(EndedBy.CLOSED)
+        while chunk := await asyncio.to_thread(self._gather):
+            self._still_allowed()
+            await self.send(send, chunk)
 
     def _gather(self) -> bytes:
         parts: list[bytes] = []

@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
-import msgspec
-
 from .problem import Problem, malformed
 
 if TYPE_CHECKING:
@@ -131,7 +129,7 @@ class Guard:
 
 async def answer(problem: Problem, send: Send, *, head: bool = False) -> None:
     """Send what a problem says."""
-    body = msgspec.json.encode(problem.told) + b"\n"
+    body = problem.body
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     headers += [(name.lower().encode(), each.encode()) for name, each in problem.headers.items()]
     start = {"type": "http.response.start", "status": problem.status, "headers": headers}

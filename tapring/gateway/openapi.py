@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -10,6 +11,7 @@ from .._version import __version__
 from ..delivery.past_report import PastSummary
 from ..delivery.report import Summary
 from ..shm.listed import ListedLane, RefusedLane
+from .answers import WhoAmI
 from .encoding import Gap
 from .problem import Told
 from .query import FORMATS, LONGEST
@@ -54,23 +56,14 @@ _WRONG: Final = {
     503: "The engine allows no remote access, or the server cannot let anybody in.",
     507: "There is no room for another ring.",
 }
-_NAMED: Final = (Told, Summary, PastSummary, Gap, ListedLane, RefusedLane)
+_NAMED: Final = (Told, WhoAmI, Summary, PastSummary, Gap, ListedLane, RefusedLane)
 
 
+@cache
 def document() -> dict[str, Any]:
     """Return the document, for OpenAPI 3.1."""
     _, components = msgspec.json.schema_components(_NAMED, ref_template=_REF)
     lanes = {"type": "array", "items": {"anyOf": [_named("ListedLane"), _named("RefusedLane")]}}
-    who = {
-        "type": "object",
-        "required": ["name", "role", "redacted", "version"],
-        "properties": {
-            "name": {"type": "string"},
-            "role": {"enum": ["ls", "read", "read-raw"]},
-            "redacted": {"type": "array", "items": {"type": "string"}},
-            "version": {"type": "string"},
-        },
-    }
     engine = [_in_path("name", "An engine's name.")]
     address = [_in_path("address", "ENGINE, a pattern of engines (web-*), ENGINE.LANE or a pid.")]
     return {
@@ -84,7 +77,7 @@ def document() -> dict[str, Any]:
         "paths": {
             "/healthz": {"get": _health()},
             "/metrics": {"get": _metrics()},
-            "/api/v1/whoami": {"get": _get("What the token allows.", who)},
+            "/api/v1/whoami": {"get": _get("What the token allows.", _named("WhoAmI"))},
             "/api/v1/engines": {"get": _get("All lanes, as tapring ls --json.", lanes)},
             "/api/v1/engines/{name}": {"get": _get("The lanes of one engine.", lanes, engine)},
             "/api/v1/check": {

@@ -72,6 +72,11 @@ class Problem(Exception):
         self.headers: dict[str, str] = dict(headers or {})
         self.noted: bool = False
 
+    @property
+    def body(self) -> bytes:
+        """What is told, as JSON."""
+        return msgspec.json.encode(self.told) + b"\n"
+
 
 def problem_of(error: TapError, address: str) -> Problem:
     """Return what ``error`` means to somebody who asked for ``address``.

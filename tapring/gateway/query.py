@@ -11,11 +11,10 @@ import msgspec
 from ..errors import suggest
 from ..events.redaction import Redactor
 from ..events.selection import Select
-from ..shm.discovery import engines
+from ..shm.discovery import engines, lanes_of_process
 from ..shm.limits import LONGEST_S
 from ..shm.names import split_address
-from ..shm.requests import ALL_STAGES
-from ..wire import layout
+from ..shm.requests import ALL_STAGES, split_stages
 from ..words import seconds_from
 from .problem import malformed
 from .regexes import linear
@@ -118,11 +117,9 @@ def address(text: str) -> str:
             f"{text!r} names a session, which is read on its own machine only",
             "Leave the session's id out: a new session is opened for each request.",
         )
-    if text.isascii() and text.isdigit():
-        running = engines(sweep=False)
-        process = [each for each in running if each.pid == int(text)]
-        if process and not any(each.name == engine for each in running):
-            return f"{process[0].name}.{process[0].lane}"
+    process = lanes_of_process(text)
+    if process and not engines(engine, sweep=False):
+        return f"{process[0].name}.{process[0].lane}"
     return text
 
 
@@ -173,10 +170,7 @@ def _checked(make: Callable[[], _Value]) -> _Value:
 
 
 def _stages(text: str) -> dict[str, Any]:
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
-    for name in names:
-        if name != ALL_STAGES and not re.fullmatch(layout.ENGINE_PATTERN, name):
-            raise ValueError(f"invalid stage {name!r}. Try decoded, or raw,decoded, or * for all")
+    names = split_stages(text)
     return {"stages": (ALL_STAGES,) if ALL_STAGES in names else names}
 
 

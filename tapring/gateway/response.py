@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
+
+import msgspec
 
 from ..ended_by import EndedBy
+from ..frame import Frame
 from .encoding import Encoding
 from .problem import Problem
 from .sent import Sent
@@ -26,22 +29,48 @@ CHUNK: Final = 64 * 1024
 _GRACE_S: Final = 1.0
 
 
+class Source(Protocol):
+    """What events come from: a session, or a past."""
+
+    @property
+    def ended_by(self) -> str | None:
+        """Why it ended; None before."""
+
+    @property
+    def final_gaps(self) -> Iterable[Frame]:
+        """What was lost behind the last event, as frames without events."""
+
+    def end(self, reason: EndedBy) -> None:
+        """Make it end soon. Any thread may call it."""
+
+
+class Facts(Protocol):
+    """A report of what came of it, as its ``facts``."""
+
+    def facts(self) -> msgspec.Struct:
+        """What is known now."""
+
+
 class Response:
     """Sends events, and then what came of it.
 
-    sent: what was sent. deadline_s: after how many seconds the client has to have taken all of it.
-    ``failure``: what ended it early; None if nothing did.
+    report: its facts are the last record. sent: what was sent. deadline_s: after how many seconds
+    the client has to have taken all of it. ``failure``: what ended it early; None if nothing did.
     """
 
-    def __init__(self, encoding: Encoding, sent: Sent, deadline_s: float) -> None:
+    def __init__(
+        self, source: Source, report: Facts, encoding: Encoding, sent: Sent, deadline_s: float
+    ) -> None:
+        self._source = source
+        self._report = report
         self.encoding = encoding
         self.sent = sent
         self.deadline_s = deadline_s
         self.failure: Problem | None = None
 
-    @abstractmethod
     def stop(self, reason: EndedBy = EndedBy.INTERRUPT) -> None:
         """Make it end soon, with its last record. Any task may call it."""
+        self._source.end(reason)
 
     def fail(self, problem: Problem) -> None:
         """Say, before the last record, what has ended it early."""
@@ -58,21 +87,27 @@ class Response:
         """The events that were lost, or withheld."""
 
     @property
-    @abstractmethod
     def ended_by(self) -> str | None:
         """Why it ended; None before."""
+        return self._source.ended_by
+
+    @property
+    def position(self) -> str:
+        """Where the reader is, for one that resumes; "" if none can."""
+        return ""
 
     @abstractmethod
     async def carry(self, send: Send) -> None:
-        """Send all events."""
+        """Send all events. Raises Problem for what ends it early."""
 
     @abstractmethod
     async def close(self) -> None:
         """Close what the events come from. Doing so twice is fine."""
 
-    @abstractmethod
-    def last_records(self) -> bytes:
-        """What comes behind the last event, once the source is closed."""
+    def _last_records(self) -> bytes:
+        """What comes behind the last event: the last gaps, and the summary."""
+        gaps = [self.encoding.frame(gap, self.position) for gap in self._source.final_gaps]
+        return b"".join([*gaps, self.encoding.last("summary", self._report.facts())])
 
     async def run(self, receive: Receive, send: Send) -> bool:
         """Send everything, then the end. False: the client has to be cut off."""
@@ -80,12 +115,16 @@ class Response:
         leaves = asyncio.create_task(self._notice_leaving(receive))
         try:
             async with asyncio.timeout_at(loop.time() + self.deadline_s + _GRACE_S):
-                await self.carry(send)
+                try:
+                    await self.carry(send)
+                except Problem as problem:
+                    self.fail(problem)
+                    self.stop(EndedBy.CLOSED)
                 await self.close()
                 if self.ended_by != EndedBy.OUTPUT_CLOSED.value:
                     failed = self.failure
                     error = b"" if failed is None else self.encoding.last("error", failed.told)
-                    await self.send(send, error + self.last_records())
+                    await self.send(send, error + self._last_records())
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         except TimeoutError:
             return False

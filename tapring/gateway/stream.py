@@ -19,7 +19,7 @@ from ..errors import TapError
 from ..frame import Frame
 from .encoding import Encoding
 from .positions import Positions
-from .problem import Problem, problem_of
+from .problem import problem_of
 from .response import CHUNK, Response, Send
 from .sent import Sent
 
@@ -36,9 +36,8 @@ _QUIET_PAUSE_S: Final = 0.05
 class Stream(Response):
     """Sends a session's frames, and closes it.
 
-    report: its facts are the last record. limit: how many events to send. still_allowed: raises
-    Problem once the reader may not read any more; called about once a second. positions: where the
-    reader is.
+    limit: how many events to send. still_allowed: raises Problem once the reader may not read any
+    more; called about once a second. positions: where the reader is.
     """
 
     def __init__(
@@ -53,17 +52,12 @@ class Stream(Response):
         limit: int | None = None,
         positions: Positions | None = None,
     ) -> None:
-        super().__init__(encoding, sent, deadline_s)
+        super().__init__(session, report, encoding, sent, deadline_s)
         self._session = session
-        self._report = report
         self._left = limit
         self._still_allowed = still_allowed
         self._told: dict[str, Any] = {}
         self._positions = positions or Positions()
-
-    def stop(self, reason: EndedBy = EndedBy.INTERRUPT) -> None:
-        """As a Response does."""
-        self._session.end(reason)
 
     @property
     def lost(self) -> int:
@@ -72,18 +66,13 @@ class Stream(Response):
         return stats.dropped + stats.oversize + stats.errors + stats.redaction_dropped
 
     @property
-    def ended_by(self) -> str | None:
+    def position(self) -> str:
         """As of a Response."""
-        return self._session.ended_by
+        return str(self._positions)
 
     async def close(self) -> None:
         """As a Response does."""
         await self._session.aclose()
-
-    def last_records(self) -> bytes:
-        """As of a Response: the gaps behind the last events, and the summary."""
-        gaps = [self.encoding.frame(gap, str(self._positions)) for gap in self._session.final_gaps]
-        return b"".join([*gaps, self.encoding.last("summary", self._report.facts())])
 
     async def carry(self, send: Send) -> None:
         """As a Response does."""
@@ -91,9 +80,6 @@ class Stream(Response):
             await self._carry(send)
         except TapError as error:
             self.fail(problem_of(error, self._session.engine))
-        except Problem as problem:
-            self.fail(problem)
-            self.stop(EndedBy.CLOSED)
 
     async def _carry(self, send: Send) -> None:
         loop = asyncio.get_running_loop()
@@ -166,7 +152,7 @@ class Stream(Response):
                 return b""
             frame = rest
             self._positions.pass_on(frame, self._session.sifted_up_to(frame))
-            position = str(self._positions)
+            position = self.position
         self.sent.write(frame)
         if self._left is not None:
             self._left -= frame.count

@@ -169,17 +169,25 @@ def find(
     try:
         return _find(engine, None if lane is None else [lane], also)
     except EngineNotFound:
-        lanes = _of_process(engine) if lane is None else []
+        lanes = _of_one_engine(engine) if lane is None else []
         if not lanes:
             raise
     return _find(lanes[0].name, [each.lane for each in lanes], also)
 
 
-def _of_process(pid: str) -> list[EngineInfo]:
-    """The lanes of the process ``pid``, as engines see themselves: one for each of its Taps."""
-    if not pid.isdigit():
+def lanes_of_process(pid: str) -> list[EngineInfo]:
+    """The lanes of the process ``pid``, as engines see themselves: one for each of its Taps.
+
+    [] if ``pid`` is not a number.
+    """
+    if not (pid.isascii() and pid.isdigit()):
         return []
-    lanes = [each for each in engines(sweep=False) if each.pid == int(pid)]
+    return [each for each in engines(sweep=False) if each.pid == int(pid)]
+
+
+def _of_one_engine(pid: str) -> list[EngineInfo]:
+    """The lanes of the process ``pid``. Raises EngineNotFound if they are of several engines."""
+    lanes = lanes_of_process(pid)
     if len({each.name for each in lanes}) > 1:
         there = " and ".join(f"{each.name}.{each.lane}" for each in lanes)
         raise EngineNotFound(f"the process {pid} is {there}; name one of them")

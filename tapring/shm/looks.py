@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from .children import forked_children
-from .discovery import EngineInfo, EngineList, SessionInfo, engines
+from .discovery import EngineInfo, EngineList, SessionInfo, engines, lanes_of_process
 from .evidence import DeadLanes, dead_lanes
 
 
@@ -94,9 +94,8 @@ class Looking:
 
     def _read(self, *, sweep: bool) -> _Reading:
         seen = engines(self.engine, sweep=sweep)
-        if not seen and self.engine is not None and self.engine.isdigit():
-            process = [each for each in engines(sweep=False) if str(each.pid) == self.engine]
-            seen = EngineList(process, seen.refused)
+        if not seen and self.engine is not None:
+            seen = EngineList(lanes_of_process(self.engine), seen.refused)
         if self.lane is not None:
             refused = [each for each in seen.refused if each.lane == self.lane]
             seen = EngineList([each for each in seen if each.lane == self.lane], refused)

@@ -7,7 +7,7 @@ from typing import Final
 
 from ..errors import TapError
 from ..wire import layout
-from .discovery import EngineInfo, engines
+from .discovery import engines, lanes_of_process
 from .evidence import recordings_of
 from .names import parse_recording_name, split_address
 from .requests import ALL_STAGES
@@ -19,9 +19,7 @@ def stages_of(address: str) -> tuple[str, ...]:
     """The names of the stages that the lanes at ``address`` offer, each once; () if none runs."""
     with suppress(TapError, OSError):
         engine, lane, _ = split_address(address)
-        running: list[EngineInfo] = engines(engine, sweep=False)
-        if not running and engine.isdigit():
-            running = [each for each in engines(sweep=False) if each.pid == int(engine)]
+        running = engines(engine, sweep=False) or lanes_of_process(engine)
         lanes = [each for each in running if lane in (None, each.lane)]
         return tuple(dict.fromkeys(name for each in lanes for name in each.stages))
     return ()

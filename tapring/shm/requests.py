@@ -13,6 +13,7 @@ number of them; it copies what they say, and maps nothing.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, Final
@@ -22,7 +23,14 @@ from msgspec import Meta
 
 from ..errors import RingCorrupt, SharedMemoryFull, TapError
 from ..wire import layout
-from .names import matches, new_epoch, parse_request_name, request_name, requests_prefix
+from .names import (
+    matches,
+    named_alike,
+    new_epoch,
+    parse_request_name,
+    request_name,
+    requests_prefix,
+)
 from .protocol import check_protocol, say_protocol
 from .segment import Segment, is_own, names, unlink
 
@@ -53,6 +61,18 @@ class Request(msgspec.Struct, frozen=True):
     def stages_of(self, stages: Sequence[str]) -> Sequence[str]:
         """Return the stages of which it wants a session, of a lane that has ``stages``."""
         return stages if self.stage == ALL_STAGES else (self.stage,)
+
+
+def split_stages(text: str) -> tuple[str, ...]:
+    """Return the names in ``raw,decoded``, each once. Raises ValueError."""
+    stages = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in stages:
+        if name != ALL_STAGES and not re.fullmatch(layout.ENGINE_PATTERN, name):
+            raise ValueError(
+                f"Invalid stage {name!r}{named_alike(name) or '.'} "
+                f"Try decoded, or raw,decoded, or '*' for all."
+            )
+    return stages
 
 
 # Made as the module is imported: see ``decode_info``.

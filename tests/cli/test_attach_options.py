@@ -36,32 +36,17 @@ def test_filters_make_one_selection_and_paths_one_redactor() -> None:
     assert list(asked.redactor().paths) == ["a", "b"]
 
 
-def test_expand_means_pretty() -> None:
-    assert given("--expand").wanted_format == "pretty"
-    given("--expand", "--format", "pretty").check("shop")
-
-
 @pytest.mark.parametrize(
     ("arguments", "written"),
     [
         ([], (None, False)),
-        (["--envelope"], ("ndjson", True)),
-        (["--envelope", "-o", "x.parquet"], ("parquet", True)),
         (["--stage", "raw,decoded"], ("ndjson", True)),
-        (["--stage", "*", "-o", "x.msgpack.gz"], ("msgpack", True)),
-        (["--stage", "*", "--format", "pretty"], ("pretty", False)),
-        (["--stage", "*", "--expand"], ("pretty", False)),
+        (["--stage", "*"], ("ndjson", True)),
         (["--stage", "raw", "-o", "x.log"], ("raw", False)),
     ],
 )
 def test_events_of_several_stages_are_written_in_envelopes(arguments, written) -> None:
     assert given(*arguments).written == written
-
-
-@pytest.mark.parametrize("file", ["--format=raw", "-ox.npy", "-ox.log"])
-def test_a_format_that_cannot_say_which_stage_an_event_is_from_is_refused(file) -> None:
-    with pytest.raises(click.UsageError, match="cannot say which stage an event is from"):
-        given("--stage", "raw, decoded", file).written
 
 
 def test_stages_are_named_one_by_one_or_all_at_once() -> None:

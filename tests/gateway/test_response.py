@@ -6,30 +6,47 @@ import asyncio
 import time
 
 from tapring.ended_by import EndedBy
+from tapring.frame import Frame
 from tapring.gateway.encoding import encoding_of
-from tapring.gateway.problem import Problem
+from tapring.gateway.problem import Problem, Told
 from tapring.gateway.response import CHUNK, Response
 from tapring.gateway.sent import Sent
 
 
+class Ending:
+    """What a response's events come from. Its facts are the reason why it ended."""
+
+    def __init__(self) -> None:
+        self.ended_by: str | None = None
+        self.final_gaps: list[Frame] = []
+        self.ended = asyncio.Event()
+
+    def end(self, reason: EndedBy) -> None:
+        self.ended_by = self.ended_by or reason
+        self.ended.set()
+
+    def facts(self) -> Told:
+        return Told("end", self.ended_by or "")
+
+
 class Counting(Response):
-    """Sends ``parts``, and then waits until it is told to stop, if ``waits``."""
+    """Sends ``parts``, and then raises ``problem``, or waits until it is stopped, if ``waits``."""
 
-    def __init__(self, parts: list[bytes], *, waits: bool = False, deadline_s: float = 60) -> None:
-        super().__init__(encoding_of("ndjson", envelope=False), Sent("ndjson"), deadline_s)
+    def __init__(
+        self,
+        parts: list[bytes],
+        *,
+        waits: bool = False,
+        problem: Problem | None = None,
+        deadline_s: float = 60,
+    ) -> None:
+        self.source = Ending()
+        encoding = encoding_of("ndjson", envelope=False)
+        super().__init__(self.source, self.source, encoding, Sent("ndjson"), deadline_s)
         self.parts = parts
-        self.reason: str | None = None
         self.closed = 0
-        self._stopped = asyncio.Event()
         self._waits = waits
-
-    def stop(self, reason: EndedBy = EndedBy.INTERRUPT) -> None:
-        self.reason = self.reason or reason
-        self._stopped.set()
-
-    @property
-    def ended_by(self) -> str | None:
-        return self.reason
+        self._problem = problem
 
     @property
     def lost(self) -> int:
@@ -38,14 +55,13 @@ class Counting(Response):
     async def carry(self, send) -> None:
         for part in self.parts:
             await self.send(send, part)
+        if self._problem is not None:
+            raise self._problem
         if self._waits:
-            await self._stopped.wait()
+            await self.source.ended.wait()
 
     async def close(self) -> None:
         self.closed += 1
-
-    def last_records(self) -> bytes:
-        return b"end\n"
 
 
 async def never() -> dict:
@@ -65,9 +81,11 @@ def test_a_part_is_sent_in_chunks_and_the_end_follows() -> None:
 
     in_time, response = asyncio.run(main())
     assert in_time
-    assert [len(each["body"]) for each in sent] == [CHUNK, CHUNK, 1, 1, 4, 0]
+    end = b'{"tapring_summary":{"error":"end","hint":""}}\n'
+    assert [len(each["body"]) for each in sent] == [CHUNK, CHUNK, 1, 1, len(end), 0]
+    assert sent[-2]["body"] == end
     assert [each["more_body"] for each in sent] == [True] * 5 + [False]
-    assert response.sent.bytes == 2 * CHUNK + 6
+    assert response.sent.bytes == 2 * CHUNK + 2 + len(end)
     assert response.closed
 
 
@@ -78,12 +96,14 @@ def test_a_failure_stands_before_the_end() -> None:
         sent.append(message["body"])
 
     async def main() -> None:
-        response = Counting([])
-        response.failure = Problem(502, "what", "do")
-        await response.run(never, send)
+        await Counting([b"x\n"], problem=Problem(502, "what", "do")).run(never, send)
 
     asyncio.run(main())
-    assert b"".join(sent) == b'{"tapring_error":{"error":"what","hint":"do"}}\nend\n'
+    assert b"".join(sent).splitlines() == [
+        b"x",
+        b'{"tapring_error":{"error":"what","hint":"do"}}',
+        b'{"tapring_summary":{"error":"end","hint":"closed"}}',
+    ]
 
 
 def test_a_client_that_takes_nothing_is_given_up_a_second_after_the_deadline() -> None:
@@ -114,7 +134,7 @@ def test_a_client_that_leaves_stops_it_and_gets_no_end() -> None:
         return response
 
     assert asyncio.run(main()).ended_by == EndedBy.OUTPUT_CLOSED
-    assert b"end\n" not in sent
+    assert sent == [b"x", b""]
 
 
 def test_a_connection_that_breaks_stops_it() -> None:
