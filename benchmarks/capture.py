@@ -210,7 +210,9 @@ def _drain(
 @contextmanager
 def _sink(folder: str, session: tapring.Session) -> Iterator[Callable[[tapring.Frame], None]]:
     path = os.path.join(folder, "events.ndjson")
-    sink = open_sink(path, "raw" if session.kind == "lines" else "ndjson", kind=session.kind)
+    sink = open_sink(
+        path, "raw" if session.kind == "lines" else "ndjson", kind=session.kind, force=True
+    )
     try:
         yield sink.write
     finally:

@@ -17,17 +17,49 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
+from multiprocessing.connection import Connection
 from pathlib import Path
 
-from .detector import DATA, NO_DATA, TAPS, Engine, Way, alone, real_batches
+import tapring
+
+from . import gateway
+from .detector import DATA, NO_DATA, TAPS, Engine, Way, alone, real_batches, tapped
 from .harness import Plan, Result, Skipped, run
+from .peers import Consumer, child
 
 ROOT = Path(__file__).parents[1]
-WAYS = (Way("no tap", lambda: nullcontext(Engine(alone))), *TAPS)
+STREAMS = 10
+
+
+def _drain(connection: Connection, port: int, token: str, name: str) -> None:
+    """Read streams of the engine, until the other end closes."""
+    sockets = [gateway.asked(port, token, name)[0] for _ in range(STREAMS)]
+    connection.send(os.getpid())
+    gateway.read_all(sockets, lambda: not connection.poll())
+
+
+@contextmanager
+def _served() -> Iterator[Engine]:
+    """An engine of which a server sends a stage to clients."""
+    with (
+        tapring.Tap(f"bench-{os.getpid()}", max_sessions=STREAMS) as tap,
+        gateway.serving() as (port, token, _),
+        child(_drain, port, token, tap.name) as clients,
+    ):
+        Consumer.ready(clients)
+        yield Engine(partial(tapped, tap))
+        clients.send("end")
+
+
+WAYS = (
+    Way("no tap", lambda: nullcontext(Engine(alone))),
+    *TAPS,
+    Way(f"{STREAMS} streams of tapring serve", _served),
+)
 QUICK_WAYS = 3
 ENVIRONMENT = {
     "PYTHONHASHSEED": "0",

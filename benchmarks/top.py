@@ -29,7 +29,7 @@ from .peers.process import CONTEXT
 from .workload import LINES
 
 LANES = 64
-SETTLE_S = 5.0
+SETTLE_S = 3.0
 PAUSE_S = 0.2  # of each lane, between two batches
 SIZES = ((80, 24), (200, 50))
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -41,10 +41,10 @@ def measure(plan: Plan) -> Iterator[Result | Skipped]:
         return
     name = f"bench-{os.getpid()}"
     with _engine(name):
-        seconds = plan.pick(15, 3)
+        seconds = plan.pick(10, 3)
         ways = [(size, sort) for size in SIZES for sort in ("engine", "rate")]
         runs = [partial(_cpu_percent, name, size, sort, seconds) for size, sort in ways]
-        taken = alternate(plan.pick(5, 1), *runs)
+        taken = alternate(plan.pick(3, 1), *runs)
     for ((columns, lines), sort), percent in zip(ways, taken, strict=True):
         what = f"{LANES} lanes, every second, {columns}x{lines}, by {sort}"
         yield Result("top", what, "% CPU", percent, at_most=2.0)

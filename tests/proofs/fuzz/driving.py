@@ -16,6 +16,7 @@ from pathlib import Path
 from random import Random
 
 LONGEST_INPUT = 96
+TOLD_EVERY = 50_000  # inputs: a run may take an hour, and may be stopped before its end
 WARM_UP = 100  # inputs after which memory and descriptors must not grow
 # How much memory a run may take beyond what it has at its start. A ring takes some KiB, its decoded
 # events a few times that. A run that gets near this has allocated as much as an input told it to.
@@ -49,6 +50,8 @@ class Tally:
             print(f"failed after {self.done} runs; again with: {again}", file=sys.stderr)
             raise
         self.done += 1
+        if self.done % TOLD_EVERY == 0:
+            print(f"{self.done:,} of {self.runs:,} runs", file=sys.stderr, flush=True)
         if self.done == self.runs:
             if self.longest_s:
                 signal.alarm(0)
