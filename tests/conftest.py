@@ -52,8 +52,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 for variable in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "PAGER", "TZ"):
     os.environ.pop(variable, None)
 os.environ["TERM"] = "xterm"
-# Background jobs of a shell ignore Ctrl-C, and so do their children.
+# Background jobs of a shell ignore Ctrl-C, those of nohup a hangup, and so do their children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 OWN_SHM = pytest.StashKey[bool]()
 CLONE_NEWNS, MS_NOSUID, MS_NODEV, MS_REC, MS_PRIVATE = 0x20000, 2, 4, 1 << 14, 1 << 18

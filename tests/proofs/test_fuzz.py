@@ -32,8 +32,8 @@ SEED = 20_240_611
 # Eight times as many with --long.
 SAMPLE = {"reader": 1_000, "writer": 1_000, "registry": 400, "attach": 600}
 SAMPLE |= {"recording": 400, "batches": 300, "hooks": 300}
-GUIDED = {"reader": 400, "writer": 400, "registry": 150, "attach": 250}
-GUIDED |= {"recording": 150, "batches": 100, "hooks": 100}
+GUIDED = {"reader": 3_200, "writer": 3_200, "registry": 1_200, "attach": 2_000}
+GUIDED |= {"recording": 1_200, "batches": 800, "hooks": 800}
 ONE_INPUT = {
     target: importlib.import_module(f"tests.proofs.fuzz.{target}").one_input for target in TARGETS
 }
@@ -57,9 +57,10 @@ def test_a_seeded_sample_of_mutations_breaks_nothing_and_leaves_nothing_open(tar
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("atheris"), reason="atheris is not installed")
+@pytest.mark.long
 @pytest.mark.parametrize("target", TARGETS)
-def test_mutations_guided_by_coverage_break_nothing(target, every) -> None:
-    runs = 8 * GUIDED[target] // every
+def test_mutations_guided_by_coverage_break_nothing(target) -> None:
+    runs = GUIDED[target]
     command = [sys.executable, "-m", "tests.proofs.fuzz", target, "--seed", str(SEED)]
     command += ["--runs", str(runs)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)

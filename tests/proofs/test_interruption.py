@@ -469,7 +469,7 @@ def test_a_look_at_who_can_be_tapped_is_left_at_once(name, throw, every) -> None
 @pytest.mark.parametrize("stage", ["raw", "*"])
 def test_a_capture_is_left_at_once_and_its_session_ends(name, throw, every, stage) -> None:
     # Of all stages there are more steps, and what an exception holds delays some of the next ones.
-    stride = 23 * every if stage == "raw" else 577
+    stride = 23 * every if stage == "raw" else 577 * (1 + every // 4)
     with tapring.Tap(name) as tap:
 
         def capture() -> None:

@@ -42,9 +42,10 @@ from tests.proofs.model.ring_scenarios import RingScenario
 from tests.proofs.model.table_scenarios import TableScenario
 from tests.proofs.model.table_threads import Looker
 
+# Ten seconds and more even under SC.
+LONGEST = {"a bell is given back"}
 # A second or more under TSO or the weak model: without --long, only under SC.
 LONGER = {
-    "a bell is given back",
     "a bell is hung again",
     "a bell is hung, and mended",
     "an exception comes",
@@ -87,7 +88,9 @@ SLEEPS = (("sleep", "take", "sleep", "take"),)
 
 def explored(scenario: Any, model: str) -> Any:
     # What may happen under TSO may happen under the weak model, too.
-    longer = model != SC and (scenario.name in LONGER or (model == TSO and WEAK in scenario.models))
+    longer = scenario.name in LONGEST or (
+        model != SC and (scenario.name in LONGER or (model == TSO and WEAK in scenario.models))
+    )
     marks = [pytest.mark.long, pytest.mark.timeout(900)] if longer else []
     return pytest.param(scenario, model, marks=marks)
 

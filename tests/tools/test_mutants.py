@@ -74,6 +74,7 @@ def test_what_no_test_notices_is_printed_with_its_place(plant, capsys) -> None:
     assert "killed 0/2: 0.0%" in printed
 
 
+@pytest.mark.long
 def test_a_run_goes_on_from_the_notes_of_one_that_was_stopped(plant, capsys, tmp_path) -> None:
     root, notes = plant(NOTICES), tmp_path / "notes"
     assert "killed 2/2" in run(root, capsys, "--notes", str(notes))
@@ -85,6 +86,7 @@ def test_a_run_goes_on_from_the_notes_of_one_that_was_stopped(plant, capsys, tmp
     assert "killed 0/2" in run(root, capsys, "--notes", str(notes)), "another module of that name"
 
 
+@pytest.mark.long
 def test_what_is_listed_as_equivalent_is_not_tried_and_counted_apart(plant, capsys) -> None:
     root = plant(NOTICES_NOTHING)
     (root / "tools").mkdir()
@@ -93,6 +95,7 @@ def test_what_is_listed_as_equivalent_is_not_tried_and_counted_apart(plant, caps
     assert "killed 0/1: 0.0%; 1 equivalent" in run(root, capsys)
 
 
+@pytest.mark.long
 def test_the_working_tree_is_not_touched(plant, capsys) -> None:
     root = plant(NOTICES)
     before = {path: path.read_bytes() for path in root.rglob("*.*")}
@@ -108,6 +111,7 @@ def test_tests_that_fail_without_any_change_end_the_run(plant, capsys) -> None:
         run(root, capsys)
 
 
+@pytest.mark.long
 def test_a_test_that_does_not_end_kills(plant, capsys, monkeypatch) -> None:
     monkeypatch.setattr("tools.mutants.copies.TEST_TIMEOUT_S", 1)
     source = NOTICES.replace("    assert larger(1, 2) == 2\n", NEVER_ENDS)
@@ -125,12 +129,14 @@ def test_the_narrowest_tests_come_first() -> None:
     assert Project(ROOT).far("package") == []
 
 
+@pytest.mark.long
 def test_several_seeds_are_one_run(plant, capsys) -> None:
     printed = run(plant(NOTICES), capsys, "--seed", "1", "2", "--mutants", "1")
     assert "seed 1, 1 of 2 possible" in printed
     assert "seed 2, 1 of 2 possible" in printed
 
 
+@pytest.mark.long
 def test_a_test_elsewhere_kills_what_it_notices_and_no_other(plant, capsys) -> None:
     root = plant(NOTICES_NOTHING)
     source = NOTICES.replace("== 2", "is not None")  # min(1, 2) is right for it
