@@ -28,6 +28,12 @@ importlib.util.find_spec = lambda name, *rest: None if name == "textual" else fo
 from tapring.cli import main
 main(sys.argv[1:], prog_name="tapring")
 """
+UNDER_NOHUP = """
+import signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+from tapring.cli import main
+main(sys.argv[1:], prog_name="tapring")
+"""
 BROKEN = """
 from tapring.cli import top_overview
 def broken(self): raise RuntimeError("of our own")
@@ -169,6 +175,20 @@ def test_a_terminal_that_goes_away_ends_it(engine, name, wait_for) -> None:
     os.close(terminal._ours)
     terminal.process.send_signal(signal.SIGHUP)  # as the shell sends it
     assert terminal.process.wait(30) == 0
+    assert sessions_of(name) == 1
+
+
+def test_a_terminal_that_goes_away_ends_it_under_nohup_too(engine, name) -> None:
+    terminal = Terminal("top", name, columns=80, lines=24, source=UNDER_NOHUP)
+    terminal.wait_for("decoded")
+    os.write(terminal._ours, b"\r")
+    terminal.wait_for("live")
+    os.close(terminal._ours)
+    terminal.process.send_signal(signal.SIGHUP)
+    try:
+        assert terminal.process.wait(30) == 0
+    finally:
+        terminal.process.kill()
     assert sessions_of(name) == 1
 
 
