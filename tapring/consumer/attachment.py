@@ -55,8 +55,9 @@ class Attachment:
     ``joined``: what is said of the lane. wanted: how many bytes were asked for. ``sieve``: what its
     frames pass, one of ``sieves``; None if every event passes. ``kind_left``: the kind of those
     that have passed. ``missed``: events that are missing behind the last frame that passed.
-    ``behind``: the number behind the last event that the sieve has looked at.
-    ``told``: those that frames have told of. since_ns: begin with what the lane has recorded from
+    ``behind``: the number behind the last event that the sieve has looked at. ``first``: that of
+    the first one, or of the first event that was missing before it; None so far. ``told``: those
+    that frames have told of. since_ns: begin with what the lane has recorded from
     then on (this process's CLOCK_MONOTONIC). ``past``: that part of ``reader``; None if it begins
     with the session. ``no_past``: why there is none, if one was wanted. Closing twice is fine.
     """
@@ -86,6 +87,7 @@ class Attachment:
         self._final: Ledger | None = None
         self.missed = 0
         self.behind: int = 0
+        self.first: int | None = None
         self.told = 0
         self.kind: Kind = kind_of(registry, row.stage)
         self.sieve: Sieve | None = None if sieves is None else sieves.of(self.kind)

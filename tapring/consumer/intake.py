@@ -384,6 +384,8 @@ class Intake:
         self._interrupted = None
         attachment.missed += frame.missed
         attachment.behind = frame.sequence + frame.count
+        if attachment.first is None:
+            attachment.first = frame.sequence - frame.missed
         if self.away.failures:
             self.away.place(frame.lane, frame.timestamp)
         if sifted.count:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ..frame import Frame
+from collections.abc import Iterator
+
+from ..frame import Frame, Origin
 from ..shm.refusals import LaneRefused
 from .lanes import LaneEnded, LaneJoined
 from .merge import Merge
@@ -62,6 +64,16 @@ class SessionLanes:
     def addresses(self) -> tuple[str, ...]:
         """``ENGINE.LANE:ID`` for each lane: the addresses that ``attach_session`` takes."""
         return tuple(each.address for each in self.lanes_joined)
+
+    def sifted_from(self) -> Iterator[tuple[Origin, int]]:
+        """Yield for each lane and stage the number of the first event that a filter has looked at.
+
+        If events were missing before it, the number of the first one of those. Nothing without a
+        filter, and nothing of lanes that are not read any more. See ``Frame.sequence``.
+        """
+        for each in tuple(self._merge.rings.attachments):
+            if each.first is not None:
+                yield each.origin, each.first
 
     def sifted_up_to(self, frame: Frame) -> int:
         """The number behind the last event of this frame's lane and stage that was looked at.

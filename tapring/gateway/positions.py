@@ -40,6 +40,7 @@ class Positions:
         self.time_ns: int = 0
         self._next: dict[tuple[str, str], int] = {}
         self._resumed: dict[tuple[str, str], int] = {}
+        self._untold: dict[tuple[str, str], int] = {}
 
     @classmethod
     def parse(cls, text: str) -> Positions:
@@ -56,6 +57,7 @@ class Positions:
         positions.time_ns = int(match[1])
         positions._next = {(each[1], each[2]): int(each[3]) for each in parsed if each}
         positions._resumed = dict(positions._next)
+        positions._untold = dict(positions._next)
         return positions
 
     def seconds_back(self) -> float:
@@ -65,7 +67,8 @@ class Positions:
     def rest_of(self, frame: Frame) -> Frame | None:
         """Return a frame without what the reader has already; None if that is all of it.
 
-        The first frame of each lane after a reader has resumed tells how many events it has missed.
+        The first frame of each lane after a reader has resumed tells how many events it has missed,
+        if ``missed_before`` has not.
         """
         place = frame.lane, frame.stage
         known = self._resumed.get(place)
@@ -75,8 +78,23 @@ class Positions:
             return None
         if frame.count:
             del self._resumed[place]
-            return replace(frame, missed=max(frame.missed, frame.sequence - known))
+            more = self.missed_before(*place, frame.sequence - frame.missed)
+            return replace(frame, missed=frame.missed + more)
         return frame
+
+    def missed_before(self, lane: str, stage: str, first: int) -> int:
+        """Return how many events a reader that has resumed has missed in a lane; 0 the next time.
+
+        first: the number of the first event that was read for it, also if a filter has left it
+        out.
+        """
+        known = self._untold.pop((lane, stage), None)
+        return 0 if known is None else max(0, first - known)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether a reader has resumed, and it is not known of all lanes what it has missed."""
+        return bool(self._untold)
 
     def pass_on(self, frame: Frame, up_to: int = 0) -> None:
         """Note that the reader is sent this frame, and that all before ``up_to`` was looked at."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from time import time_ns
 from typing import Any, Final
 
 from ..consumer.session import Session
@@ -16,6 +17,7 @@ from ..consumer.stats import Totals
 from ..delivery.report import Report
 from ..ended_by import EndedBy
 from ..errors import TapError
+from ..events.kinds import Lines
 from ..frame import Frame
 from .encoding import Encoding
 from .positions import Positions
@@ -92,6 +94,7 @@ class Stream(Response):
             if now - looked_at >= _LOOK_S:
                 looked_at = now
                 self._look()
+                await self.send(send, self._missed_before())
                 if now - began >= self.deadline_s:
                     self.stop(EndedBy.DURATION)
                 await self.send(send, self._account())
@@ -101,6 +104,7 @@ class Stream(Response):
                 sent_at = loop.time()
                 await asyncio.sleep(0)
             elif self._left == 0 or self._session.ended_by is not None:
+                await self.send(send, self._missed_before())
                 return
             elif now - sent_at >= BEAT_S:
                 await self.send(send, self.encoding.beat())
@@ -113,6 +117,21 @@ class Stream(Response):
     def _look(self) -> None:
         self._still_allowed()
         self._positions.leave(frozenset(each.lane for each in self._session.lanes_ended))
+
+    def _missed_before(self) -> bytes:
+        """What a reader that resumes has missed in lanes of which a filter has looked at events.
+
+        Without a filter, the first frame tells of it.
+        """
+        if not (self.encoding.resumes and self._positions.is_behind):
+            return b""
+        gaps = []
+        for origin, first in self._session.sifted_from():
+            missed = self._positions.missed_before(origin.lane, origin.stage, first)
+            if missed:
+                gap = Frame(b"", 0, time_ns(), missed, origin, Lines())
+                gaps.append(self.encoding.frame(gap, self.position))
+        return b"".join(gaps)
 
     def _account(self) -> bytes:
         """What was counted so far, if something was since the last time."""
@@ -146,14 +165,16 @@ class Stream(Response):
     def _record(self, frame: Frame) -> bytes:
         """The record of what is new to the reader in a frame."""
         position = ""
+        gaps = b""
         if self.encoding.resumes:
+            gaps = self._missed_before()
             rest = self._positions.rest_of(frame)
             if rest is None:
-                return b""
+                return gaps
             frame = rest
             self._positions.pass_on(frame, self._session.sifted_up_to(frame))
             position = self.position
         self.sent.write(frame)
         if self._left is not None:
             self._left -= frame.count
-        return self.encoding.frame(frame, position)
+        return gaps + self.encoding.frame(frame, position)

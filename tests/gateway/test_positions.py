@@ -80,6 +80,22 @@ def test_what_a_filter_has_left_out_behind_a_frame_counts_as_known() -> None:
     assert rest.missed == 0
 
 
+@pytest.mark.parametrize(("first", "missed"), [(15, 0), (20, 0), (27, 7)])
+def test_what_was_missed_in_a_lane_is_told_once_whatever_a_filter_leaves(first, missed) -> None:
+    positions = Positions()
+    positions.pass_on(frame(LANES[0], "raw", 10, 2), up_to=20)
+    assert not positions.is_behind
+    resumed = Positions.parse(str(positions))
+    assert resumed.is_behind
+    assert resumed.missed_before(LANES[0], "raw", first) == missed
+    assert resumed.missed_before(LANES[0], "raw", first) == 0
+    assert not resumed.is_behind
+    assert resumed.rest_of(frame(LANES[0], "raw", 18, 2)) is None
+    rest = resumed.rest_of(frame(LANES[0], "raw", 90, 2, missed=1))
+    assert rest is not None
+    assert rest.missed == 1
+
+
 def test_lanes_that_have_ended_are_left_out() -> None:
     positions = Positions()
     positions.pass_on(frame(LANES[0], "raw", 0, 2))

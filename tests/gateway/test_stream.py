@@ -6,6 +6,7 @@ import json
 import signal
 import socket
 import time
+from urllib.parse import quote
 
 import psutil
 import pytest
@@ -97,24 +98,70 @@ def test_a_stream_that_broke_resumes_behind_its_last_batch_if_the_engine_records
     assert len(found) == 1600
 
 
+RARE = "grep=" + quote('"n":[0-9]*00,')
+
+
 @pytest.mark.usefixtures("recordings")
-def test_a_filtered_stream_resumes_without_a_gap_that_the_filter_made(serve, engine, name) -> None:
+@pytest.mark.parametrize(
+    ("query", "apart", "times"),
+    [("where=level%3D%3D'error'", 5, 40), (RARE, 100, 4)],
+    ids=["some-of-each-batch", "one-batch-in-ten"],
+)
+def test_a_filtered_stream_resumes_without_a_gap_that_the_filter_made(
+    serve, engine, name, query, apart, times
+) -> None:
     engine(name, recorder="decoded")
     server = serve()
     found: list[int] = []
     last_id = ""
     for _ in range(3):
         headers = {"Last-Event-ID": last_id} if last_id else {}
-        path = f"/api/v1/tap/{name}?format=sse&where=level%3D%3D'error'"
-        with server.open(path, headers) as response:
+        with server.open(f"/api/v1/tap/{name}?format=sse&{query}", headers) as response:
             for message in messages(response):
                 assert message.name in ("message", "account")
                 if message.name == "message":
                     found += numbers(message.records)
                     last_id = message.id
-                    if len(found) % 40 == 0:
+                    if len(found) % times == 0:
                         break
-    assert found == list(range(found[0], found[0] + 5 * len(found), 5))
+        wait_until(lambda: sessions(name) == 0)
+    assert found == list(range(found[0], found[0] + apart * len(found), apart))
+
+
+@pytest.mark.usefixtures("recordings")
+@pytest.mark.parametrize("comes_again", [True, False])
+def test_a_filtered_stream_that_resumes_tells_what_it_never_looked_at(
+    serve, name, comes_again
+) -> None:
+    with tapring.Tap(name, recorder="decoded", recorder_bytes=8192) as tap:
+        server = serve()
+
+        def offer(first: int, last: int, match: int = -1) -> None:
+            for n in range(first, last):
+                event = {"n": n, "match": n == match, "x": "." * 50}
+                tap.snapshot().offer("decoded", [event])
+
+        path = f"/api/v1/tap/{name}?format=sse&where=match"
+        with server.open(path) as response:
+            wait_until(lambda: sessions(name) == 1)
+            offer(0, 10, match=5)
+            message = next(each for each in messages(response) if each.name == "message")
+        wait_until(lambda: sessions(name) == 0)
+        offer(10, 1000)  # the recorder holds some of them
+        with server.open(path, {"Last-Event-ID": message.id}) as response:
+            wait_until(lambda: sessions(name) == 1)
+            offer(1000, 1010, match=1005 if comes_again else -1)
+            told = iter(messages(response))
+            gap = next(each for each in told if each.name != "account")
+            if comes_again:
+                assert numbers(next(each for each in told if each.name != "account").records) == [
+                    1005
+                ]
+        missed = gap.records[0]["tapring_gap"]["missed"]
+        (held,) = tapring.past(name).recordings
+        assert gap.name == "gap"
+        assert 800 < missed < 1000 - 6
+        assert abs(6 + missed + held.events - 1000) <= 1  # it held as many then
 
 
 def test_without_a_recorder_a_resumed_stream_says_how_many_events_it_missed(serve, name) -> None:
