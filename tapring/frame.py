@@ -72,3 +72,13 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
             return self
         payload = bytes(self.kind.split(self.payload, self.count, n)[0]) if n > 0 else b""
         return msgspec.structs.replace(self, payload=payload, count=max(n, 0))
+
+    def skip(self, n: int) -> Frame:
+        """A frame without the first ``n`` events; the same frame if that is none of them."""
+        if n <= 0:
+            return self
+        n = min(n, self.count)
+        rest = bytes(self.kind.split(self.payload, self.count, n)[1])
+        return msgspec.structs.replace(
+            self, payload=rest, count=self.count - n, sequence=self.sequence + n
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from time import monotonic_ns
@@ -56,8 +56,9 @@ class Attachment:
     frames pass, one of ``sieves``; None if every event passes. ``kind_left``: the kind of those
     that have passed. ``missed``: events that are missing behind the last frame that passed.
     ``behind``: the number behind the last event that the sieve has looked at. ``first``: that of
-    the first one, or of the first event that was missing before it; None so far. ``told``: those
-    that frames have told of. since_ns: begin with what the lane has recorded from
+    the first one, or of the first event that was missing before it; None so far. ``places``: the
+    indices of the events that it has left of the last frame that passed; None for all. ``told``:
+    those that frames have told of. since_ns: begin with what the lane has recorded from
     then on (this process's CLOCK_MONOTONIC). ``past``: that part of ``reader``; None if it begins
     with the session. ``no_past``: why there is none, if one was wanted. Closing twice is fine.
     """
@@ -88,6 +89,7 @@ class Attachment:
         self.missed = 0
         self.behind: int = 0
         self.first: int | None = None
+        self.places: Sequence[int] | None = None
         self.told = 0
         self.kind: Kind = kind_of(registry, row.stage)
         self.sieve: Sieve | None = None if sieves is None else sieves.of(self.kind)

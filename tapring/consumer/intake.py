@@ -245,6 +245,8 @@ class Intake:
             if cursor.uneven:
                 self.release_rest()
             self.cursor = cursor
+            places = cursor.attachment.places
+            cursor.attachment.behind = frame.sequence + (left if places is None else places[left])
             frame = frame.take(left)
         if not self.keep:
             self.release()
@@ -390,6 +392,7 @@ class Intake:
             self.away.place(frame.lane, frame.timestamp)
         if sifted.count:
             missed, attachment.missed = attachment.missed, 0
+            attachment.places = sifted.places
             payload, count = sifted.payload, sifted.count
             at, origin, sequence = frame.timestamp, frame.origin, frame.sequence
             rest = Frame(payload, count, at, missed, origin, sieve.kind, sequence, frame.late)

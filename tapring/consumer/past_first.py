@@ -130,7 +130,7 @@ class PastFirst(Reader):
             if self._first_ns is None:
                 self._first_ns = time_ns
             begins = self._past.next
-            if sequence > begins and self._fill(sequence):
+            if sequence > begins and self._fill(begins, sequence):
                 continue
             self.is_past = False
             if time_ns > self._opened_ns + _LATE_NS:
@@ -143,7 +143,7 @@ class PastFirst(Reader):
                 return None
             self._past = self._past._replace(next=max(begins, sequence + count))
             self.recorded -= twins
-            return _without_first(frame, twins)
+            return frame.skip(twins)
         return None
 
     def _take_past(self) -> Frame:
@@ -257,26 +257,34 @@ class PastFirst(Reader):
             return at_ns >= self._since_ns
         return True
 
-    def _fill(self, before: int) -> bool:
+    def _fill(self, begins: int, before: int) -> bool:
         """Look for batches that began before the session was taken up, and were published since.
 
-        before: the number of the next event in the ring. Says whether there were some.
+        begins: the number behind what was handed out. A batch that began as early may have been in
+        the ring, too. before: the number of the next event in the ring. Says whether there were
+        some.
         """
         # The engine may have taken the session up later, if its batches are far apart.
         taken_up_ns = max(self._opened_ns + layout.TAKE_UP_NS, self._first_ns or 0)
         ahead_ns = self._ahead_ns()
-        _, problem = self._look(lambda at_ns, frame: at_ns + ahead_ns < taken_up_ns, before)
+        _, problem = self._look(
+            lambda at_ns, frame: at_ns + ahead_ns < taken_up_ns, before, begins=begins
+        )
         if problem and self.found is not None:
             self.found = replace(self.found, problem=problem)
         return bool(self._past.frames)
 
     def _look(
-        self, wanted: Callable[[int, Frame], bool], before: int | None = None
+        self,
+        wanted: Callable[[int, Frame], bool],
+        before: int | None = None,
+        *,
+        begins: int = 0,
     ) -> tuple[PastRing | None, str]:
         """Copy the recording from where the last copy ended; keep the frames that are wanted.
 
-        before: go on from the first event with that number next time. Returns the copy, and why it
-        could not be read to its end, or "".
+        before: go on from the first event with that number next time. begins: keep no event with a
+        smaller number. Returns the copy, and why it could not be read to its end, or "".
         """
         recording = self._recording
         if recording is None:
@@ -290,9 +298,10 @@ class PastFirst(Reader):
             for at_ns, frame, behind in ring.frames():
                 if before is not None and frame.sequence >= before:
                     break
-                place, following = behind, frame.sequence + frame.count
-                if wanted(at_ns, frame):
-                    new.append((at_ns + ring.ahead_ns, frame))
+                end = frame.sequence + frame.count
+                place, following = behind, max(following, end)
+                if end > begins and wanted(at_ns, frame):
+                    new.append((at_ns + ring.ahead_ns, frame.skip(begins - frame.sequence)))
             if ring.damage is not None:
                 raise ring.damage
         except TapError as error:
@@ -312,10 +321,3 @@ class PastFirst(Reader):
             self._filling = False
         if recording is not None:
             recording.close()
-
-
-def _without_first(frame: Frame, skip: int) -> Frame:
-    if not skip:
-        return frame
-    rest = bytes(frame.kind.split(frame.payload, frame.count, skip)[1])
-    return replace(frame, payload=rest, count=frame.count - skip, sequence=frame.sequence + skip)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ..frame import Frame, Origin
 from ..shm.refusals import LaneRefused
+from .attachment import Attachment
 from .lanes import LaneEnded, LaneJoined
 from .merge import Merge
 
@@ -76,14 +77,26 @@ class SessionLanes:
                 yield each.origin, each.first
 
     def sifted_up_to(self, frame: Frame) -> int:
-        """The number behind the last event of this frame's lane and stage that was looked at.
+        """The number behind the last event that was looked at for the frame that was just taken.
 
-        See ``Frame.sequence``. 0 without a filter, or if the lane is not read any more.
+        A filter may have left out the last ones. See ``Frame.sequence``. If a limit has cut the
+        frame, it is the number of the first event that was cut off.
         """
-        for each in self._merge.rings.attachments:
-            if each.origin == frame.origin:
-                return each.behind
-        return 0
+        sifted = self._sifted(frame)
+        return frame.sequence + frame.count if sifted is None else sifted.behind
+
+    def places_of(self, frame: Frame) -> Sequence[int]:
+        """The indices, in its batch, of the events of the frame that was just taken."""
+        sifted = self._sifted(frame)
+        places = None if sifted is None else sifted.places
+        return range(frame.count) if places is None else places
+
+    def _sifted(self, frame: Frame) -> Attachment | None:
+        """What a frame's lane and stage have left of it; None without a filter, or the lane."""
+        for each in tuple(self._merge.rings.attachments):
+            if each.origin == frame.origin and each.sieve is not None:
+                return each
+        return None
 
     @property
     def lanes_refused(self) -> tuple[LaneRefused, ...]:

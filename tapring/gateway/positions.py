@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -25,7 +26,7 @@ _NS: Final = 1_000_000_000
 # Frames of other lanes may be older than the last one by so much (``merge_lag``), and more.
 _SLACK_NS: Final = 5 * _NS
 _PLACE: Final = re.compile(
-    rf"({layout.LANE_PATTERN})\.({layout.ENGINE_PATTERN})=(\d{{1,20}})", re.ASCII
+    rf"({layout.LANE_PATTERN})\.({layout.ENGINE_PATTERN})=(\d{{1,19}})", re.ASCII
 )
 _ID: Final = re.compile(r"(\d{1,20});(.*)", re.ASCII)
 
@@ -61,26 +62,25 @@ class Positions:
         return positions
 
     def seconds_back(self) -> float:
-        """How long ago the last batch was offered, and a little more."""
-        return max(0, time.time_ns() - self.time_ns + _SLACK_NS) / _NS
+        """How long ago the last batch was offered, and a little more; also if that is to come."""
+        return (max(0, time.time_ns() - self.time_ns) + _SLACK_NS) / _NS
 
-    def rest_of(self, frame: Frame) -> Frame | None:
+    def rest_of(self, frame: Frame, places: Sequence[int]) -> Frame | None:
         """Return a frame without what the reader has already; None if that is all of it.
 
-        The first frame of each lane after a reader has resumed tells how many events it has missed,
-        if ``missed_before`` has not.
+        places: the indices of its events in their batch. The first frame of each lane after a
+        reader has resumed tells how many events it has missed, if ``missed_before`` has not.
         """
         place = frame.lane, frame.stage
         known = self._resumed.get(place)
-        if known is None:
+        if known is None or not frame.count:
             return frame
-        if frame.count and frame.sequence < known:
+        had = bisect_left(places, known - frame.sequence)
+        if had == frame.count:
             return None
-        if frame.count:
-            del self._resumed[place]
-            more = self.missed_before(*place, frame.sequence - frame.missed)
-            return replace(frame, missed=frame.missed + more)
-        return frame
+        del self._resumed[place]
+        more = self.missed_before(*place, frame.sequence - frame.missed)
+        return replace(frame.skip(had), missed=frame.missed + more)
 
     def missed_before(self, lane: str, stage: str, first: int) -> int:
         """Return how many events a reader that has resumed has missed in a lane; 0 the next time.
@@ -92,15 +92,19 @@ class Positions:
         return 0 if known is None else max(0, first - known)
 
     @property
+    def has_resumed(self) -> bool:
+        """Whether there may be frames that the reader has already."""
+        return bool(self._resumed)
+
+    @property
     def is_behind(self) -> bool:
         """Whether a reader has resumed, and it is not known of all lanes what it has missed."""
         return bool(self._untold)
 
-    def pass_on(self, frame: Frame, up_to: int = 0) -> None:
+    def pass_on(self, frame: Frame, up_to: int) -> None:
         """Note that the reader is sent this frame, and that all before ``up_to`` was looked at."""
-        behind = max(frame.sequence + frame.count, up_to)
         place = frame.lane, frame.stage
-        self._next[place] = max(self._next.get(place, 0), behind)
+        self._next[place] = max(self._next.get(place, 0), up_to)
         self.time_ns = max(self.time_ns, frame.timestamp)
 
     def uncounted(self, pasts: Iterable[LanePast], joined: Iterable[LaneJoined]) -> list[Origin]:
@@ -121,6 +125,8 @@ class Positions:
         ]
         engine = next((each.engine for each in there.values()), "")
         ended = [place for place in self._resumed if place not in there]
+        for place in ended:  # told once
+            del self._next[place], self._resumed[place], self._untold[place]
         return missing + [Origin(engine, lane, 0, stage) for lane, stage in ended]
 
     def leave(self, lanes: frozenset[str]) -> None:

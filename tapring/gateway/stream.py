@@ -152,7 +152,9 @@ class Stream(Response):
         for _ in range(_FRAMES):
             if size >= CHUNK or self._left == 0:
                 break
-            frame = self._session.next_frame(0, self._left, enough=_FILTERING_S)
+            # A frame that the reader has already must not use up what is left.
+            left = None if self._positions.has_resumed else self._left
+            frame = self._session.next_frame(0, left, enough=_FILTERING_S)
             if frame is None:
                 break
             record = self._record(frame)
@@ -164,15 +166,18 @@ class Stream(Response):
 
     def _record(self, frame: Frame) -> bytes:
         """The record of what is new to the reader in a frame."""
-        position = ""
-        gaps = b""
+        position, gaps = "", b""
         if self.encoding.resumes:
             gaps = self._missed_before()
-            rest = self._positions.rest_of(frame)
+            up_to, places = self._session.sifted_up_to(frame), self._session.places_of(frame)
+            rest = self._positions.rest_of(frame, places)
             if rest is None:
                 return gaps
+            if self._left is not None and rest.count > self._left:
+                up_to = frame.sequence + places[frame.count - rest.count + self._left]
+                rest = rest.take(self._left)
             frame = rest
-            self._positions.pass_on(frame, self._session.sifted_up_to(frame))
+            self._positions.pass_on(frame, up_to)
             position = self.position
         self.sent.write(frame)
         if self._left is not None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from time import monotonic_ns
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import tapring
@@ -242,8 +242,11 @@ def test_damage_in_the_recording_ends_the_past_and_is_said(recorded) -> None:
     assert "impossible frame" in found.problem
 
 
-@settings(max_examples=25)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.sampled_from(["offer", "early", "late", "read"]), st.integers(1, 9))))
+# Of two batches that began before the session was taken up, the ring has the first one, too.
+@example([("early", 1), ("offer", 1), ("late", 2), ("late", 1)])
+@example([("early", 1), ("offer", 3), ("late", 2), ("read", 9), ("late", 1), ("offer", 1)])
 def test_whenever_batches_begin_and_are_offered_each_event_comes_once_and_in_order(steps) -> None:
     name = unique_name()
     said = 0

@@ -129,6 +129,48 @@ def test_a_filtered_stream_resumes_without_a_gap_that_the_filter_made(
 
 
 @pytest.mark.usefixtures("recordings")
+@pytest.mark.parametrize(
+    ("query", "apart"), [("", 1), ("&where=level%3D%3D'error'", 5)], ids=["all", "filtered"]
+)
+@pytest.mark.parametrize("limit", [1, 3, 12])
+def test_streams_with_a_limit_resume_one_after_the_other_also_inside_of_a_batch(
+    serve, engine, name, query, apart, limit
+) -> None:
+    engine(name, recorder="decoded")
+    server = serve()
+    found: list[int] = []
+    headers: dict[str, str] = {}
+    for _ in range(4):
+        with server.open(f"/api/v1/tap/{name}?format=sse&limit={limit}{query}", headers) as answer:
+            came = [each for each in messages(answer) if each.name != "account"]
+        assert [each.name for each in came] == ["message"] * (len(came) - 1) + ["summary"]
+        assert came[-1].records[0]["tapring_summary"]["written"] == limit
+        found += [n for each in came[:-1] for n in numbers(each.records)]
+        headers = {"Last-Event-ID": came[-2].id}
+    assert found == list(range(found[0], found[0] + apart * 4 * limit, apart))
+
+
+@pytest.mark.usefixtures("recordings")
+def test_a_lane_that_has_ended_is_told_of_once(serve, engine, name) -> None:
+    first = engine(name, recorder="decoded")
+    server = serve()
+    path = f"/api/v1/tap/{name}?format=sse&limit=1"
+    with server.open(path) as answer:
+        last_id = next(messages(answer)).id
+    first.kill()
+    first.wait()
+    engine(name, recorder="decoded")
+    told = []
+    for _ in range(2):
+        with server.open(path, {"Last-Event-ID": last_id}) as answer:
+            came = list(messages(answer))
+        told += [each.records[0]["tapring_gap"]["lane"] for each in came if each.name == "gap"]
+        last_id = [each.id for each in came if each.id][-1]
+    assert told.count(first.lane) == 1
+    assert first.lane not in last_id
+
+
+@pytest.mark.usefixtures("recordings")
 @pytest.mark.parametrize("comes_again", [True, False])
 def test_a_filtered_stream_that_resumes_tells_what_it_never_looked_at(
     serve, name, comes_again
