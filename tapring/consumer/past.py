@@ -231,12 +231,15 @@ class Past:
     def _sifted(self) -> Iterator[Frame]:
         self.outside = 0
         for turn, (part, frame) in enumerate(self._windows()):
+            if self.ended_by is not None:  # a filter may leave nothing of thousands of frames
+                return
             skip = min(self._skip, frame.count)
             self._skip -= skip
             self.outside += skip
             if skip == frame.count:
                 continue
-            frame = _without_first(frame, skip)
+            if skip:
+                frame = replace(frame.skip(skip), missed=0)
             self.read += frame.count
             part.missed += frame.missed
             part.read_ns = frame.timestamp
@@ -346,12 +349,3 @@ def past(
 
 def _order(each: tuple[int, str, int, _Part, Frame]) -> tuple[int, str, int]:
     return each[:3]
-
-
-def _without_first(frame: Frame, skip: int) -> Frame:
-    if not skip:
-        return frame
-    payload = bytes(frame.kind.split(frame.payload, frame.count, skip)[1])
-    return replace(
-        frame, payload=payload, count=frame.count - skip, sequence=frame.sequence + skip, missed=0
-    )

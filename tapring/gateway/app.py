@@ -62,7 +62,7 @@ class Gateway:
         self.streams: set[Response] = set()
         self._tally = Tally()
         self._places = Places(settings.streams, settings.streams_each)
-        self._dumps = Places(_DUMPS, _DUMPS)
+        self._dumps = Places(_DUMPS, what="dumps")
         self._looking = Looking(None)
         self._look = asyncio.Lock()
         self._page = page_files()

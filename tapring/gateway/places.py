@@ -10,11 +10,15 @@ from .problem import Problem
 
 
 class Places:
-    """Counts the streams. total, each: how many there may be in all, and of one token."""
+    """Counts the streams. total, each: how many there may be in all, and of one token.
 
-    def __init__(self, total: int, each: int) -> None:
+    what: what is counted instead, of which one token may have all.
+    """
+
+    def __init__(self, total: int, each: int | None = None, what: str = "streams") -> None:
         self._total = total
-        self._each = each
+        self._each = total if each is None else each
+        self._what = what
         self._taken: Counter[str] = Counter()
 
     @property
@@ -26,9 +30,10 @@ class Places:
     def one(self, who: str) -> Iterator[None]:
         """Hold a place while the block lasts. Raises Problem, status 409."""
         if self.taken >= self._total:
+            option = " (--max-streams)" if self._what == "streams" else ""
             raise Problem(
                 409,
-                f"this server has {self._total} streams, which is its limit (--max-streams)",
+                f"this server has {self._total} {self._what}, which is its limit{option}",
                 "Try again when another reader has left.",
             )
         if self._taken[who] >= self._each:

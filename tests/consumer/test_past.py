@@ -487,3 +487,22 @@ def test_an_engine_is_read_whatever_has_become_of_it(spawn, name, ends, alive, c
         assert (recording.alive, recording.closed) == (alive, closed)
         assert (recording.pid, recording.lane) == (engine.pid, lane)
     engine.send_signal(signal.SIGCONT)
+
+
+def test_a_filter_that_leaves_nothing_does_not_keep_it_from_ending(name) -> None:
+    looked = 0
+
+    def ends(event: object) -> bool:
+        nonlocal looked
+        looked += 1
+        if looked == 5:
+            past.end("interrupt")
+        return False
+
+    with tapring.Tap(name, recorder="decoded") as tap:
+        for n in range(100):
+            tap.snapshot().offer("decoded", [{"n": n}])
+        past = tapring.past(name, select=tapring.Select(where="n < `0`"))
+        past._parts[0].sieve.select.where.holds = ends
+        assert list(past.frames()) == []
+    assert (past.ended_by, looked) == ("interrupt", 5)

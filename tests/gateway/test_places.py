@@ -37,3 +37,12 @@ def test_a_place_comes_back_after_an_error() -> None:
         pass
     assert caught.value.status == 409
     assert places.taken == 0
+
+
+def test_what_is_full_is_named() -> None:
+    dumps = Places(2, what="dumps")
+    with dumps.one("a"), dumps.one("a"), pytest.raises(Problem, match="has 2 dumps") as caught:
+        dumps.one("b").__enter__()
+    assert "--max-streams" not in str(caught.value)
+    with pytest.raises(Problem, match="--max-streams"), Places(0, 0).one("a"):
+        pass
