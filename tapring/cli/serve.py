@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 from typing import Any, Final, NamedTuple
 
 import click
@@ -153,6 +154,7 @@ def command(**given: Any) -> None:
     There is a page for browsers, an API for programs, and metrics for Prometheus. It listens on
     this machine only, unless told otherwise.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to read again
     try:
         for module in ("starlette", "uvicorn", "prometheus_client", "re2"):
             need(module, "serve", "tapring serve")
@@ -230,8 +232,7 @@ def _serve(given: dict[str, Any], listen: Listen) -> None:
         fail(_in_words(error, given, listen))
     except TapError as error:
         fail(error)
-    _greet(given, host, server.port, access.token)
-    server.serve_until_told()
+    server.serve_until_told(lambda: _greet(given, host, server.port, access.token))
 
 
 def _in_words(error: OSError, given: dict[str, Any], listen: Listen) -> str:

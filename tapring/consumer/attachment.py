@@ -134,6 +134,18 @@ class Attachment:
         if self.clock.known:
             self.joined = replace(self.joined, initial=created_ns <= began_ns)
 
+    def note_sifted(self, frame: Frame, places: Sequence[int] | None) -> None:
+        """Note that a filter has looked at a frame, and which of its events it has left."""
+        self.missed += frame.missed
+        self.behind = frame.sequence + frame.count
+        self.places = places
+        if self.first is None:
+            self.first = frame.sequence - frame.missed
+
+    def note_cut(self, frame: Frame, left: int) -> None:
+        """Note that of the frame that passed last only ``left`` events are handed out."""
+        self.behind = frame.sequence + (left if self.places is None else self.places[left])
+
     def new_bell(self) -> BellOf:
         """Identify a new doorbell of this session, as rows name it."""
         return BellOf(lane_number(self.registry.info.lane), self.row.id, new_epoch())

@@ -245,8 +245,7 @@ class Intake:
             if cursor.uneven:
                 self.release_rest()
             self.cursor = cursor
-            places = cursor.attachment.places
-            cursor.attachment.behind = frame.sequence + (left if places is None else places[left])
+            cursor.attachment.note_cut(frame, left)
             frame = frame.take(left)
         if not self.keep:
             self.release()
@@ -384,15 +383,11 @@ class Intake:
         self._interrupted = attachment, frame  # if an exception comes, the next read begins with it
         sifted = sieve.sift(frame.payload, frame.count, attachment.time_ns(frame))
         self._interrupted = None
-        attachment.missed += frame.missed
-        attachment.behind = frame.sequence + frame.count
-        if attachment.first is None:
-            attachment.first = frame.sequence - frame.missed
+        attachment.note_sifted(frame, sifted.places)
         if self.away.failures:
             self.away.place(frame.lane, frame.timestamp)
         if sifted.count:
             missed, attachment.missed = attachment.missed, 0
-            attachment.places = sifted.places
             payload, count = sifted.payload, sifted.count
             at, origin, sequence = frame.timestamp, frame.origin, frame.sequence
             rest = Frame(payload, count, at, missed, origin, sieve.kind, sequence, frame.late)

@@ -23,6 +23,7 @@ from .problem import Problem
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 _TOKEN: Final = re.compile(r"[!-~]{20,256}")
 _LONGEST: Final = 512  # of what a request may bring as a token
+_LARGEST: Final = 1 << 20  # bytes of the file
 _FORM: Final = "Each line must be NAME ROLE TOKEN [UNTIL], as in: alice read 5Xn2... 2027-01-31"
 
 
@@ -106,8 +107,12 @@ class Access:
 
     def _read(self, path: str) -> None:
         try:
-            with open(path, "rb") as file:
+            with open(path, "rb", opener=_without_waiting) as file:
                 status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    raise TokenFileError("the file of tokens is not a regular file")
+                if status.st_size > _LARGEST:
+                    raise TokenFileError("the file of tokens has more than 1 MiB")
                 seen = status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns
                 if seen == self._seen:
                     return
@@ -116,11 +121,16 @@ class Access:
                     raise TokenFileError(
                         "the file of tokens can be read by others. Run: chmod 600 FILE"
                     )
-                grants = _parsed(file.read())
+                grants = _parsed(file.read(_LARGEST))
         except OSError as error:
             self._seen = None
             raise TokenFileError(f"the file of tokens cannot be read: {error.strerror}") from None
         self._grants, self._seen = grants, seen
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    # To open a FIFO waits for its writer, and all streams would wait, too.
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _parsed(data: bytes) -> dict[bytes, Grant]:

@@ -233,6 +233,9 @@ class Gateway:
         except Problem as problem:
             self.note(request.scope, problem)
             raise
+        connection = request.scope["state"].get(CONNECTION)
+        if connection is not None:
+            connection.know()
         return grant
 
     def note(self, scope: Scope, problem: Problem) -> None:
@@ -244,8 +247,9 @@ class Gateway:
 
     def _still_allowed(self, request: Request, before: Grant) -> None:
         """Raise Problem unless the request's token allows what it did as a stream began."""
-        if self.grant(request, Role.READ).role != before.role:
-            raise Problem(403, "this token has another role by now", "Begin a new stream.")
+        now = self.grant(request, Role.READ)
+        if (now.role, now.name) != (before.role, before.name):
+            raise Problem(403, "this token has another role or name by now", "Begin a new stream.")
 
     def _address(self, request: Request) -> str:
         """Return what is to be read. Raises Problem unless it may be."""
@@ -351,8 +355,11 @@ class _Raw:
 
 
 def _token(request: Request) -> str | None:
-    """The bearer token of a request (RFC 6750, 2.1); None if it has none."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    """The bearer token of a request (RFC 6750, 2.1); None without one. Raises Problem for two."""
+    given = request.headers.getlist("authorization") or [""]
+    if len(given) > 1:
+        raise malformed("the header authorization comes twice", "Send it once.")
+    scheme, _, token = given[0].partition(" ")
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
 
 

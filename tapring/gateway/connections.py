@@ -11,37 +11,49 @@ from typing import Any, Final
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from .admission import Admission
+
 CONNECTION: Final = "tapring.connection"
 HEADERS_S: Final = 5.0
 """How many seconds the headers of a request may take to come."""
 
 
 class Connection(H11Protocol):
-    """One connection. It is in the request's ``state``, under the name ``CONNECTION``."""
+    """One connection. It is in the request's ``state``, under the name ``CONNECTION``.
 
-    most: int = 1_000
-    """How many connections there may be; others are closed at once."""
+    admission: says whether there is room for it.
+    """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, admission: Admission, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.app_state: dict[str, Any] = {**self.app_state, CONNECTION: self}
+        self._admission = admission
         self._too_slow: asyncio.TimerHandle | None = None
+        self._early: list[bytes] = []
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, and wait for a request."""
         super().connection_made(transport)
-        if len(self.connections) > self.most:
+        if not self._admission.enter(self):
             transport.abort()
             return
         self._expect_request()
+        early, self._early = b"".join(self._early), []
+        if early:
+            self.data_received(early)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._stop_expecting()
-        super().connection_lost(exc)
+        self._admission.leave(self)
+        if self.transport is not None:
+            super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take what has come; from the first byte of a request, its headers have to follow."""
+        if self.transport is None:  # it came with the end of a TLS handshake
+            self._early.append(data)
+            return
         cycle = self.cycle
         if cycle and not cycle.response_complete and self.conn.their_state is h11.DONE:
             # uvicorn would read no more until then, and so not notice that the client leaves.
@@ -52,6 +64,10 @@ class Connection(H11Protocol):
             self._stop_expecting()
         elif not self._too_slow and not self.transport.is_closing():
             self._expect_request()
+
+    def know(self) -> None:
+        """Note that it has shown a token."""
+        self._admission.know(self)
 
     def abort(self) -> None:
         """Close the connection without sending what it still holds."""

@@ -74,6 +74,7 @@ class Guard:
             try:
                 self._check(scope)
             except Problem as refused:
+                refused.headers["Connection"] = "close"  # what follows may be no request at all
                 self._note(scope, refused)
                 raise
             await self._app(scope, receive, send_with_headers)
@@ -96,7 +97,8 @@ class Guard:
                 "this server does not go by the name in the request's Host header",
                 "Start it with tapring serve --host-name NAME if it should.",
             )
-        self._check_origin(headers, (host or "").lower())
+        if not _opens_the_page(scope, headers):
+            self._check_origin(headers, (host or "").lower())
         if scope["method"] not in _METHODS:
             raise Problem(405, "this method is not allowed here", "Use GET.", {"Allow": "GET"})
         length = _only(headers, "content-length")
@@ -125,6 +127,20 @@ class Guard:
                 "a page of another origin may not ask this server",
                 "Open the page that this server itself shows, or use curl.",
             )
+
+
+def _opens_the_page(scope: Scope, headers: dict[str, list[str]]) -> bool:
+    """Whether somebody follows a link to the page, perhaps from a page of another origin.
+
+    The page holds no data, knows no cookie, and cannot be framed.
+    """
+    return (
+        scope["method"] in ("GET", "HEAD")
+        and scope["path"] == "/"
+        and _only(headers, "origin") is None
+        and _only(headers, "sec-fetch-mode") == "navigate"
+        and _only(headers, "sec-fetch-dest") == "document"
+    )
 
 
 async def answer(problem: Problem, send: Send, *, head: bool = False) -> None:

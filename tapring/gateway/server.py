@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
 import signal
@@ -11,13 +12,16 @@ import ssl
 import stat
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import uvicorn
 
+from .admission import Admission
 from .app import Gateway
-from .connections import HEADERS_S, Connection
+from .connections import Connection
+from .handshakes import Handshake
 
 _GRACE_S: Final = 0.5
 _LONGEST_END_S: Final = 5.0  # of a busy machine: 100 summaries take 0.2 s
@@ -53,7 +57,7 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             gateway.app,
             interface="asgi3",
-            http=_bounded(gateway.settings.streams + _SPARE),
+            http=Connection,
             ws="none",
             lifespan="off",
             loop="asyncio",
@@ -70,47 +74,59 @@ class Server(uvicorn.Server):
         self._where = where
         self._tls = tls
         self._context = None if tls is None else _context(tls)
+        self._admission = Admission(gateway.settings.streams + _SPARE)
         self._socket = _listen(where)
+        self._made = None if where.path is None else _identity(where.path)
         self._complained = -_EVERY_S
+        self._ready: Callable[[], object] = lambda: None
         _allow_many_files()
         self.port: int = 0 if where.path else self._socket.getsockname()[1]
 
-    def serve_until_told(self) -> None:
-        """Serve until SIGINT or SIGTERM. SIGHUP reads certificates again, and opens the audit."""
+    def serve_until_told(self, ready: Callable[[], object] = lambda: None) -> None:
+        """Serve until SIGINT or SIGTERM. SIGHUP reads certificates again, and opens the audit.
+
+        ready: called once clients are answered, and signals are heeded.
+        """
+        self._ready = ready
         try:
             asyncio.run(self._serve_here())
         finally:
             self._socket.close()
-            if self._where.path is not None:
+            path = self._where.path
+            if path is not None and _identity(path) == self._made is not None:
                 with suppress(FileNotFoundError):
-                    os.unlink(self._where.path)
+                    os.unlink(path)
 
     async def _serve_here(self) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         await self.serve([self._socket])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen. As uvicorn does, but a TLS handshake has a bound of a few seconds."""
-
-        def connection() -> Connection:
-            made: type[Connection] = self.config.http_protocol_class  # type: ignore[assignment]
-            return made(config=self.config, server_state=self.server_state, app_state={})
-
+        """Listen. As uvicorn does, but connections are bounded from their first moment."""
         await self.lifespan.startup()
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._complain)
-        bound = None if self._context is None else HEADERS_S
+        made = self._connection if self._context is None else self._handshake
         self.servers: list[asyncio.base_events.Server] = [
-            await loop.create_server(
-                connection,
-                sock=each,
-                ssl=self._context,
-                backlog=_BACKLOG,
-                ssl_handshake_timeout=bound,
-            )
-            for each in sockets or ()
+            await loop.create_server(made, sock=each, backlog=_BACKLOG) for each in sockets or ()
         ]
         self.started = True
+        self._ready()
+
+    def _connection(self) -> Connection:
+        return Connection(
+            config=self.config,
+            server_state=self.server_state,
+            app_state={},
+            admission=self._admission,
+        )
+
+    def _handshake(self) -> Handshake:
+        return Handshake(self._connection, self._context_now, self._admission)
+
+    def _context_now(self) -> ssl.SSLContext:
+        assert self._context is not None
+        return self._context
 
     def _complain(self, _: object, context: dict[str, Any]) -> None:
         """Say what asyncio cannot do, once a minute: it tries to accept many times a second."""
@@ -145,15 +161,13 @@ class Server(uvicorn.Server):
         """Read again what may have been replaced. What is wrong is said, and changes nothing."""
         try:
             self._gateway.audit.reopen()
-            if self._context is not None and self._tls is not None:
-                _context(self._tls)  # a pair that does not match must not replace the one in use
-                self._context.load_cert_chain(self._tls.certificate, self._tls.key)
+        except OSError as error:
+            print(f"tapring: error: the audit was not opened again: {error}", file=sys.stderr)
+        try:
+            if self._tls is not None:
+                self._context = _context(self._tls)
         except OSError as error:  # also an ssl.SSLError
-            print(f"tapring: error: nothing was reloaded: {error}", file=sys.stderr)
-
-
-def _bounded(most: int) -> type[Connection]:
-    return type("Bounded", (Connection,), {"most": most})
+            print(f"tapring: error: the old certificate stays in use: {error}", file=sys.stderr)
 
 
 def _allow_many_files() -> None:
@@ -165,13 +179,25 @@ def _allow_many_files() -> None:
 
 def _context(tls: Tls) -> ssl.SSLContext:
     for path in filter(None, tls):  # ssl does not say which file it lacks
-        with open(path, "rb"):
-            pass
+        _check_regular(path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tls.client_ca)
-    context.load_cert_chain(tls.certificate, tls.key)
+    context.load_cert_chain(tls.certificate, tls.key, password=_no_password)
     if tls.client_ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def _check_regular(path: str) -> None:
+    """Raise OSError unless it is a file that can be read at once: all streams would wait."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", path)
+    with open(path, "rb"):
+        pass
+
+
+def _no_password() -> str:
+    # ssl would ask at the terminal, and all streams would wait for the answer.
+    raise OSError("its key is encrypted; decrypt it, as with openssl pkey")
 
 
 def _listen(where: Where) -> socket.socket:
@@ -189,6 +215,15 @@ def _listen(where: Where) -> socket.socket:
         made.close()
         raise
     return made
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """What tells a file from another one that has taken its place; None if there is none."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _listen_at(path: str) -> socket.socket:

@@ -94,3 +94,21 @@ def engine(spawn) -> Engine:
 def sessions(name: str) -> int:
     """How many sessions an engine has now."""
     return sum(len(each.sessions) for each in tapring.engines(name, sweep=False))
+
+
+@pytest.fixture
+def certificates(tmp_path):
+    """A certificate for localhost, and its key; made by openssl."""
+
+    def make(name: str, *signed_by: str) -> tuple[str, str]:
+        key, certificate = str(tmp_path / f"{name}.key"), str(tmp_path / f"{name}.pem")
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"]
+        command += ["ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
+        command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        command += ["-keyout", key, "-out", certificate]
+        subprocess.run(command, check=True, capture_output=True)
+        return certificate, key
+
+    if subprocess.run(["which", "openssl"], capture_output=True, check=False).returncode:
+        pytest.skip("openssl is not here to make certificates")
+    return make

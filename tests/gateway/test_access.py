@@ -76,7 +76,9 @@ def test_a_changed_file_counts_at_once(path) -> None:
     assert access.grant(BOB)
 
 
-@pytest.mark.parametrize("what", ["gone", "open to others", "malformed", "empty", "a directory"])
+@pytest.mark.parametrize(
+    "what", ["gone", "open to others", "malformed", "empty", "a directory", "a FIFO", "huge"]
+)
 def test_while_the_file_cannot_be_used_nobody_gets_in(path, what) -> None:
     access = Access(write(path, f"alice read {ALICE}\n"))
     if what == "open to others":
@@ -85,10 +87,14 @@ def test_while_the_file_cannot_be_used_nobody_gets_in(path, what) -> None:
         write(path, f"alice {ALICE}\n")
     elif what == "empty":
         write(path, "")
+    elif what == "huge":
+        write(path, f"alice read {ALICE}\n" + "#" * (1 << 20))
     else:
         path.unlink()
         if what == "a directory":
             path.mkdir()
+        elif what == "a FIFO":
+            os.mkfifo(path, 0o600)
     assert refused(access, ALICE) == 503
     if what == "a directory":
         path.rmdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 from urllib.parse import quote
 
@@ -229,17 +230,29 @@ def test_a_token_that_is_taken_away_ends_its_streams(serve, engine, name, tokens
     assert summary["tapring_summary"]["ended_by"] == "closed"
 
 
-def test_a_token_whose_role_changes_ends_its_streams(serve, engine, name, tokens) -> None:
+@pytest.mark.parametrize("now", ["owner read", "other read-raw"])
+def test_a_token_whose_role_or_name_changes_ends_its_streams(
+    serve, engine, name, tokens, now
+) -> None:
     engine(name)
     server = serve("--tokens", str(tokens), "--redact", "user.email")
     with server.open(f"/api/v1/tap/{name}", token=RAW) as response:
         assert b"example.org" in response.readline()
         new = tokens.with_suffix(".new")
-        new.write_text(f"owner read {RAW}\n")
+        new.write_text(f"{now} {RAW}\n")
         new.chmod(0o600)
         os.replace(new, tokens)
         error = json.loads(response.read().splitlines()[-2])
     assert "role" in error["tapring_error"]["error"]
+
+
+def test_two_tokens_in_one_request_are_refused(serve) -> None:
+    server = serve()
+    head = "GET /api/v1/whoami HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    head += f"Authorization: Bearer {server.token}\r\n"
+    with socket.create_connection((server.host, server.port), timeout=30) as sock:
+        sock.sendall(f"{head}Authorization: Bearer x\r\n\r\n".encode())
+        assert sock.recv(4096).startswith(b"HTTP/1.1 400")
 
 
 def test_there_are_so_many_streams_and_so_many_of_each_token(serve, engine, name, tokens) -> None:

@@ -82,6 +82,7 @@ def test_too_many_connections_cost_nobody_else_theirs(server) -> None:
             return refused >= 290
 
         wait_until(count)
+        assert _answers(server)  # the oldest one has made room
     finally:
         for sock in held:
             sock.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from .serving import Served
@@ -44,6 +46,33 @@ def test_a_page_of_another_origin_may_not_ask(server, headers) -> None:
         answer = server.get("/api/v1/dump/shop", headers, method=method)
         assert answer.status == 403
         assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+
+
+def test_a_link_on_another_page_opens_the_page_and_nothing_else(server) -> None:
+    link = {
+        "Sec-Fetch-Site": "cross-site",
+        "Sec-Fetch-Mode": "navigate",
+        "Sec-Fetch-Dest": "document",
+    }
+    assert server.get("/", link).status == 200
+    assert server.get("/api/v1/engines", link).status == 403
+    assert server.get("/page/page.js", link).status == 403
+    assert server.get("/", link, method="POST").status == 403
+    assert server.get("/", {**link, "Origin": "http://evil.example"}).status == 403
+    for changed in ({"Sec-Fetch-Dest": "iframe"}, {"Sec-Fetch-Mode": "no-cors"}):
+        assert server.get("/", link | changed).status == 403
+
+
+def test_behind_a_request_with_two_lengths_nothing_is_read(server) -> None:
+    smuggled = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    head = b"POST /api/v1/dump/shop HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n"
+    with socket.create_connection((server.host, server.port), timeout=30) as sock:
+        sock.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + smuggled)
+        answer = b""
+        while part := sock.recv(4096):
+            answer += part
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer.startswith(b"HTTP/1.1 400")
 
 
 def test_its_own_page_may(server) -> None:

@@ -70,22 +70,29 @@ def test_a_socket_of_a_dead_server_is_replaced_and_nothing_else_is(
     assert other.read_text() == "precious"
 
 
-@pytest.fixture
-def certificates(tmp_path):
-    """A certificate for localhost, and its key; made by openssl."""
+def test_at_its_end_it_removes_its_own_socket_only(serve, tmp_path) -> None:
+    path = tmp_path / "socket"
+    server = serve("--uds", str(path))
+    path.unlink()
+    path.write_text("of somebody else")
+    server.process.terminate()
+    assert server.process.wait(timeout=TIMEOUT_S) == 0
+    assert path.read_text() == "of somebody else"
 
-    def make(name: str, *signed_by: str) -> tuple[str, str]:
-        key, certificate = str(tmp_path / f"{name}.key"), str(tmp_path / f"{name}.pem")
-        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"]
-        command += ["ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
-        command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-        command += ["-keyout", key, "-out", certificate]
+
+@pytest.mark.parametrize("what", ["fifo", "encrypted"])
+def test_files_of_tls_that_would_be_waited_for_are_refused(run_cli, certificates, what) -> None:
+    certificate, key = certificates("server")
+    if what == "fifo":
+        os.unlink(key)
+        os.mkfifo(key)
+    else:
+        plain, key = key, f"{key}.encrypted"
+        command = ["openssl", "pkey", "-in", plain, "-out", key, "-aes256", "-passout", "pass:x"]
         subprocess.run(command, check=True, capture_output=True)
-        return certificate, key
-
-    if subprocess.run(["which", "openssl"], capture_output=True, check=False).returncode:
-        pytest.skip("openssl is not here to make certificates")
-    return make
+    result = run_cli("serve", "--listen", "127.0.0.1:0", "--tls", certificate, "--tls-key", key)
+    assert result.returncode == 3
+    assert len(result.stderr.splitlines()) == 1
 
 
 def https(server, authority: str, own: tuple[str, str] | None = None) -> http.client.HTTPConnection:
@@ -105,7 +112,7 @@ def test_tls_and_a_certificate_that_is_replaced(serve, certificates) -> None:
     new, new_key = certificates("other")
     os.replace(new, certificate)
     server.process.send_signal(signal.SIGHUP)  # while key and certificate do not match
-    wait_until(lambda: any("nothing was reloaded" in line for line in server.lines()))
+    wait_until(lambda: any("the old certificate stays" in line for line in server.lines()))
     os.replace(new_key, key)
     server.process.send_signal(signal.SIGHUP)
 
