@@ -21,6 +21,9 @@ from ..errors import EngineNotFound, NotPermitted, TapError
 _TIMEOUT_S: Final = 30.0  # a server says something every 15 s
 _LONGEST: Final = 64 << 20
 _EXAMPLE: Final = "http://127.0.0.1:8700/shop"
+_SET_CERTIFICATE: Final = (
+    "set TAPRING_CERT to a PEM file with a certificate that it trusts, and the key"
+)
 _NAMES_DIFFER: Final = (62, 64)  # verify_code: the host's name, or its IP address
 _WANTS_A_CERTIFICATE: Final = (
     "CERTIFICATE_REQUIRED",
@@ -160,14 +163,18 @@ class Client:
         if isinstance(error, ssl.SSLError):
             return ServerError(f"{said}: {_of_tls(error)}")
         why = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-        if isinstance(error, http.client.BadStatusLine) and self.place.scheme == "http":
-            what = "it has closed the connection" if _is_cut(error) else "its answer is not HTTP"
-            return ServerError(f"{said}: {what}. Perhaps it speaks TLS: try https://")
+        if isinstance(error, http.client.BadStatusLine):
+            return ServerError(f"{said}: {_of_no_answer(error, self.place.scheme)}")
         return ServerError(f"{said}: {why}. Does tapring serve run there, and is this its address?")
 
 
-def _is_cut(error: Exception) -> bool:
-    return isinstance(error, http.client.RemoteDisconnected)
+def _of_no_answer(error: http.client.BadStatusLine, scheme: str) -> str:
+    """What may be wrong if there is no answer of HTTP, and what to do."""
+    is_cut = isinstance(error, http.client.RemoteDisconnected)
+    what = "it has closed the connection" if is_cut else "its answer is not HTTP"
+    if scheme == "http":
+        return f"{what}. Perhaps it speaks TLS: try https://"
+    return f"{what}. Perhaps it does not let this client in: {_SET_CERTIFICATE}"
 
 
 def _of_tls(error: ssl.SSLError) -> str:
@@ -184,10 +191,7 @@ def _of_tls(error: ssl.SSLError) -> str:
     if reason == "WRONG_VERSION_NUMBER":
         return "it does not speak TLS there. Try http://"
     if any(each in reason for each in _WANTS_A_CERTIFICATE):
-        return (
-            "it does not let this client in without a certificate that it trusts. Set TAPRING_CERT "
-            "to a PEM file with a certificate and its key"
-        )
+        return f"it does not let this client in: {_SET_CERTIFICATE}"
     if isinstance(error, ssl.SSLEOFError):
         return "it has closed the connection instead of speaking TLS. Is this its address?"
     why = reason.replace("_", " ").lower() or type(error).__name__

@@ -110,7 +110,7 @@ def refused(port: int, scheme: str = "http", *certificate: str) -> str:
     ("scheme", "answer", "hint"),
     [
         ("https", b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not speak TLS there. Try http://"),
-        ("https", b"", "closed the connection instead"),
+        ("https", b"", "closed the connection"),
         ("http", b"", "try https://"),
         ("http", b"\x15\x03\x03\x00\x02\x02\x46\r\n", "try https://"),
     ],
@@ -183,5 +183,6 @@ def test_with_a_certificate_a_server_of_mtls_can_be_read(serve, tmp_path, monkey
     for others in ([], [stranger]):
         with pytest.raises(ServerError) as caught:
             Client(there, server.token, *others).get("/api/v1/engines")
+        assert "TAPRING_CERT" in str(caught.value)
         assert "_ssl.c" not in str(caught.value)
     assert "name in the URL" in refused(server.port, "https", clients)
