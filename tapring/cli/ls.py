@@ -124,9 +124,10 @@ def command(
 def _there(url: str, *, dead: bool) -> Looks:
     from .remote_looks import LookingThere
 
+    looking = LookingThere(url)  # first: a URL that is refused may hold a token
     if dead:
         raise click.UsageError(f"--dead looks at this machine only. Try tapring dump {url}/ENGINE")
-    return LookingThere(url)
+    return looking
 
 
 def _print(looked: Looked, each_lane: bool) -> None:

@@ -131,6 +131,14 @@ def test_a_token_that_is_none_is_refused_and_not_repeated(there, monkeypatch) ->
     assert b"SECRET" not in result.stderr
 
 
+@pytest.mark.parametrize("options", [(), ("--dead",), ("--json",), ("--watch", "--json")])
+def test_a_token_in_a_url_is_not_repeated(run_cli, options) -> None:
+    result = run_cli("ls", "http://127.0.0.1:8700/#token=SECRET", *options)
+    assert result.returncode == 2
+    assert b"TAPRING_TOKEN" in result.stderr
+    assert b"SECRET" not in result.stderr
+
+
 def test_a_certificate_that_cannot_be_used_is_named(run_cli, monkeypatch) -> None:
     monkeypatch.setenv("TAPRING_CERT", "/none/here.pem")
     for command in (("ls", "https://127.0.0.1:1"), ("attach", "https://127.0.0.1:1/shop")):
