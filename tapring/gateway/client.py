@@ -38,6 +38,7 @@ _TRIES: Final = 6
 _UNREADABLE: Final = (Unreadable, RecursionError)
 _ID: Final = re.compile(r"[0-9a-z;,.=_-]{0,65536}", re.ASCII)
 _AHEAD: Final = 64  # messages that are read ahead of what is written
+_STOP: Final = "stopped"  # how the summary of a server that is stopped is passed on
 _STOPPED: Final = (
     "the server was stopped before all had been read. Try again when tapring serve runs there again"
 )
@@ -175,6 +176,8 @@ class Remote:
             self.uncounted = self.uncounted or bool(facts["tapring_gap"].get("uncounted"))
         elif message.name == "account":
             self.account = dict(facts["tapring_account"])
+        elif message.name == _STOP:  # the last account, and not the end
+            self.account = dict(facts["tapring_summary"])
         elif message.name == "error":
             told = facts["tapring_error"]
             self.error = ServerError(sentences(told["error"], told["hint"]))
@@ -262,6 +265,7 @@ class Remote:
                     last_id = message.identity or last_id
                     if message.name == "summary" and self._was_stopped(message):
                         failure = ServerError(_STOPPED)
+                        self._messages.put(message._replace(name=_STOP))
                         break
                     self._messages.put(message)
                     if message.name == "summary" or self._closed:

@@ -339,4 +339,7 @@ def test_a_server_that_ends_by_a_signal_does_not_look_like_success(
     with pytest.raises(ServerError, match="the server was stopped"):
         list(frames)
     remote.close()
+    assert remote.summary is None
+    assert remote.account["dropped"] == 0
+    assert remote.account["engine"] == name
     assert server.process.wait(timeout=30) == 0
