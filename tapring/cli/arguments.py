@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -196,10 +197,30 @@ def is_url(address: str) -> bool:
     return address.lower().startswith(("http://", "https://"))
 
 
+def check_here(address: str, instead: str = "tapring ls, attach or dump") -> None:
+    """Raise ValueError for a URL, where only this machine can be looked at. It may hold a token.
+
+    instead: what reads URLs.
+    """
+    if is_url(address):
+        raise ValueError(f"This works on this machine only. To read a URL, try {instead}")
+    if "://" in address:
+        raise ValueError(
+            "Only http:// and https:// URLs can be read, with tapring ls, attach or dump. "
+            "Try http://127.0.0.1:8700"
+        )
+
+
+def _check_address(address: str) -> object:
+    """Raise ValueError unless this is an address on this machine."""
+    check_here(address)
+    return split_address(address)
+
+
 def _check_anywhere(address: str) -> object:
     """Raise ValueError unless this is an address, here or on another machine."""
     if not is_url(address):
-        return split_address(address)
+        return _check_address(address)
     from ..gateway.asking import parse_url
 
     engine = parse_url(address).address
@@ -210,7 +231,7 @@ def _check_anywhere(address: str) -> object:
 
 ANYWHERE: Final = Checked("address", _check_anywhere, offers("addresses"))
 RECORDED_ANYWHERE: Final = Checked("address", _check_anywhere, offers("recorded"))
-ADDRESS: Final = Checked("address", split_address, offers("addresses"))  # ENGINE[.LANE][:ID]
+ADDRESS: Final = Checked("address", _check_address, offers("addresses"))  # ENGINE[.LANE][:ID]
 REGEX: Final = Checked("regex", compile_regex)
 EXPRESSION: Final = Checked("jmespath", Where)
 RATE: Final = Checked("rate", Rate)
@@ -218,6 +239,20 @@ PATHS: Final = Checked("paths", parse_paths)
 STAGES: Final = Checked("stages", split_stages, offers("stages"))
 RECORDED_STAGES: Final = Checked("stages", split_stages, offers("recorded_stages"))
 ONE_PATH: Final = Checked("path", Path)
+
+
+def refuse_url(given: str | None, instead: str = "tapring ls, attach or dump") -> None:
+    """Raise click.UsageError for a URL, as ``check_here`` does."""
+    try:
+        check_here(given or "", instead)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def refuse_url_of_file(file: str) -> None:
+    """Raise click.UsageError for a URL in place of a file, unless a file is called like that."""
+    if not os.path.exists(file):
+        refuse_url(file, "tapring attach URL -o FILE or tapring dump URL -o FILE, then read FILE")
 
 
 class SizeOrTime(ParamType[Rotation]):
@@ -256,6 +291,7 @@ class EngineName(ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """``value``, checked."""
         try:
+            check_here(value)
             check_name(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)

@@ -73,8 +73,9 @@ def command(address: str, **given: Any) -> None:
     ADDRESS is ENGINE (all its processes), a pattern of engines ('web-*'), ENGINE.LANE or a pid (one
     process), or ENGINE:ID for a session that exists already: one that the engine registered, or
     that tapring open made. http://HOST:PORT/ENGINE is an engine on another machine, where tapring
-    serve runs; TAPRING_TOKEN has the token. Processes that start during the capture are part of it,
-    from their first event. The capture ends when no process has been left for a second.
+    serve runs; TAPRING_TOKEN has the token, and TAPRING_CERT, if the server wants one, a file with
+    a certificate and its key. Processes that start during the capture are part of it, from their
+    first event. The capture ends when no process has been left for a second.
     """
     asked = Options(**given)
     if is_url(address):

@@ -20,6 +20,7 @@ from .selecting import REDACT, SELECT, Selecting
 from .writing import SHOW, WRITE, Writing, Written
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+MERGE_LAG: Final = "10ms"
 _SET_AT_OPENING: Final = ("stage", "duration", "last", "buffer", "sample_batches", "follow")
 
 
@@ -166,7 +167,7 @@ SESSION: Final = group(
     click.option(
         "--merge-lag",
         type=Duration(),
-        default="10ms",
+        default=MERGE_LAG,
         show_default=True,
         help="How long an event waits at most for earlier ones of other processes.",
     ),

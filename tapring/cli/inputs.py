@@ -17,7 +17,7 @@ from ..events.selection import Select
 from ..files.reading import FORMATS, STDIN, Recording, open_recording
 from ..files.sets import files_of_set, named_files
 from ..shm.requests import split_stages
-from .arguments import STAGES, OneOf
+from .arguments import STAGES, OneOf, refuse_url_of_file
 from .clock import Between, Clock, ClockTime
 from .messages import fail, note
 from .signals import Interrupts
@@ -64,6 +64,8 @@ class Inputs:
 
     def check_inputs(self) -> None:
         """Raise click.UsageError if the arguments contradict each other."""
+        for file in self.files:
+            refuse_url_of_file(file)
         if STDIN in self.files and len(self.files) > 1:
             raise click.UsageError("Standard input (-) cannot be combined with other files.")
 

@@ -19,7 +19,7 @@ from ..shm.evidence import dead_lanes
 from ..shm.listed import listed, listed_dead
 from ..shm.looks import Looked, Looking
 from ..shm.refusals import error_for
-from .arguments import Duration, is_url, offers
+from .arguments import Duration, is_url, offers, refuse_url
 from .command import Command
 from .messages import fail, note, print_json
 from .signals import Interrupts
@@ -99,6 +99,7 @@ def command(
     if name is not None and is_url(name):
         looking = _there(name, dead=dead)
     else:
+        refuse_url(name)
         looking = Looking(name, only_dead=dead)
     if watch:
         seconds = _WATCH_S if interval is None else max(interval, 0.1)
@@ -123,9 +124,10 @@ def command(
 def _there(url: str, *, dead: bool) -> Looks:
     from .remote_looks import LookingThere
 
+    looking = LookingThere(url)  # first: a URL that is refused may hold a token
     if dead:
         raise click.UsageError(f"--dead looks at this machine only. Try tapring dump {url}/ENGINE")
-    return LookingThere(url)
+    return looking
 
 
 def _print(looked: Looked, each_lane: bool) -> None:

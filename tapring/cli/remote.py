@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -11,6 +12,8 @@ import click
 import msgspec
 from msgspec import UNSET
 
+from ..consumer.intake import AT_MOST_ONCE
+from ..consumer.waiting import POLL
 from ..delivery.past_report import PastSummary
 from ..delivery.report import Summary
 from ..delivery.transfer import Transfer
@@ -20,8 +23,8 @@ from ..files.meta import CaptureMeta
 from ..files.writing import Output, Sink
 from ..gateway.asking import Client, Place, parse_url
 from ..gateway.client import Remote
-from ..words import counted, duration_in_words, were
-from .attach_options import Options
+from ..words import counted, duration_in_words, seconds_from, were
+from .attach_options import MERGE_LAG, Options
 from .command import ENGINE_DIED
 from .messages import fail, note, print_json, say
 from .selecting import Selecting
@@ -31,25 +34,39 @@ from .summary import STEPS, files_written, losses, raised, withheld
 from .writing import Writing
 
 TOKEN: Final = "TAPRING_TOKEN"  # noqa: S105 - a name
-_HERE_ONLY: Final = {
-    "sample_batches": "--sample-batches",
-    "buffer": "--buffer",
-    "wait": "--wait",
-    "follow": "--follow",
-    "session_id": "--session",
-    "redact_pass_text": "--redact-pass-text",
+CERTIFICATE: Final = "TAPRING_CERT"
+_HERE_ONLY: Final[dict[str, tuple[object, ...]]] = {  # options, and what they are if not given
+    "sample_batches": (None,),
+    "buffer": (None,),
+    "wait": (False,),
+    "follow": (False,),
+    "wake": (POLL,),
+    "merge_lag": (seconds_from(MERGE_LAG),),
+    "session_id": (None,),
+    "delivery": (AT_MOST_ONCE,),
+    "redact_pass_text": (None, False),
 }
 
 
 def client_for(place: Place) -> Client:
-    """Return a client with the token of the environment."""
-    return Client(place, os.environ.get(TOKEN, ""))
+    """Return a client with the token and the certificate of the environment.
+
+    Raises click.UsageError for what is no token: an HTTP header could not hold it.
+    """
+    token = os.environ.get(TOKEN, "")
+    if not re.fullmatch(r"[!-~]*", token):
+        raise click.UsageError(
+            f"{TOKEN} is no token: it holds a space, a newline or a letter that no token has. "
+            f"Set it to the token alone"
+        )
+    return Client(place, token, os.environ.get(CERTIFICATE) or None)
 
 
 def attach(url: str, asked: Options) -> int:
     """Read live events to their end, and return the exit code."""
-    for name, option in _HERE_ONLY.items():
-        if getattr(asked, name) not in (None, False):
+    for name, not_given in _HERE_ONLY.items():
+        if getattr(asked, name) not in not_given:
+            option = "--session" if name == "session_id" else f"--{name.replace('_', '-')}"
             raise click.UsageError(
                 f"{option} works only on the machine of the engine. Leave it out for {url}"
             )

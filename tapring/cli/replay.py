@@ -29,7 +29,7 @@ from ..files.sets import named_files
 from ..files.terminal import for_terminal
 from ..files.writing import Output, make_encoder
 from ..frame import Frame, Origin
-from .arguments import Count, EngineName, OneOf, Speed, offers
+from .arguments import Count, EngineName, OneOf, Speed, offers, refuse_url_of_file
 from .command import Command
 from .messages import fail, note, say
 from .options import SUMMARY
@@ -158,6 +158,8 @@ def command(**given: Any) -> None:
 
 def _refuse_contradictions(options: Options) -> None:
     """Refuse arguments that are wrong whatever the files hold."""
+    for file in options.files:
+        refuse_url_of_file(file)
     if options.speed is not None and options.fast:
         raise click.UsageError("--speed and --fast contradict each other. Use one of them.")
     if STDIN in options.files:

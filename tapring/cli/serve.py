@@ -5,9 +5,12 @@ This module holds the command's options, its words and its exit codes. The serve
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
+import re
 import signal
+import stat
 from typing import Any, Final, NamedTuple
 
 import click
@@ -45,6 +48,8 @@ Exit codes:
   3  it could not listen, or a file could not be used
 """
 _PORT: Final = 8700
+_SMALLEST: Final = layout.MIN_SLOTS * layout.MAX_SLOT_BYTES
+_HOST: Final = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_.])?", re.ASCII | re.IGNORECASE)
 
 
 class Listen(NamedTuple):
@@ -66,9 +71,28 @@ class Address(ParamType[Listen]):
         host, colon, port = value.rpartition(":")
         if not colon and not value.isdigit():
             host, port = value, str(_PORT)
-        if not port.isascii() or not port.isdigit() or int(port) > 65535:
+        host = host.removeprefix("[").removesuffix("]") or "127.0.0.1"
+        is_port = port.isascii() and port.isdigit() and int(port[:6]) <= 65535
+        if not is_port or not _is_host(host):
             self.fail(f"Invalid address {value!r}. Try 127.0.0.1:8700 or [::1]:8700.", param, ctx)
-        return Listen(host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port))
+        return Listen(host, int(port))
+
+
+class HostName(ParamType[str]):
+    """``taps.example.org``, or an IP address."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """``value``, checked."""
+        if not _is_host(value):
+            self.fail(
+                f"Invalid host name {value!r}. Use letters, digits, dots and hyphens, without a "
+                f"scheme or a port: taps.example.org",
+                param,
+                ctx,
+            )
+        return str(value)
 
 
 @click.command("serve", cls=Command, examples=_EXAMPLES, epilog=_EPILOG)
@@ -86,6 +110,7 @@ class Address(ParamType[Listen]):
     click.option(
         "--host-name",
         "host_names",
+        type=HostName(),
         multiple=True,
         help="A name that clients use for this machine, such as taps.example.org.",
     ),
@@ -186,12 +211,18 @@ def _check(given: dict[str, Any], listen: Listen) -> None:
             raise click.UsageError(f"--allow: {error}") from None
         if lane is not None or session is not None:
             raise click.UsageError(f"--allow {pattern}: name an engine, not a lane or a session.")
+        if _has_an_open_bracket(pattern):
+            raise click.UsageError(
+                f"--allow {pattern}: [ needs a ], or no engine matches. Try 'web-[ab]' or 'web-*'"
+            )
     for flag in ("redact_ignore_case", "redact_in_strings"):
         if given[flag] and not given["redact"]:
             option = f"--{flag.replace('_', '-')}"
             raise click.UsageError(f"{option} needs --redact. Try --redact password {option}")
-    if given["buffer"] < layout.MIN_SLOTS * layout.MAX_SLOT_BYTES:
-        raise click.UsageError("--buffer must be at least 8KiB.")
+    if not _SMALLEST <= given["buffer"] <= layout.MAX_PAYLOAD_BYTES:
+        raise click.UsageError("--buffer must be 8KiB to 4095MiB. Try 1MiB")
+    if given["max_duration"] == 0:
+        raise click.UsageError("--max-duration must be more than 0. Try 30s, 1h")
 
 
 def _serve(given: dict[str, Any], listen: Listen) -> None:
@@ -239,11 +270,67 @@ def _in_words(error: OSError, given: dict[str, Any], listen: Listen) -> str:
     """What could not be opened."""
     if error.filename:
         return f"{visible(str(error.filename))}: {error.strerror}"
+    if type(error).__name__ == "SSLError":  # ssl takes a while to import
+        return _of_tls(given)
+    why = error.strerror or str(error)
     if given["uds"] is not None:
-        return f"cannot listen at {given['uds']}: {error.strerror or error}"
-    if error.errno is None or type(error).__name__ == "SSLError":
-        return f"the files of TLS cannot be used: {error}"
-    return f"cannot listen on {listen.host}:{listen.port}: {error.strerror or error}"
+        path = given["uds"]
+        return f"cannot listen at {path}: {_of_socket(error, path)}"
+    return f"cannot listen on {listen.host}:{listen.port}: {why}. {_of_address(error)}"
+
+
+def _of_tls(given: dict[str, Any]) -> str:
+    """Which files of TLS cannot be used, and what to do. OpenSSL says neither."""
+    certificate, key = given["tls"], given["tls_key"]
+    if _can_be_used(certificate, key):
+        return (
+            f"the file {given['tls_client_ca']} cannot be used for TLS: --tls-client-ca names a "
+            f"PEM file with the certificates of authorities"
+        )
+    if key is None:
+        return (
+            f"the file {certificate} cannot be used for TLS: without --tls-key, it is a PEM file "
+            f"with a certificate and its key. Try --tls-key key.pem"
+        )
+    return (
+        f"the files {certificate} and {key} cannot be used for TLS: --tls names a PEM file with a "
+        f"certificate, and --tls-key one with the key that belongs to it, without a password"
+    )
+
+
+def _can_be_used(certificate: str, key: str | None) -> bool:
+    """Whether a certificate and its key can be used."""
+    import ssl
+
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key, password=lambda: b"")
+    except OSError:
+        return False
+    return True
+
+
+def _of_socket(error: OSError, path: str) -> str:
+    """Why nothing can listen at a path, and what to do."""
+    another = "Try another --uds"
+    if error.errno == errno.ENOENT:
+        return f"its folder does not exist. Try mkdir -p {os.path.dirname(path) or '.'}"
+    if error.errno != errno.EADDRINUSE:
+        return f"{error.strerror or error}. {another}"
+    if os.path.isdir(path):
+        return f"it is a folder. Try --uds {os.path.join(path, 'tapring.sock')}"
+    if os.path.exists(path) and not stat.S_ISSOCK(os.stat(path).st_mode):
+        return f"a file is there. {another}, or remove the file"
+    return f"another server listens there. {another}, or end that server"
+
+
+def _of_address(error: OSError) -> str:
+    """What to do if nothing can listen at an address."""
+    if error.errno == errno.EADDRINUSE:
+        return "Try another port, such as --listen 127.0.0.1:0, or end the program that listens"
+    if error.errno == errno.EACCES:
+        return f"Try a port from 1024 on, such as --listen 127.0.0.1:{_PORT}"
+    return f"Try an address of this machine, such as --listen 127.0.0.1:{_PORT}"
 
 
 def _greet(given: dict[str, Any], host: str, port: int, token: str | None) -> None:
@@ -254,13 +341,30 @@ def _greet(given: dict[str, Any], host: str, port: int, token: str | None) -> No
         where = f"{'http' if given['tls'] is None else 'https'}://{host}:{port}"
     if token is None:
         note(f"serving at {where}")
-        return
-    if given["uds"] is not None:
+        who = "tokens with the role read get"
+    elif given["uds"] is not None:
         note(f"serving at {where}; the token is {token}")
+        who = "who has the token reads"
     else:
         note(f"serving at {where}/#token={token}")
+        who = "who has the token reads"
     if not given["redact"] and given["redact_regex"] is None:
-        note("nothing is redacted: who has the token reads events as they are")
+        note(f"nothing is redacted: {who} events as they are")
+
+
+def _is_host(text: str) -> bool:
+    """Whether this is a host's name, or an IP address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return _HOST.fullmatch(text) is not None and ".." not in text
+    return True
+
+
+def _has_an_open_bracket(pattern: str) -> bool:
+    """Whether a pattern has a [ without the ] that belongs to it, which then stands for itself."""
+    without_sets = re.sub(r"\[!?[^\]]+\]|\[!?\][^\]]*\]", "", pattern)
+    return "[" in without_sets
 
 
 def _is_loopback(host: str) -> bool:

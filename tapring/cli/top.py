@@ -15,7 +15,7 @@ from ..errors import TapError
 from ..files.compression import need
 from ..shm.looks import Looked, Looking
 from ..words import visible
-from .arguments import Duration, OneOf, offers
+from .arguments import Duration, OneOf, offers, refuse_url
 from .command import Command
 from .ls import listed_for_programs, tell_of_nothing
 from .messages import fail, print_json
@@ -71,6 +71,7 @@ def command(name: str | None, sort: str, interval: float | None, once: bool, as_
 
     The screen needs pip install 'tapring[top]'; --once does not.
     """
+    refuse_url(name, "tapring ls URL --watch")
     if as_json and not once:
         raise click.UsageError(
             "--json needs --once; to look again and again: tapring ls --json --watch"

@@ -2,7 +2,10 @@
 
 It reads server-sent events with the envelope, each of which holds a batch. If the connection
 breaks, it asks again with the id of the last one, so that no event comes twice, and what is
-missing is told.
+missing is told. A server that is stopped ends its streams in good order; to a reader, who has not
+asked for that, it is a connection that breaks, since the server may be starting again.
+
+A server should end a stream by itself. One that does not is left a few seconds later.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from itertools import groupby
+from math import inf
 from queue import Empty, Queue
 from time import monotonic, sleep
 from typing import Any, Final, NamedTuple
@@ -29,10 +33,15 @@ from ..frame import UNKNOWN_NS, Frame, Origin
 from .asking import Answer, Client, ServerError, sentences
 
 _LOOK_S: Final = 0.2
+_GRACE_S: Final = 5.0  # for a summary: a server ends a stream within a second or so
 _TRIES: Final = 6
 _UNREADABLE: Final = (Unreadable, RecursionError)
 _ID: Final = re.compile(r"[0-9a-z;,.=_-]{0,65536}", re.ASCII)
 _AHEAD: Final = 64  # messages that are read ahead of what is written
+_STOP: Final = "stopped"  # how the summary of a server that is stopped is passed on
+_STOPPED: Final = (
+    "the server was stopped before all had been read. Try again when tapring serve runs there again"
+)
 _LONGEST_LINE: Final = 64 << 20
 _KINDS: Final[dict[str, type[Lines | Json | Blobs]]] = {
     "lines": Lines,
@@ -48,6 +57,13 @@ class Message(NamedTuple):
     name: str
     lines: list[bytes]
     identity: str
+
+
+class _Overdue(NamedTuple):
+    """When a stream has gone on for too long, and what it has ended by then."""
+
+    at_s: float
+    reason: EndedBy
 
 
 class Remote:
@@ -79,11 +95,13 @@ class Remote:
         self._past = past
         self._left = int(parameters["limit"]) if "limit" in parameters else None
         self._closed = False
-        self._began = monotonic()
         self.resumed: int = 0
         self.missed: int = 0
         self.uncounted: bool = False
         self._answer = self._ask("")
+        self._began = monotonic()
+        self._overdue = self._end_of_duration()
+        self._rest = _AHEAD
         stages = self._answer.response.getheader("tapring-stages", "")
         self.kinds: dict[str, Kind] = {}
         for each in filter(None, stages.split(",")):
@@ -100,12 +118,16 @@ class Remote:
     def frames(self, *, limit: int | None = None) -> Iterator[Frame]:
         """Frames until the end. Raises ServerError if the connection broke for good."""
         while self.ended_by is None:
+            self._end_if_overdue()
             try:
                 message = self._messages.get(timeout=_LOOK_S)
             except Empty:
                 self._idle()
                 continue
             if isinstance(message, TapError):
+                if self._left == 0:  # all events have come, and only the summary has not
+                    self.end(EndedBy.LIMIT)
+                    return
                 self.ended_by = EndedBy.ERROR
                 raise message
             try:
@@ -130,6 +152,20 @@ class Remote:
             self._reader.join(0.01)
         self._answer.close()
 
+    def _end_of_duration(self) -> _Overdue:
+        """When a server should have ended the stream, by the duration that was asked for."""
+        duration = float(self._parameters.get("duration", 0))
+        at_s = self._began + duration + _GRACE_S if duration else inf
+        return _Overdue(at_s, EndedBy.DURATION)
+
+    def _end_if_overdue(self) -> None:
+        """End if the server should have ended the stream; but what has come already is taken."""
+        if monotonic() < self._overdue.at_s:
+            return
+        self._rest -= 1
+        if self._rest < 0 or self._messages.empty():
+            self.end(self._overdue.reason)
+
     def _idle(self) -> None:
         if self.on_idle is not None:
             self.on_idle()
@@ -140,6 +176,8 @@ class Remote:
             self.uncounted = self.uncounted or bool(facts["tapring_gap"].get("uncounted"))
         elif message.name == "account":
             self.account = dict(facts["tapring_account"])
+        elif message.name == _STOP:  # the last account, and not the end
+            self.account = dict(facts["tapring_summary"])
         elif message.name == "error":
             told = facts["tapring_error"]
             self.error = ServerError(sentences(told["error"], told["hint"]))
@@ -175,8 +213,16 @@ class Remote:
                     frame = frame.take(self._left)
                     self._left -= frame.count
                 yield frame
-                if self._left == 0 and self.resumed:
-                    self.ended_by = self.ended_by or EndedBy.LIMIT
+                if self._left == 0:
+                    self._have_all()
+
+    def _have_all(self) -> None:
+        """All events have come that were asked for: only the summary is waited for."""
+        if self.resumed:  # it would count anew, and its summary be of a part
+            self.end(EndedBy.LIMIT)
+        elif self._overdue.reason != EndedBy.LIMIT:
+            at_s = min(self._overdue.at_s, monotonic() + _GRACE_S)
+            self._overdue = _Overdue(at_s, EndedBy.LIMIT)
 
     def _frame(self, origin: Origin, events: list[Record], time_ns: int, missed: int) -> Frame:
         kind = self._kind_of(origin.stage, "json")
@@ -217,6 +263,10 @@ class Remote:
                         last_id = ""
                         raise ValueError("an id that tapring serve would not give")
                     last_id = message.identity or last_id
+                    if message.name == "summary" and self._was_stopped(message):
+                        failure = ServerError(_STOPPED)
+                        self._messages.put(message._replace(name=_STOP))
+                        break
                     self._messages.put(message)
                     if message.name == "summary" or self._closed:
                         return
@@ -225,6 +275,13 @@ class Remote:
             if self._past or not last_id or not self._ask_again(last_id):
                 self._messages.put(failure)
                 return
+
+    def _was_stopped(self, summary: Message) -> bool:
+        """Whether a summary tells that the server was stopped: nobody here has interrupted it."""
+        with suppress(LookupError, TypeError, ValueError, RecursionError):
+            told = json.loads(summary.lines[0])["tapring_summary"]["ended_by"]
+            return self.ended_by is None and bool(told == EndedBy.INTERRUPT)
+        return False
 
     def _ask_again(self, last_id: str) -> bool:
         """Ask for what follows ``last_id``; False if the server does not answer for a while."""

@@ -167,7 +167,12 @@ class Server(uvicorn.Server):
             if self._tls is not None:
                 self._context = _context(self._tls)
         except OSError as error:  # also an ssl.SSLError
-            print(f"tapring: error: the old certificate stays in use: {error}", file=sys.stderr)
+            why = f"{error.filename}: {error.strerror}" if error.filename else "they do not match"
+            print(
+                f"tapring: error: the old certificate stays in use: the new files of --tls cannot "
+                f"be used ({why})",
+                file=sys.stderr,
+            )
 
 
 def _allow_many_files() -> None:
@@ -181,7 +186,8 @@ def _context(tls: Tls) -> ssl.SSLContext:
     for path in filter(None, tls):  # ssl does not say which file it lacks
         _check_regular(path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tls.client_ca)
-    context.load_cert_chain(tls.certificate, tls.key, password=_no_password)
+    # Without a password, ssl would ask for it at the terminal, and all streams would wait.
+    context.load_cert_chain(tls.certificate, tls.key, password=lambda: b"")
     if tls.client_ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED
     return context
@@ -193,11 +199,6 @@ def _check_regular(path: str) -> None:
         raise OSError(errno.EINVAL, "it is not a regular file", path)
     with open(path, "rb"):
         pass
-
-
-def _no_password() -> str:
-    # ssl would ask at the terminal, and all streams would wait for the answer.
-    raise OSError("its key is encrypted; decrypt it, as with openssl pkey")
 
 
 def _listen(where: Where) -> socket.socket:

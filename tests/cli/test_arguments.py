@@ -110,3 +110,33 @@ def test_an_argument_that_the_locale_could_not_decode_is_utf_8(argument, text) -
 
 def test_a_speed_is_a_factor() -> None:
     assert [converted(Speed(), text) for text in ("10", "10x", "0.5")] == [10, 10, 0.5]
+
+
+HERE = b"on this machine only"
+HTTP = b"Only http:// and https://"
+
+
+@pytest.mark.parametrize("command", [
+    "top", "top --once", "stats", "stats --from", "record", "open", "close", "gc", "pipe",
+    "cat", "replay",
+])  # fmt: skip
+@pytest.mark.parametrize(
+    ("url", "why"), [("http://h/shop#token=SECRET", HERE), ("ftp://h/x", HTTP)]
+)
+def test_a_url_is_refused_where_only_this_machine_is_looked_at(run_cli, command, url, why) -> None:
+    result = run_cli(*command.split(), url)
+    assert result.returncode == 2
+    assert why in result.stderr
+    assert b"SECRET" not in result.stderr
+    assert result.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("command", ["ls", "attach", "dump"])
+def test_a_url_of_another_scheme_is_refused(run_cli, command) -> None:
+    result = run_cli(command, "ftp://h/x")
+    assert result.returncode == 2
+    assert HTTP in result.stderr
+
+
+def test_top_names_what_shows_another_machine(run_cli) -> None:
+    assert b"tapring ls URL --watch" in run_cli("top", "https://h:1").stderr

@@ -74,6 +74,13 @@ def test_ls_shows_the_table_and_the_json_of_there(there, shop) -> None:
         (("attach", "URL/none-here"), 3, b"none-here"),
         (("attach", "URL/NAME", "--buffer", "1M"), 2, b"--buffer"),
         (("attach", "URL/NAME", "--follow"), 2, b"--follow"),
+        (("attach", "URL/NAME", "--wake", "spin"), 2, b"--wake"),
+        (("attach", "URL/NAME", "--merge-lag", "1s"), 2, b"--merge-lag"),
+        (("attach", "URL/NAME", "--delivery", "at-least-once"), 2, b"--delivery"),
+        (("attach", "URL/NAME", "--session", "7"), 2, b"--session"),
+        (("attach", "URL/NAME", "--duration", "99h"), 3, b"--duration 24h or less"),
+        (("dump", "URL/nosuch"), 3, b"Make the engine record"),
+        (("ls", "URL/#token=abc"), 2, b"TAPRING_TOKEN"),
         (("attach", "URL/NAME", "--stage", "none"), 3, b"none"),
         (("attach", "URL/NAME", "-o", "x.nothing"), 2, b"x.nothing"),
         (("attach", "http://127.0.0.1:1/x"), 3, b"cannot be read"),
@@ -114,6 +121,31 @@ def test_without_the_token_it_says_where_to_put_it(there, shop, monkeypatch) -> 
     result = there("attach", f"URL/{shop}")
     assert result.returncode == 3
     assert b"TAPRING_TOKEN" in result.stderr
+
+
+def test_a_token_that_is_none_is_refused_and_not_repeated(there, monkeypatch) -> None:
+    monkeypatch.setenv("TAPRING_TOKEN", "SECRET\n")
+    result = there("ls", "URL")
+    assert result.returncode == 2
+    assert b"TAPRING_TOKEN" in result.stderr
+    assert b"SECRET" not in result.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--dead",), ("--json",), ("--watch", "--json")])
+def test_a_token_in_a_url_is_not_repeated(run_cli, options) -> None:
+    result = run_cli("ls", "http://127.0.0.1:8700/#token=SECRET", *options)
+    assert result.returncode == 2
+    assert b"TAPRING_TOKEN" in result.stderr
+    assert b"SECRET" not in result.stderr
+
+
+def test_a_certificate_that_cannot_be_used_is_named(run_cli, monkeypatch) -> None:
+    monkeypatch.setenv("TAPRING_CERT", "/none/here.pem")
+    for command in (("ls", "https://127.0.0.1:1"), ("attach", "https://127.0.0.1:1/shop")):
+        result = run_cli(*command)
+        assert result.returncode == 3
+        assert b"/none/here.pem" in result.stderr
+        assert result.stderr.count(b"\n") == 1
 
 
 def test_ctrl_c_ends_it_with_what_is_known(serve, shop, tmp_path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 import tapring
-from tapring.gateway.asking import Client, Place, parse_url
+from tapring.gateway import client as client_module
+from tapring.gateway.asking import Client, Place, ServerError, parse_url
 from tapring.gateway.client import Remote
 from tests.conftest import wait_until
 
@@ -222,3 +224,122 @@ def test_whatever_a_server_says_ends_in_an_error_in_words(body, status) -> None:
         finally:
             server.shutdown()
             thread.join()
+
+
+def telling(*answers: bytes, again: bytes = b"") -> HTTPServer:
+    """A server that gives these answers, one a request; behind each, ``again`` for ever."""
+    left = list(answers)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if not left:
+                self.send_error(503)
+                return
+            self.server.last_ids.append(self.headers["Last-Event-ID"])  # type: ignore[attr-defined]
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.end_headers()
+            with suppress(OSError):
+                self.wfile.write(left.pop(0))
+                while again:
+                    self.wfile.write(again)
+
+        do_POST = do_GET  # noqa: N815 - the name that http.server looks for
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    made = HTTPServer(("127.0.0.1", 0), Handler)
+    made.last_ids = []  # type: ignore[attr-defined]
+    return made
+
+
+@contextmanager
+def running(server: HTTPServer) -> Iterator[Client]:
+    """A client of a server that runs meanwhile."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield Client(place(server.server_port, "shop"), "")
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def event(n: int, identity: str = "") -> bytes:
+    record = {**json.loads(RECORD), "event": {"n": n}}
+    return f"data: {json.dumps(record)}\nid: {identity}\n\n".encode()
+
+
+def summary(ended_by: str) -> bytes:
+    told = json.dumps({"tapring_summary": {"ended_by": ended_by}})
+    return f"event: summary\ndata: {told}\n\n".encode()
+
+
+@pytest.mark.parametrize("again", [event(2), b": beat\n\n"])
+@pytest.mark.parametrize("reason", ["limit", "duration"])
+def test_a_server_that_does_not_end_a_stream_is_left(monkeypatch, again, reason) -> None:
+    monkeypatch.setattr(client_module, "_GRACE_S", 0.2)
+    with running(telling(event(1), again=again)) as client:
+        remote = Remote(client, {reason: "1" if reason == "limit" else "0.1"})
+        numbers = read(remote)
+    assert remote.ended_by == reason
+    assert numbers[0] == 1
+    assert reason == "duration" or numbers == [1]
+
+
+def test_the_summary_behind_the_last_event_is_taken(monkeypatch) -> None:
+    monkeypatch.setattr(client_module, "_GRACE_S", 600)
+    with running(telling(event(1) + summary("limit"))) as client:
+        remote = Remote(client, {"limit": "1"})
+        assert read(remote) == [1]
+    assert remote.summary == {"ended_by": "limit"}
+
+
+def test_a_connection_that_breaks_behind_the_last_event_costs_only_the_summary(monkeypatch) -> None:
+    monkeypatch.setattr(client_module, "_GRACE_S", 600)
+    with running(telling(event(1))) as client:
+        remote = Remote(client, {"limit": "1"})
+        assert read(remote) == [1]
+    assert (remote.ended_by, remote.summary) == ("limit", None)
+
+
+def test_a_server_that_is_stopped_and_starts_again_is_asked_again() -> None:
+    answers = (event(1, "a=1") + summary("interrupt"), event(2, "a=2") + summary("engine-exit"))
+    server = telling(*answers)
+    with running(server) as client:
+        remote = Remote(client, {})
+        assert read(remote) == [1, 2]
+    assert (remote.ended_by, remote.resumed) == ("engine-exit", 1)
+    assert server.last_ids == [None, "a=1"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("past", [False, True])
+@pytest.mark.parametrize("events", [b"", event(1, "a=1")])
+def test_a_server_that_is_stopped_for_good_is_an_error(monkeypatch, past, events) -> None:
+    monkeypatch.setattr(client_module, "_TRIES", 1)
+    with running(telling(events + summary("interrupt"))) as client:
+        remote = Remote(client, {}, past=past)
+        with pytest.raises(ServerError, match="the server was stopped"):
+            read(remote)
+    assert remote.ended_by == "error"
+
+
+def test_a_server_that_ends_by_a_signal_does_not_look_like_success(
+    monkeypatch, serve, engine, name
+) -> None:
+    monkeypatch.setattr(client_module, "_TRIES", 1)
+    engine(name)
+    server = serve()
+    remote = Remote(Client(place(server.port, name), server.token), {})
+    frames = remote.frames()
+    assert next(frames).count
+    server.process.send_signal(signal.SIGTERM)
+    with pytest.raises(ServerError, match="the server was stopped"):
+        list(frames)
+    remote.close()
+    assert remote.summary is None
+    assert remote.account["dropped"] == 0
+    assert remote.account["engine"] == name
+    assert server.process.wait(timeout=30) == 0
