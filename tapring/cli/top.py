@@ -17,6 +17,7 @@ from ..shm.looks import Looked, Looking
 from ..words import visible
 from .arguments import Duration, OneOf, offers, refuse_url
 from .command import Command
+from .gone import ends_with_terminal
 from .ls import listed_for_programs, tell_of_nothing
 from .messages import fail, print_json
 from .signals import Interrupts
@@ -126,7 +127,7 @@ def _on_screen(view: View, every_s: float) -> int:
     from .top_app import Top
 
     app = Top(Looking(None, sweeps=False, aside_s=_ASIDE_S), view, every_s)
-    with Interrupts(app.leave):
+    with Interrupts(app.leave), ends_with_terminal(app.leave, app.close_session):
         try:
             app.run()
         finally:

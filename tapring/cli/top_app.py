@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import Callable
 from typing import ClassVar, Final
@@ -21,7 +20,6 @@ from .top_overview import Overview
 from .top_view import View
 
 _FIRST_S: Final = 0.3  # the first rates are measured over this long
-_GONE_S: Final = 1.0
 _HELP: Final = """\
 tapring top                                          any key closes this
 
@@ -76,8 +74,6 @@ class Top(App[None]):
 
     def on_mount(self) -> None:
         """Begin to look."""
-        if not self.is_headless:
-            self.set_interval(_GONE_S, self._leave_a_terminal_that_has_gone)
         self.run_worker(self._look(), exit_on_error=True)
 
     def on_overview_drilled(self, event: Overview.Drilled) -> None:
@@ -98,11 +94,6 @@ class Top(App[None]):
         """Close the session of the events that were shown last, if it is still open."""
         if self._drilled is not None:
             self._drilled.tail.stop()
-
-    def _leave_a_terminal_that_has_gone(self) -> None:
-        # Under nohup, no signal says so; reading keys would take half a core for ever.
-        if not sys.stdin.isatty():
-            self.exit()
 
     async def _look(self) -> None:
         """Look again and again, in a thread, so that many lanes do not hold up the keys."""
