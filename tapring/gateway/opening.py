@@ -17,10 +17,11 @@ from ..consumer.session import Session
 from ..delivery.past_report import PastReport
 from ..delivery.report import Report
 from ..errors import NotRecorded, TapError
+from ..shm.offered import recorded_at, stages_of
 from ..words import counted, duration_in_words
 from .access import Role
 from .positions import Positions
-from .problem import Problem, malformed, problem_of
+from .problem import Problem, malformed, not_found, problem_of
 from .query import Dump, Live
 from .sent import Sent
 from .settings import Settings
@@ -70,6 +71,8 @@ def open_past(
     elif asked.last_events is not None:
         window = counted(asked.last_events, "event")
     with _problems(address):
+        if not stages_of(address) and not recorded_at(address):
+            raise not_found(address)
         found = past(
             address,
             stages=asked.stages or None,

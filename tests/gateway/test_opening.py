@@ -90,3 +90,15 @@ def test_the_past_is_hidden_as_the_present_is(name) -> None:
     with pytest.raises(Problem) as caught:
         open_past(HIDING, name + "x", query.dump([]), Role.READ, Sent("ndjson"))
     assert caught.value.status == 404
+
+
+def test_an_engine_that_is_not_there_is_not_told_to_record(name) -> None:
+    def said() -> str:
+        with pytest.raises(Problem) as caught:
+            open_past(HIDING, name, query.dump([]), Role.READ, Sent("ndjson"))
+        assert caught.value.status == 404
+        return str(caught.value)
+
+    assert "no engine that can be read here" in said()
+    with tapring.Tap(name):
+        assert "nothing that was asked for is recorded" in said()
