@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import resource
 import signal
@@ -12,8 +13,8 @@ import ssl
 import stat
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final, NamedTuple
 
 import uvicorn
@@ -27,6 +28,8 @@ _GRACE_S: Final = 0.5
 _LONGEST_END_S: Final = 5.0  # of a busy machine: 100 summaries take 0.2 s
 _BACKLOG: Final = 512
 _EVERY_S: Final = 60.0
+_TRIES: Final = 50
+_PAUSE_S: Final = 0.02
 _SPARE: Final = 400
 """Connections beside those of streams: short requests, and some that only sit there."""
 
@@ -232,18 +235,43 @@ def _listen_at(path: str) -> socket.socket:
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o177)
     try:
-        with suppress(FileNotFoundError):
-            if stat.S_ISSOCK(os.lstat(path).st_mode):
-                with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
-                    try:
-                        other.connect(path)
-                    except ConnectionRefusedError:
-                        os.unlink(path)
-        made.bind(path)
-        made.listen(_BACKLOG)
+        with _alone_in(os.path.dirname(path) or "."):
+            _remove_dead(path)
+            made.bind(path)
+            made.listen(_BACKLOG)
     except BaseException:
         made.close()
         raise
     finally:
         os.umask(mask)
     return made
+
+
+@contextmanager
+def _alone_in(folder: str) -> Iterator[None]:
+    """Keep other servers from taking the same dead socket for theirs, for a moment."""
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:  # to bind says what is wrong with the folder
+        yield
+        return
+    try:
+        for _ in range(_TRIES):  # what else locks a folder must not keep this from starting
+            with suppress(OSError):
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(_PAUSE_S)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _remove_dead(path: str) -> None:
+    """Remove a socket at which nobody listens."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISSOCK(os.lstat(path).st_mode):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+                try:
+                    other.connect(path)
+                except ConnectionRefusedError:
+                    os.unlink(path)

@@ -9,6 +9,7 @@ import socket
 import ssl
 import stat
 import subprocess
+import sys
 
 import pytest
 
@@ -68,6 +69,25 @@ def test_a_socket_of_a_dead_server_is_replaced_and_nothing_else_is(
     other.write_text("precious")
     assert run_cli("serve", "--uds", str(other)).returncode == 3
     assert other.read_text() == "precious"
+
+
+def test_of_servers_that_start_at_once_at_a_dead_socket_one_listens(tmp_path) -> None:
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(path)
+    command = [sys.executable, "-m", "tapring", "serve", "--uds", path]
+    started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    try:
+        said = [process.stderr.readline() for process in started]
+        serving = [one for one, line in zip(started, said, strict=True) if "serving at" in line]
+        assert len(serving) == 1
+        assert sum("another server listens there" in line for line in said) == 3
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(path)
+    finally:
+        for process in started:
+            process.terminate()
+            process.communicate(timeout=TIMEOUT_S)
 
 
 def test_at_its_end_it_removes_its_own_socket_only(serve, tmp_path) -> None:
