@@ -57,8 +57,9 @@ class Attachment:
     that have passed. ``missed``: events that are missing behind the last frame that passed.
     ``behind``: the number behind the last event that the sieve has looked at. ``first``: that of
     the first one, or of the first event that was missing before it; None so far. ``places``: the
-    indices of the events that it has left of the last frame that passed; None for all. ``told``:
-    those that frames have told of. since_ns: begin with what the lane has recorded from
+    indices of the events that it has left of the last frame that passed; None for all.
+    ``looked_ns``: when the last batch that it has looked at was offered (ns since the epoch).
+    ``told``: those that frames have told of. since_ns: begin with what the lane has recorded from
     then on (this process's CLOCK_MONOTONIC). ``past``: that part of ``reader``; None if it begins
     with the session. ``no_past``: why there is none, if one was wanted. Closing twice is fine.
     """
@@ -90,6 +91,7 @@ class Attachment:
         self.behind: int = 0
         self.first: int | None = None
         self.places: Sequence[int] | None = None
+        self.looked_ns: int = 0
         self.told = 0
         self.kind: Kind = kind_of(registry, row.stage)
         self.sieve: Sieve | None = None if sieves is None else sieves.of(self.kind)
@@ -138,6 +140,7 @@ class Attachment:
         """Note that a filter has looked at a frame, and which of its events it has left."""
         self.missed += frame.missed
         self.behind = frame.sequence + frame.count
+        self.looked_ns = frame.timestamp
         self.places = places
         if self.first is None:
             self.first = frame.sequence - frame.missed

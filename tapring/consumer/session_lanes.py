@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from ..frame import Frame, Origin
 from ..shm.refusals import LaneRefused
 from .attachment import Attachment
 from .lanes import LaneEnded, LaneJoined
 from .merge import Merge
+
+
+class Sifting(NamedTuple):
+    """What a filter has looked at, of one lane and stage. For numbers, see ``Frame.sequence``.
+
+    first: the number of the first event, or of the first one that was missing before it. behind:
+    the number behind the last event. time_ns: when that one was offered (ns since the epoch).
+    """
+
+    origin: Origin
+    first: int
+    behind: int
+    time_ns: int
 
 
 class SessionLanes:
@@ -66,15 +80,14 @@ class SessionLanes:
         """``ENGINE.LANE:ID`` for each lane: the addresses that ``attach_session`` takes."""
         return tuple(each.address for each in self.lanes_joined)
 
-    def sifted_from(self) -> Iterator[tuple[Origin, int]]:
-        """Yield for each lane and stage the number of the first event that a filter has looked at.
+    def sifted(self) -> Iterator[Sifting]:
+        """Yield what a filter has looked at, for each lane and stage of which it has seen events.
 
-        If events were missing before it, the number of the first one of those. Nothing without a
-        filter, and nothing of lanes that are not read any more. See ``Frame.sequence``.
+        Nothing without a filter, and nothing of lanes that are not read any more.
         """
         for each in tuple(self._merge.rings.attachments):
             if each.first is not None:
-                yield each.origin, each.first
+                yield Sifting(each.origin, each.first, each.behind, each.looked_ns)
 
     def sifted_up_to(self, frame: Frame) -> int:
         """The number behind the last event that was looked at for the frame that was just taken.

@@ -56,7 +56,7 @@ class Encoding(Protocol):
     def uncounted(self, origin: Origin) -> bytes:
         """That events are missing which nobody has counted; b"" if the format does not resume."""
 
-    def account(self, account: Any) -> bytes:
+    def account(self, account: Any, position: str) -> bytes:
         """The account so far; b"" if the format has no place for it."""
 
     def beat(self) -> bytes:
@@ -84,7 +84,7 @@ class Ndjson:
         """NDJSON does not resume."""
         return b""
 
-    def account(self, account: Any) -> bytes:
+    def account(self, account: Any, position: str) -> bytes:
         """NDJSON has it at the end only."""
         return b""
 
@@ -124,9 +124,10 @@ class Events:
         """An event ``gap``, with the envelope, too."""
         return _event(_gap(origin, time_ns(), 0, uncounted=True), name="gap")
 
-    def account(self, account: Any) -> bytes:
+    def account(self, account: Any, position: str) -> bytes:
         """An event ``account``."""
-        return _event(_encode({"tapring_account": account}) + b"\n", name="account")
+        told = _encode({"tapring_account": account}) + b"\n"
+        return _event(told, name="account", identity=position)
 
     def beat(self) -> bytes:
         """A comment."""

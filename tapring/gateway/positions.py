@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from ..consumer.lanes import LaneJoined
 from ..consumer.past_first import LanePast
+from ..consumer.session_lanes import Sifting
 from ..frame import Frame, Origin
 from ..wire import layout
 from .problem import malformed
@@ -25,6 +26,7 @@ _LONGEST: Final = 64 * 1024
 _NS: Final = 1_000_000_000
 # Frames of other lanes may be older than the last one by so much (``merge_lag``), and more.
 _SLACK_NS: Final = 5 * _NS
+_SHORTEST_NS: Final = 1_000_000
 _PLACE: Final = re.compile(
     rf"({layout.LANE_PATTERN})\.({layout.ENGINE_PATTERN})=(\d{{1,19}})", re.ASCII
 )
@@ -42,6 +44,7 @@ class Positions:
         self._next: dict[tuple[str, str], int] = {}
         self._resumed: dict[tuple[str, str], int] = {}
         self._untold: dict[tuple[str, str], int] = {}
+        self._had: dict[tuple[str, str], int] = {}
 
     @classmethod
     def parse(cls, text: str) -> Positions:
@@ -59,11 +62,16 @@ class Positions:
         positions._next = {(each[1], each[2]): int(each[3]) for each in parsed if each}
         positions._resumed = dict(positions._next)
         positions._untold = dict(positions._next)
+        positions._had = dict(positions._next)
         return positions
 
     def seconds_back(self) -> float:
-        """How long ago the last batch was offered, and a little more; also if that is to come."""
-        return (max(0, time.time_ns() - self.time_ns) + _SLACK_NS) / _NS
+        """How long ago the last batch was offered, and a little more; also if that is to come.
+
+        No more for a reader that has nothing yet: nothing tells it what is older.
+        """
+        slack_ns = _SLACK_NS if self._next else _SHORTEST_NS
+        return (max(0, time.time_ns() - self.time_ns) + slack_ns) / _NS
 
     def rest_of(self, frame: Frame, places: Sequence[int]) -> Frame | None:
         """Return a frame without what the reader has already; None if that is all of it.
@@ -90,6 +98,21 @@ class Positions:
         """
         known = self._untold.pop((lane, stage), None)
         return 0 if known is None else max(0, first - known)
+
+    def begin(self) -> None:
+        """Note that a reader who has nothing yet begins now."""
+        self.time_ns = self.time_ns or time.time_ns()
+
+    def look_past(self, sifting: Sifting) -> None:
+        """Note what a filter has looked at, all of which is sent: nobody need look at it again."""
+        place = sifting.origin.lane, sifting.origin.stage
+        self._next[place] = max(self._next.get(place, 0), sifting.behind)
+        self.time_ns = max(self.time_ns, sifting.time_ns)
+
+    def again(self, sifting: Sifting) -> int:
+        """Return of how many events it is known that a filter has looked at them twice."""
+        had = self._had.get((sifting.origin.lane, sifting.origin.stage), 0)
+        return max(0, min(had, sifting.behind) - sifting.first)
 
     @property
     def has_resumed(self) -> bool:

@@ -59,6 +59,7 @@ class Stream(Response):
         self._left = limit
         self._still_allowed = still_allowed
         self._told: dict[str, Any] = {}
+        self._again = 0  # events that passed, and that the reader had already
         self._positions = positions or Positions()
 
     @property
@@ -89,6 +90,8 @@ class Stream(Response):
         stats = self._session.stats
         for origin in self._positions.uncounted(stats.pasts, stats.lanes_joined):
             await self.send(send, self.encoding.uncounted(origin))
+        self._positions.begin()
+        await self.send(send, self._account())  # its id resumes a stream without any event
         while True:
             now = loop.time()
             if now - looked_at >= _LOOK_S:
@@ -126,7 +129,7 @@ class Stream(Response):
         if not (self.encoding.resumes and self._positions.is_behind):
             return b""
         gaps = []
-        for origin, first in self._session.sifted_from():
+        for origin, first, _, _ in self._session.sifted():
             missed = self._positions.missed_before(origin.lane, origin.stage, first)
             if missed:
                 gap = Frame(b"", 0, time_ns(), missed, origin, Lines())
@@ -140,10 +143,17 @@ class Stream(Response):
         stats = self._session.stats
         account = {name: getattr(stats, name) for name in Totals.__struct_fields__}
         account |= {"written": self.sent.events, "lanes": len(stats.lanes_joined)}
+        again = 0
+        for sifting in self._session.sifted():
+            again += self._positions.again(sifting)
+            self._positions.look_past(sifting)
+        # Those that have come out of a recording for the second time are no news.
+        account["filtered"] -= max(0, again - self._again)
+        account["recorded"] -= max(again, self._again)
         if account == self._told:
             return b""
         self._told = account
-        return self.encoding.account(account)
+        return self.encoding.account(account, self.position)
 
     def _gather(self) -> bytes:
         """The records of the frames that are there, up to a chunk."""
@@ -171,6 +181,7 @@ class Stream(Response):
             gaps = self._missed_before()
             up_to, places = self._session.sifted_up_to(frame), self._session.places_of(frame)
             rest = self._positions.rest_of(frame, places)
+            self._again += frame.count - (0 if rest is None else rest.count)
             if rest is None:
                 return gaps
             if self._left is not None and rest.count > self._left:

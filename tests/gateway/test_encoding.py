@@ -94,7 +94,12 @@ def test_a_raw_value_on_several_lines_with_returns_is_one_record() -> None:
 def test_a_gap_alone_an_account_and_the_end_are_events_of_their_own() -> None:
     sse = encoding_of("sse", envelope=False)
     gap = Frame(b"", 0, 1_000, 4, ORIGIN, Json())
-    text = sse.frame(gap, "1;") + sse.account({"a": 1}) + sse.beat() + sse.last("summary", {"b": 2})
+    text = (
+        sse.frame(gap, "1;")
+        + sse.account({"a": 1}, "2;")
+        + sse.beat()
+        + sse.last("summary", {"b": 2})
+    )
     found = [
         (name, json.loads(data[0]))
         for name, data, _ in read_events(text.replace(b": still here\n", b""))
@@ -102,5 +107,5 @@ def test_a_gap_alone_an_account_and_the_end_are_events_of_their_own() -> None:
     assert [name for name, _ in found] == ["gap", "account", "summary"]
     assert found[0][1]["tapring_gap"]["missed"] == 4
     ndjson = encoding_of("ndjson", envelope=False)
-    assert ndjson.account({}) == ndjson.beat() == b""
+    assert ndjson.account({}, "") == ndjson.beat() == b""
     assert json.loads(ndjson.last("summary", {"b": 2})) == {"tapring_summary": {"b": 2}}

@@ -14,7 +14,8 @@ export class Refused extends Error {
 /** What keeps the token: this tab, and nothing else. */
 export const token = {
   get: () => sessionStorage.getItem(KEY) ?? "",
-  set: (text) => sessionStorage.setItem(KEY, text),
+  // Another character could not be sent.
+  set: (text) => /^[!-~]+$/.test(text) && sessionStorage.setItem(KEY, text),
 };
 
 /**

@@ -65,7 +65,7 @@ function whyOf(row) {
   const events = counted(row.count, "event");
   if (row.kind === "missed") {
     return `${events} of this stage were offered before the next one here, and did not reach this ` +
-      "page: they did not fit into the ring, or the page was not connected.";
+      "page: the strip says why, or the page was not connected.";
   }
   if (row.kind === "broken") {
     return "The page was not connected. What the engine offered meanwhile is not recorded, and " +

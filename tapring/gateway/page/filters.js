@@ -27,6 +27,7 @@ export class Filters {
   #errors = new Map();
   #timers = new Map();
   #checked = new Map();
+  #refused = new Map();
   #applied;
   #state = {};
   #recorded = new Set();
@@ -87,9 +88,9 @@ export class Filters {
 
   /** Ask for what is in the inputs, unless something is known to be wrong. */
   apply() {
-    const wrong = [...this.#inputs.values()].find((input) => input.getAttribute("aria-invalid") === "true");
+    const wrong = [...this.#inputs].find(([name, { value }]) => this.#refused.get(name) === value.trim());
     if (wrong) {
-      wrong.focus();
+      wrong[1].focus();
       return;
     }
     this.#state = this.values;
@@ -194,11 +195,12 @@ export class Filters {
     } catch (error) {
       if (!(error instanceof Refused) || error.status !== 400) return;
       const hint = error.hint.startsWith("Correct") ? "" : ` ${error.hint}`;
-      if (this.#checked.get(name) === asked) this.#tell(name, error.message + hint);
+      if (this.#checked.get(name) === asked) this.#tell(name, error.message + hint, value);
     }
   }
 
-  #tell(name, error) {
+  #tell(name, error, value) {
+    this.#refused.set(name, value);
     const input = this.#inputs.get(name);
     say(this.#errors.get(name), visible(error));
     if (error) input.setAttribute("aria-invalid", "true");

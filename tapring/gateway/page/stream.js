@@ -80,7 +80,6 @@ export class Stream {
       parameters: this.#parameters, headers, signal: this.#connection.signal,
     });
     const isResumed = Boolean(this.lastId);
-    this.lastId ||= beginningOf(response);
     this.#told.open(kindsOf(response.headers.get("tapring-stages") ?? ""), isResumed);
     this.#told.state("live");
     return response;
@@ -129,12 +128,6 @@ export class Stream {
       };
     });
   }
-}
-
-/** The id from which a stream resumes that breaks before its first event: a time, and no places. */
-function beginningOf(response) {
-  const seconds = Math.floor(Date.parse(response.headers.get("date") ?? "") / 1000);
-  return seconds > 0 ? `${seconds}000000000;` : "";
 }
 
 function kindsOf(header) {

@@ -1,9 +1,9 @@
 // Numbers, times and foreign text for people, as tapring/words.py has them for a terminal.
 
 // What has no glyph of its own, or changes those around it: controls, formats (marks of direction,
-// zero widths), halves of surrogate pairs, private and undefined characters, separators of lines.
+// zero widths), halves of surrogate pairs, private and undefined characters, spaces of other kinds.
 // U+FE0F only picks the colored form of an emoji.
-const HIDDEN = /(?!\ufe0f)[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/u;
+const HIDDEN = /(?![ \ufe0f])[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}]/u;
 const EACH_HIDDEN = new RegExp(HIDDEN, "gu");
 const SHORT = { "\t": "\\t", "\n": "\\n", "\r": "\\r" };
 const NUMBER = new Intl.NumberFormat("en-US");

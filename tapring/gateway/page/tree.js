@@ -102,7 +102,9 @@ export class Tree {
   }
 
   #tools(path, node, view) {
-    if (!view.canFilter(path)) return "";
+    // Each stream has tokens of its own for what is hidden.
+    const isHidden = String(node.value).startsWith("tapring:redacted:");
+    if (isHidden || !view.canFilter(path)) return "";
     const name = visible(pathText(path));
     const button = element("button", {
       type: "button", className: "tool", textContent: "Filter", title: "Only events with this value",

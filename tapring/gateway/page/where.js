@@ -22,31 +22,32 @@ export function literal(node) {
   return `\`${node.type === "string" ? ascii(node.value) : node.text}\``;
 }
 
-/** The condition that the value at a path is this one. */
-export const equals = (path, node) => `${pathText(path)} == ${literal(node)}`;
+/** The condition that the value at a path is this one. A key that is not there is null, too. */
+export function equals(path, node) {
+  const is = `${pathText(path)} == ${literal(node)}`;
+  const key = path.at(-1);
+  if (node.type !== "null" || typeof key !== "string") return is;
+  return `contains(keys(${pathText(path.slice(0, -1))}), \`${ascii(key)}\`) && ${is}`;
+}
 
 /** What was asked before, and a condition as well. */
 export function and(before, condition) {
   const asked = before.trim();
   if (!asked) return condition;
-  if (asked === condition || asked.endsWith(`&& ${condition}`)) return asked;
-  return asked.includes("|") ? `(${asked}) && ${condition}` : `${asked} && ${condition}`;
+  if (asked === condition) return asked;
+  if (asked.includes("|")) return `(${asked}) && ${condition}`;
+  return asked.endsWith(`&& ${condition}`) ? asked : `${asked} && ${condition}`;
 }
 
 /** A regular expression that matches this text alone, from begin to end. */
 export function exactly(text) {
   const visible = [...text].map((character) => {
-    if (/[\p{C}\p{Zl}\p{Zp}]/u.test(character)) return pythonEscape(character);
+    if (/[\p{C}\p{Zl}\p{Zp}]/u.test(character)) {
+      return `\\x{${character.codePointAt(0).toString(16)}}`;
+    }
     return character.replace(SPECIAL, "\\$&");
   });
   return `^${visible.join("")}$`;
-}
-
-function pythonEscape(character) {
-  const code = character.codePointAt(0);
-  if (code < 0x100) return `\\x${code.toString(16).padStart(2, "0")}`;
-  if (code < 0x10000) return `\\u${code.toString(16).padStart(4, "0")}`;
-  return `\\U${code.toString(16).padStart(8, "0")}`;
 }
 
 /** A text as a JSON string of printable ASCII without a backtick, which would end a literal. */
