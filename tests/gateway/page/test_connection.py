@@ -217,6 +217,15 @@ def test_without_a_token_the_page_asks_for_it(reader, server, engine):
     assert server.token not in reader.page.url
 
 
+def test_a_link_with_what_is_no_token_does_not_take_a_good_one_away(reader, server, engine):
+    reader.watch(server, engine)
+    reader.page.evaluate("location.hash += '&token=%0A%E2%98%83'")
+    reader.wait("location.hash.includes('token')", False)
+    reader.page.reload()
+    reader.wait_for_state("Live")
+    assert not reader.page.is_visible("#token-form")
+
+
 def test_a_token_in_the_url_of_an_open_page_begins_one_stream(reader, server, engine):
     reader.open(server)
     asked = []

@@ -101,6 +101,56 @@ def test_filter_by_this_value_adds_it_to_the_expression(reader, server, engine):
     reader.wait_for_count("filtered", 1)
 
 
+def test_filter_by_null_leaves_out_events_without_that_key(reader, server, engine):
+    reader.watch(server, engine)
+    events = [{"v": None, "n": 1}, {"n": 2}, {"v": 3}]
+    engine.offer(*map(json.dumps, events))
+    reader.wait_for_count("shown", 3)
+    reader.page.keyboard.press("j")
+    reader.page.keyboard.press("Enter")
+    reader.page.get_by_role("button", name="Filter by this value of v").click()
+    reader.wait_for_state("Live")
+    engine.offer(*map(json.dumps, events))
+    reader.wait_for_count("shown", 1)
+    reader.wait_for_count("filtered", 2)
+
+
+def test_spaces_of_every_kind_are_seen_and_can_be_filtered_by(reader, server, engine):
+    reader.watch(server, engine)
+    value = "a\u00a0b\u3000c\u2003d \U0001fae8"
+    engine.offer(json.dumps({"v": value}))
+    reader.wait_for_count("shown", 1)
+    assert "a\\u00a0b\\u3000c\\u2003d " in reader.shown[0]
+    reader.page.keyboard.press("j")
+    reader.page.keyboard.press("Enter")
+    reader.page.get_by_role("button", name="Filter by this value of v").click()
+    reader.wait_for_state("Live")
+    engine.offer(json.dumps({"v": value}), json.dumps({"v": value.replace("\u00a0", " ")}))
+    reader.wait_for_count("shown", 1)
+    reader.wait_for_count("filtered", 1)
+
+
+def test_a_redacted_value_cannot_be_filtered_by(reader, server, engine):
+    reader.watch(server, engine, "redact=secret")
+    engine.offer(json.dumps({"secret": "x", "n": 1}))
+    reader.wait_for_count("shown", 1)
+    reader.page.keyboard.press("j")
+    reader.page.keyboard.press("Enter")
+    reader.page.get_by_role("button", name="Filter by this value of n").wait_for()
+    assert reader.page.get_by_role("button", name="Filter by this value of secret").count() == 0
+
+
+def test_a_filter_that_was_just_corrected_is_applied(reader, server, engine):
+    page = reader.page
+    reader.watch(server, engine)
+    page.get_by_label("Where").fill("level==")
+    page.get_by_text("Incomplete expression").wait_for()
+    page.get_by_label("Where").fill("level")
+    page.get_by_label("Where").press("Enter")
+    reader.wait("location.hash.includes('where=level')", True)
+    reader.wait_for_state("Live")
+
+
 def test_filter_by_a_line_of_text_is_a_grep_that_matches_it_alone(reader, server, engine):
     reader.watch(server, engine, "stage=raw")
     lines = ["a.c (1) [x] ^$ \\d | & ~ #", "abc (1) [x] ^$ \\d | & ~ #", "x a.c (1) [x]"]
@@ -177,3 +227,18 @@ def test_a_value_becomes_an_expression_that_finds_it_alone(reader, server):
         for other in VALUES:
             is_same = type(other) is type(value) and other == value
             assert where.holds({"first": {key: [0, other]}}) is is_same
+
+
+def test_filter_by_a_line_with_invisible_characters_matches_it_alone(reader, server, engine):
+    reader.watch(server, engine, "stage=raw")
+    lines = ["a\u202eb\ufeff\U000e0041\x07", "ab"]
+    engine.offer(*lines, stage="raw")
+    reader.wait_for_count("shown", 2)
+    reader.page.keyboard.press("j")
+    reader.page.keyboard.press("Enter")
+    reader.page.get_by_role("button", name="Filter by this value of line").click()
+    reader.wait("location.hash.includes('grep=')", True)
+    reader.wait_for_state("Live")
+    engine.offer(*lines, stage="raw")
+    reader.wait_for_count("shown", 1)
+    reader.wait_for_count("filtered", 1)
