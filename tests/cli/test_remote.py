@@ -79,7 +79,7 @@ def test_ls_shows_the_table_and_the_json_of_there(there, shop) -> None:
         (("attach", "URL/NAME", "--delivery", "at-least-once"), 2, b"--delivery"),
         (("attach", "URL/NAME", "--session", "7"), 2, b"--session"),
         (("attach", "URL/NAME", "--duration", "99h"), 3, b"--duration 24h or less"),
-        (("dump", "URL/nosuch"), 3, b"Make the engine record"),
+        (("dump", "URL/nosuch"), 3, b"no engine that can be read here"),
         (("ls", "URL/#token=abc"), 2, b"TAPRING_TOKEN"),
         (("attach", "URL/NAME", "--stage", "none"), 3, b"none"),
         (("attach", "URL/NAME", "-o", "x.nothing"), 2, b"x.nothing"),
