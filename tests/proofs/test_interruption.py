@@ -467,8 +467,10 @@ def test_a_look_at_who_can_be_tapped_is_left_at_once(name, throw, every) -> None
 
 @pytest.mark.parametrize("throw", [(ctrl_c, False)], indirect=True, ids=["Ctrl-C"])
 @pytest.mark.parametrize("stage", ["raw", "*"])
-def test_a_capture_is_left_at_once_and_its_session_ends(name, throw, every, stage) -> None:
-    stride = 23 * every if stage == "raw" else 577  # there are more steps of all stages
+@pytest.mark.timeout(600)
+def test_a_capture_is_left_at_once_and_its_session_ends(name, throw, stage) -> None:
+    # What an exception holds delays some of the next steps, by up to a second each.
+    stride = 184 if stage == "raw" else 577
     with tapring.Tap(name) as tap:
 
         def capture() -> None:
@@ -479,8 +481,8 @@ def test_a_capture_is_left_at_once_and_its_session_ends(name, throw, every, stag
         for step in itertools.count(0, stride):  # thousands
             if not throw.at(step, capture):
                 break
-            gc.collect()  # what an exception's frames hold would delay the next captures by seconds
         assert step > 1000
+        gc.collect()
         (info,) = tapring.engines(name)
         assert not info.sessions
     assert len(forgotten_descriptors(name)) < step / stride / 20
