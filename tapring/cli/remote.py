@@ -51,7 +51,7 @@ _HERE_ONLY: Final[dict[str, tuple[object, ...]]] = {  # options, and what they a
 def client_for(place: Place) -> Client:
     """Return a client with the token and the certificate of the environment.
 
-    Raises click.UsageError for what is no token: an HTTP header could not hold it.
+    Raises click.UsageError for a token that an HTTP header cannot hold.
     """
     token = os.environ.get(TOKEN, "")
     if not re.fullmatch(r"[!-~]*", token):

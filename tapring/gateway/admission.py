@@ -1,8 +1,7 @@
 """Who may stay connected: so many connections, and those that have shown a token before others.
 
-A client without a token can open as many connections as there may be. If there are too many, the
-oldest one that has shown no token makes room, so that nobody is kept out by those that only sit
-there.
+A client without a token can open as many connections as there may be. At the limit, the oldest
+connection that has shown no token is closed for a new one, so that idle ones keep nobody out.
 """
 
 from __future__ import annotations

@@ -277,7 +277,7 @@ class Remote:
                 return
 
     def _was_stopped(self, summary: Message) -> bool:
-        """Whether a summary tells that the server was stopped: nobody here has interrupted it."""
+        """Whether a summary says that the stream was interrupted, and not by this client."""
         with suppress(LookupError, TypeError, ValueError, RecursionError):
             told = json.loads(summary.lines[0])["tapring_summary"]["ended_by"]
             return self.ended_by is None and bool(told == EndedBy.INTERRUPT)

@@ -130,7 +130,7 @@ class Guard:
 
 
 def _opens_the_page(scope: Scope, headers: dict[str, list[str]]) -> bool:
-    """Whether somebody follows a link to the page, perhaps from a page of another origin.
+    """Whether a browser opens the page, perhaps from a link on a page of another origin.
 
     The page holds no data, knows no cookie, and cannot be framed.
     """

@@ -104,7 +104,7 @@ class Positions:
         self.time_ns = self.time_ns or time.time_ns()
 
     def look_past(self, sifting: Sifting) -> None:
-        """Note what a filter has looked at, all of which is sent: nobody need look at it again."""
+        """Note how far a filter has looked. What passed is sent: a stream can resume there."""
         place = sifting.origin.lane, sifting.origin.stage
         self._next[place] = max(self._next.get(place, 0), sifting.behind)
         self.time_ns = max(self.time_ns, sifting.time_ns)

@@ -179,18 +179,25 @@ class Stream(Response):
         position, gaps = "", b""
         if self.encoding.resumes:
             gaps = self._missed_before()
-            up_to, places = self._session.sifted_up_to(frame), self._session.places_of(frame)
-            rest = self._positions.rest_of(frame, places)
-            self._again += frame.count - (0 if rest is None else rest.count)
-            if rest is None:
-                return gaps
-            if self._left is not None and rest.count > self._left:
-                up_to = frame.sequence + places[frame.count - rest.count + self._left]
-                rest = rest.take(self._left)
-            frame = rest
+            up_to = self._session.sifted_up_to(frame)
+            if self._positions.has_resumed:
+                rest, up_to = self._rest_of(frame, up_to)
+                if rest is None:
+                    return gaps
+                frame = rest
             self._positions.pass_on(frame, up_to)
             position = self.position
         self.sent.write(frame)
         if self._left is not None:
             self._left -= frame.count
         return gaps + self.encoding.frame(frame, position)
+
+    def _rest_of(self, frame: Frame, up_to: int) -> tuple[Frame | None, int]:
+        """What a reader that has resumed does not have yet of a frame, and the number behind it."""
+        places = self._session.places_of(frame)
+        rest = self._positions.rest_of(frame, places)
+        self._again += frame.count - (0 if rest is None else rest.count)
+        if rest is not None and self._left is not None and rest.count > self._left:
+            up_to = frame.sequence + places[frame.count - rest.count + self._left]
+            rest = rest.take(self._left)
+        return rest, up_to
