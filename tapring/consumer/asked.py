@@ -18,6 +18,7 @@ from ..shm.registry import Registry
 from ..shm.requests import Request, StandingRequest
 from ..shm.room import check_reserve, fitting, share_of_joining
 from ..shm.row import Row
+from ..shm.segment import Segment
 from ..shm.table import TABLE_TIMEOUT_S
 from ..wire.layout import Owner, RowState
 from .attachment import CLOSE_TIMEOUT_S, JOIN_TIMEOUT_S, Attachment, kind_of
@@ -185,6 +186,7 @@ def open_session(
                 f"shared memory was), and has ended since"
             )
         raise EngineNotFound(f"the engine {address} has just ended")
+    rings: list[Segment] = []
     row = registry.register(
         stage=stage,
         slots=slots,
@@ -193,6 +195,7 @@ def open_session(
         owner=asked.owner,
         sample=asked.sample,
         timeout_s=timeout_s,
+        keep=rings.append,
     )
     try:
         owned = asked.owner == Owner.CONSUMER
@@ -203,6 +206,7 @@ def open_session(
             wanted=asked.buffer_bytes,
             sieves=asked.sieves,
             since_ns=asked.since_ns,
+            ring=rings.pop(),
         )
     except BaseException:
         registry.table.free(row, CLOSE_TIMEOUT_S)

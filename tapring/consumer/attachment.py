@@ -73,8 +73,9 @@ class Attachment:
         wanted: int | None = None,
         sieves: Sieves | None = None,
         since_ns: int | None = None,
+        ring: Segment | None = None,
     ) -> None:
-        """Open and map the ring of ``row``.
+        """Map the ring of ``row``, which is ``ring`` if that is open already.
 
         Raises EngineNotFound if the engine has just ended, and SessionNotFound if the session has;
         RingCorrupt and VersionMismatch if this is not the ring that the row describes; and what
@@ -98,16 +99,7 @@ class Attachment:
         self.kind_left: Kind = self.kind if self.sieve is None else self.sieve.kind
         stage = info.stages[row.stage].name
         self.origin: Origin = Origin(info.engine, info.lane, registry.pid, stage)
-        try:
-            self._segment = Segment.attach(info.segment_name(row.id))
-        except FileNotFoundError:
-            if registry.engine_has_closed() or not registry.segment.is_linked():
-                raise EngineNotFound(f"the engine {registry.address} has just ended") from None
-            self._raise_if_refused()  # then the engine has removed its ring
-            session = f"session {registry.address}:{row.id}"
-            if not registry.table.is_open(row):
-                raise SessionNotFound(f"{session} has just ended") from None
-            raise RingCorrupt(f"the ring of {session} is missing") from None
+        self._segment: Segment = ring or self._open_ring()
         self.past: PastFirst | None = None
         self.no_past: LanePast | None = None
         try:
@@ -291,6 +283,19 @@ class Attachment:
         self.reader.close()
         self._segment.close()
         self.registry.close()
+
+    def _open_ring(self) -> Segment:
+        registry, row = self.registry, self.row
+        try:
+            return Segment.attach(registry.info.segment_name(row.id))
+        except FileNotFoundError:
+            if registry.engine_has_closed() or not registry.segment.is_linked():
+                raise EngineNotFound(f"the engine {registry.address} has just ended") from None
+            self._raise_if_refused()  # then the engine has removed its ring
+            session = f"session {registry.address}:{row.id}"
+            if not registry.table.is_open(row):
+                raise SessionNotFound(f"{session} has just ended") from None
+            raise RingCorrupt(f"the ring of {session} is missing") from None
 
     def _recording(self) -> Recording | None:
         """Open what the lane has recorded of this stage; None if it has not, see ``no_past``."""

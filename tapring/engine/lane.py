@@ -147,12 +147,14 @@ class Lane:
         engine's other threads go on while this one waits for the table and for the kernel to
         reserve a ring.
         """
-        asked = {"stage": stage, "slots": slots, "duration_ns": duration_ns, "sample": sample}
+        claim = partial(
+            self._claim, stage, epoch, slots=slots, duration_ns=duration_ns, sample=sample
+        )
         self._do(self.roster.free_rows)
-        row = self._claim(epoch=epoch, **asked)
+        row = claim()
         if row is None and self.roster.has_rows_to_free:  # a consumer held the table just then
             self._do(self.roster.free_rows)
-            row = self._claim(epoch=epoch, **asked)
+            row = claim()
         if row is None:
             return None
         taking = _Taking(self, row)
@@ -162,14 +164,20 @@ class Lane:
             raise taking.refusal
         return taking.live
 
-    def _claim(self, **asked: int) -> Row | None:
+    def _claim(
+        self, stage: int, epoch: int, *, slots: int, duration_ns: int, sample: int
+    ) -> Row | None:
         claiming = _Claiming()
         self._claiming.add(claiming)
         try:
             if self._closed:
                 return None
             return self.registry.register(
-                **asked,
+                stage=stage,
+                epoch=epoch,
+                slots=slots,
+                duration_ns=duration_ns,
+                sample=sample,
                 slot_bytes=self.registry.info.slot_bytes,
                 owner=Owner.ENGINE,
                 timeout_s=_REGISTER_TIMEOUT_S,

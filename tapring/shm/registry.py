@@ -8,7 +8,9 @@ loaded and stored here and nowhere else.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
+from operator import methodcaller
 from time import monotonic_ns
 
 import msgspec
@@ -130,10 +132,13 @@ class Registry:
         sample: int = 1,
         timeout_s: float = TABLE_TIMEOUT_S,
         epoch: int | None = None,
+        keep: Callable[[Segment], object] = methodcaller("close"),
     ) -> Row:
         """Claim a row, make its ring, open it for the engine. A consumer then holds its lock.
 
-        epoch: a new one by default. A caller that gives one can find the row by it.
+        epoch: a new one by default. A caller that gives one can find the row by it. keep: called
+        with the ring, which is open, before the engine sees the session. Who keeps it can read it
+        even if the engine ends at once, and removes the ring's name.
 
         Raises SessionLimit, SessionBusy (the table is held), SharedMemoryFull, NotPermitted (the
         ring's name is taken), RingCorrupt (the table is damaged), EngineNotFound (it closed).
@@ -153,7 +158,7 @@ class Registry:
         )
         hold = table.held(timeout_s)
         try:
-            create_ring(self.info, row, self.segment.owner)
+            keep(create_ring(self.info, row, self.segment.owner))
             with hold:
                 if self.engine_has_closed():
                     raise EngineNotFound(f"the engine {self.address} has just closed")
@@ -179,7 +184,7 @@ class Registry:
                 for stage in request.stages_of([each.name for each in self.info.stages]):
                     try:
                         row = _requested_row(self.info, request, stage, epoch, len(rows))
-                        create_ring(self.info, row, self.segment.owner)
+                        create_ring(self.info, row, self.segment.owner).close()
                         rows.append(row)
                     except TapError:
                         denied.append(epoch)

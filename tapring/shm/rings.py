@@ -16,21 +16,21 @@ from .row import Row
 from .segment import Segment, names, unlink
 
 
-def create_ring(info: LaneInfo, row: Row, owner: int) -> None:
-    """Make the ring that ``row`` describes, and give it to user ``owner``.
+def create_ring(info: LaneInfo, row: Row, owner: int) -> Segment:
+    """Make the ring that ``row`` describes, and give it to user ``owner``. Returns it, unmapped.
 
     Raises NotPermitted if its name is taken, and SharedMemoryFull.
     """
     size = layout.ring_bytes(row.slots, row.slot_bytes)
     name = info.segment_name(row.id)
     try:
-        made = Segment.create(name, size, owner=owner)
+        segment = Segment.create(name, size, owner=owner)
     except FileExistsError:
         raise NotPermitted(
             f"another process made {name} first, so it cannot be the ring of session {row.id}; "
             f"try again, which takes another id, and see who made it: ls -l /dev/shm/{name}"
         ) from None
-    with made as segment:
+    try:
         mapped = segment.map(0, layout.PAGE, writable=True)
         with memoryview(mapped) as view, view.cast("Q") as words:
             say_protocol(words)
@@ -42,6 +42,11 @@ def create_ring(info: LaneInfo, row: Row, owner: int) -> None:
             if publish_barrier is not None:
                 publish_barrier()
             words[layout.MAGIC] = layout.RING_MAGIC
+        segment.unmap()
+        return segment
+    except BaseException:
+        segment.detach()
+        raise
 
 
 def map_ring(segment: Segment, row: Row, owner: int, *, writable: bool) -> mmap:

@@ -224,11 +224,15 @@ class Segment:
         answer = fcntl.fcntl(self.fd, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK, offset, length))
         return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
-    def close(self) -> None:
-        """Unmap everything and close the descriptor, and so its locks. Release views first."""
+    def unmap(self) -> None:
+        """Unmap everything. Release views first."""
         maps, self._maps = self._maps, []
         for mapped in maps:
             mapped.close()
+
+    def close(self) -> None:
+        """Unmap everything and close the descriptor, and so its locks. Release views first."""
+        self.unmap()
         self.close_descriptor()
 
     def detach(self) -> None:

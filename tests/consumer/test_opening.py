@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -13,6 +14,7 @@ from tapring.shm.discovery import find
 from tapring.shm.names import segment_name
 from tapring.shm.registry import Registry
 from tapring.shm.requests import Request, StandingRequest
+from tapring.shm.row import Row
 from tapring.shm.segment import Segment
 from tapring.wire import layout
 from tests.conftest import wait_until
@@ -50,6 +52,41 @@ def test_errors_say_what_was_asked_what_is_true_and_what_to_do(tap, name) -> Non
         tapring.capture(f"{name}:1")
     with pytest.raises(ValueError, match="names no session"):
         tapring.attach_session(name)
+
+
+@pytest.mark.parametrize("how", ["capture", "joins"])
+def test_an_engine_that_ends_as_soon_as_it_sees_a_session_has_offered_to_it(
+    name, how, monkeypatch
+) -> None:
+    """It has, before its consumer comes to open anything: a replay of a small file, say."""
+    register = Registry.register
+
+    def seen_at_once(self: Registry, **how) -> Row:
+        row = register(self, **how)
+        for tap in taps:
+            if tap.lane == self.info.lane:
+                assert any(tap.snapshot() for _ in range(10))  # it maps the ring in parts
+                offer(tap, "raw", [b"the", b"whole"])
+                tap.close()
+        return row
+
+    with ExitStack() as stack:
+        taps = [stack.enter_context(tapring.Tap(name, strict=True))]
+        if how == "joins":
+            session = stack.enter_context(tapring.capture(name, stage="raw"))
+            taps.append(stack.enter_context(tapring.Tap(name, strict=True, max_sessions=1)))
+            other = taps[-1].lane
+            # Its request was withdrawn, so the session is opened as to a lane that was full.
+            with Registry.attach(name, other) as lane:
+                lane.table.free(lane.table.rows()[0], 1)
+            taps[0].close()
+        monkeypatch.setattr(Registry, "register", seen_at_once)
+        if how == "capture":
+            session = stack.enter_context(tapring.capture(name, stage="raw"))
+        assert session.read(2, timeout=30) == [b"the", b"whole"]
+        assert session.read(1, timeout=30) == []
+        assert session.ended_by == "engine-exit"
+        assert session.stats.dropped == 0
 
 
 @pytest.mark.parametrize(

@@ -161,9 +161,9 @@ def test_the_last_events_are_short_only_if_there_were_more(name) -> None:
 def test_the_last_events_are_of_all_lanes_and_stages_and_of_the_window(name) -> None:
     with RecordedLane(name, RAW, DECODED) as one, RecordedLane(name) as other:
         for n in range(10):
-            one.offer([b'{"n":%d}' % (3 * n)], stage="raw", age_s=100 - n)
-            one.offer(numbered([3 * n + 1]), age_s=100 - n - 0.3)
-            other.offer(numbered([3 * n + 2]), age_s=100 - n - 0.6)
+            one.offer([b'{"n":%d}' % (3 * n)], stage="raw", age_s=300 - 30 * n)
+            one.offer(numbered([3 * n + 1]), age_s=290 - 30 * n)
+            other.offer(numbered([3 * n + 2]), age_s=280 - 30 * n)
 
         def last(**how) -> list[int]:
             past = tapring.past(name, **how)
@@ -175,7 +175,7 @@ def test_the_last_events_are_of_all_lanes_and_stages_and_of_the_window(name) -> 
 
         assert last() == list(range(30))
         assert last(last_events=7) == list(range(23, 30))
-        until = time.time_ns() - round(95.5 * NS)
+        until = time.time_ns() - round(169 * NS)
         assert last(last_events=7, is_wanted=lambda ns: ns < until) == list(range(7, 14))
 
 

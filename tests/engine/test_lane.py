@@ -192,10 +192,10 @@ def test_a_broken_table_raises_in_a_strict_lane_alone(start, strict) -> None:
 def test_a_ring_that_cannot_be_mapped_raises_in_a_strict_lane_and_leaves_nothing(
     name, start, strict, monkeypatch
 ) -> None:
-    def create_another(info, row, owner) -> None:
-        create_ring(info, row, owner)
-        with Segment.attach(info.segment_name(row.id)) as ring:
-            os.pwrite(ring.fd, b"nonsense", 0)
+    def create_another(info, row, owner) -> Segment:
+        ring = create_ring(info, row, owner)
+        os.pwrite(ring.fd, b"nonsense", 0)
+        return ring
 
     engine = start(strict=strict)
     with monkeypatch.context() as patch:
@@ -444,10 +444,10 @@ def test_a_lane_that_ends_waits_for_a_ring_that_is_being_made_but_not_for_ever(
     monkeypatch.setattr(module, "_CLAIMS_TIMEOUT_S", bound_s)
     reached, go = threading.Event(), threading.Event()
 
-    def slow(*args: Any) -> None:
+    def slow(*args: Any) -> Segment:
         reached.set()
         assert go.wait(30)
-        create_ring(*args)
+        return create_ring(*args)
 
     monkeypatch.setattr("tapring.shm.registry.create_ring", slow)
     thread = threading.Thread(target=engine.lane.register, args=(0, EPOCH), kwargs=ASKED)

@@ -14,6 +14,7 @@ import pytest
 import tapring
 from tapring.shm import rings
 from tapring.shm.registry import Registry
+from tapring.shm.segment import Segment
 from tests.helpers import offer
 
 
@@ -30,10 +31,10 @@ def hold_rings_back(monkeypatch) -> Callable[[], tuple[threading.Event, threadin
     def hold() -> tuple[threading.Event, threading.Event]:
         reached, go = threading.Event(), threading.Event()
 
-        def slow(*args: Any) -> None:
+        def slow(*args: Any) -> Segment:
             reached.set()
             assert go.wait(30)
-            rings.create_ring(*args)
+            return rings.create_ring(*args)
 
         monkeypatch.setattr("tapring.shm.registry.create_ring", slow)
         return reached, go

@@ -34,8 +34,7 @@ def info(describe_lane) -> LaneInfo:
 
 @pytest.fixture
 def ring(info):
-    create_ring(info, ROW, ME)
-    with Segment.attach(info.segment_name(ROW.id)) as segment:
+    with create_ring(info, ROW, ME) as segment:
         yield segment
     unlink_ring(info, ROW)
 
@@ -102,8 +101,7 @@ def test_where_stores_may_be_reordered_the_magic_follows_a_barrier(info, monkeyp
             header.release()
 
     monkeypatch.setattr(rings, "publish_barrier", barrier)
-    create_ring(info, ROW, ME)
-    with Segment.attach(info.segment_name(ROW.id)) as segment:
+    with create_ring(info, ROW, ME) as segment:
         assert map_ring(segment, ROW, ME, writable=False)
     unlink_ring(info, ROW)
     assert at_the_barrier == [(0, ROW.slots)]

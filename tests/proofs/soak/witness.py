@@ -96,13 +96,14 @@ def hold_rings(log: Log | None) -> None:
     def drop_and_keep(self: Segment, offset: int, length: int, *, free: bool) -> None:
         drop(self, offset, length, free=False)
 
-    def create_and_hold(info: LaneInfo, row: Row, owner: int) -> None:
-        create(info, row, owner)
+    def create_and_hold(info: LaneInfo, row: Row, owner: int) -> Segment:
+        made = create(info, row, owner)
         ring = info.segment_name(row.id)
         with suppress(FileNotFoundError):  # the engine closed: the session will never open
             os.link(f"{DIRECTORY}/{ring}", f"{DIRECTORY}/{HELD}{ring}.{row.request:x}")
         if log is not None:
             log.say("made", lane=info.lane, id=row.id)
+        return made
 
     registry.create_ring = _as_of(registry, create_and_hold)
     Segment.drop_pages = drop_and_keep  # type: ignore[method-assign]
