@@ -15,9 +15,10 @@ from typing import Any, Final
 from ..errors import NotPermitted, SharedMemoryFull
 from ..thrown_in import is_of_a_handler
 from ..wire import layout
+from .advice import explain, not_given
 from .names import bell_file
 from .platform import posix_ipc
-from .segment import DIRECTORY, MODE, explain, not_given, unlink
+from .segment import DIRECTORY, MODE, unlink
 
 # The smallest sem_t of today's C libraries. Touching a shorter file would raise SIGBUS.
 _SMALLEST_BYTES: Final = 16

@@ -7,32 +7,20 @@ loaded and stored here and nowhere else.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from operator import methodcaller
-from time import monotonic_ns
 
 import msgspec
 
-from ..errors import (
-    DurationLimit,
-    EngineNotFound,
-    NotPermitted,
-    SessionLimit,
-    SharedMemoryFull,
-    TapError,
-)
-from ..thrown_in import was_thrown_in
+from ..errors import EngineNotFound, NotPermitted, SharedMemoryFull
 from ..wire import layout
 from ..wire.layout import EngineState, Owner, RowState, Verdict
 from .clocks import EngineClock, engine_clock
+from .granting import grant_requests
 from .info import READY_TIMEOUT_S, LaneInfo, read_info, write_header
-from .limits import slots_in, stage_index
 from .names import new_epoch, segment_name
-from .requests import Request, requests_for
 from .rings import create_ring, names_of, names_of_sessions, unlink_ring
-from .room import check_reserve, fitting, share_of_joining
 from .row import Row
 from .segment import Segment, unlink
 from .table import TABLE_TIMEOUT_S, Table
@@ -80,7 +68,7 @@ class Registry:
             words, table = _mapped(segment, info, writable=True)
             registry = cls(segment, info, words, table)
             # Not before the name is there: a consumer that does not find it has published before.
-            registry.first_rows, denied = registry._open_requested()
+            registry.first_rows, denied = grant_requests(info, segment.owner)
             registry.table.begin(registry.first_rows, denied)
             registry.budget = budget
             write_header(words, segment.size, info, described)
@@ -170,28 +158,6 @@ class Registry:
             table.free(row, timeout_s, keep_ring=isinstance(error, NotPermitted))
             raise
         return row
-
-    def _open_requested(self) -> tuple[list[Row], list[int]]:
-        """Open the sessions that consumers want of a new lane, as far as its limits allow.
-
-        Returns their rows, and the epochs of the requests that it could not grant. Their consumers
-        try by themselves, and are told why they cannot.
-        """
-        rows: list[Row] = []
-        denied: list[int] = []
-        try:
-            for epoch, request in requests_for(self.info.engine):
-                for stage in request.stages_of([each.name for each in self.info.stages]):
-                    try:
-                        row = _requested_row(self.info, request, stage, epoch, len(rows))
-                        create_ring(self.info, row, self.segment.owner).close()
-                        rows.append(row)
-                    except TapError:
-                        denied.append(epoch)
-        except Exception as error:  # the engine has its lane whatever a request is like
-            if was_thrown_in(error):
-                raise
-        return rows, denied
 
     def unlink(self) -> bool:
         """Remove the names of the registry and of all its rings; False if some have to stay.
@@ -350,36 +316,6 @@ class Registry:
     @budget.setter
     def budget(self, share: float | None) -> None:
         self._words[layout.BUDGET_PPM] = round((share or 0) * layout.PPM)
-
-
-def _requested_row(info: LaneInfo, request: Request, stage: str, epoch: int, index: int) -> Row:
-    """Return the row of the session that a request wants of a stage.
-
-    Raises for what the lane's limits forbid. No consumer waits for the engine to take it up: the
-    first batch does.
-    """
-    if index == info.max_sessions:
-        raise SessionLimit(f"the lane already has {index} sessions")
-    longest_ns = info.max_duration_ns
-    if request.duration_ns > longest_ns:
-        raise DurationLimit(f"a request of {request.duration_ns} ns; the limit is {longest_ns} ns")
-    size = request.buffer_bytes or fitting(info.buffer_bytes, share_of_joining())
-    check_reserve(size)
-    return Row(
-        index=index,
-        state=RowState.OPEN,
-        id=index + 1,
-        epoch=new_epoch(),
-        stage=stage_index(info.engine, stage, [each.name for each in info.stages]),
-        slots=slots_in(info.engine, size, info.slot_bytes, info.max_buffer_bytes),
-        slot_bytes=info.slot_bytes,
-        owner=Owner.REQUEST,
-        opened_ns=monotonic_ns() - layout.TAKE_UP_NS,
-        duration_ns=request.duration_ns,
-        pid=os.getpid(),
-        sample=request.sample,
-        request=epoch,
-    )
 
 
 def _unlink_all(registry: str) -> None:

@@ -30,6 +30,7 @@ from typing import ClassVar, Final
 from ..errors import NotPermitted, RingCorrupt, SharedMemoryFull, TapError
 from ..thrown_in import is_of_a_handler
 from . import descriptor
+from .advice import OUR_LACK, explain, no_memory, not_given, reason
 from .mapped import Mapped
 from .names import prefix as prefix_of
 from .platform import OPEN_FLAGS, after_fork_in_child, fcntl, posix_ipc, require, resource
@@ -47,19 +48,6 @@ _OTHER_KINDS: Final = (
 )
 _BLOCK_BYTES: Final = 512  # the unit of st_blocks, on every file system
 _FLOCK: Final = struct.Struct("hhqqi4x")
-
-# Errors that say what this process lacks, and nothing about the segment.
-_OUR_LACK: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS))
-_MOUNT: Final = f"mount a tmpfs at {DIRECTORY} that this user may write to"
-_ADVICE: Final = {
-    errno.ENOSPC: f"free some of {DIRECTORY}, enlarge it, or ask for a smaller buffer",
-    errno.EFBIG: "raise the limit on a file's size (ulimit -f), or ask for a smaller buffer",
-    errno.ENOMEM: "raise the limit on address space (ulimit -v), or ask for a smaller buffer",
-    errno.EMFILE: "raise the limit on open files (ulimit -n)",
-    errno.ENOENT: _MOUNT,
-    errno.EROFS: _MOUNT,
-    errno.EACCES: _MOUNT,
-}
 
 
 class Segment:
@@ -95,12 +83,12 @@ class Segment:
         except posix_ipc.ExistentialError:
             if not os.path.isdir(DIRECTORY):  # posix_ipc raises the same exception for this
                 absent = FileNotFoundError(errno.ENOENT, f"there is no {DIRECTORY}")
-                raise SharedMemoryFull(_no_memory(name, size, absent)) from None
+                raise SharedMemoryFull(no_memory(name, size, absent)) from None
             raise FileExistsError(errno.EEXIST, "that segment exists already", name) from None
         except (posix_ipc.Error, OSError, ValueError) as error:
             if type(error) is not OSError and is_of_a_handler(error):
                 raise
-            raise SharedMemoryFull(_no_memory(name, size, error)) from None
+            raise SharedMemoryFull(no_memory(name, size, error)) from None
         segment = cls(name, shm.fd, size, os.geteuid())
         try:
             os.fchmod(segment.fd, MODE)  # whatever the umask is
@@ -114,7 +102,7 @@ class Segment:
             if isinstance(error, PermissionError):
                 raise not_given(name, owner) from None
             if isinstance(error, OSError) and not is_of_a_handler(error):
-                raise SharedMemoryFull(_no_memory(name, size, error)) from None
+                raise SharedMemoryFull(no_memory(name, size, error)) from None
             raise
         return segment
 
@@ -166,7 +154,7 @@ class Segment:
         except (OSError, ValueError) as error:
             if is_of_a_handler(error):
                 raise
-            raise SharedMemoryFull(_no_memory(self.name, length, error)) from None
+            raise SharedMemoryFull(no_memory(self.name, length, error)) from None
         self._maps.append(mapped)
         return mapped.memory
 
@@ -308,7 +296,7 @@ def names(prefix: str) -> list[str]:
     except OSError as error:
         if is_of_a_handler(error):
             raise
-        if error.errno in _OUR_LACK:
+        if error.errno in OUR_LACK:
             raise SharedMemoryFull(f"{DIRECTORY} cannot be read: {explain(error)}") from None
         return []
     return sorted(name for name in found if name.startswith(prefix) and name.isascii())
@@ -335,11 +323,11 @@ def _refusal(name: str, error: OSError) -> TapError:
             f"the segment {name} belongs to another user; "
             f"run this as the user of the engine, or as root"
         )
-    if error.errno in _OUR_LACK:
+    if error.errno in OUR_LACK:
         return SharedMemoryFull(f"{name} cannot be opened: {explain(error)}")
     if error.errno == errno.EAGAIN:
         return NotPermitted(f"{name} cannot be opened: another process holds a lease on it")
-    return NotPermitted(f"{name} cannot be opened: {_reason(error)}")
+    return NotPermitted(f"{name} cannot be opened: {reason(error)}")
 
 
 def _flock(kind: int, offset: int, length: int = 1) -> bytes:
@@ -356,37 +344,6 @@ def _reserve(fd: int, offset: int, length: int) -> None:
     if limit != resource.RLIM_INFINITY and limit < end and os.fstat(fd).st_size < end:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     os.posix_fallocate(fd, offset, length)
-
-
-def not_given(name: str, owner: int | None) -> NotPermitted:
-    """Return the error for something that cannot be given to the engine's user."""
-    return NotPermitted(
-        f"{name} cannot be given to user {owner}, who runs the engine; "
-        f"run this as that user, or as root"
-    )
-
-
-def _no_memory(name: str, size: int, error: Exception) -> str:
-    return f"cannot reserve {size} bytes of shared memory for {name}: {explain(error)}"
-
-
-def explain(error: Exception) -> str:
-    """Return what the kernel or posix_ipc refused, and what to do about it."""
-    advice = _ADVICE.get(_errno(error))
-    return f"{_reason(error)}; {advice}" if advice else _reason(error)
-
-
-def _reason(error: Exception) -> str:
-    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-
-
-def _errno(error: Exception) -> int:
-    """Return ``errno``. posix_ipc sets none if too many files are open, and only then."""
-    if isinstance(error, posix_ipc.PermissionsError):
-        return errno.EACCES
-    if not isinstance(error, OSError):
-        return 0
-    return errno.EMFILE if error.errno is None else error.errno
 
 
 def _leave_to_the_parent() -> None:

@@ -70,9 +70,9 @@ sys.exit(main())
 """
 OVERLOOKS = """
 import os
-from tapring.shm import registry
-find = registry.requests_for
-registry.requests_for = lambda engine: [] if os.getpid() % 4 == 0 else find(engine)
+from tapring.shm import granting
+find = granting.requests_for
+granting.requests_for = lambda engine: [] if os.getpid() % 4 == 0 else find(engine)
 """
 LOSES_A_FRAME = """
 from tapring.wire.reader import Reader

@@ -11,7 +11,7 @@ from typing import Any
 from tapring.consumer.asked import Requests
 from tapring.engine import lane
 from tapring.errors import TapError
-from tapring.shm import registry, sweep
+from tapring.shm import granting, sweep
 from tapring.shm.info import LaneInfo
 from tapring.shm.registry import Registry
 from tapring.shm.segment import Segment
@@ -47,8 +47,8 @@ _publish = Requests.publish
 def _looks_before_it_has_a_name(
     cls: type[Registry], info: LaneInfo, budget: float | None = None
 ) -> Registry:
-    found = registry.requests_for(info.engine)
-    with replaced((registry, "requests_for", lambda _: found)):
+    found = granting.requests_for(info.engine)
+    with replaced((granting, "requests_for", lambda _: found)):
         return _create(info, budget)
 
 

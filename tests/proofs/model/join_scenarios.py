@@ -20,7 +20,18 @@ import tapring
 from tapring.consumer import asked, beginning, joining, opening
 from tapring.engine import lane
 from tapring.engine.meter import Meter
-from tapring.shm import discovery, info, mutex, registry, requests, rings, segment, sweep, table
+from tapring.shm import (
+    discovery,
+    granting,
+    info,
+    mutex,
+    registry,
+    requests,
+    rings,
+    segment,
+    sweep,
+    table,
+)
 from tapring.shm.segment import Segment
 
 from .automaton import Broken
@@ -35,7 +46,7 @@ _numbers = count()
 _METHODS = ("create", "attach", "try_lock", "unlock", "is_locked", "is_linked", "read", "map")
 _METHODS += ("close_descriptor",)
 _LISTING = ((segment, "unlink"), (segment, "names"), (segment, "is_own"))
-_USERS = (discovery, asked, joining, registry, requests, rings, segment, sweep, table)
+_USERS = (discovery, asked, granting, joining, registry, requests, rings, segment, sweep, table)
 
 # As a part of the code that it calls: that tells exceptions which come from outside by their place.
 _AFTER_A_POINT = compile(

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from tapring.shm import registry, requests
+from tapring.shm import granting, registry, requests, rings
 from tapring.shm.info import LaneInfo
 from tapring.shm.requests import Request, StandingRequest
 from tapring.shm.row import Row
@@ -90,7 +90,7 @@ def hold_rings(log: Log | None) -> None:
 
     An engine lets go of them as usual, but frees no memory: their contents are the evidence.
     """
-    create = registry.create_ring
+    create = rings.create_ring
     drop = Segment.drop_pages
 
     def drop_and_keep(self: Segment, offset: int, length: int, *, free: bool) -> None:
@@ -106,6 +106,7 @@ def hold_rings(log: Log | None) -> None:
         return made
 
     registry.create_ring = _as_of(registry, create_and_hold)
+    granting.create_ring = _as_of(granting, create_and_hold)
     Segment.drop_pages = drop_and_keep  # type: ignore[method-assign]
     if log is not None:
         _log_requests(log)
