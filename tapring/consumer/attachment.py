@@ -267,15 +267,27 @@ class Attachment:
     def free(self) -> None:
         """Free the row if it is ours, and unlock it; of a dead engine, remove the whole lane.
 
-        Everything stays mapped.
+        Everything stays mapped. Does nothing once this is closed.
         """
         registry = self.registry
+        if not registry.segment.is_open:
+            return
         if self.owned:
             registry.table.free(self.row, CLOSE_TIMEOUT_S)
         registry.table.unlock_reader(self.row)
         if not registry.engine_is_alive():  # asked last: it may leave this to us as it exits
             with suppress(TapError):  # this process may not open another file to look
                 sweep_lane(registry.info.engine, registry.info.lane)
+
+    def end(self) -> None:
+        """End the session, whoever owns it, and close everything, if that was not done before."""
+        registry, info = self.registry, self.registry.info
+        if registry.segment.is_open:
+            registry.table.free(self.row, CLOSE_TIMEOUT_S)
+        elif not self.owned:
+            with suppress(TapError), Registry.attach(info.engine, info.lane, patience_s=0.0) as it:
+                it.table.free(self.row, CLOSE_TIMEOUT_S)
+        self.close()
 
     def close(self) -> None:
         """Free what ``free`` frees, then unmap and close everything."""

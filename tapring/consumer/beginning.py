@@ -11,6 +11,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from ..errors import EngineNotFound, NotRecorded, SessionBusy, SharedMemoryFull, TapError
+from ..in_any_case import do_all
 from ..shm.discovery import Lanes, find
 from ..shm.names import matches
 from ..shm.refusals import LaneRefused, error_for, refusal
@@ -19,7 +20,7 @@ from ..shm.requests import ALL_STAGES
 from ..shm.room import check_room, fair_share
 from ..wire import layout
 from .asked import Asked, Requests, open_session
-from .attachment import CLOSE_TIMEOUT_S, Attachment
+from .attachment import Attachment
 from .joining import Following
 from .past_ring import HOW
 from .stages import Stages
@@ -119,11 +120,11 @@ class Beginning:
         return Stages(tuple(self._asked), follow, open_ended=of_all is not None)
 
     def undo(self) -> None:
-        """End the sessions, and take the requests back."""
-        for each in self._attachments:
-            each.registry.table.free(each.row, CLOSE_TIMEOUT_S)
-            each.close()
-        self._withdraw()
+        """End the sessions, and take the requests back.
+
+        A Session that was made of them may have been destroyed by now, and so have closed them.
+        """
+        do_all([*(each.end for each in self._attachments), self._withdraw])
 
     def _publish(self, registries: Sequence[Registry] = ()) -> None:
         for each in self._requests.values():

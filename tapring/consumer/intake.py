@@ -326,15 +326,15 @@ class Intake:
             self.merge.detach()
 
     def _close(self, handled: bool) -> bool:
-        if self._settle(handled):
-            self.merge.close()
-        self._is_closed = True
+        self._settle(handled)
+        self.merge.close()
+        self._is_closed = True  # last: what an exception interrupts, the next call finishes
         return True
 
-    def _settle(self, handled: bool) -> bool:
-        """Make the account final; False if it was already."""
+    def _settle(self, handled: bool) -> None:
+        """Make the account final, unless it is."""
         if self._final is not None:
-            return False
+            return
         cursor = self.cursor
         if cursor is not None:
             cursor.withdraw()
@@ -351,7 +351,6 @@ class Intake:
         self.merge.settle()
         self.final_gaps = self.merge.rings.final_gaps()
         self._final = self._account()
-        return True
 
     def _account(self) -> Stats:
         attachment = self._unreleased

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from functools import partial
 from threading import get_native_id
 from time import monotonic_ns
@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from ..ended_by import EndedBy
 from ..errors import TapError
 from ..frame import Frame
+from ..in_any_case import do_all
 from ..shm.refusals import LaneRefused, refusal
 from .attachment import Attachment
 from .joining import Following
@@ -196,14 +197,10 @@ class Merge:
             self.ended_by = self._stop or EndedBy.CLOSED
 
     def close(self) -> None:
-        """Free the rows that are ours, then unmap and close everything."""
-        with ExitStack() as all_of_it:  # whatever one of them raises
-            if self.following is not None:
-                all_of_it.callback(self.following.withdraw)
-            all_of_it.callback(self.waiter.close)
-            for each in reversed(self.rings.attachments):
-                all_of_it.callback(each.close)
-            self.waiter.unlink()
+        """Free the rows that are ours, then unmap and close everything. Closing twice is fine."""
+        withdraw = () if self.following is None else (self.following.withdraw,)
+        closes = [each.close for each in self.rings.attachments]
+        do_all([self.waiter.unlink, *closes, self.waiter.close, *withdraw])
 
     def free(self) -> None:
         """Free the rows that are ours; everything stays mapped."""

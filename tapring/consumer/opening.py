@@ -313,10 +313,10 @@ def attach_session(
     try:
         waiter = make_waiter(wake, [attachment])
         wait_for_the_engine([attachment])
+        return Session([attachment], delivery=delivery, sieves=sieves, waiter=waiter)
     except BaseException:
         attachment.close()
         raise
-    return Session([attachment], delivery=delivery, sieves=sieves, waiter=waiter)
 
 
 def close_session(address: str) -> None:

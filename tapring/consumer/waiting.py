@@ -206,7 +206,7 @@ class Doorbell:
     def unlink(self) -> None:
         """Take the doorbell out of the rows, and its name out of /dev/shm."""
         for each in self._attachments:
-            if not each.owned:  # an owned row is freed anyway
+            if not each.owned and each.registry.segment.is_open:  # an owned row is freed anyway
                 with suppress(SessionBusy):
                     each.registry.table.hang_bell(each.row, NO_BELL)
         self._bell.unlink()

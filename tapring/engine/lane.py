@@ -11,7 +11,6 @@ from contextlib import suppress
 from functools import partial
 from time import monotonic, sleep
 from typing import Final
-from weakref import WeakSet
 
 import msgspec
 
@@ -95,7 +94,7 @@ class Lane:
         self._gate = gate
         self._closed = False
         # Weak, so that an exception that comes before ``discard`` leaves nothing to wait for.
-        self._claiming: WeakSet[_Claiming] = WeakSet()
+        self._claiming: set[_Claiming] = set()
         self.registry: Registry = registry
         self.roster: Roster = Roster(registry, stages, complaints)
         self.recorders: Recorders = Recorders.open(registry, stages, plan, complaints)
@@ -168,8 +167,8 @@ class Lane:
         self, stage: int, epoch: int, *, slots: int, duration_ns: int, sample: int
     ) -> Row | None:
         claiming = _Claiming()
-        self._claiming.add(claiming)
         try:
+            self._claiming.add(claiming)
             if self._closed:
                 return None
             return self.registry.register(
@@ -192,12 +191,13 @@ class Lane:
                 self._complaints.warn(f"no session was registered: {str(error) or repr(error)}")
             return None
         finally:
+            claiming.over = True  # no signal handler can come before: it has called nothing yet
             self._claiming.discard(claiming)
 
     def _finish_claims(self) -> None:
         """Wait for the threads that are making a session, whose ring would stay behind."""
         deadline = monotonic() + _CLAIMS_TIMEOUT_S
-        while self._claiming and monotonic() < deadline:
+        while not all(each.over for each in tuple(self._claiming)) and monotonic() < deadline:
             sleep(_CLAIMS_POLL_S)
 
     def _do(self, work: Work) -> bool:
@@ -291,9 +291,12 @@ class Lane:
 
 
 class _Claiming:
-    """Lives while a thread makes a session."""
+    """A thread that makes a session, until it is ``over``, in whatever way."""
 
-    __slots__ = ("__weakref__",)
+    __slots__ = ("over",)
+
+    def __init__(self) -> None:
+        self.over: bool = False
 
 
 class _Taking:

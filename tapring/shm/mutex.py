@@ -8,10 +8,13 @@ The next one makes it even.
 
 from __future__ import annotations
 
+import os
 import time
+from contextlib import suppress
 from typing import Final
 
 from ..errors import SessionBusy
+from ..thrown_in import is_of_a_handler
 from ..token import Exclusion, Token
 from ..wire import layout
 from .segment import Segment
@@ -42,15 +45,17 @@ class Hold:
     """One taking of the mutex. As a context manager it raises SessionBusy if that stays held.
 
     An exception may come at the very beginning of ``give_back``, before it has done anything. Who
-    then needs the mutex in order to clean up calls ``give_back`` once more.
+    then needs the mutex in order to clean up calls ``give_back`` once more. If nobody does, the
+    mutex is given back as this object goes, with the frames of that exception.
     """
 
-    __slots__ = ("_mutex", "_timeout_s", "_token")
+    __slots__ = ("_made_in", "_mutex", "_timeout_s", "_token")
 
     def __init__(self, mutex: Mutex, timeout_s: float) -> None:
         self._mutex = mutex
         self._timeout_s = timeout_s
         self._token: list[Token] = []  # one, while it is taken
+        self._made_in = os.getpid()
 
     def take(self) -> bool:
         """Take the mutex; False if it stayed held. ``give_back`` must follow in any case.
@@ -75,8 +80,11 @@ class Hold:
         if self._token:
             try:
                 self._mutex.segment.unlock(layout.LOCK_TABLE)
-            finally:
-                self._give_token_back()
+            except OSError as error:
+                if not is_of_a_handler(error):  # the kernel's: the next holder unlocks it
+                    self._give_token_back()
+                raise
+            self._give_token_back()
 
     def _take_token(self) -> bool:
         deadline = time.monotonic() + (_OWN_TIMEOUT_S if self._timeout_s else 0.0)
@@ -106,3 +114,10 @@ class Hold:
 
     def __exit__(self, *_: object) -> None:
         self.give_back()
+
+    def __del__(self) -> None:
+        # AttributeError: an exception came before ``__init__`` was done. OSError: other code has
+        # closed the descriptor, and so has given the lock back.
+        with suppress(AttributeError, OSError):
+            if self._token and self._made_in == os.getpid():  # else it is the parent's thread's
+                self.give_back()

@@ -58,7 +58,7 @@ class Segment:
     """
 
     any_opened: ClassVar[bool] = False  # so that a fork costs nothing without segments
-    _file: descriptor.File | None = None
+    _description: descriptor.Description | None = None
 
     def __init__(self, name: str, fd: int, size: int, owner: int) -> None:
         self._maps: list[Mapped] = []
@@ -66,7 +66,7 @@ class Segment:
         self.name = name
         self.size = size
         self.owner = owner  # user id
-        self._file = descriptor.file_of(fd)
+        self._description = descriptor.mark(fd)
 
     @classmethod
     def create(cls, name: str, size: int, *, owner: int | None = None) -> Segment:
@@ -150,7 +150,7 @@ class Segment:
         try:
             if status.st_blocks * _BLOCK_BYTES < status.st_size:
                 _reserve(self.fd, offset, length)
-            mapped = Mapped(self.fd, self._file, length, access, offset)
+            mapped = Mapped(self.fd, self._description, length, access, offset)
         except (OSError, ValueError) as error:
             if is_of_a_handler(error):
                 raise
@@ -180,6 +180,11 @@ class Segment:
         Does nothing if the kernel refuses.
         """
         self._maps[0].drop_pages(offset, length, free=free)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its descriptor is still open, and its own."""
+        return descriptor.description_of(self.fd) == self._description
 
     @property
     def is_mapped(self) -> bool:
@@ -239,13 +244,13 @@ class Segment:
         """Close the descriptor of a segment that is used through its mappings alone."""
         fd, self.fd = self.fd, -1
         try:
-            descriptor.close(fd, self._file)
+            descriptor.close(fd, self._description)
         except BaseException:  # interrupted before or after: closing it again is safe
             self.fd = fd
             raise
 
     def _require_descriptor(self) -> None:
-        if descriptor.file_of(self.fd) != self._file:
+        if not self.is_open:
             raise OSError(errno.EBADF, f"other code has closed the descriptor of {self.name}")
 
     def __del__(self) -> None:

@@ -469,6 +469,20 @@ def test_a_lane_that_ends_waits_for_a_ring_that_is_being_made_but_not_for_ever(
     engine.lane.close()
 
 
+def test_a_lane_that_ends_does_not_wait_for_a_ring_whose_making_was_interrupted(
+    engine, monkeypatch
+) -> None:
+    """The exception may still be on its way, and refer to all frames that it has left."""
+    monkeypatch.setattr(module, "sleep", Mock(side_effect=AssertionError))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Registry, "register", Mock(side_effect=KeyboardInterrupt))
+        try:
+            engine.register()
+        finally:
+            engine.lane.end_all()
+    engine.lane.close()
+
+
 def test_a_child_that_lets_go_of_the_lane_leaves_it_to_its_parent(name, engine) -> None:
     live = engine.register()
     pid = os.fork()

@@ -4,11 +4,12 @@ import mmap
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from tapring.shm.descriptor import file_of
+from tapring.shm.descriptor import description_of, mark
 from tapring.shm.mapped import Mapped
 from tapring.shm.segment import Segment
 
@@ -23,11 +24,18 @@ def fd() -> Iterator[int]:
 def numbers_of(fd: int) -> set[int]:
     """The numbers of all descriptors that lead to the same file."""
     found = {int(each) for each in os.listdir("/proc/self/fd")}
-    return {each for each in found if file_of(each) == file_of(fd)}
+    file = os.fstat(fd)
+    return {each for each in found if is_of(each, file)}
+
+
+def is_of(number: int, file: os.stat_result) -> bool:
+    with suppress(OSError):  # the one by which they are listed is closed
+        return os.path.samestat(os.fstat(number), file)
+    return False
 
 
 def map_all(fd: int) -> Mapped:
-    return Mapped(fd, file_of(fd), 2 * mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_WRITE, 0)
+    return Mapped(fd, mark(fd), 2 * mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_WRITE, 0)
 
 
 def test_what_is_mapped_is_the_file(fd) -> None:
@@ -59,7 +67,7 @@ def test_it_closes_no_file_of_other_code(fd) -> None:
         mapped.close()
         mapped.close()
         for number in taken:
-            assert file_of(number) == file_of(other.fileno())
+            assert description_of(number) == description_of(other.fileno())
             os.close(number)
 
 

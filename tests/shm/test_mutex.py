@@ -1,10 +1,13 @@
 """The mutex of a session table: one holder, whatever interrupts it."""
 
+import gc
+import os
 import threading
 
 import pytest
 
 from tapring.errors import SessionBusy
+from tapring.shm.segment import Segment
 from tapring.wire.layout import Owner
 
 
@@ -59,3 +62,43 @@ def test_it_may_be_given_back_twice(engine, other) -> None:
         hold.give_back()
         with pytest.raises(SessionBusy), engine.table.held(0.0):
             pytest.fail("two hold it")
+
+
+def interrupt_unlock(segment: Segment, monkeypatch) -> None:
+    """Let a signal handler raise at the very beginning of the next unlock."""
+
+    def interrupted(_offset: int) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(segment, "unlock", interrupted)
+
+
+def test_what_an_exception_has_kept_is_given_back_with_its_frames(
+    engine, other, monkeypatch
+) -> None:
+    """Else nobody could take it before this process does so again: an idle engine never does."""
+    interrupt_unlock(engine.segment, monkeypatch)
+    with pytest.raises(KeyboardInterrupt) as raised, engine.table.held(0.0):
+        pass
+    with pytest.raises(SessionBusy), other.table.held(0.0):
+        pytest.fail("two hold it")
+    del raised
+    gc.collect()
+    with other.table.held(0.0):
+        pass
+    with engine.table.held(0.0):
+        pass
+
+
+def test_a_forked_child_gives_nothing_back_that_its_parent_holds(engine, other) -> None:
+    hold = engine.table.held(0.0)
+    assert hold.take()
+    pid = os.fork()
+    if pid == 0:
+        del hold
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    with pytest.raises(SessionBusy), other.table.held(0.0):
+        pytest.fail("two hold it")
+    hold.give_back()

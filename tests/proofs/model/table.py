@@ -85,6 +85,7 @@ class Segment:
     """The locks of a registry's segment."""
 
     name = "tapring.model.00000000"
+    is_open = True
     owner = 0
 
     def __init__(self, cells: TableCells, recorder: Recorder, alive: bool | None) -> None:
