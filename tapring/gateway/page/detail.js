@@ -3,8 +3,11 @@
 import { byId, element, say } from "./dom.js";
 import { Tree } from "./tree.js";
 import { counted, visible } from "./text.js";
+import { equals, exactly } from "./where.js";
 
-/** Shows a row. `kindOf(stage)` is the kind of a stage; `filter(path, node, isLine)` filters. */
+const LONGEST = 1000; // the server takes 1,024
+
+/** Shows a row. `kindOf(stage)` is the kind of a stage; `filter(condition, isLine)` filters. */
 export class Detail {
   row = null;
   #tree;
@@ -13,7 +16,8 @@ export class Detail {
 
   constructor(kindOf, filter) {
     this.#kindOf = kindOf;
-    this.#tree = new Tree(byId("tree"), (path, node) => filter(path, node, this.#isLine(path)));
+    this.#tree = new Tree(byId("tree"), (path, node) =>
+      filter(this.#condition(path, node), this.#isLine(path)));
     byId("copy").addEventListener("click", () => this.#copy());
   }
 
@@ -33,7 +37,7 @@ export class Detail {
     say(byId("detail-title"), isEvent ? "Event" : "Gap");
     byId("copy").hidden = !isEvent;
     say(byId("copy"), "Copy");
-    if (isEvent) this.#tree.show(row.event, (path) => this.#canFilter(path));
+    if (isEvent) this.#tree.show(row.event, (...leaf) => this.#canFilter(...leaf));
     else byId("tree").replaceChildren(element("p", {}, whyOf(row)));
     byId("tree").scrollTop = 0;
   }
@@ -44,9 +48,14 @@ export class Detail {
     byId("tree").replaceChildren();
   }
 
-  #canFilter(path) {
+  #canFilter(path, node) {
     const kind = this.#kindOf(this.row.from.stage);
-    return kind !== "bytes" && path.at(-1) !== "line_base64" && kind !== undefined;
+    return kind && kind !== "bytes" && path.at(-1) !== "line_base64" &&
+      this.#condition(path, node).length <= LONGEST;
+  }
+
+  #condition(path, node) {
+    return this.#isLine(path) ? exactly(node.value) : equals(path, node);
   }
 
   /** Whether a value is a line of text, which only grep can find. */

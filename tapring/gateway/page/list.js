@@ -32,7 +32,7 @@ export class List {
     this.#lanes = lanes;
     this.#changed = changed;
     grid.addEventListener("scroll", () => this.#scrolled(), { passive: true });
-    // Following ends with the first sign that somebody wants to go elsewhere, before it is fought.
+    // Following ends with the first sign that somebody wants to go elsewhere.
     grid.addEventListener("wheel", (event) => event.deltaY < 0 && this.#leave(), { passive: true });
     grid.addEventListener("touchmove", () => this.#leave(), { passive: true });
     grid.addEventListener("click", (event) => this.#clicked(event));

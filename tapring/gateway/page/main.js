@@ -15,7 +15,7 @@ import { MOST_ROWS, Rows } from "./rows.js";
 import * as url from "./state.js";
 import { Stream } from "./stream.js";
 import { counted, number, short, visible } from "./text.js";
-import { and, equals, exactly } from "./where.js";
+import { and } from "./where.js";
 
 const COUNTS_EVERY_MS = 250;
 const ENDED = {
@@ -238,9 +238,9 @@ function offerStages() {
   if (stream) filters.showStages(served);
 }
 
-function filterBy(path, node, isLine) {
-  if (isLine) filters.set("grep", exactly(node.value));
-  else filters.set("where", and(filters.get("where"), equals(path, node)));
+function filterBy(condition, isLine) {
+  if (isLine) filters.set("grep", condition);
+  else filters.set("where", and(filters.get("where"), condition));
   grid.focus();
 }
 

@@ -20,7 +20,7 @@ export class Tree {
     this.#filter = filter;
   }
 
-  /** Show the JSON text of an event. canFilter: whether its stage can be filtered by a value. */
+  /** Show the JSON text of an event. canFilter(path, node): whether a value can. */
   show(text, canFilter) {
     this.#target.replaceChildren();
     let root;
@@ -104,7 +104,7 @@ export class Tree {
   #tools(path, node, view) {
     // Each stream has tokens of its own for what is hidden.
     const isHidden = String(node.value).startsWith("tapring:redacted:");
-    if (isHidden || !view.canFilter(path)) return "";
+    if (isHidden || !view.canFilter(path, node)) return "";
     const name = visible(pathText(path));
     const button = element("button", {
       type: "button", className: "tool", textContent: "Filter", title: "Only events with this value",

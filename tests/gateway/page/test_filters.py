@@ -140,6 +140,16 @@ def test_a_redacted_value_cannot_be_filtered_by(reader, server, engine):
     assert reader.page.get_by_role("button", name="Filter by this value of secret").count() == 0
 
 
+def test_a_value_that_makes_too_long_a_condition_cannot_be_filtered_by(reader, server, engine):
+    reader.watch(server, engine)
+    engine.offer(json.dumps({"long": "\u00e9\n" * 200, "short": "\u00e9\n" * 20, "n": 1}))
+    reader.wait_for_count("shown", 1)
+    reader.page.keyboard.press("j")
+    reader.page.keyboard.press("Enter")
+    reader.page.get_by_role("button", name="Filter by this value of short").wait_for()
+    assert reader.page.get_by_role("button", name="Filter by this value of long").count() == 0
+
+
 def test_a_filter_that_was_just_corrected_is_applied(reader, server, engine):
     page = reader.page
     reader.watch(server, engine)
