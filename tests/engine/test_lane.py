@@ -480,6 +480,7 @@ def test_a_lane_that_ends_does_not_wait_for_a_ring_whose_making_was_interrupted(
             engine.register()
         finally:
             engine.lane.end_all()
+    assert not engine.lane._claiming
     engine.lane.close()
 
 
