@@ -6,6 +6,8 @@ import time
 import pytest
 
 import tapring
+from tapring.consumer.attachment import Attachment
+from tapring.consumer.waiting import Doorbell
 from tapring.ended_by import EndedBy
 from tapring.errors import RingCorrupt
 from tapring.events.text_sieve import TextSieve
@@ -91,6 +93,33 @@ def test_a_closed_intake_keeps_its_account(take) -> None:
     intake.close(handled=True)
     assert intake.stats is final
     assert (final.delivered, final.unread) == (3, 3)
+
+
+@pytest.mark.parametrize("of", [Attachment, Doorbell])
+@pytest.mark.parametrize("finishes", ["close", "__del__"])
+def test_a_close_that_was_interrupted_is_finished_by_the_next_one(
+    tap, name, of, finishes, monkeypatch
+) -> None:
+    close = of.close
+
+    def interrupted(self) -> None:
+        close(self)
+        raise KeyboardInterrupt
+
+    session = tapring.capture(name, stage="raw", keep=True, wake="doorbell")
+    (address,) = session.addresses
+    tap.snapshot().offer("raw", [b"1"])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(of, "close", interrupted)
+        session.close()
+    account = session.stats
+    getattr(session, finishes)()
+    session.close()
+    assert session.stats == account
+    assert account.unread == 1
+    with tapring.attach_session(address) as session:
+        assert session.read(1, timeout=0) == [b"1"]
+    tapring.close_session(address)
 
 
 def test_a_failure_that_came_behind_events_is_raised_by_the_next_call(take) -> None:
