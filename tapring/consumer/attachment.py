@@ -16,6 +16,7 @@ from ..errors import BufferLimit, EngineNotFound, RingCorrupt, SessionNotFound, 
 from ..events.kinds import Kind, kind_from
 from ..events.sieve import Sieve, Sieves
 from ..frame import Frame, Origin
+from ..in_any_case import do_all
 from ..shm.clocks import EngineClock
 from ..shm.names import lane_number, new_epoch, recording_name
 from ..shm.recording import Recording
@@ -291,10 +292,7 @@ class Attachment:
 
     def close(self) -> None:
         """Free what ``free`` frees, then unmap and close everything."""
-        self.free()
-        self.reader.close()
-        self._segment.close()
-        self.registry.close()
+        do_all([self.free, self.reader.close, self._segment.close, self.registry.close])
 
     def _open_ring(self) -> Segment:
         registry, row = self.registry, self.row

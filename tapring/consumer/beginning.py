@@ -170,6 +170,7 @@ class Beginning:
         asked = self._asked[stage]
         requests = self._requests.get(stage) or self._requests.get(ALL_STAGES)
         refused: list[LaneRefused] = []
+        none_left = not registries and bool(self.refused)  # of those that there were
         gone: EngineNotFound | None = None
         first: Attachment | None = None
         opened = self._attachments
@@ -207,7 +208,7 @@ class Beginning:
             raise
         if first is not None:
             self._first[stage] = first
-        elif refused and not asked.optional:
+        elif (refused or none_left) and not asked.optional:
             raise error_for([*(each for each in self.refused if not each.stage), *refused])
         elif gone is not None and not opened:
             raise gone

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from ..ended_by import EndedBy
 from ..events.sieve import Failure, KeptAway, Sieves
 from ..frame import Frame
+from ..in_any_case import finish
 from ..literals import Delivery, EndReason, Event, StageKind, Wake
 from ..shm.refusals import LaneRefused
 from ..thrown_in import was_thrown_in
@@ -331,7 +332,7 @@ class Session(SessionLanes, Generic[Event]):
         finalizer or a callback may also call it in the middle of a read of this very thread: the
         session is closed as that read returns.
         """
-        self._intake.close(handled=handled)
+        finish(partial(self._intake.close, handled=handled))
 
     async def aclose(self, *, handled: bool = True) -> None:
         """Close the session, as ``close`` does, while other tasks run."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..in_any_case import finish
 from ..wire.layout import Ended
 from .session import Live
 
@@ -66,4 +67,4 @@ class Handle:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        finish(self.close)

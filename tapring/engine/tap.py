@@ -25,6 +25,7 @@ from typing import Any, Final
 from ..errors import TapError
 from ..events.one_by_one import EncHook
 from ..events.strip import Redact, without
+from ..in_any_case import finish
 from ..shm.evidence import remove_recordings
 from ..shm.limits import (
     MAX_BUFFER_BYTES,
@@ -38,6 +39,7 @@ from ..shm.limits import (
     stage_index,
 )
 from ..shm.names import new_epoch
+from ..thrown_in import was_thrown_in
 from ..wire import layout
 from ..wire.layout import Ended
 from .complaints import Complaints
@@ -56,7 +58,6 @@ from .stages import Stages, make_stages
 
 _NO_GENERATION: Final = memoryview(bytes(layout.WORD)).cast("Q")
 _NEW_LANE: Final = -1  # in ``_seen``: a forked child opens its own lane at its first batch
-_NS: Final = 1_000_000_000
 
 
 class Tap(Facts):
@@ -182,8 +183,7 @@ class Tap(Facts):
     def snapshot(self) -> Snapshot | None:
         """What is being watched now; None while no session is open. Call it once a batch.
 
-        While a session is open, this reads the clock once. All frames of the batch, of every
-        stage, carry that time.
+        While a session is open, this reads the clock once; all frames of the batch have that time.
         """
         if self._generation[0] != self._seen:
             return self._refresh()
@@ -198,10 +198,9 @@ class Tap(Facts):
     def emit(self, stage: str, event: Any) -> None:
         """Offer one event to the sessions of ``stage``, as a batch of its own.
 
-        The same as ``offer(stage, [event])`` to a new ``snapshot()``: it never waits, raises only
-        if the Tap is ``strict``, and costs as little as ``snapshot`` while no session is open. If
-        you have several events at a time, or one event for several stages, take a ``snapshot()``:
-        an event in a batch costs a fraction, and all stages of a batch carry the same time.
+        The same as ``offer(stage, [event])`` to a new ``snapshot()``, and as cheap while no session
+        is open. If you have several events at a time, or one for several stages, take a
+        ``snapshot()``: an event in a batch costs a fraction, and all carry the same time.
         """
         if self._watching is None and self._generation[0] == self._seen:
             return
@@ -235,8 +234,7 @@ class Tap(Facts):
     ) -> Handle | None:
         """Open a session of ``stage`` that belongs to this engine; a consumer attaches by its id.
 
-        duration: seconds, up to ``max_duration``. That is the default, because the session has an
-            owner: this engine closes its Handle, or ends.
+        duration: seconds, up to ``max_duration``, the default: this engine closes its Handle.
         buffer_bytes: the size of its ring; the Tap's ``buffer_bytes`` by default.
         sample: the session is offered one batch in this many.
 
@@ -244,7 +242,7 @@ class Tap(Facts):
         is inert or closed. Raises StageNotFound, DurationLimit, BufferLimit, and ValueError.
         """
         index = stage_index(self.name, stage, self.stages)
-        duration_ns = duration_in_ns(self.name, duration, round(self.max_duration * _NS))
+        duration_ns = duration_in_ns(self.name, duration, round(self.max_duration * 1e9))
         size = self.buffer_bytes if buffer_bytes is None else buffer_bytes
         slots = slots_in(self.name, size, self._slot_bytes, self.max_buffer_bytes)
         check_sample(sample)
@@ -268,7 +266,7 @@ class Tap(Facts):
         if os.getpid() != self._made_in:
             self._after_fork()  # Python destroys a vanished thread's objects before fork hooks run
         self._closed = True
-        self._gate.do(self._close)
+        finish(partial(self._gate.do, self._close))
 
     def __enter__(self) -> Tap:
         return self
@@ -302,7 +300,7 @@ class Tap(Facts):
         try:
             registry = create_registry(self._described(), self.budget, sweeps=not forked)
         except (TapError, OSError, MemoryError) as error:
-            if self.strict:
+            if self.strict or was_thrown_in(error):
                 raise
             self.reason = str(error) or repr(error)
             self._complaints.warn(f"the engine {self.name!r} cannot be tapped: {self.reason}")
@@ -310,16 +308,17 @@ class Tap(Facts):
         try:
             parts = self._gate, self._complaints, weakref.WeakMethod(self._evict), self._plan
             self._lane = lane = Lane(registry, self._stages, self.budget, *parts, sweeps=forked)
-        except BaseException:  # from here on, ``close`` removes it
+            self._complaints.enter(self._gate, registry)
+            lane.calibrate(self.snapshot)  # first, because sessions may be open already
+            self._generation = lane.generation()
+            if lane.recorders.lives:
+                lane.restart()
+                self._adopt(lane)
+        except BaseException:
+            self._forget_lane()
             remove_recordings(registry.info.engine, registry.info.lane)
             registry.abandon()
             raise
-        self._complaints.enter(self._gate, registry)
-        lane.calibrate(self.snapshot)  # first, because sessions may be open already
-        self._generation = lane.generation()
-        if lane.recorders.lives:
-            lane.restart()
-            self._adopt(lane)
         exit_with_the_worker()
 
     def _after_fork(self) -> None:
@@ -348,7 +347,11 @@ class Tap(Facts):
     def _follow(self, now: int) -> None:
         if self._seen == _NEW_LANE:
             self._seen = 0
-            self._open_lane(forked=True)
+            try:
+                self._open_lane(forked=True)
+            except BaseException:  # a handler's: the next batch tries again
+                self._seen = _NEW_LANE
+                raise
             now = monotonic_ns()  # its first sessions are older than its first batch
         if (lane := self._lane) is not None:
             seen = lane.follow(now)

@@ -74,14 +74,10 @@ class Mapped:
 
 
 def _lowest_free() -> int:
-    """Return the number that the next descriptor gets; -1 if that cannot be found out.
+    """Return the number that the next descriptor gets. Raises OSError.
 
     Not by a copy of ours: an exception would leave it open, and with it the locks that it shares.
     """
-    try:
-        with open(os.devnull, "rb", buffering=0) as file:
-            return file.fileno()
-    except OSError as error:
-        if is_of_a_handler(error):
-            raise
-        return -1
+    number = os.eventfd(0)
+    os.close(number)
+    return number

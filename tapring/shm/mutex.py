@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Final
 
 from ..errors import SessionBusy
+from ..in_any_case import finish
 from ..thrown_in import is_of_a_handler
 from ..token import Exclusion, Token
 from ..wire import layout
@@ -77,6 +78,10 @@ class Hold:
 
     def give_back(self) -> None:
         """Give the mutex back, if it is taken. Doing so again changes nothing."""
+        if self._token:
+            finish(self._unlock)
+
+    def _unlock(self) -> None:
         if self._token:
             try:
                 self._mutex.segment.unlock(layout.LOCK_TABLE)

@@ -154,8 +154,12 @@ class Registry:
                 table.write(row)
         except BaseException as error:
             hold.give_back()  # else ``free`` would wait for the frame that holds it: one of these
-            # NotPermitted: the ring is another's.
-            table.free(row, timeout_s, keep_ring=isinstance(error, NotPermitted))
+            is_another = isinstance(error, NotPermitted)
+            try:
+                table.free(row, timeout_s, keep_ring=is_another)
+            except OSError:  # a handler has closed this lane meanwhile
+                if not is_another:
+                    unlink_ring(self.info, row)
             raise
         return row
 
@@ -181,12 +185,14 @@ class Registry:
 
     def close(self) -> None:
         """Unmap and close the segment, which gives back every lock held on it."""
+        self.segment.close_descriptor()  # first: nobody takes it for open when the views are gone
         self._words.release()
         self.table.close()
         self.segment.close()
 
     def detach(self) -> None:
         """Close, but leave mapped what still has views. See ``Segment.detach``."""
+        self.segment.close_descriptor()
         self._words.release()
         self.table.close()
         self.segment.detach()

@@ -10,6 +10,7 @@ import os
 from typing import Final, NamedTuple
 
 from ..errors import SharedMemoryFull
+from ..thrown_in import is_of_a_handler
 from .segment import DIRECTORY
 
 _SMALLEST: Final = 64 << 10  # 300 events of 200 bytes
@@ -88,7 +89,9 @@ def _space() -> _Space | None:
     """Ask the kernel; None if shared memory has no limit of its own."""
     try:
         status = os.statvfs(DIRECTORY)
-    except OSError:
+    except OSError as error:
+        if is_of_a_handler(error):
+            raise
         return _Space(0, 0)  # what is asked of it next says why
     if not status.f_blocks:
         return None

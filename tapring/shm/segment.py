@@ -242,8 +242,9 @@ class Segment:
 
     def close_descriptor(self) -> None:
         """Close the descriptor of a segment that is used through its mappings alone."""
-        fd, self.fd = self.fd, -1
+        fd = self.fd
         try:
+            self.fd = -1
             descriptor.close(fd, self._description)
         except BaseException:  # interrupted before or after: closing it again is safe
             self.fd = fd

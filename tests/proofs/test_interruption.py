@@ -51,7 +51,7 @@ def time_limit() -> None:
 pytestmark = [
     pytest.mark.usefixtures("quick_collections"),
     pytest.mark.filterwarnings(
-        "ignore:Exception ignored in. <_io.FileIO name='/(proc/self/timens_offsets|dev/null)'"
+        "ignore:Exception ignored in. <_io.FileIO name='/proc/self/timens_offsets'"
         ":pytest.PytestUnraisableExceptionWarning"
     ),
 ]

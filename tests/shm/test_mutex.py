@@ -3,11 +3,11 @@
 import gc
 import os
 import threading
+from collections.abc import Callable
 
 import pytest
 
 from tapring.errors import SessionBusy
-from tapring.shm.segment import Segment
 from tapring.wire.layout import Owner
 
 
@@ -64,21 +64,37 @@ def test_it_may_be_given_back_twice(engine, other) -> None:
             pytest.fail("two hold it")
 
 
-def interrupt_unlock(segment: Segment, monkeypatch) -> None:
-    """Let a signal handler raise at the very beginning of the next unlock."""
+@pytest.fixture
+def interrupt(engine, monkeypatch) -> Callable[[int], None]:
+    """Lets a signal handler raise at the very beginning of so many of the engine's unlocks."""
+    unlock = engine.segment.unlock
 
-    def interrupted(_offset: int) -> None:
-        monkeypatch.undo()
-        raise KeyboardInterrupt
+    def begin(times: int) -> None:
+        left = [KeyboardInterrupt] * times
 
-    monkeypatch.setattr(segment, "unlock", interrupted)
+        def interrupted(offset: int) -> None:
+            if left:
+                raise left.pop()
+            unlock(offset)
+
+        monkeypatch.setattr(engine.segment, "unlock", interrupted)
+
+    return begin
 
 
-def test_what_an_exception_has_kept_is_given_back_with_its_frames(
-    engine, other, monkeypatch
+def test_an_exception_keeps_nothing_though_somebody_keeps_it(engine, other, interrupt) -> None:
+    interrupt(1)
+    with pytest.raises(KeyboardInterrupt) as _kept, engine.table.held(0.0):
+        pass
+    with other.table.held(0.0), pytest.raises(SessionBusy), engine.table.held(0.0):
+        pytest.fail("two hold it")
+
+
+def test_what_exceptions_have_kept_is_given_back_with_their_frames(
+    engine, other, interrupt
 ) -> None:
     """Else nobody could take it before this process does so again: an idle engine never does."""
-    interrupt_unlock(engine.segment, monkeypatch)
+    interrupt(2)
     with pytest.raises(KeyboardInterrupt) as raised, engine.table.held(0.0):
         pass
     with pytest.raises(SessionBusy), other.table.held(0.0):
