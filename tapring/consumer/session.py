@@ -354,7 +354,7 @@ class Session(SessionLanes, Generic[Event]):
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        self.close(handled=error is None)
+        finish(partial(self.close, handled=error is None))
 
     async def __aenter__(self) -> Self:
         return self

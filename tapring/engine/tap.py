@@ -39,7 +39,7 @@ from ..shm.limits import (
     stage_index,
 )
 from ..shm.names import new_epoch
-from ..thrown_in import was_thrown_in
+from ..thrown_in import is_of_a_handler
 from ..wire import layout
 from ..wire.layout import Ended
 from .complaints import Complaints
@@ -272,7 +272,7 @@ class Tap(Facts):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        finish(self.close)
 
     def __del__(self) -> None:
         # Else the descriptor, and with it the engine's lock, would outlive a forgotten Tap.
@@ -300,7 +300,7 @@ class Tap(Facts):
         try:
             registry = create_registry(self._described(), self.budget, sweeps=not forked)
         except (TapError, OSError, MemoryError) as error:
-            if self.strict or was_thrown_in(error):
+            if self.strict or is_of_a_handler(error):
                 raise
             self.reason = str(error) or repr(error)
             self._complaints.warn(f"the engine {self.name!r} cannot be tapped: {self.reason}")
