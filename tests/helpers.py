@@ -4,6 +4,8 @@ import os
 import sys
 from typing import Any
 
+import pytest
+
 import tapring
 from tapring.wire import layout
 from tests.conftest import SHM
@@ -26,3 +28,22 @@ def put_word(segment: str, word: int, value: int) -> None:
     """Store a word in a segment of shared memory, as other code would."""
     with open(SHM / segment, "r+b") as file:
         os.pwrite(file.fileno(), value.to_bytes(layout.WORD, sys.byteorder), word * layout.WORD)
+
+
+def interrupt_once(
+    monkeypatch: pytest.MonkeyPatch,
+    owner: object,
+    name: str,
+    error: type[BaseException] = KeyboardInterrupt,
+) -> None:
+    """Raise at the next call of ``owner.name``, as a signal handler does, and at no other."""
+    function = getattr(owner, name)
+    raised: list[bool] = []
+
+    def interrupted(*args: Any, **named: Any) -> Any:
+        if not raised:
+            raised.append(True)
+            raise error
+        return function(*args, **named)
+
+    monkeypatch.setattr(owner, name, interrupted)

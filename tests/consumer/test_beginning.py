@@ -115,3 +115,22 @@ def test_a_lane_whose_stage_is_of_another_kind_costs_no_other_lane_whatever_is_a
             assert session.lanes == (like.lane,)
             (refused,) = session.lanes_refused
             assert (refused.lane, refused.reason) == (unlike.lane, "stage")
+
+
+def test_if_no_lane_can_be_opened_once_more_the_stages_left_are_an_error(name, monkeypatch) -> None:
+    """Each session has its own descriptors, and this process may open no more."""
+    attach = Registry.attach
+    times: list[int] = []
+
+    def once(*args: Any, **named: Any) -> Registry:
+        times.append(1)
+        if len(times) > 1:
+            raise tapring.SharedMemoryFull("too many open files")
+        return attach(*args, **named)
+
+    with tapring.Tap(name) as tap:
+        monkeypatch.setattr(Registry, "attach", once)
+        with pytest.raises(tapring.SharedMemoryFull, match="too many open files"):
+            tapring.capture(f"{name}.{tap.lane}", stages=["raw", "decoded"])
+        monkeypatch.undo()
+        assert tapring.engines(name)[0].sessions == ()

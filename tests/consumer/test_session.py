@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 
 import tapring
+from tapring.consumer.attachment import Attachment
+from tapring.consumer.intake import Intake
+from tapring.consumer.merge import Merge
 from tapring.shm.names import segment_name
 from tapring.shm.registry import Registry
 from tapring.shm.segment import Segment
 from tapring.wire import layout
-from tests.helpers import closes, offer, put_word
+from tests.helpers import closes, interrupt_once, offer, put_word
 
 
 @pytest.fixture
@@ -374,3 +377,16 @@ def test_a_ring_that_is_found_corrupt_before_any_event_is_an_error_at_once(tap, 
         put_word(session._merge.open[0].bell_name, layout.TAIL, 1 << 60)
         with pytest.raises(tapring.RingCorrupt, match="impossible producer position"):
             session.read(1, timeout=0)
+
+
+def test_a_block_that_is_interrupted_at_its_end_has_closed_whoever_keeps_the_exception(
+    tap, name, monkeypatch
+) -> None:
+    handle = tap.register("raw")
+    for owner in (Intake, Merge, Attachment):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt) as kept:
+            with tapring.attach_session(name, handle.id):
+                interrupt_once(patch, owner, "close")
+        with tapring.attach_session(name, handle.id):
+            pass
+        del kept

@@ -3,6 +3,7 @@
 import pytest
 
 import tapring
+from tests.helpers import interrupt_once
 
 
 @pytest.fixture
@@ -52,3 +53,10 @@ def test_its_repr_says_whether_it_is_open_and_what_it_counted(tap) -> None:
     assert repr(handle) == f"<Handle {handle.id} open captured=2 dropped=1>"
     handle.close()
     assert repr(handle) == f"<Handle {handle.id} closed captured=2 dropped=1>"
+
+
+def test_a_block_that_is_interrupted_at_its_end_has_ended_the_session(tap, monkeypatch) -> None:
+    with pytest.raises(KeyboardInterrupt), tap.register("raw") as handle:
+        interrupt_once(monkeypatch, handle, "_end")
+    assert not handle.open
+    assert tap.active_sessions == 0

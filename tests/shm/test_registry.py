@@ -12,6 +12,7 @@ from tapring.shm.segment import Segment, names, unlink
 from tapring.shm.sweep import sweep
 from tapring.wire import layout
 from tapring.wire.layout import Owner, Verdict
+from tests.helpers import interrupt_once
 
 LANE = "0a1b2c3d"
 
@@ -168,3 +169,13 @@ def test_a_consumer_that_waited_for_a_lane_sees_its_budget_at_once(info) -> None
         assert opened.budget == 0.02
     for left in names(f"tapring.{info.engine}."):
         unlink(left)
+
+
+def test_a_registry_whose_closing_was_interrupted_counts_as_closed(reader, monkeypatch) -> None:
+    """Its views are gone, so nothing may take it for open."""
+    interrupt_once(monkeypatch, reader.table, "close")
+    with pytest.raises(KeyboardInterrupt):
+        reader.close()
+    assert not reader.segment.is_open
+    reader.close()
+    assert not reader.segment.is_mapped

@@ -1,13 +1,16 @@
 """However an engine ends, a consumer can read what it offered."""
 
+import gc
 import signal
 import textwrap
 
 import pytest
 
 import tapring
+from tapring.engine import tap as engine_tap
+from tapring.engine.lane import Lane
 from tapring.shm.segment import names
-from tests.helpers import closes
+from tests.helpers import closes, interrupt_once
 from tests.promises.processes.scripts import PRELUDE, keep_their_order, tell
 
 
@@ -154,3 +157,25 @@ def test_an_engine_that_exits_without_closing_leaves_nothing(name, spawn) -> Non
     process = spawn(f"import tapring; tap = tapring.Tap({name!r}); tap.register('raw')")
     assert process.wait(30) == 0
     assert not names(f"tapring.{name}")
+
+
+@pytest.mark.parametrize("method", ["end_all", "close"])
+def test_a_close_that_is_interrupted_leaves_no_lane(name, method, monkeypatch) -> None:
+    tap = tapring.Tap(name)
+    interrupt_once(monkeypatch, Lane, method)
+    with pytest.raises(KeyboardInterrupt):
+        tap.close()
+    assert tapring.engines(name) == []
+    assert not names(f"tapring.{name}.")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, TimeoutError])
+def test_a_handlers_exception_while_a_lane_is_made_is_raised_and_leaves_nothing(
+    name, error, monkeypatch
+) -> None:
+    for owner, method in ((engine_tap, "create_registry"), (Lane, "calibrate")):
+        with monkeypatch.context() as patch, pytest.raises(error):
+            interrupt_once(patch, owner, method, error)
+            tapring.Tap(name)
+    gc.collect()
+    assert not names(f"tapring.{name}.")

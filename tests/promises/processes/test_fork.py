@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 import tapring
+from tapring.engine import tap as engine_tap
+from tapring.engine.lane import Lane
 from tapring.shm.segment import names
 from tapring.shm.sweep import sweep
+from tests.helpers import interrupt_once
 from tests.promises.processes.scripts import forked, offer, tell
 
 
@@ -491,3 +494,22 @@ def test_a_child_lets_go_of_its_parents_lane(tap, name) -> None:
         maps = Path("/proc/self/maps").read_text()
         os._exit(f"tapring.{name}" in maps)
     assert os.waitpid(pid, 0)[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("owner", "method"), [(engine_tap, "create_registry"), (Lane, "calibrate")], ids=str
+)
+def test_a_child_whose_first_batch_is_interrupted_is_a_lane_at_the_next(
+    tap, name, owner, method, monkeypatch
+) -> None:
+    interrupt_once(monkeypatch, owner, method)
+
+    def child() -> bool:
+        with pytest.raises(KeyboardInterrupt):
+            tap.snapshot()
+        tap.snapshot()
+        is_a_lane = len(tapring.engines(name)) == 2 and tap.register("raw") is not None
+        tap.close()
+        return not is_a_lane
+
+    assert forked(child) == 0
