@@ -16,6 +16,11 @@ from typing import Final
 from ..thrown_in import is_of_a_handler
 from . import descriptor
 
+try:
+    from select import epoll
+except ImportError:  # gevent takes it away
+    epoll = None  # type: ignore[assignment,misc]
+
 _TRIES: Final = 10
 # Mappings that cannot be closed any more. They last as long as the process.
 _abandoned: Final[list[mmap.mmap]] = []
@@ -77,7 +82,11 @@ def _lowest_free() -> int:
     """Return the number that the next descriptor gets. Raises OSError.
 
     Not by a copy of ours: an exception would leave it open, and with it the locks that it shares.
+    An ``epoll`` object closes its descriptor, whatever comes, and needs no file system.
     """
-    number = os.eventfd(0)
-    os.close(number)
-    return number
+    if epoll is None:
+        number = os.eventfd(0)
+        os.close(number)
+        return number
+    with epoll() as probe:
+        return probe.fileno()

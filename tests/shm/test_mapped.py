@@ -50,6 +50,13 @@ def test_what_is_mapped_is_the_file(fd) -> None:
     assert numbers_of(fd) == {fd}
 
 
+def test_where_gevent_has_taken_epoll_away_it_closes_its_own_descriptor_as_well(
+    fd, monkeypatch
+) -> None:
+    monkeypatch.setattr("tapring.shm.mapped.epoll", None)
+    test_it_closes_no_file_of_other_code(fd)
+
+
 def test_a_mapping_with_views_cannot_be_closed(fd) -> None:
     mapped = map_all(fd)
     with memoryview(mapped.memory), pytest.raises(BufferError):
