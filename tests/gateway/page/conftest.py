@@ -242,6 +242,10 @@ class Reader:
         found = self.page.query_selector(".event-row[aria-selected=true]:not([hidden]) .text")
         return None if found is None else found.text_content()
 
+    def wait_for_selection(self) -> None:
+        """Wait until a row is shown as selected: the page does so with its next frame."""
+        self.page.locator(".event-row[aria-selected=true]:not([hidden])").wait_for()
+
     def downloaded(self) -> list[dict[str, Any]]:
         """The records of what is shown, as its file has them."""
         with self.page.expect_download() as begun:

@@ -153,6 +153,7 @@ def test_a_flood_can_be_held_to_look_at_it(reader, server, spawn, name):
     reader.wait(f"{shown} > {count + 2 * MOST_ROWS}", True)
     assert holds(reader, before)
     reader.page.locator(".event-row:not([hidden])").nth(4).click()
+    reader.wait_for_selection()
     chosen, count = reader.selected, reader.count("shown")
     reader.wait(f"{shown} > {count + RATE}", True)
     assert holds(reader, before)

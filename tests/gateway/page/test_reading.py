@@ -120,6 +120,7 @@ def test_scroll_and_selection_stay_while_events_pour_in(reader, server, engine):
     reader.wait("document.getElementById('newest').hidden", False)
     place = reader.page.locator(".event-row:not([hidden])").nth(5)
     place.click()
+    reader.wait_for_selection()
     chosen, before = reader.selected, reader.shown
     assert chosen in before
     engine.offer_numbers(400, MOST + 2600)
@@ -277,6 +278,7 @@ def test_keys_do_what_the_help_says(reader, server, engine):
     reader.wait_for_count("shown", 200)
     page.keyboard.press("j")
     reader.wait("document.activeElement.id", "list")
+    reader.wait_for_selection()
     assert reader.selected == '{"n":199}'
     page.keyboard.press("k")
     page.keyboard.press("k")
