@@ -281,7 +281,7 @@ class Attachment:
                 sweep_lane(registry.info.engine, registry.info.lane)
 
     def end(self) -> None:
-        """End the session, whoever owns it, and close everything, if that was not done before."""
+        """End the session, whoever owns it, and close what is still open."""
         registry, info = self.registry, self.registry.info
         if registry.segment.is_open:
             registry.table.free(self.row, CLOSE_TIMEOUT_S)

@@ -185,7 +185,7 @@ class Registry:
 
     def close(self) -> None:
         """Unmap and close the segment, which gives back every lock held on it."""
-        self.segment.close_descriptor()  # first: nobody takes it for open when the views are gone
+        self.segment.close_descriptor()  # first: without its views, it must not count as open
         self._words.release()
         self.table.close()
         self.segment.close()

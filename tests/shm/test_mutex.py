@@ -93,7 +93,7 @@ def test_an_exception_keeps_nothing_though_somebody_keeps_it(engine, other, inte
 def test_what_exceptions_have_kept_is_given_back_with_their_frames(
     engine, other, interrupt
 ) -> None:
-    """Else nobody could take it before this process does so again: an idle engine never does."""
+    """Else it stays held until this process takes it again, which an idle engine never does."""
     interrupt(2)
     with pytest.raises(KeyboardInterrupt) as raised, engine.table.held(0.0):
         pass

@@ -242,6 +242,11 @@ class Reader:
         found = self.page.query_selector(".event-row[aria-selected=true]:not([hidden]) .text")
         return None if found is None else found.text_content()
 
+    def show_newest(self) -> None:
+        """Open the newest event beside the list."""
+        self.page.keyboard.press("j")
+        self.page.keyboard.press("Enter")
+
     def wait_for_selection(self) -> None:
         """Wait until a row is shown as selected: the page does so with its next frame."""
         self.page.locator(".event-row[aria-selected=true]:not([hidden])").wait_for()

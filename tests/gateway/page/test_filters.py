@@ -106,8 +106,7 @@ def test_filter_by_null_leaves_out_events_without_that_key(reader, server, engin
     events = [{"v": None, "n": 1}, {"n": 2}, {"v": 3}]
     engine.offer(*map(json.dumps, events))
     reader.wait_for_count("shown", 3)
-    reader.page.keyboard.press("j")
-    reader.page.keyboard.press("Enter")
+    reader.show_newest()
     reader.page.get_by_role("button", name="Filter by this value of v").click()
     reader.wait_for_state("Live")
     engine.offer(*map(json.dumps, events))
@@ -121,8 +120,7 @@ def test_spaces_of_every_kind_are_seen_and_can_be_filtered_by(reader, server, en
     engine.offer(json.dumps({"v": value}))
     reader.wait_for_count("shown", 1)
     assert "a\\u00a0b\\u3000c\\u2003d " in reader.shown[0]
-    reader.page.keyboard.press("j")
-    reader.page.keyboard.press("Enter")
+    reader.show_newest()
     reader.page.get_by_role("button", name="Filter by this value of v").click()
     reader.wait_for_state("Live")
     engine.offer(json.dumps({"v": value}), json.dumps({"v": value.replace("\u00a0", " ")}))
@@ -134,8 +132,7 @@ def test_a_redacted_value_cannot_be_filtered_by(reader, server, engine):
     reader.watch(server, engine, "redact=secret")
     engine.offer(json.dumps({"secret": "x", "n": 1}))
     reader.wait_for_count("shown", 1)
-    reader.page.keyboard.press("j")
-    reader.page.keyboard.press("Enter")
+    reader.show_newest()
     reader.page.get_by_role("button", name="Filter by this value of n").wait_for()
     assert reader.page.get_by_role("button", name="Filter by this value of secret").count() == 0
 
@@ -144,8 +141,7 @@ def test_a_value_that_makes_too_long_a_condition_cannot_be_filtered_by(reader, s
     reader.watch(server, engine)
     engine.offer(json.dumps({"long": "\u00e9\n" * 200, "short": "\u00e9\n" * 20, "n": 1}))
     reader.wait_for_count("shown", 1)
-    reader.page.keyboard.press("j")
-    reader.page.keyboard.press("Enter")
+    reader.show_newest()
     reader.page.get_by_role("button", name="Filter by this value of short").wait_for()
     assert reader.page.get_by_role("button", name="Filter by this value of long").count() == 0
 
@@ -244,8 +240,7 @@ def test_filter_by_a_line_with_invisible_characters_matches_it_alone(reader, ser
     lines = ["a\u202eb\ufeff\U000e0041\x07", "ab"]
     engine.offer(*lines, stage="raw")
     reader.wait_for_count("shown", 2)
-    reader.page.keyboard.press("j")
-    reader.page.keyboard.press("Enter")
+    reader.show_newest()
     reader.page.get_by_role("button", name="Filter by this value of line").click()
     reader.wait("location.hash.includes('grep=')", True)
     reader.wait_for_state("Live")

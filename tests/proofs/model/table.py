@@ -235,7 +235,7 @@ class Arriving:
 
 
 class _Ring:
-    """Nobody reads it."""
+    """Stands in for a ring, which no thread of the model maps."""
 
     def close(self) -> None:
         """Close nothing."""
